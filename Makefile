@@ -1,0 +1,60 @@
+# Each target installs what it needs into .venv first, once.
+
+PYTHON ?= python3
+EXPERIMENT ?= phrasebook
+ARGS ?=
+# cuda where an NVIDIA GPU answers, else cpu; on a TPU machine say ACCELERATOR=tpu.
+ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+
+VENV := .venv
+BIN := $(VENV)/bin
+CORE := $(VENV)/.core-$(ACCELERATOR)
+DEV := $(VENV)/.dev
+# -qq leaves errors only
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # all targets share one .venv
+.PHONY: help train test check smoke clean
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
+	  printf '  make %-7s %s\n' "$$target" "$$text"; done
+
+train: $(CORE) ## train, translate and score EXPERIMENT=phrasebook; ARGS='--set train.seed=2 ...'
+	$(BIN)/aiayn train $(EXPERIMENT) $(ARGS)
+
+test: $(DEV) ## the tests; ARGS='-k bleu' for some of them
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV) ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+smoke: $(CORE) ## a tiny run from text to BLEU
+	rm -rf runs/smoke
+	$(BIN)/aiayn train $(EXPERIMENT) --run-dir runs/smoke --set train.num_steps=20 \
+	  --set data.limit=2000 $(ARGS)
+
+clean: ## remove .venv and all caches; runs and data stay
+	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
+	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is wanted; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	    "Name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) -m venv failed; on Debian and Ubuntu it is in the package python3-venv." >&2; \
+	  exit 1; }
+
+$(CORE): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing aiayn for $(ACCELERATOR) into $(VENV): some minutes, once."
+	@$(INSTALL) -e '.$(if $(filter-out cpu,$(ACCELERATOR)),[$(ACCELERATOR)])'
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing aiayn and the tools of its developers into $(VENV): some minutes, once."
+	@$(INSTALL) -e '.[dev]'
+	@touch $@

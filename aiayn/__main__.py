@@ -1,0 +1,335 @@
+"""The commands: one verb per stage, nothing else. JAX is imported only once a verb needs it."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiayn
+from aiayn.config import Experiment, load_experiment
+from aiayn.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 0 done, 2 a user's mistake, 130 interrupted."""
+    parsed = _parser().parse_args(arguments)
+    if arguments is None and parsed.action is _train:
+        _use_huge_pages()
+    action: Callable[[Any], None] = parsed.action
+    try:
+        action(parsed)
+    except UserError as error:
+        print(f"aiayn: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "aiayn: interrupted; the same command goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _use_huge_pages() -> None:
+    """Start this process over with glibc's allocator on large pages.
+
+    XLA on CPU allocates its buffers anew in every step; with pages of 4 KiB a quarter of the
+    processor time of a small model's step goes to page faults. glibc reads the setting at start
+    only, and only where the user has not set it.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, sys.orig_argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="aiayn",
+        description=aiayn.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"aiayn {aiayn.__version__}")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def verb(
+        name: str, action: Callable[[Any], None], summary: str, text: str = ""
+    ) -> argparse.ArgumentParser:
+        made = verbs.add_parser(
+            name,
+            help=summary,
+            description=f"{summary}\n\n{text}".strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(action=action)
+        return made
+
+    train = verb("train", _train, "Train an experiment from raw text to a BLEU table.", _TRAIN)
+    _experiment_arguments(train)
+    train.add_argument(
+        "--run-dir", type=Path, help="where the run lives (default: runs/EXPERIMENT)"
+    )
+
+    prepare = verb(
+        "prepare", _prepare, "Fetch, clean, tokenize and pack a corpus, without training.", _PREPARE
+    )
+    _experiment_arguments(prepare)
+
+    translate = verb("translate", _translate, "Translate lines of standard input.", _TRANSLATE)
+    translate.add_argument("model", type=Path, help="a run directory or an exported model")
+    translate.add_argument("--beam-size", type=int, metavar="N", help="beam; 1 is greedy")
+    translate.add_argument(
+        "--length-penalty", type=float, metavar="A", help="α of ((5 + length) / 6)^α"
+    )
+    translate.add_argument(
+        "--num-best",
+        type=int,
+        default=1,
+        metavar="N",
+        help="print the N best as: line number, score, text (tab-separated)",
+    )
+
+    score = verb("score", _score, "Log-probability of given translations.", _SCORE)
+    score.add_argument("model", type=Path, help="a run directory or an exported model")
+    score.add_argument("src", type=Path, help="source sentences, one a line")
+    score.add_argument("tgt", type=Path, help="their translations, one a line")
+
+    average = verb("average", _average, "Average the last checkpoints of a run into its model.")
+    average.add_argument("run", type=Path, help="a run directory")
+    average.add_argument(
+        "--last", type=int, metavar="N", help="how many (default: the experiment's)"
+    )
+
+    evaluate = verb("evaluate", _evaluate, "Score a model on its test sets or on files.", _EVALUATE)
+    evaluate.add_argument("model", type=Path, help="a run directory or an exported model")
+    evaluate.add_argument("--src", type=Path, help="source sentences, one a line")
+    evaluate.add_argument("--ref", type=Path, help="reference translations, one a line")
+    evaluate.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="prepared data (default: data)"
+    )
+
+    info = verb("info", _info, "What a run or a model holds: record, parameters, hashes.")
+    info.add_argument("path", type=Path, help="a run directory or an exported model")
+    info.add_argument("--json", action="store_true", help="everything, as JSON")
+    return parser
+
+
+def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", help="a name under experiments/, or a file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="change one setting; may be repeated; an unknown key names the nearest one",
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="prepared data (default: data)"
+    )
+
+
+_EPILOG = """\
+examples
+  aiayn train phrasebook                         minutes on a laptop, ends in a BLEU table
+  aiayn train multi30k_ende --set data.folder=DIR
+  echo "Good morning." | aiayn translate runs/phrasebook
+  aiayn info runs/phrasebook --json
+
+`aiayn COMMAND --help` says more.
+"""
+
+_TRAIN = """\
+Prepares the data, trains, validates, averages, translates the test sets and writes result.json.
+The same command run again resumes from the newest checkpoint, or shows the scores of a finished
+run. --set changes any setting, for example
+  --set train.num_steps=2000 --set model.num_layers=2 --set data.folder=../corpus
+"""
+
+_PREPARE = """\
+Writes text, tokenizer and packed rows under --data-dir with a manifest of counts and hashes.
+Training finds them there.
+"""
+
+_TRANSLATE = """\
+A filter: one line in, one line out, order kept, empty lines kept.
+  aiayn translate runs/phrasebook < in.txt > out.txt
+A line longer than any sentence of training is translated in pieces, and standard error says so.
+"""
+
+_SCORE = """\
+Prints for each pair the log-probability in nats, EOS included, and the number of target tokens.
+"""
+
+_EVALUATE = """\
+Without files: translates every test set of the run again, with the last checkpoint and with the
+average, and rewrites scores, pictures and result.json. With --src and --ref: translates and scores
+those files.
+"""
+
+
+def _configured(arguments: Any) -> Experiment:
+    return load_experiment(arguments.experiment).with_overrides(arguments.overrides)
+
+
+def _train(arguments: Any) -> None:
+    experiment = _configured(arguments)
+    from rich.console import Console
+
+    from aiayn.evaluate import evaluate_run, show_record
+    from aiayn.prepare import prepare
+    from aiayn.report import enable_compilation_cache
+    from aiayn.train import train
+
+    console = Console()
+    enable_compilation_cache()
+    run_dir = arguments.run_dir or Path("runs") / experiment.name
+    prepared = prepare(experiment.data, arguments.data_dir)
+    finished = train(experiment, run_dir, prepared, console)
+    if finished:
+        show_record(run_dir, console)
+    else:
+        evaluate_run(experiment, run_dir, prepared, console)
+
+
+def _prepare(arguments: Any) -> None:
+    experiment = _configured(arguments)
+    from aiayn.prepare import prepare
+
+    prepared = prepare(experiment.data, arguments.data_dir)
+    for name, split in prepared.manifest.splits.items():
+        dropped = "".join(f", {count:,} {reason}" for reason, count in split.dropped.items())
+        print(f"{name}: {split.kept:,} of {split.read:,} pairs{dropped}")
+    for row_class in prepared.train.classes:
+        print(
+            f"rows of {row_class.src_width} + {row_class.tgt_width} slots: {row_class.num_rows:,}, "
+            f"{row_class.fill:.1%} filled"
+        )
+    print(f"Prepared in {prepared.folder}")
+
+
+def _translate(arguments: Any) -> None:
+    from dataclasses import replace
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from aiayn.decode import Long, Translator
+    from aiayn.evaluate import model_of
+    from aiayn.report import enable_compilation_cache
+
+    enable_compilation_cache()
+    model = model_of(arguments.model)
+    changes = {
+        name: value
+        for name in ("beam_size", "length_penalty")
+        if (value := getattr(arguments, name)) is not None
+    }
+    translator = Translator(model, replace(model.experiment.decode, **changes))
+    lines = list(_stdin_lines())
+    errors = Console(stderr=True)
+
+    def say_long(long: Long) -> None:
+        errors.print(
+            f"line {long.line}: {long.tokens:,} tokens, more than the {translator.max_tokens} of "
+            f"training; translated in {long.pieces} pieces",
+            highlight=False,
+        )
+
+    with Progress(console=errors, disable=not errors.is_terminal, transient=True) as bar:
+        task = bar.add_task("Translating", total=len(lines))
+        found = translator.translate(
+            lines,
+            num_best=arguments.num_best,
+            on_done=lambda count: bar.update(task, completed=count),
+            on_long=say_long,
+        )
+    write = sys.stdout.buffer.write
+    for number, hypotheses in enumerate(found, 1):
+        for hypothesis in hypotheses[: arguments.num_best]:
+            line = hypothesis.text
+            if arguments.num_best > 1:
+                line = f"{number}\t{hypothesis.score:.4f}\t{line}"
+            write(line.encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _stdin_lines() -> list[str]:
+    """Lines as `\\n` ends them; bytes that are no UTF-8 become U+FFFD, which is said."""
+    lines: list[str] = []
+    for number, raw in enumerate(sys.stdin.buffer, 1):
+        text = raw.removesuffix(b"\n").removesuffix(b"\r")
+        try:
+            lines.append(text.decode())
+        except UnicodeDecodeError:
+            print(f"aiayn: line {number} is not UTF-8; its other bytes were kept.", file=sys.stderr)
+            lines.append(text.decode(errors="replace"))
+    return lines
+
+
+def _score(arguments: Any) -> None:
+    from aiayn.decode import Translator
+    from aiayn.evaluate import model_of, read_parallel
+
+    translator = Translator(model_of(arguments.model))
+    sources, targets = read_parallel(arguments.src, arguments.tgt)
+    for log_prob, num_tokens in translator.score(list(zip(sources, targets, strict=True))):
+        print(f"{log_prob:.4f}\t{num_tokens}")
+
+
+def _average(arguments: Any) -> None:
+    from aiayn.evaluate import MODEL, average_run
+
+    _, steps = average_run(arguments.run, arguments.last)
+    print(f"{arguments.run / MODEL}: average of steps {', '.join(f'{s:,}' for s in steps)}")
+
+
+def _evaluate(arguments: Any) -> None:
+    from rich.console import Console
+
+    from aiayn.evaluate import evaluate_files, evaluate_run
+    from aiayn.prepare import prepare
+    from aiayn.report import enable_compilation_cache
+    from aiayn.train import read_run
+
+    enable_compilation_cache()
+    console = Console()
+    if bool(arguments.src) != bool(arguments.ref):
+        raise UserError("--src and --ref go together: the sentences, and what they should become.")
+    if arguments.src:
+        evaluate_files(arguments.model, arguments.src, arguments.ref, console)
+        return
+    experiment = read_run(arguments.model)
+    prepared = prepare(experiment.data, arguments.data_dir)
+    evaluate_run(experiment, arguments.model, prepared, console)
+
+
+def _info(arguments: Any) -> None:
+    from aiayn.evaluate import run_info
+
+    info = run_info(arguments.path)
+    if arguments.json:
+        print(json.dumps(info, indent=1, ensure_ascii=False))
+        return
+    record = info["record"]
+    if record:
+        print(f"{record['experiment']} ({record['preset']}), {record['updates']:,} updates")
+        print(f"commit {record['commit']}, {record['seconds'] / 60:.1f} minutes")
+        for test, labels in record["scores"].items():
+            for label, scores in labels.items():
+                bleu = next(e for e in scores["entries"] if e["name"] == "sacrebleu")
+                print(f"  {test}, {label}: BLEU {bleu['value']:.2f}")
+    for step, about in info["checkpoints"].items():
+        print(f"checkpoint {int(step):,}: {about['params_sha256'][:16]}")
+    if "model" in info:
+        print(f"model: {info['model']['parameters']:,} parameters")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

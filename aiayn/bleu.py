@@ -1,0 +1,287 @@
+"""Corpus BLEU, every ruler from one set of raw outputs, each with its signature (§6.1).
+
+The paper does not say how its BLEU was taken. tensor2tensor's `get_ende_bleu.sh` of the same month
+tokenises with Moses, splits compounds at hyphens and runs `multi-bleu.perl`, cased. That ruler
+stands here beside sacreBLEU's: one output can score 1.5 apart between the two (tensor2tensor#317).
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from aiayn.errors import UserError
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure with all that is needed to compare it."""
+
+    name: str
+    value: float | None
+    """0 to 100; None where it could not be taken, and then `how` gives the reason."""
+    how: str
+    """Our own tokenisation, if any, and sacreBLEU's signature."""
+    compare: str
+    """The figures of others that it may be held against, on the same test set."""
+    detail: str = ""
+    """BLEU's four precisions, brevity penalty, and tokens of hypotheses/references."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All figures of one set of outputs on one test set."""
+
+    src: str
+    tgt: str
+    num_sentences: int
+    entries: tuple[Score, ...]
+    warnings: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Score:
+        return {entry.name: entry for entry in self.entries}[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Scores":
+        """The scores that `to_dict` wrote, before or after a way through JSON."""
+        entries = tuple(Score(**entry) for entry in values["entries"])
+        return cls(
+            values["src"],
+            values["tgt"],
+            values["num_sentences"],
+            entries,
+            tuple(values["warnings"]),
+        )
+
+
+def score(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    sources: Sequence[str] | None = None,
+    *,
+    src: str,
+    tgt: str,
+) -> Scores:
+    """Every figure for detokenised hypotheses, one per reference; an empty one counts as such.
+
+    Sources only serve to notice hypotheses that repeat them.
+
+    Raises:
+        UserError: nothing to score, unequal counts, or text that is plainly not detokenised
+            sentences (subword markers, SGML), whose figures would mislead.
+    """
+    _check_counts(hypotheses, references, sources)
+    warnings = [
+        *_check_plain("hypotheses", hypotheses),
+        *_check_plain("references", references),
+        *_oddities(hypotheses, references, sources, tgt),
+    ]
+
+    chrf = CHRF()
+    chrf2 = chrf.corpus_score(hypotheses, [references]).score
+    entries = [
+        _bleu("sacrebleu", hypotheses, references, "sacreBLEU of the same signature"),
+        _bleu("sacrebleu-lc", hypotheses, references, "BLEU called uncased or -lc", lowercase=True),
+        Score("chrf2", chrf2, chrf.get_signature().format(), "chrF2 of the same signature"),
+    ]
+
+    is_papers = (src, tgt) == ("en", "de")
+    compare = {
+        "tokenised": "multi-bleu.perl on Moses tokens",
+        "tokenised-lc": "multi-bleu.perl -lc on Moses tokens",
+        "compound-split": "the paper's En-De BLEU" if is_papers else "multi-bleu.perl, likewise",
+    }
+    tokenise = _moses_tokeniser(tgt)
+    if tokenise is None:
+        missing = "sacremoses is not installed"
+        entries += [Score(name, None, missing, compare[name]) for name in compare]
+    else:
+        moses = f"sacremoses {version('sacremoses')} -l {tgt}"
+        hyp = [tokenise(line) for line in hypotheses]
+        ref = [tokenise(line) for line in references]
+        for name, lowercase in (("tokenised", False), ("tokenised-lc", True)):
+            entries.append(_bleu(name, hyp, ref, compare[name], moses, lowercase))
+        hyp, ref = [split_compounds(line) for line in hyp], [split_compounds(line) for line in ref]
+        name = "compound-split"
+        entries.append(_bleu(name, hyp, ref, compare[name], f"{moses}, split at hyphens"))
+    return Scores(src, tgt, len(references), tuple(entries), tuple(warnings))
+
+
+def split_compounds(tokens: str) -> str:
+    """Hyphens between non-spaces become words of their own, as `get_ende_bleu.sh` has it.
+
+    The script's matches do not overlap, so that of `x-y-z` only the first hyphen is split; papers
+    were compared on that.
+    """
+    return re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", tokens)
+
+
+def table(results: Mapping[str, Mapping[str, Scores]], title: str = "") -> Table:
+    """One row per test set and label (such as "last checkpoint", "average of 5"), one column per
+    figure, and below them each figure's signature, what it compares with, and the warnings.
+
+    The column of labels is left out where there is nothing in it.
+    """
+    labelled = any(label for rows in results.values() for label in rows)
+    grid = Table(
+        title=title or None,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    grid.add_column("test set", overflow="fold")
+    if labelled:
+        grid.add_column("weights", overflow="fold")
+    for heading in _HEADINGS.values():
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for test_set, rows in results.items():
+        place = test_set
+        for label, scores in rows.items():
+            values = [scores[name].value for name in _HEADINGS]
+            cells = ["–" if value is None else f"{value:.2f}" for value in values]
+            grid.add_row(place, *([label] if labelled else []), *cells)
+            place = ""  # named once
+        grid.add_section()
+
+    legend = Text()
+    every = [(place, scores) for place, rows in results.items() for scores in rows.values()]
+    for name, how, compare in dict.fromkeys(
+        (entry.name, entry.how, entry.compare) for _, scores in every for entry in scores.entries
+    ):
+        legend.append(_HEADINGS[name].replace("\n", " "), style="bold")
+        legend.append(f" compares with {compare}\n  {how}\n")
+    for place, warning in dict.fromkeys((p, w) for p, scores in every for w in scores.warnings):
+        legend.append(f"{place}: {warning}\n", style="bold yellow")
+    legend.rstrip()
+    grid.caption = legend
+    return grid
+
+
+_HEADINGS = {
+    "sacrebleu": "BLEU\n13a",
+    "sacrebleu-lc": "13a\nuncased",
+    "chrf2": "chrF2",
+    "tokenised": "Moses\ncased",
+    "tokenised-lc": "Moses\nuncased",
+    "compound-split": "Moses\nsplit",
+}
+
+
+def _bleu(
+    name: str,
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    compare: str,
+    tokenised_by: str = "",
+    lowercase: bool = False,
+) -> Score:
+    """BLEU of raw text by 13a, or of tokenised text as `multi-bleu.perl` has it: without smoothing.
+
+    `force` only silences a warning about tokenised text on stderr; `_oddities` looks for that.
+    """
+    if tokenised_by:
+        metric = BLEU(lowercase=lowercase, tokenize="none", smooth_method="none", force=True)
+    else:
+        metric = BLEU(lowercase=lowercase, tokenize="13a", force=True)
+    found = metric.corpus_score(hypotheses, [references])
+    signature = metric.get_signature().format()
+    return Score(
+        name=name,
+        value=found.score,
+        how=f"{tokenised_by}, {signature}" if tokenised_by else signature,
+        compare=compare,
+        detail=(
+            f"{'/'.join(f'{p:.1f}' for p in found.precisions)}, BP {found.bp:.3f}, "
+            f"{found.sys_len}/{found.ref_len}"
+        ),
+    )
+
+
+def _moses_tokeniser(language: str) -> Callable[[str], str] | None:
+    """Moses' `tokenizer.perl -l language`; None where `sacremoses` is missing.
+
+    Escapes such as `&apos;` would change no score and are left out.
+    """
+    try:
+        from sacremoses import MosesTokenizer
+    except ImportError:
+        return None
+    moses: Any = MosesTokenizer(lang=language)
+    return lambda line: moses.tokenize(line, return_str=True, escape=False)
+
+
+def _check_counts(
+    hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None
+) -> None:
+    if not references:
+        raise UserError("There are no references; wanted at least one.")
+    for name, lines in (("hypotheses", hypotheses), ("sources", sources)):
+        if lines is not None and len(lines) != len(references):
+            raise UserError(
+                f"There are {len(lines)} {name} but {len(references)} references; "
+                "wanted one line for each sentence in both."
+            )
+
+
+_NOT_PLAIN = {
+    "subword markers": re.compile("▁|@@(?: |$)"),
+    "SGML tags": re.compile(r"^\s*</?(?:seg|doc|p|hl|refset|srcset|tstset)\b"),
+}
+
+
+def _check_plain(name: str, lines: Sequence[str]) -> Iterator[str]:
+    """Refuses lines of which more than a tenth are no plain sentences; fewer make a warning."""
+    for what, pattern in _NOT_PLAIN.items():
+        found = [number for number, line in enumerate(lines, 1) if pattern.search(line)]
+        if not found:
+            continue
+        first = f"line {found[0]}, {lines[found[0] - 1].strip()[:60]!r}"
+        message = f"{len(found)} of {len(lines)} {name} hold {what}, the first in {first}"
+        if 10 * len(found) > len(lines):
+            raise UserError(f"{message}; wanted plain, detokenised sentences.")
+        yield f"{message}."
+
+
+def _oddities(
+    hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None, tgt: str
+) -> Iterator[str]:
+    """What a reader of the figures should know about the text that they were taken on."""
+    num_sentences = len(references)
+    num_empty = sum(not line.strip() for line in hypotheses)
+    if num_empty:
+        yield f"{num_empty} of {num_sentences} hypotheses are empty."
+
+    tokenised = re.compile(r" [.,]( |$)|&(?:apos|quot|amp|#\d+);")
+    num_hyp, num_ref = (
+        sum(bool(tokenised.search(line)) for line in lines) for lines in (hypotheses, references)
+    )
+    if 10 * (num_hyp - num_ref) > num_sentences:
+        yield (
+            f"{num_hyp} of {num_sentences} hypotheses look tokenised, against {num_ref} "
+            "references; detokenise them first."
+        )
+
+    if sources is not None:
+        triples = zip(hypotheses, references, sources, strict=True)
+        num_copies = sum(hyp == source != ref for hyp, ref, source in triples)
+        if 5 * num_copies > num_sentences:
+            yield (
+                f"{num_copies} of {num_sentences} hypotheses repeat their source; "
+                f"are they in {tgt!r}?"
+            )
+
+    if tgt in ("zh", "ja", "th", "lo", "km", "my"):
+        yield f"{tgt!r} is written without spaces, where these tokenisers find no words; see chrF2."

@@ -1,0 +1,245 @@
+"""Checkpoints of a run, their average, and the exported model (§6.1)."""
+
+import base64
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from aiayn.config import Experiment
+from aiayn.errors import UserError
+from aiayn.files import user_os_errors, write_text
+from aiayn.step import Params, TrainState
+from aiayn.tokenizer import Tokenizer
+
+
+class Checkpoints:
+    """The checkpoints of one run directory: written in the background, whole or not at all.
+
+    Each holds the parameters, the optimiser, the step (which is also the position in the data, a
+    pure function of seed and step), the config and the tokenizer. The last `keep_last` and the
+    `keep_best` of lowest dev loss stay.
+    """
+
+    def __init__(
+        self, folder: Path, keep_last: int = 1, keep_best: int = 0, read_only: bool = False
+    ):
+        self.folder = folder.absolute()
+        policies: list[Any] = [checkpoint_managers.LatestN(keep_last)]
+        if keep_best:
+            policies.append(
+                checkpoint_managers.BestN(
+                    get_metric_fn=lambda metrics: metrics["dev_loss"], reverse=True, n=keep_best
+                )
+            )
+        with user_os_errors(self.folder):
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+                    best_fn=lambda metrics: -metrics["dev_loss"],
+                    cleanup_tmp_directories=not read_only,
+                    read_only=read_only,
+                ),
+            )
+
+    @classmethod
+    def open(cls, run_dir: Path) -> "Checkpoints":
+        """The checkpoints that a run has written, to read them.
+
+        Raises:
+            UserError: there are none.
+        """
+        folder = run_dir / "checkpoints"
+        if not folder.is_dir():
+            raise UserError(f"{run_dir} holds no checkpoints; wanted the directory of a run.")
+        checkpoints = cls(folder, read_only=True)
+        if not checkpoints.steps():
+            raise UserError(f"{folder} holds no complete checkpoint.")
+        return checkpoints
+
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, rising."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """The step of lowest dev loss among those kept."""
+        return self._manager.best_step()
+
+    def save(
+        self, state: TrainState, experiment: Experiment, tokenizer: Tokenizer, dev_loss: float
+    ) -> None:
+        """Begin to write; the state may be changed or donated as soon as this returns."""
+        about = {
+            "experiment": experiment.to_dict(),
+            "tokenizer": base64.b64encode(tokenizer.model).decode(),
+        }
+        with user_os_errors(self.folder):
+            self._manager.save(
+                int(state.step),
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state._asdict()), about=ocp.args.JsonSave(about)
+                ),
+                metrics={"dev_loss": dev_loss},
+                force=True,
+            )
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The state of `step`, placed on devices as `like` is, however many wrote it."""
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like._asdict()
+        )
+        with user_os_errors(self.folder):
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
+            )
+        return TrainState(**restored.state)
+
+    def about(self, step: int) -> tuple[Experiment, Tokenizer]:
+        """The config and the tokenizer that a checkpoint was written with."""
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
+        )
+        values = restored.about
+        tokenizer = Tokenizer(base64.b64decode(values["tokenizer"]))
+        return Experiment.from_dict(values["experiment"]), tokenizer
+
+    def params(self, step: int) -> dict[str, np.ndarray]:
+        """The parameters of `step` by their dotted names, on the host."""
+        with user_os_errors(self.folder):
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+            )
+        return flatten(restored.state["params"])
+
+    def wait(self) -> None:
+        """Return when everything begun is on disk; errors of the background surface here."""
+        with user_os_errors(self.folder):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def average(checkpoints: Checkpoints, steps: Sequence[int]) -> dict[str, np.ndarray]:
+    """The mean of the parameters at `steps` (§6.1), summed in float64."""
+    total: dict[str, np.ndarray] = {}
+    for step in steps:
+        for name, value in checkpoints.params(step).items():
+            total[name] = total.get(name, 0.0) + value.astype(np.float64)
+    return {name: (value / len(steps)).astype(np.float32) for name, value in total.items()}
+
+
+@dataclass(frozen=True)
+class Model:
+    """All that translation needs: config, tokenizer, parameters by dotted name."""
+
+    experiment: Experiment
+    tokenizer: Tokenizer
+    params: Mapping[str, np.ndarray]
+
+
+def save_model(folder: Path, model: Model) -> None:
+    """Write `config.json`, `tokenizer.model` and `weights.safetensors`; whole or not at all."""
+    building = folder.with_name(folder.name + ".tmp")
+    with user_os_errors(folder):
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        write_text(building / "config.json", json.dumps(portable(model.experiment), indent=1))
+        (building / "tokenizer.model").write_bytes(model.tokenizer.model)
+        save_file(
+            {name: np.ascontiguousarray(value) for name, value in model.params.items()},
+            building / "weights.safetensors",
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
+
+
+def load_model(folder: Path) -> Model:
+    """A model that `save_model` wrote. Nothing in the folder is run as code.
+
+    Raises:
+        UserError: a missing or damaged file, or a tokenizer that does not fit the weights.
+    """
+    for name in ("config.json", "tokenizer.model", "weights.safetensors"):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder} holds no {name}; wanted a model as `aiayn average` writes it."
+            )
+    try:
+        experiment = Experiment.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
+    except ValueError as error:
+        raise UserError(f"{folder / 'config.json'} is damaged: {error}") from None
+    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    try:
+        params = load_file(folder / "weights.safetensors")
+    except SafetensorError as error:
+        raise UserError(f"{folder / 'weights.safetensors'} is damaged: {error}") from None
+    check_fit(experiment, tokenizer, params, folder)
+    return Model(experiment, tokenizer, params)
+
+
+def check_fit(
+    experiment: Experiment, tokenizer: Tokenizer, params: Mapping[str, np.ndarray], where: Path
+) -> None:
+    """Raises UserError unless the embedding has the rows that the tokenizer's words need."""
+    from aiayn.model import VOCABULARY_MULTIPLE
+
+    wanted = -(-tokenizer.num_words // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+    shape = params["embedding"].shape if "embedding" in params else None
+    if shape != (wanted, experiment.model.d_model):
+        raise UserError(
+            f"{where}: the tokenizer has {tokenizer.num_words:,} words, which need an embedding "
+            f"of {(wanted, experiment.model.d_model)}, but the weights hold {shape}. "
+            "The tokenizer belongs to another model."
+        )
+
+
+def portable(experiment: Experiment) -> dict[str, Any]:
+    """The config without the folder of one machine."""
+    values = experiment.to_dict()
+    values["data"]["folder"] = ""
+    return values
+
+
+def flatten(params: Params) -> dict[str, np.ndarray]:
+    """Nested parameters by dotted name: `decoder.0.cross_attention.key.kernel`."""
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    return {
+        ".".join(str(getattr(part, "key", getattr(part, "idx", ""))) for part in path): np.asarray(
+            leaf
+        )
+        for path, leaf in leaves
+    }
+
+
+def unflatten(flat: Mapping[str, np.ndarray]) -> Params:
+    """The nested dictionaries that `flatten` came from; layers are numbered by integers."""
+    nested: dict[Any, Any] = {}
+    for name, value in flat.items():
+        *parents, last = name.split(".")
+        place = nested
+        for part in parents:
+            place = place.setdefault(int(part) if part.isdigit() else part, {})
+        place[last] = value
+    return nested
+
+
+def params_sha256(flat: Mapping[str, np.ndarray]) -> str:
+    """One hash over names, shapes, types and bytes of all parameters."""
+    digest = hashlib.sha256()
+    for name in sorted(flat):
+        value = np.ascontiguousarray(flat[name])
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,206 @@
+"""Raw text in, raw text out: batching, searching and scoring with a model (§6.1)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from aiayn.checkpoint import Model, unflatten
+from aiayn.config import DecodeConfig
+from aiayn.loss import token_log_probs
+from aiayn.model import Transformer
+from aiayn.rows import Rows, rows_of_pairs
+from aiayn.search import search
+from aiayn.step import Params, build
+from aiayn.tokenizer import Tokenizer
+
+_NARROWEST = 32
+
+
+class Hypothesis(NamedTuple):
+    """A translation and its score: log-probability in nats over the length penalty."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Long:
+    """A line past the longest sentence of training, and the pieces it was translated in."""
+
+    line: int
+    tokens: int
+    pieces: int
+
+
+class Translator:
+    """A model ready to translate. Each width of source is compiled once."""
+
+    def __init__(
+        self, model: Model, decode: DecodeConfig | None = None, params: Params | None = None
+    ):
+        """`decode` and `params` replace what the model brings, where given."""
+        self.tokenizer: Tokenizer = model.tokenizer
+        self.config = decode or model.experiment.decode
+        self.max_tokens = model.experiment.data.max_tokens
+        self.graphdef = build(model.experiment.model, model.tokenizer.num_words)
+        self.params = jax.device_put(unflatten(model.params)) if params is None else params
+
+    def translate(
+        self,
+        lines: Sequence[str],
+        num_best: int = 1,
+        on_done: Callable[[int], None] = lambda count: None,
+        on_long: Callable[[Long], None] = lambda long: None,
+    ) -> list[list[Hypothesis]]:
+        """The `num_best` best translations of each line, best first, in the order of the lines.
+
+        A line without any text translates to itself. One that is longer than any sentence of
+        training is cut between words into pieces, which are translated one by one and joined;
+        `on_long` is told, and such a line has a single hypothesis with the summed score.
+        `on_done` is called with the number of sentences finished so far.
+        """
+        pieces: list[list[int]] = []
+        parts: list[list[int]] = []
+        for number, ids in enumerate(self.tokenizer.encode(lines)):
+            cut = self._cut(ids) if ids else []
+            if len(cut) > 1:
+                on_long(Long(number + 1, len(ids), len(cut)))
+            parts.append(list(range(len(pieces), len(pieces) + len(cut))))
+            pieces += cut
+        found = self._search(pieces, num_best, on_done)
+        results: list[list[Hypothesis]] = []
+        for line, numbers in zip(lines, parts, strict=True):
+            if not numbers:
+                results.append([Hypothesis(line.strip(), 0.0)])
+            elif len(numbers) == 1:
+                results.append(found[numbers[0]])
+            else:
+                best = [found[n][0] for n in numbers]
+                text = " ".join(h.text for h in best if h.text)
+                results.append([Hypothesis(text, sum(h.score for h in best))])
+        return results
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, int]]:
+        """Log-probability in nats of each given translation, EOS included, and its tokens."""
+        encoded = list(
+            zip(
+                self.tokenizer.encode([s for s, _ in pairs]),
+                self.tokenizer.encode([t for _, t in pairs]),
+                strict=True,
+            )
+        )
+        results = [(0.0, 0)] * len(pairs)
+        longest = [max(len(s), len(t)) + 1 for s, t in encoded]
+        for width, numbers in self._batches(longest, beams=1):
+            chosen = [encoded[n] for n in numbers]
+            size = self._batch_size(width, beams=1)
+            filled = chosen + [([], [])] * (size - len(chosen))
+            rows = rows_of_pairs(filled, self.tokenizer, width)
+            log_probs = np.asarray(_forced(self.graphdef, self.params, rows))
+            for number, value in zip(numbers, log_probs, strict=False):
+                results[number] = float(value), len(encoded[number][1]) + 1
+        return results
+
+    def _cut(self, ids: list[int]) -> list[list[int]]:
+        """Pieces that leave room for EOS, ending before a word's first token where one is near."""
+        most = self.max_tokens - 1
+        cut: list[list[int]] = []
+        while len(ids) > most:
+            names = self.tokenizer.pieces(ids[: most + 1])
+            starts = [i for i in range(most // 2, most + 1) if names[i].startswith("\u2581")]
+            end = starts[-1] if starts else most
+            cut.append(ids[:end])
+            ids = ids[end:]
+        return [*cut, ids]
+
+    def _search(
+        self, sentences: Sequence[list[int]], num_best: int, on_done: Callable[[int], None]
+    ) -> list[list[Hypothesis]]:
+        config, tokenizer = self.config, self.tokenizer
+        results: list[list[Hypothesis]] = [[] for _ in sentences]
+        done = 0
+        beams = max(config.beam_size, num_best)
+        for width, numbers in self._batches([len(s) + 1 for s in sentences], beams):
+            size = self._batch_size(width, beams)
+            src, segments = np.zeros((2, size, width), np.int32)
+            limit = np.zeros(size, np.int32)
+            for row, number in enumerate(numbers):
+                ids = sentences[number]
+                src[row, : len(ids) + 1] = [*ids, tokenizer.eos]
+                segments[row, : len(ids) + 1] = 1
+                limit[row] = len(ids) + config.max_extra_tokens + 1
+            found = search(
+                self.graphdef,
+                self.params,
+                jnp.asarray(src),
+                jnp.asarray(segments),
+                jnp.asarray(limit),
+                beam_size=beams,
+                alpha=config.length_penalty,
+                max_length=width + config.max_extra_tokens,
+                num_best=num_best,
+                bos=tokenizer.bos,
+                eos=tokenizer.eos,
+            )
+            words, scores = np.asarray(found.words_BWT), np.asarray(found.scores_BW)
+            for row, number in enumerate(numbers):
+                kept = np.flatnonzero(scores[row] > -np.inf)
+                texts = tokenizer.decode([_until(words[row, k], tokenizer.eos) for k in kept])
+                results[number] = [
+                    Hypothesis(text, float(scores[row, k]))
+                    for k, text in zip(kept, texts, strict=True)
+                ]
+            done += len(numbers)
+            on_done(done)
+        return results
+
+    def _batches(self, lengths: Sequence[int], beams: int) -> Iterator[tuple[int, list[int]]]:
+        """Sentences of like length together, widest last: (width, their numbers)."""
+        order = sorted(range(len(lengths)), key=lambda n: lengths[n])
+        while order:
+            width = _width(lengths[order[0]])
+            fitting = [n for n in order if lengths[n] <= width]
+            size = self._batch_size(width, beams)
+            for start in range(0, len(fitting), size):
+                yield width, fitting[start : start + size]
+            order = order[len(fitting) :]
+
+    def _batch_size(self, width: int, beams: int) -> int:
+        slots = beams * (width + self.config.max_extra_tokens)
+        return max(1, self.config.slots_per_batch // slots)
+
+
+def _width(length: int) -> int:
+    """The next power of two: few widths, each compiled once."""
+    width = _NARROWEST
+    while width < length:
+        width *= 2
+    return width
+
+
+def _until(words: np.ndarray, eos: int) -> list[int]:
+    ids = [int(w) for w in words]
+    return ids[: ids.index(eos)] if eos in ids else ids
+
+
+@partial(jax.jit, static_argnums=0)
+def _forced(
+    graphdef: nnx.GraphDef[Transformer], params: Params, rows: Rows
+) -> Float[Array, " batch"]:
+    """Log-probability in nats of each row's target."""
+    model = nnx.merge(graphdef, params)
+    x_BTD = model.features(rows)
+    log_probs_N = token_log_probs(
+        x_BTD.reshape(-1, x_BTD.shape[-1]),
+        model.embedding[...],
+        rows.tgt_out_BT.reshape(-1),
+        model.num_words,
+    )
+    return (log_probs_N.reshape(rows.tgt_out_BT.shape) * rows.weight_BT).sum(axis=1)

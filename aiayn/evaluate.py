@@ -1,0 +1,298 @@
+"""From a trained run to its scores: average, translate, score, picture, record (§6.1)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from aiayn import bleu
+from aiayn.attention import cross_attention
+from aiayn.checkpoint import (
+    Checkpoints,
+    Model,
+    average,
+    load_model,
+    params_sha256,
+    portable,
+    save_model,
+)
+from aiayn.config import Experiment
+from aiayn.corpus import read_lines
+from aiayn.decode import Translator
+from aiayn.errors import UserError
+from aiayn.files import user_os_errors, write_text
+from aiayn.model import count_parameters
+from aiayn.prepare import Prepared
+from aiayn.report import commit, hardware, read_metrics, versions
+from aiayn.rows import rows_of_pairs
+
+MODEL = "model"
+"""The averaged model in a run directory: what `translate` uses."""
+
+
+def average_run(run_dir: Path, last: int | None = None) -> tuple[Model, list[int]]:
+    """Write the mean of the newest checkpoints to `run_dir/model`; the model and its steps.
+
+    `last` says how many; None takes the experiment's number, or all where there are fewer.
+
+    Raises:
+        UserError: there are fewer checkpoints than that.
+    """
+    checkpoints = Checkpoints.open(run_dir)
+    steps = checkpoints.steps()
+    experiment, tokenizer = checkpoints.about(steps[-1])
+    if last is None:
+        last = min(experiment.decode.average_last, len(steps))
+    if not 0 < last <= len(steps):
+        raise UserError(
+            f"{run_dir} holds {len(steps)} checkpoints; wanted {last} to average. "
+            "Train on, or ask for fewer (--last)."
+        )
+    steps = steps[-last:]
+    model = Model(experiment, tokenizer, average(checkpoints, steps))
+    save_model(run_dir / MODEL, model)
+    checkpoints.close()
+    return model, steps
+
+
+def evaluate_run(
+    experiment: Experiment, run_dir: Path, prepared: Prepared, console: Console
+) -> dict[str, Any]:
+    """Score every test set with the last checkpoint and with the average; show and record it all.
+
+    Writes hypotheses and references, `scores.json`, `curves.png`, `attention.png` and, last of
+    all, `result.json`, which it returns.
+    """
+    checkpoints = Checkpoints.open(run_dir)
+    newest = checkpoints.steps()[-1]
+    last = Model(experiment, prepared.tokenizer, checkpoints.params(newest))
+    checkpoints.close()
+    averaged, steps = average_run(run_dir)
+    labels = {f"last checkpoint ({newest:,})": last, f"average of {len(steps)}": averaged}
+
+    results: dict[str, dict[str, bleu.Scores]] = {name: {} for name in prepared.manifest.tests}
+    outputs: dict[str, list[str]] = {}
+    for label, model in labels.items():
+        folder = run_dir / "outputs" / ("averaged" if model is averaged else "last")
+        for name in prepared.manifest.tests:
+            sources, references = (prepared.lines(f"test.{name}", side) for side in ("src", "tgt"))
+            outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
+            _write_lines(folder, name, sources, outputs[name], references)
+            results[name][label] = bleu.score(
+                outputs[name],
+                references,
+                sources,
+                src=experiment.data.src,
+                tgt=experiment.data.tgt,
+            )
+    scores = {
+        name: {label: found.to_dict() for label, found in rows.items()}
+        for name, rows in results.items()
+    }
+    write_text(run_dir / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+    console.print(bleu.table(results, title=f"{experiment.name}: BLEU and chrF2"))
+    _show_samples(prepared, outputs, console)
+    _pictures(run_dir, averaged, prepared, outputs)
+
+    record = _record(experiment, run_dir, prepared, newest, steps, scores)
+    write_text(run_dir / "result.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    console.print(f"Record {run_dir / 'result.json'}, pictures curves.png and attention.png there.")
+    return record
+
+
+def translate_file(
+    model: Model, sources: Sequence[str], console: Console, description: str
+) -> list[str]:
+    """The best translation of every line, with a progress bar."""
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(f"Translating {description}", total=len(sources))
+        found = Translator(model).translate(
+            sources, on_done=lambda count: bar.update(task, completed=count)
+        )
+    return [best[0].text for best in found]
+
+
+def evaluate_files(path: Path, src: Path, ref: Path, console: Console) -> bleu.Scores:
+    """Translate the lines of `src` with a model and score them against `ref`."""
+    model = model_of(path)
+    sources, references = read_parallel(src, ref)
+    data = model.experiment.data
+    hypotheses = translate_file(model, sources, console, src.name)
+    found = bleu.score(hypotheses, references, sources, src=data.src, tgt=data.tgt)
+    console.print(bleu.table({src.name: {"": found}}))
+    return found
+
+
+def show_record(run_dir: Path, console: Console) -> None:
+    """The scores of a finished run, as its end showed them."""
+    record = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    results = {
+        name: {label: bleu.Scores.from_dict(found) for label, found in rows.items()}
+        for name, rows in record["scores"].items()
+    }
+    console.print(f"{run_dir} is finished: {record['updates']:,} updates.")
+    console.print(bleu.table(results, title=f"{record['experiment']}: BLEU and chrF2"))
+
+
+def read_parallel(src: Path, tgt: Path) -> tuple[list[str], list[str]]:
+    """The lines of two files that belong together.
+
+    Raises:
+        UserError: a file is missing or not UTF-8, or the counts differ.
+    """
+    sides: list[list[str]] = []
+    for path in (src, tgt):
+        try:
+            sides.append(list(read_lines(path)))
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist.") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8: {error}") from None
+    if len(sides[0]) != len(sides[1]):
+        raise UserError(
+            f"{src} has {len(sides[0]):,} lines and {tgt} {len(sides[1]):,}; wanted as many."
+        )
+    return sides[0], sides[1]
+
+
+def model_of(path: Path) -> Model:
+    """The model in a run directory or in an exported model's own."""
+    folder = path / MODEL if (path / MODEL).is_dir() else path
+    if not folder.is_dir():
+        raise UserError(f"{path} does not exist; wanted a run directory or a model directory.")
+    if (path / "checkpoints").is_dir() and folder == path:
+        raise UserError(f"{path} holds no averaged model yet; run: aiayn average {path}")
+    return load_model(folder)
+
+
+def _write_lines(
+    folder: Path,
+    name: str,
+    sources: Sequence[str],
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+) -> None:
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        sides = {"src": sources, "hyp": hypotheses, "ref": references}
+        for side, lines in sides.items():
+            write_text(folder / f"{name}.{side}", "".join(f"{line}\n" for line in lines))
+
+
+def _show_samples(
+    prepared: Prepared, outputs: Mapping[str, Sequence[str]], console: Console
+) -> None:
+    console.print("Five translations of unseen sentences:")
+    names = list(outputs)
+    for number in range(5):
+        name = names[number % len(names)]
+        sources, references = (prepared.lines(f"test.{name}", side) for side in ("src", "tgt"))
+        place = number * len(sources) // 5
+        for mark, text in (
+            ("source   ", sources[place]),
+            ("output   ", outputs[name][place]),
+            ("reference", references[place]),
+        ):
+            console.print(f"  {mark}  {text}", markup=False, highlight=False, soft_wrap=True)
+        console.print()
+
+
+def _pictures(
+    run_dir: Path, model: Model, prepared: Prepared, outputs: Mapping[str, Sequence[str]]
+) -> None:
+    from aiayn.plots import plot_attention, plot_curves
+
+    plot_curves(read_metrics(run_dir / "metrics.jsonl"), run_dir / "curves.png")
+    name = next(iter(outputs))
+    sources = prepared.lines(f"test.{name}", "src")
+    # A sentence long enough to show something and short enough to read.
+    number = min(range(len(sources)), key=lambda n: abs(len(sources[n].split()) - 9))
+    draw_attention(
+        model, sources[number], outputs[name][number], run_dir / "attention.png", plot_attention
+    )
+
+
+def draw_attention(model: Model, source: str, target: str, path: Path, plot: Any) -> None:
+    """Encoder-decoder attention of the last layer for a sentence pair, as a picture."""
+    translator = Translator(model)
+    tokenizer = model.tokenizer
+    src_ids, tgt_ids = tokenizer.encode([source, target])
+    rows = rows_of_pairs([(src_ids, tgt_ids)], tokenizer)
+    weights = np.asarray(cross_attention(translator.graphdef, translator.params, rows))[-1, 0]
+    src_pieces = [*tokenizer.pieces(src_ids), "</s>"]
+    tgt_pieces = [*tokenizer.pieces(tgt_ids), "</s>"]
+    plot(
+        weights[:, : len(tgt_pieces), : len(src_pieces)],
+        src_pieces,
+        tgt_pieces,
+        path,
+        f"{model.experiment.name}: encoder-decoder attention, last layer",
+    )
+
+
+def _record(
+    experiment: Experiment,
+    run_dir: Path,
+    prepared: Prepared,
+    newest: int,
+    averaged_steps: Sequence[int],
+    scores: Mapping[str, Any],
+) -> dict[str, Any]:
+    rows = read_metrics(run_dir / "metrics.jsonl")
+    trained = [row for row in rows if "tokens" in row]
+    validated = [row for row in rows if "dev_loss" in row]
+    return {
+        "experiment": experiment.name,
+        "preset": experiment.preset,
+        "config_hash": experiment.hash(),
+        "config": portable(experiment),
+        "commit": commit(),
+        "versions": versions(),
+        "hardware": hardware(),
+        "data": {
+            "fingerprint": prepared.fingerprint,
+            "source": dict(prepared.manifest.source),
+            "pairs": {name: split.kept for name, split in prepared.manifest.splits.items()},
+        },
+        "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
+        "seconds": max(row["seconds"] for row in rows),
+        "updates": newest,
+        "tokens": trained[-1]["tokens"],
+        "src_tokens_per_update": float(np.mean([r["src_tokens_per_update"] for r in trained])),
+        "tgt_tokens_per_update": float(np.mean([r["tgt_tokens_per_update"] for r in trained])),
+        "tokens_per_second": float(np.median([r["tokens_per_second"] for r in trained])),
+        "dev": validated[-1],
+        "averaged_steps": list(averaged_steps),
+        "params_sha256": params_sha256(load_model(run_dir / MODEL).params),
+        "scores": scores,
+    }
+
+
+def run_info(path: Path) -> dict[str, Any]:
+    """The record of a run with the parameter count and hash of every checkpoint it keeps."""
+    record_path = path / "result.json"
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path} is no run or model directory: it holds no config.json.")
+    info: dict[str, Any] = {"record": None, "checkpoints": {}}
+    if record_path.is_file():
+        info["record"] = json.loads(record_path.read_text(encoding="utf-8"))
+    if (path / "checkpoints").is_dir():
+        checkpoints = Checkpoints.open(path)
+        for step in checkpoints.steps():
+            info["checkpoints"][str(step)] = _describe(checkpoints.params(step))
+        checkpoints.close()
+    folder = path / MODEL if (path / MODEL).is_dir() else path
+    if (folder / "weights.safetensors").is_file():
+        info["model"] = _describe(load_model(folder).params)
+    return info
+
+
+def _describe(params: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {
+        "parameters": sum(value.size for value in params.values()),
+        "params_sha256": params_sha256(params),
+    }

@@ -1,0 +1,149 @@
+"""Label-smoothed cross-entropy over the shared vocabulary, with its own gradient rule (§5.4).
+
+The logits of a large batch are by far its largest array, so they are never whole: the shared
+matrix, the loss and the loss' gradient are computed together for a few tokens at a time, and what
+is kept for the backward pass is the gradient itself. On CPU, where each fresh page of memory costs,
+this is worth more than any other single choice.
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from aiayn.model import word_logits
+
+
+def smoothed_cross_entropy(
+    x_BTD: Float[Array, "batch target d_model"],
+    embedding_VD: Float[Array, "vocabulary d_model"],
+    word_BT: Int[Array, "batch target"],
+    weight_BT: Float[Array, "batch target"],
+    num_words: int,
+    smoothing: float = 0.0,
+    over: str = "all",
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Sums over real tokens of the smoothed loss and of the plain one, in nats.
+
+    `x_BTD` is the decoder's output; `weight_BT` is 1 on real tokens and 0 on padding. The target
+    gives the right word 1−ε and spreads ε evenly over all V words (`over="all"`) or over the V−1
+    wrong ones (`"others"`, as T2T does). The plain sum, without smoothing, is what perplexity is
+    computed from; it carries no gradient.
+    """
+    if over == "others":
+        spread = smoothing / (num_words - 1)
+        peak = 1.0 - smoothing - spread
+    else:
+        spread = smoothing / num_words
+        peak = 1.0 - smoothing
+    d_model = x_BTD.shape[-1]
+    tokens = x_BTD.reshape(-1, d_model), word_BT.reshape(-1), weight_BT.reshape(-1)
+    smoothed, plain = _chunked(*tokens[:1], embedding_VD, *tokens[1:], num_words, peak, spread)
+    return smoothed, lax.stop_gradient(plain)
+
+
+def token_log_probs(
+    x_ND: Float[Array, "tokens d_model"],
+    embedding_VD: Float[Array, "vocabulary d_model"],
+    word_N: Int[Array, " tokens"],
+    num_words: int,
+) -> Float[Array, " tokens"]:
+    """Log-probability in nats of each given word."""
+    plain_N, _, _ = _losses(word_logits(x_ND, embedding_VD, num_words), word_N, num_words, 1.0, 0.0)
+    return -plain_N
+
+
+def _losses(
+    logits_NV: Array, word_N: Array, num_words: int, peak: float, spread: float
+) -> tuple[Array, Array, Array]:
+    """Plain and smoothed loss and log-sum-exp of each token, in float32.
+
+    With peak + V·spread = 1 the smoothed loss is lse − peak·logit[word] − spread·Σ logits.
+    """
+    wide_NV = logits_NV.astype(jnp.float32)
+    lse_N = jax.nn.logsumexp(wide_NV, axis=-1)
+    right_N = jnp.take_along_axis(wide_NV, word_N[:, None], axis=-1)[:, 0]
+    smoothed_N = lse_N - peak * right_N
+    if spread:
+        is_word_1V = (jnp.arange(logits_NV.shape[-1]) < num_words)[None]
+        smoothed_N -= spread * jnp.where(is_word_1V, wide_NV, 0.0).sum(-1)
+    return lse_N - right_N, smoothed_N, lse_N
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def _chunked(
+    x_ND: Array,
+    embedding_VD: Array,
+    word_N: Array,
+    weight_N: Array,
+    num_words: int,
+    peak: float,
+    spread: float,
+) -> tuple[Array, Array]:
+    def add_chunk(total: tuple[Array, Array], chunk: tuple[Array, ...]):
+        x_CD, word_C, weight_C = chunk
+        logits_CV = word_logits(x_CD, embedding_VD, num_words)
+        plain_C, smoothed_C, _ = _losses(logits_CV, word_C, num_words, peak, spread)
+        return (total[0] + smoothed_C @ weight_C, total[1] + plain_C @ weight_C), None
+
+    zero = jnp.zeros((), jnp.float32)
+    chunks = _chunks(embedding_VD.shape[0], x_ND, word_N, weight_N)
+    return lax.scan(add_chunk, (zero, zero), chunks)[0]
+
+
+def _forward(x_ND, embedding_VD, word_N, weight_N, num_words, peak, spread):
+    """∂loss/∂logits = softmax − peak·[right word] − spread, in the logits' own type."""
+    column_1V = jnp.arange(embedding_VD.shape[0])[None]
+    table_VD = embedding_VD.astype(x_ND.dtype)
+
+    def add_chunk(total, chunk):
+        x_CD, word_C, weight_C = chunk
+        logits_CV = word_logits(x_CD, embedding_VD, num_words)
+        plain_C, smoothed_C, lse_C = _losses(logits_CV, word_C, num_words, peak, spread)
+        target_CV = jnp.where(column_1V == word_C[:, None], peak + spread, spread)
+        share_CV = jnp.exp(logits_CV.astype(jnp.float32) - lse_C[:, None])
+        bar_CV = (share_CV - target_CV) * weight_C[:, None]
+        bar_CV = jnp.where(column_1V < num_words, bar_CV, 0.0).astype(x_CD.dtype)
+        smoothed, plain, embedding_bar_VD = total
+        embedding_bar_VD += jnp.einsum(
+            "CV,CD->VD", bar_CV, x_CD, preferred_element_type=jnp.float32
+        )
+        total = smoothed + smoothed_C @ weight_C, plain + plain_C @ weight_C, embedding_bar_VD
+        return total, bar_CV @ table_VD
+
+    zero = jnp.zeros((), jnp.float32)
+    start = zero, zero, jnp.zeros(embedding_VD.shape, jnp.float32)
+    chunks = _chunks(embedding_VD.shape[0], x_ND, word_N, weight_N)
+    (smoothed, plain, embedding_bar_VD), x_bar = lax.scan(add_chunk, start, chunks)
+    x_bar_ND = x_bar.reshape(-1, x_ND.shape[-1])[: x_ND.shape[0]]
+    return (smoothed, plain), (x_bar_ND, embedding_bar_VD)
+
+
+def _backward(num_words, peak, spread, saved, cotangents):
+    x_bar_ND, embedding_bar_VD = saved
+    scale = cotangents[0]
+    return (x_bar_ND * scale.astype(x_bar_ND.dtype), embedding_bar_VD * scale, None, None)
+
+
+_chunked.defvjp(_forward, _backward)
+
+
+def _chunks(vocabulary: int, *arrays: Array) -> tuple[Array, ...]:
+    """The arrays cut along the tokens so that a chunk's logits suit the cache, or the accelerator.
+
+    The last chunk is filled up with zeros, and so with weights of zero.
+    """
+    num_logits = 2**22 if jax.default_backend() == "cpu" else 2**28
+    num_tokens = arrays[0].shape[0]
+    num_chunks = math.ceil(num_tokens * vocabulary / num_logits)
+    size = math.ceil(num_tokens / num_chunks)
+    missing = num_chunks * size - num_tokens
+
+    def cut(array: Array) -> Array:
+        padded = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+        return padded.reshape(num_chunks, size, *array.shape[1:])
+
+    return tuple(cut(array) for array in arrays)

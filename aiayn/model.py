@@ -1,0 +1,434 @@
+"""The Transformer, from eq. 1 upwards (§3).
+
+Shapes stand in the names: B batch, S source, T target, Q query, M memory, D d_model, H heads,
+K d_k, U d_v, F d_ff, V vocabulary, W beam. A mask is True where looking is allowed.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from aiayn.config import ModelConfig
+from aiayn.dropout import Noise, dropout, fold
+from aiayn.rows import Rows
+
+VOCABULARY_MULTIPLE = 128
+
+
+def attention_weights(
+    q_BQHK: Float[Array, "batch query heads d_k"],
+    k_BMHK: Float[Array, "batch memory heads d_k"],
+    mask_B1QM: Bool[Array, "#batch 1 #query memory"],
+) -> Float[Array, "batch heads query memory"]:
+    """softmax(QKᵀ/√d_k) of eq. 1, in float32 (§3.2.1).
+
+    A query that may look nowhere looks everywhere alike rather than being NaN; such rows are
+    padding and never reach the loss.
+    """
+    d_k = q_BQHK.shape[-1]
+    scores_BHQM = jnp.einsum("BQHK,BMHK->BHQM", q_BQHK, k_BMHK).astype(jnp.float32) / d_k**0.5
+    scores_BHQM = jnp.where(mask_B1QM, scores_BHQM, jnp.finfo(jnp.float32).min)
+    return jax.nn.softmax(scores_BHQM, axis=-1)
+
+
+def attention(
+    q_BQHK: Float[Array, "batch query heads d_k"],
+    k_BMHK: Float[Array, "batch memory heads d_k"],
+    v_BMHU: Float[Array, "batch memory heads d_v"],
+    mask_B1QM: Bool[Array, "#batch 1 #query memory"],
+    rate: float = 0.0,
+    noise_B2: Noise | None = None,
+) -> Float[Array, "batch query heads d_v"]:
+    """Scaled dot-product attention (§3.2.1, eq. 1), with dropout on its weights if `rate` > 0."""
+    weights_BHQM = dropout(attention_weights(q_BQHK, k_BMHK, mask_B1QM), rate, noise_B2)
+    return jnp.einsum("BHQM,BMHU->BQHU", weights_BHQM.astype(v_BMHU.dtype), v_BMHU)
+
+
+def padding_mask(
+    query_segments_BQ: Int[Array, "batch query"], memory_segments_BM: Int[Array, "batch memory"]
+) -> Bool[Array, "batch 1 query memory"]:
+    """A slot looks at the slots of its own sentence; 0 marks padding, which nobody looks at."""
+    same_BQM = query_segments_BQ[:, :, None] == memory_segments_BM[:, None, :]
+    return (same_BQM & (memory_segments_BM > 0)[:, None, :])[:, None]
+
+
+def causal_mask(segments_BT: Int[Array, "batch target"]) -> Bool[Array, "batch 1 target target"]:
+    """As `padding_mask`, and never ahead (§3.2.3): slots of a sentence stand in its order."""
+    size = segments_BT.shape[1]
+    past_11TT = jnp.tril(jnp.ones((size, size), bool))[None, None]
+    return padding_mask(segments_BT, segments_BT) & past_11TT
+
+
+def sinusoids(
+    positions_BT: Int[Array, "batch target"], d_model: int, layout: str
+) -> Float[Array, "batch target d_model"]:
+    """Positional encoding (§3.5). `interleaved` is the paper's formula: sine on even dimensions,
+    cosine on odd ones, frequency 10000^(−2i/d_model). `halves` is tensor2tensor's (and Marian's)
+    layout: all sines, then all cosines, frequency 10000^(−i/(d_model/2−1)).
+    """
+    half = d_model // 2
+    denominator = half if layout == "interleaved" else max(half - 1, 1)
+    frequency = np.exp(-math.log(10_000.0) * np.arange(half) / denominator).astype(np.float32)
+    angle_BTh = positions_BT[:, :, None].astype(jnp.float32) * frequency[None, None, :]
+    sine_BTh, cosine_BTh = jnp.sin(angle_BTh), jnp.cos(angle_BTh)
+    if layout == "interleaved":
+        return jnp.stack([sine_BTh, cosine_BTh], axis=-1).reshape(*positions_BT.shape, d_model)
+    return jnp.concatenate([sine_BTh, cosine_BTh], axis=-1)
+
+
+class Dense(nnx.Module):
+    """x W + b, Glorot-uniform W (T2T's initialiser), in the type of x."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, *, rngs: nnx.Rngs):
+        init = nnx.initializers.glorot_uniform()
+        self.kernel = nnx.Param(init(rngs.params(), (num_inputs, num_outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((num_outputs,), jnp.float32))
+
+    def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape outputs"]:
+        y = x @ self.kernel[...].astype(x.dtype)
+        return y + self.bias[...].astype(x.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation, computed in float32; ε as in T2T's code (the paper names none)."""
+
+    def __init__(self, d_model: int):
+        self.scale = nnx.Param(jnp.ones((d_model,), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((d_model,), jnp.float32))
+
+    def __call__(self, x: Float[Array, "*shape d_model"]) -> Float[Array, "*shape d_model"]:
+        wide = x.astype(jnp.float32)
+        centred = wide - wide.mean(-1, keepdims=True)
+        normal = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
+        shape = (1,) * (x.ndim - 1) + (-1,)
+        return (normal * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)).astype(
+            x.dtype
+        )
+
+
+class MultiHeadAttention(nnx.Module):
+    """Multi-head attention (§3.2.2) with W^Q, W^K, W^V, W^O and, as in T2T's 2017 code, biases.
+
+    The parameter counts of Table 3 favour the biases, which the paper's formula does not show.
+    """
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        heads = config.num_heads
+        self.query = Dense(config.d_model, heads * config.d_k, rngs=rngs)
+        self.key = Dense(config.d_model, heads * config.d_k, rngs=rngs)
+        self.value = Dense(config.d_model, heads * config.d_v, rngs=rngs)
+        self.out = Dense(heads * config.d_v, config.d_model, rngs=rngs)
+
+    def queries(
+        self, x_BQD: Float[Array, "batch query d_model"]
+    ) -> Float[Array, "batch query heads d_k"]:
+        return self._split(self.query(x_BQD))
+
+    def keys_values(
+        self, memory_BMD: Float[Array, "batch memory d_model"]
+    ) -> tuple[Float[Array, "batch memory heads d_k"], Float[Array, "batch memory heads d_v"]]:
+        return self._split(self.key(memory_BMD)), self._split(self.value(memory_BMD))
+
+    def attend(
+        self,
+        q_BQHK: Float[Array, "batch query heads d_k"],
+        k_BMHK: Float[Array, "batch memory heads d_k"],
+        v_BMHU: Float[Array, "batch memory heads d_v"],
+        mask_B1QM: Bool[Array, "#batch 1 #query memory"],
+        noise_B2: Noise | None = None,
+    ) -> Float[Array, "batch query d_model"]:
+        rate = self.config.attention_dropout_rate
+        heads_BQHU = attention(q_BQHK, k_BMHK, v_BMHU, mask_B1QM, rate, noise_B2)
+        return self.out(heads_BQHU.reshape(*heads_BQHU.shape[:2], -1))
+
+    def __call__(
+        self,
+        x_BQD: Float[Array, "batch query d_model"],
+        memory_BMD: Float[Array, "batch memory d_model"],
+        mask_B1QM: Bool[Array, "#batch 1 #query memory"],
+        noise_B2: Noise | None = None,
+    ) -> Float[Array, "batch query d_model"]:
+        k_BMHK, v_BMHU = self.keys_values(memory_BMD)
+        return self.attend(self.queries(x_BQD), k_BMHK, v_BMHU, mask_B1QM, noise_B2)
+
+    def weights(
+        self,
+        x_BQD: Float[Array, "batch query d_model"],
+        memory_BMD: Float[Array, "batch memory d_model"],
+        mask_B1QM: Bool[Array, "#batch 1 #query memory"],
+    ) -> Float[Array, "batch heads query memory"]:
+        """What each head looks at, for pictures (Figures 3 to 5)."""
+        k_BMHK, _ = self.keys_values(memory_BMD)
+        return attention_weights(self.queries(x_BQD), k_BMHK, mask_B1QM)
+
+    def _split(
+        self, x: Float[Array, "batch slots width"]
+    ) -> Float[Array, "batch slots heads each"]:
+        return x.reshape(*x.shape[:2], self.config.num_heads, -1)
+
+
+class FeedForward(nnx.Module):
+    """max(0, x W₁ + b₁) W₂ + b₂ (§3.3, eq. 2)."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        self.inner = Dense(config.d_model, config.d_ff, rngs=rngs)
+        self.outer = Dense(config.d_ff, config.d_model, rngs=rngs)
+
+    def __call__(
+        self, x_BTD: Float[Array, "batch target d_model"], noise_B2: Noise | None = None
+    ) -> Float[Array, "batch target d_model"]:
+        hidden_BTF = jax.nn.relu(self.inner(x_BTD))
+        return self.outer(dropout(hidden_BTF, self.config.relu_dropout_rate, noise_B2))
+
+
+class EncoderLayer(nnx.Module):
+    """Self-attention, feed-forward; LayerNorm(x + Dropout(Sublayer(x))) around each (§3.1)."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.rate = config.dropout_rate
+        self.self_attention = MultiHeadAttention(config, rngs=rngs)
+        self.self_norm = LayerNorm(config.d_model)
+        self.feed_forward = FeedForward(config, rngs=rngs)
+        self.feed_forward_norm = LayerNorm(config.d_model)
+
+    def __call__(
+        self,
+        x_BSD: Float[Array, "batch source d_model"],
+        mask_B1SS: Bool[Array, "batch 1 source source"],
+        noise_B2: Noise | None = None,
+    ) -> Float[Array, "batch source d_model"]:
+        y_BSD = self.self_attention(x_BSD, x_BSD, mask_B1SS, fold(noise_B2, 0))
+        x_BSD = self.self_norm(x_BSD + dropout(y_BSD, self.rate, fold(noise_B2, 1)))
+        y_BSD = self.feed_forward(x_BSD, fold(noise_B2, 2))
+        return self.feed_forward_norm(x_BSD + dropout(y_BSD, self.rate, fold(noise_B2, 3)))
+
+
+class LayerCache(NamedTuple):
+    """One decoder layer's keys and values while decoding.
+
+    `self_*` hold every target slot of every hypothesis; `cross_*` are computed once per source
+    sentence and shared by its hypotheses.
+    """
+
+    self_k: Float[Array, "hypotheses target heads d_k"]
+    self_v: Float[Array, "hypotheses target heads d_v"]
+    cross_k: Float[Array, "batch source heads d_k"]
+    cross_v: Float[Array, "batch source heads d_v"]
+
+
+class DecoderLayer(nnx.Module):
+    """Causal self-attention, attention over the memory, feed-forward (§3.1)."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.rate = config.dropout_rate
+        self.self_attention = MultiHeadAttention(config, rngs=rngs)
+        self.self_norm = LayerNorm(config.d_model)
+        self.cross_attention = MultiHeadAttention(config, rngs=rngs)
+        self.cross_norm = LayerNorm(config.d_model)
+        self.feed_forward = FeedForward(config, rngs=rngs)
+        self.feed_forward_norm = LayerNorm(config.d_model)
+
+    def __call__(
+        self,
+        x_BTD: Float[Array, "batch target d_model"],
+        memory_BSD: Float[Array, "batch source d_model"],
+        self_mask_B1TT: Bool[Array, "batch 1 target target"],
+        cross_mask_B1TS: Bool[Array, "batch 1 target source"],
+        noise_B2: Noise | None = None,
+    ) -> Float[Array, "batch target d_model"]:
+        y_BTD = self.self_attention(x_BTD, x_BTD, self_mask_B1TT, fold(noise_B2, 0))
+        x_BTD = self.self_norm(x_BTD + dropout(y_BTD, self.rate, fold(noise_B2, 1)))
+        y_BTD = self.cross_attention(x_BTD, memory_BSD, cross_mask_B1TS, fold(noise_B2, 2))
+        x_BTD = self.cross_norm(x_BTD + dropout(y_BTD, self.rate, fold(noise_B2, 3)))
+        y_BTD = self.feed_forward(x_BTD, fold(noise_B2, 4))
+        return self.feed_forward_norm(x_BTD + dropout(y_BTD, self.rate, fold(noise_B2, 5)))
+
+    def step(
+        self,
+        x_BWD: Float[Array, "batch beam d_model"],
+        cache: LayerCache,
+        position: Int[Array, ""],
+        cross_mask_B11S: Bool[Array, "batch 1 1 source"],
+    ) -> tuple[Float[Array, "batch beam d_model"], LayerCache]:
+        """The same for one target slot of each hypothesis, with what came before in the cache."""
+        x_N1D = x_BWD.reshape(-1, 1, x_BWD.shape[-1])
+        k_N1HK, v_N1HU = self.self_attention.keys_values(x_N1D)
+        cache = cache._replace(
+            self_k=jax.lax.dynamic_update_slice_in_dim(cache.self_k, k_N1HK, position, axis=1),
+            self_v=jax.lax.dynamic_update_slice_in_dim(cache.self_v, v_N1HU, position, axis=1),
+        )
+        written_111T = (jnp.arange(cache.self_k.shape[1]) <= position)[None, None, None]
+        q_N1HK = self.self_attention.queries(x_N1D)
+        y_N1D = self.self_attention.attend(q_N1HK, cache.self_k, cache.self_v, written_111T)
+        x_BWD = self.self_norm(x_BWD + y_N1D.reshape(x_BWD.shape))
+        q_BWHK = self.cross_attention.queries(x_BWD)
+        y_BWD = self.cross_attention.attend(q_BWHK, cache.cross_k, cache.cross_v, cross_mask_B11S)
+        x_BWD = self.cross_norm(x_BWD + y_BWD)
+        return self.feed_forward_norm(x_BWD + self.feed_forward(x_BWD)), cache
+
+
+class Transformer(nnx.Module):
+    """Encoder, decoder and the one matrix that embeds both languages and predicts words (§3.4).
+
+    The matrix has a row for every word of the tokenizer, then unused ones up to a multiple of 128;
+    their logits are the lowest float, so they are never predicted and take no probability.
+    """
+
+    def __init__(self, config: ModelConfig, num_words: int, *, rngs: nnx.Rngs):
+        self.config = config
+        self.num_words = num_words
+        num_rows = -(-num_words // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+        init = nnx.initializers.normal(config.d_model**-0.5)
+        self.embedding = nnx.Param(init(rngs.params(), (num_rows, config.d_model), jnp.float32))
+        if config.positions == "learned":
+            shape = (config.max_positions, config.d_model)
+            self.src_positions = nnx.Param(init(rngs.params(), shape, jnp.float32))
+            self.tgt_positions = nnx.Param(init(rngs.params(), shape, jnp.float32))
+        self.encoder = nnx.List([EncoderLayer(config, rngs=rngs) for _ in range(config.num_layers)])
+        self.decoder = nnx.List([DecoderLayer(config, rngs=rngs) for _ in range(config.num_layers)])
+
+    def __call__(
+        self, rows: Rows, noise_B2: Noise | None = None
+    ) -> Float[Array, "batch target vocabulary"]:
+        """Logits of the next target word at every slot (§3.1); `noise_B2` switches dropout on."""
+        return self.logits(self.features(rows, noise_B2))
+
+    def features(
+        self, rows: Rows, noise_B2: Noise | None = None
+    ) -> Float[Array, "batch target d_model"]:
+        """Encoder and decoder together, up to the shared matrix."""
+        memory_BSD = self.encode(
+            rows.src_BS, rows.src_segments_BS, rows.src_positions_BS, fold(noise_B2, 0)
+        )
+        return self.decode(rows, memory_BSD, fold(noise_B2, 1))
+
+    def encode(
+        self,
+        src_BS: Int[Array, "batch source"],
+        segments_BS: Int[Array, "batch source"],
+        positions_BS: Int[Array, "batch source"],
+        noise_B2: Noise | None = None,
+    ) -> Float[Array, "batch source d_model"]:
+        """The memory: the encoder's output as the decoder sees it."""
+        x_BSD = self.embed(src_BS, positions_BS, "src")
+        x_BSD = dropout(x_BSD, self.config.dropout_rate, fold(noise_B2, 0))
+        mask_B1SS = padding_mask(segments_BS, segments_BS)
+        for number, layer in enumerate(self.encoder):
+            x_BSD = layer(x_BSD, mask_B1SS, fold(noise_B2, 1 + number))
+        return x_BSD
+
+    def decode(
+        self,
+        rows: Rows,
+        memory_BSD: Float[Array, "batch source d_model"],
+        noise_B2: Noise | None = None,
+    ) -> Float[Array, "batch target d_model"]:
+        """The decoder's output at every target slot, before the shared matrix."""
+        x_BTD = self.embed(rows.tgt_in_BT, rows.tgt_positions_BT, "tgt")
+        x_BTD = dropout(x_BTD, self.config.dropout_rate, fold(noise_B2, 0))
+        self_mask_B1TT = causal_mask(rows.tgt_segments_BT)
+        cross_mask_B1TS = padding_mask(rows.tgt_segments_BT, rows.src_segments_BS)
+        for number, layer in enumerate(self.decoder):
+            x_BTD = layer(
+                x_BTD, memory_BSD, self_mask_B1TT, cross_mask_B1TS, fold(noise_B2, 1 + number)
+            )
+        return x_BTD
+
+    def start(
+        self, memory_BSD: Float[Array, "batch source d_model"], beam_size: int, max_length: int
+    ) -> tuple[LayerCache, ...]:
+        """Empty caches for `max_length` target slots of `beam_size` hypotheses per sentence."""
+        config, dtype = self.config, memory_BSD.dtype
+        shape = (memory_BSD.shape[0] * beam_size, max_length, config.num_heads)
+        return tuple(
+            LayerCache(
+                jnp.zeros((*shape, config.d_k), dtype),
+                jnp.zeros((*shape, config.d_v), dtype),
+                *layer.cross_attention.keys_values(memory_BSD),
+            )
+            for layer in self.decoder
+        )
+
+    def step(
+        self,
+        word_BW: Int[Array, "batch beam"],
+        caches: tuple[LayerCache, ...],
+        position: Int[Array, ""],
+        src_segments_BS: Int[Array, "batch source"],
+    ) -> tuple[Float[Array, "batch beam vocabulary"], tuple[LayerCache, ...]]:
+        """Logits after one more word of each hypothesis; the cached form of `decode`."""
+        x_BWD = self.embed(word_BW, jnp.full_like(word_BW, position), "tgt")
+        cross_mask_B11S = (src_segments_BS > 0)[:, None, None, :]
+        updated: list[LayerCache] = []
+        for layer, cache in zip(self.decoder, caches, strict=True):
+            x_BWD, cache = layer.step(x_BWD, cache, position, cross_mask_B11S)
+            updated.append(cache)
+        return self.logits(x_BWD), tuple(updated)
+
+    def embed(
+        self,
+        ids_BT: Int[Array, "batch target"],
+        positions_BT: Int[Array, "batch target"],
+        side: str,
+    ) -> Float[Array, "batch target d_model"]:
+        """Embedding times √d_model plus position (§3.4, §3.5), in the type of the matmuls."""
+        x_BTD = self.embedding[...][ids_BT] * self.config.d_model**0.5
+        if self.config.positions == "learned":
+            table = self.src_positions if side == "src" else self.tgt_positions
+            x_BTD = x_BTD + table[...][positions_BT]
+        else:
+            x_BTD = x_BTD + sinusoids(positions_BT, self.config.d_model, self.config.positions)
+        return x_BTD.astype(matmul_dtype(self.config))
+
+    def logits(
+        self, x_BTD: Float[Array, "batch target d_model"]
+    ) -> Float[Array, "batch target vocabulary"]:
+        """Scores of every word at every slot (§3.4)."""
+        return word_logits(x_BTD, self.embedding[...], self.num_words)
+
+
+def word_logits(
+    x: Float[Array, "*shape d_model"],
+    embedding_VD: Float[Array, "vocabulary d_model"],
+    num_words: int,
+) -> Float[Array, "*shape vocabulary"]:
+    """x times the transposed embedding (§3.4); the lowest float in the columns of no word."""
+    logits = x @ embedding_VD.astype(x.dtype).T
+    if num_words == logits.shape[-1]:
+        return logits
+    is_word = (jnp.arange(logits.shape[-1]) < num_words).reshape((1,) * (x.ndim - 1) + (-1,))
+    return jnp.where(is_word, logits, jnp.finfo(logits.dtype).min)
+
+
+def matmul_dtype(config: ModelConfig) -> jnp.dtype:
+    """bfloat16 on accelerators and float32 on CPU, unless the config names one."""
+    if config.matmul_dtype == "auto":
+        return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    return jnp.dtype(config.matmul_dtype)
+
+
+def count_parameters(config: ModelConfig, num_words: int) -> int:
+    """Parameters, traced without allocating any; the unused rows of the vocabulary count."""
+    model = nnx.eval_shape(lambda: Transformer(config, num_words, rngs=nnx.Rngs(0)))
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+def matmul_flops(config: ModelConfig, num_words: int, src_tokens: int, tgt_tokens: int) -> float:
+    """Multiply-add FLOPs (2 per pair) of a forward pass without attention's length-squared part.
+
+    A training step costs three times this: the pass, and both gradients of each product.
+    """
+    qk, v = config.num_heads * config.d_k, config.num_heads * config.d_v
+    projections = config.d_model * (2 * qk + 2 * v)
+    feed_forward = 2 * config.d_model * config.d_ff
+    per_src = config.num_layers * (projections + feed_forward + config.d_model * (qk + v))
+    per_tgt = config.num_layers * (projections + feed_forward + config.d_model * (qk + v))
+    per_tgt += config.d_model * num_words
+    return 2.0 * (per_src * src_tokens + per_tgt * tgt_tokens)

@@ -1,0 +1,259 @@
+"""Pictures of a run, and of attention as in Figures 3 to 5.
+
+Drawn for paper and for readers who see no colours: darkness alone orders the values. Import this
+module where a picture is wanted; it brings Matplotlib with it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+_INK, _MUTED, _GRID = "#1a1a1a", "#6b6b6b", "#e6e6e6"
+_TRAIN, _DEV = "#7fa8d1", "#8c2d04"  # light and dark: told apart in print
+_LONGEST_SIDE = 40.0
+"""Inches; very long sentences are drawn smaller rather than in a picture that nothing opens."""
+
+
+def plot_curves(metrics: Sequence[Mapping[str, float | int]], path: Path) -> None:
+    """Loss, dev BLEU, learning rate and speed over the steps of a run, as PNG.
+
+    Rows are those of `metrics.jsonl`: `step` and any of `loss` (label-smoothed) and `dev_loss`,
+    both in nats per token, `learning_rate`, `dev_bleu` (0 to 100) and `tokens_per_second`. Where a
+    step stands twice, as after a resumed run, the later row counts.
+    """
+
+    def series(name: str) -> dict[int, float]:
+        found = {int(row["step"]): float(row[name]) for row in metrics if name in row}
+        return dict(sorted(found.items()))
+
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.03)
+    figure = Figure(figsize=(11, 7), layout=layout)
+    (loss, bleu), (rate, speed) = figure.subplots(2, 2, sharex=True)
+
+    train_loss, dev_loss = series("loss"), series("dev_loss")
+    _panel(loss, "Loss, nats per token, log scale", [*train_loss, *dev_loss])
+    _curve(loss, train_loss, _TRAIN, "training, label-smoothed")
+    _curve(loss, dev_loss, _DEV, "dev", marker="o")
+    if train_loss or dev_loss:
+        loss.set_yscale("log")
+        loss.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
+        loss.yaxis.set_minor_locator(NullLocator())
+        loss.yaxis.set_major_formatter("{x:g}")
+        loss.legend(frameon=False, labelcolor=_INK, fontsize=9)
+    if dev_loss:
+        step, lowest = min(dev_loss.items(), key=lambda item: item[1])
+        note = f"lowest on dev {lowest:.3f} (perplexity {math.exp(lowest):.2f}) at step {step:,}"
+        _note(loss, note)
+
+    dev_bleu = series("dev_bleu")
+    _panel(bleu, "BLEU on dev", dev_bleu)
+    _curve(bleu, dev_bleu, _DEV, marker="o")
+    if dev_bleu:
+        step, highest = max(dev_bleu.items(), key=lambda item: item[1])
+        _note(bleu, f"highest {highest:.2f} at step {step:,}")
+        bleu.set_ylim(0, 1.1 * highest or 1.0)
+
+    learning_rate = series("learning_rate")
+    _panel(rate, "Learning rate", learning_rate)
+    _curve(rate, learning_rate, _INK)
+    if learning_rate:
+        step, peak = max(learning_rate.items(), key=lambda item: item[1])
+        _note(rate, f"highest {peak:.3g} at step {step:,}")
+        rate.set_ylim(bottom=0)
+        rate.yaxis.set_major_formatter("{x:g}")
+
+    tokens_per_second = series("tokens_per_second")
+    _panel(speed, "Tokens per second", tokens_per_second)
+    _curve(speed, tokens_per_second, _TRAIN)
+    if tokens_per_second:
+        _note(speed, f"median {np.median(list(tokens_per_second.values())):,.0f}")
+        speed.set_ylim(bottom=0)
+        speed.yaxis.set_major_formatter("{x:,.0f}")
+
+    for axes in (rate, speed):
+        axes.set_xlabel("step", color=_MUTED)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+    _save(figure, path)
+
+
+def plot_attention(
+    weights: Float[np.ndarray, "heads target source"],
+    src_tokens: Sequence[str],
+    tgt_tokens: Sequence[str],
+    path: Path,
+    title: str,
+) -> None:
+    """Cross-attention of one layer as PNG: the mean over its heads, large, and each head beside it.
+
+    Rows are target tokens as they are predicted, columns source tokens; a row sums to 1. A dot
+    marks what a target token looks at most. Heads count from 1, as in the paper.
+
+    Raises:
+        ValueError: the weights are not for this many tokens.
+    """
+    num_heads, num_tgt, num_src = weights.shape
+    if (num_tgt, num_src) != (len(tgt_tokens), len(src_tokens)):
+        raise ValueError(
+            f"The weights are for {num_tgt} target and {num_src} source tokens; "
+            f"given are {len(tgt_tokens)} and {len(src_tokens)}."
+        )
+    weights_HTS = weights.astype(np.float32)
+    # SentencePiece's sign for the start of a word is a heavy bar in most fonts.
+    src_tokens, tgt_tokens = (
+        [token.replace("▁", "_") for token in tokens] for tokens in (src_tokens, tgt_tokens)
+    )
+    num_rows = 2 ** int(math.log2(num_heads) / 2)
+    num_columns = math.ceil(num_heads / num_rows)
+
+    # Lengths are inches from the top left. A cell holds a line of text; the heads' cells are so
+    # much smaller that their grid is about as high as the mean's panel.
+    cell = max(0.26, 2.6 / max(num_src, num_tgt))
+    head_cell = 0.95 * cell / num_rows
+    line, gap, margin = 0.3, 0.15, 0.25
+    top = margin + 2 * line + _label_length(src_tokens, cell)
+    left = margin + line + _label_length(tgt_tokens, cell)
+    heads_left = left + num_src * cell + 2 * line + _label_length(tgt_tokens, head_cell)
+    column, row = num_src * head_cell + gap, num_tgt * head_cell + line
+    bottom = top + max(num_tgt * cell + line, num_rows * row) + line
+    sheet = _Sheet(heads_left + num_columns * column - gap + margin, bottom + margin)
+    sheet.write(margin, margin + 0.05, title, fontsize=12.0, fontweight="bold", color=_INK)
+
+    mean_TS = weights_HTS.mean(axis=0)
+    highest = float(mean_TS.max())
+    axes = sheet.place(left, top, num_src * cell, num_tgt * cell)
+    colours = sheet.heatmap(axes, mean_TS, highest, cell)
+    sheet.label(axes, src_tokens, tgt_tokens, cell)
+    axes.plot(
+        mean_TS.argmax(axis=1) + 0.5,
+        np.arange(num_tgt) + 0.5,
+        "o",
+        color="white",
+        markersize=min(6.0, 14 * cell) * sheet.scale,
+        markeredgecolor=_INK,
+        markeredgewidth=0.5,
+    )
+    sheet.write(left, top + num_tgt * cell + line / 2, "mean over heads (dot: highest in its row)")
+    sheet.write(margin, top + num_tgt * cell / 2, "target", rotation=90, ha="center")
+    sheet.write(left + num_src * cell / 2, margin + 1.3 * line, "source", ha="center")
+    sheet.colour_bar(left, bottom, colours, highest)
+
+    for head in range(num_heads):
+        x = heads_left + head % num_columns * column
+        y = top + head // num_columns * row
+        axes = sheet.place(x, y, num_src * head_cell, num_tgt * head_cell)
+        colours = sheet.heatmap(axes, weights_HTS[head], 1.0, head_cell)
+        is_top, is_left = head < num_columns, head % num_columns == 0
+        sheet.label(axes, src_tokens if is_top else (), tgt_tokens if is_left else (), head_cell)
+        sheet.write(x, y + num_tgt * head_cell + line / 2, f"head {head + 1}")
+    sheet.colour_bar(heads_left, bottom, colours, 1.0)
+    _save(sheet.figure, path)
+
+
+def _font_size(cell: float) -> float:
+    """Points of text that fits into a cell of so many inches."""
+    return min(10.0, 48 * cell)
+
+
+def _label_length(tokens: Sequence[str], cell: float) -> float:
+    """Inches that the longest token takes beside its cell, by a letter's mean width."""
+    return 0.1 + max(map(len, tokens)) * 0.6 * _font_size(cell) / 72
+
+
+class _Sheet:
+    """A figure measured in inches from its top left corner, shrunk where it would be too large."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.scale = min(1.0, _LONGEST_SIDE / max(width, height))
+        self.figure = Figure(figsize=(self.scale * width, self.scale * height))
+
+    def place(self, left: float, top: float, width: float, height: float) -> Axes:
+        w, h = self.width, self.height
+        return self.figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
+
+    def write(
+        self, left: float, top: float, text: str, fontsize: float = 9.0, **style: Any
+    ) -> None:
+        style = {"color": _MUTED, "va": "center", "parse_math": False, **style}
+        x, y = left / self.width, 1 - top / self.height
+        self.figure.text(x, y, text, fontsize=self.scale * fontsize, **style)
+
+    def heatmap(self, axes: Axes, values: Any, highest: float, cell: float) -> Any:
+        axes.set_ylim(values.shape[0], 0)
+        axes.spines[:].set(color=_MUTED, linewidth=0.5)
+        return axes.pcolormesh(
+            values,
+            cmap="Blues",
+            vmin=0,
+            vmax=highest,
+            edgecolors=_GRID,
+            linewidth=self.scale * min(0.4, 1.5 * cell),
+        )
+
+    def label(
+        self, axes: Axes, src_tokens: Sequence[str], tgt_tokens: Sequence[str], cell: float
+    ) -> None:
+        size = self.scale * _font_size(cell)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0, labelsize=size, labelcolor=_INK, pad=size / 4)
+        axes.set_xticks(np.arange(len(src_tokens)) + 0.5, src_tokens, rotation=90, parse_math=False)
+        axes.set_yticks(np.arange(len(tgt_tokens)) + 0.5, tgt_tokens, parse_math=False)
+
+    def colour_bar(self, left: float, top: float, colours: Any, highest: float) -> None:
+        """From 0 to the darkest value."""
+        axes = self.place(left + 0.75, top - 0.05, 1.2, 0.1)
+        bar = self.figure.colorbar(colours, cax=axes, orientation="horizontal", ticks=[])
+        bar.outline.set_linewidth(0.5)
+        self.write(left, top, "weight")
+        self.write(left + 0.7, top, "0", ha="right")
+        self.write(left + 2.0, top, f"{highest:.2g}")
+
+
+def _panel(axes: Axes, title: str, steps: Any) -> None:
+    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=_INK, pad=21)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_MUTED)
+    axes.tick_params(colors=_MUTED, labelcolor=_INK, labelsize=9)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    if not steps:
+        _note(axes, "no values yet")
+        axes.set_yticks([])
+
+
+def _note(axes: Axes, text: str) -> None:
+    axes.text(0, 1.025, text, transform=axes.transAxes, fontsize=9, color=_MUTED)
+
+
+def _curve(
+    axes: Axes, series: Mapping[int, float], color: str, label: str = "", marker: str = ""
+) -> None:
+    if not series:
+        return
+    is_dense = len(series) > 60
+    axes.plot(
+        list(series),
+        list(series.values()),
+        color=color,
+        label=label or None,
+        linewidth=1.1 if is_dense else 1.6,
+        marker="" if is_dense else marker,
+        markersize=4,
+    )
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Writes beside `path` and renames, so that nobody finds half a picture."""
+    temporary = path.with_name(path.name + ".tmp")
+    figure.savefig(temporary, format="png", dpi=160, facecolor="white")
+    temporary.replace(path)

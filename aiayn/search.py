@@ -1,0 +1,179 @@
+"""Greedy and beam search over one cached step, in one compiled loop (§6.1).
+
+A hypothesis ends with EOS, which counts in its length; its score is its log-probability in nats
+over GNMT's length penalty ((5 + length) / 6)^α. At its length limit a hypothesis can only end.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from aiayn.model import LayerCache, Transformer
+
+Params = Any
+"""Nested dictionaries of arrays, as `nnx.to_pure_dict` gives them."""
+
+
+class Hypotheses(NamedTuple):
+    """The best hypotheses of each sentence, best first. Slots after EOS hold 0; a place that no
+    hypothesis took has score −inf."""
+
+    words_BWT: Int[Array, "batch beam target"]
+    scores_BW: Float[Array, "batch beam"]
+
+
+class _State(NamedTuple):
+    time: Int[Array, ""]
+    live_words_BWT: Int[Array, "batch beam target"]
+    live_log_probs_BW: Float[Array, "batch beam"]
+    ended_words_BWT: Int[Array, "batch beam target"]
+    ended_scores_BW: Float[Array, "batch beam"]
+    finished_B: Bool[Array, " batch"]
+    caches: tuple[LayerCache, ...]
+
+
+def length_penalty(length: int | Int[Array, "..."], alpha: float) -> Float[Array, "..."]:
+    """((5 + length) / 6)^α (§6.1, after GNMT); 1 for every length if α is 0."""
+    return ((5.0 + jnp.asarray(length, jnp.float32)) / 6.0) ** alpha
+
+
+@partial(
+    jax.jit,
+    static_argnames=("graphdef", "beam_size", "alpha", "max_length", "num_best", "bos", "eos"),
+)
+def search(
+    graphdef: nnx.GraphDef[Transformer],
+    params: Params,
+    src_BS: Int[Array, "batch source"],
+    src_segments_BS: Int[Array, "batch source"],
+    limit_B: Int[Array, " batch"],
+    *,
+    beam_size: int,
+    alpha: float,
+    max_length: int,
+    bos: int,
+    eos: int,
+    num_best: int = 1,
+) -> Hypotheses:
+    """Beam search; with `beam_size` 1 it is greedy search and ends at the first EOS.
+
+    `limit_B` is the most tokens, EOS included, that each sentence's output may have; at most
+    `max_length`. Every step the `beam_size` best continuations compete: those that end are kept
+    with their scores, and as many others as the beam is wide live on. A sentence is finished when
+    no living hypothesis can come into its `num_best` best any more, even if every further word had
+    probability 1 and the output its greatest length.
+    """
+    model: Transformer = nnx.merge(graphdef, params)
+    batch = src_BS.shape[0]
+    positions_BS = jnp.broadcast_to(jnp.arange(src_BS.shape[1])[None], src_BS.shape)
+    memory_BSD = model.encode(src_BS, src_segments_BS, positions_BS)
+    empty_BWT = jnp.zeros((batch, beam_size, max_length), jnp.int32)
+    start = _State(
+        time=jnp.zeros((), jnp.int32),
+        live_words_BWT=empty_BWT,
+        live_log_probs_BW=jnp.where(jnp.arange(beam_size)[None] == 0, 0.0, -jnp.inf)
+        + jnp.zeros((batch, 1)),
+        ended_words_BWT=empty_BWT,
+        ended_scores_BW=jnp.full((batch, beam_size), -jnp.inf),
+        finished_B=limit_B <= 0,
+        caches=model.start(memory_BSD, beam_size, max_length),
+    )
+
+    def step(state: _State) -> _State:
+        time = state.time
+        before_BW1 = lax.dynamic_slice_in_dim(
+            state.live_words_BWT, jnp.maximum(time - 1, 0), 1, axis=2
+        )
+        last_BW = jnp.where(time == 0, bos, before_BW1[..., 0])
+        logits_BWV, caches = model.step(last_BW, state.caches, time, src_segments_BS)
+        log_probs_BWC, words_BWC = _candidates(
+            logits_BWV, state.live_log_probs_BW, limit_B, time, 2 * beam_size, eos
+        )
+        # The best 2·beam continuations of all hypotheses; each hypothesis has at most one that
+        # ends, so at least `beam_size` of them go on.
+        top_BC, flat_BC = lax.top_k(log_probs_BWC.reshape(batch, -1), 2 * beam_size)
+        parent_BC = flat_BC // words_BWC.shape[-1]
+        word_BC = jnp.take_along_axis(words_BWC.reshape(batch, -1), flat_BC, axis=1)
+        grown_BCT = jnp.take_along_axis(state.live_words_BWT, parent_BC[..., None], axis=1)
+        grown_BCT = lax.dynamic_update_slice_in_dim(grown_BCT, word_BC[..., None], time, axis=2)
+        ends_BC = word_BC == eos
+
+        scores_BC = top_BC / length_penalty(time + 1, alpha)
+        in_beam_1C = (jnp.arange(2 * beam_size) < beam_size)[None]
+        scores_BC = jnp.where(ends_BC & in_beam_1C, scores_BC, -jnp.inf)
+        all_scores = jnp.concatenate([state.ended_scores_BW, scores_BC], axis=1)
+        all_words = jnp.concatenate([state.ended_words_BWT, grown_BCT], axis=1)
+        ended_scores_BW, best_BW = lax.top_k(all_scores, beam_size)
+        ended_words_BWT = jnp.take_along_axis(all_words, best_BW[..., None], axis=1)
+
+        living_BC = jnp.where(ends_BC, -jnp.inf, top_BC)
+        live_log_probs_BW, next_BW = lax.top_k(living_BC, beam_size)
+        parent_BW = jnp.take_along_axis(parent_BC, next_BW, axis=1)
+        live_words_BWT = jnp.take_along_axis(grown_BCT, next_BW[..., None], axis=1)
+
+        keep_B1 = state.finished_B[:, None]
+        ended_scores_BW = jnp.where(keep_B1, state.ended_scores_BW, ended_scores_BW)
+        ended_words_BWT = jnp.where(keep_B1[..., None], state.ended_words_BWT, ended_words_BWT)
+        if beam_size == 1:
+            finished_B = ended_scores_BW[:, 0] > -jnp.inf
+        else:
+            hope_B = live_log_probs_BW.max(axis=1) / length_penalty(limit_B, alpha)
+            finished_B = (hope_B <= ended_scores_BW[:, num_best - 1]) & (
+                ended_scores_BW[:, 0] > -jnp.inf
+            )
+        return _State(
+            time=time + 1,
+            live_words_BWT=live_words_BWT,
+            live_log_probs_BW=live_log_probs_BW,
+            ended_words_BWT=ended_words_BWT,
+            ended_scores_BW=ended_scores_BW,
+            finished_B=state.finished_B | finished_B | (time + 1 >= limit_B),
+            caches=_reorder(caches, parent_BW),
+        )
+
+    def goes_on(state: _State) -> Bool[Array, ""]:
+        return (state.time < max_length) & ~state.finished_B.all()
+
+    final = lax.while_loop(goes_on, step, start)
+    return Hypotheses(final.ended_words_BWT[:, :num_best], final.ended_scores_BW[:, :num_best])
+
+
+def _candidates(
+    logits_BWV: Float[Array, "batch beam vocabulary"],
+    live_log_probs_BW: Float[Array, "batch beam"],
+    limit_B: Int[Array, " batch"],
+    time: Int[Array, ""],
+    count: int,
+    eos: int,
+) -> tuple[Float[Array, "batch beam count"], Int[Array, "batch beam count"]]:
+    """The best `count` next words of each hypothesis and the log-probability they lead to.
+
+    At the limit the only word is EOS, at its true probability.
+    """
+    logits_BWV = logits_BWV.astype(jnp.float32)
+    lse_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
+    top_BWC, words_BWC = lax.top_k(logits_BWV, min(count, logits_BWV.shape[-1]))
+    at_limit_B11 = (time + 1 >= limit_B)[:, None, None]
+    first_11C = (jnp.arange(top_BWC.shape[-1]) == 0)[None, None]
+    only_eos_BWC = jnp.where(first_11C, logits_BWV[..., eos][..., None], -jnp.inf)
+    top_BWC = jnp.where(at_limit_B11, only_eos_BWC, top_BWC)
+    words_BWC = jnp.where(at_limit_B11, eos, words_BWC)
+    return live_log_probs_BW[..., None] + (top_BWC - lse_BW[..., None]), words_BWC
+
+
+def _reorder(
+    caches: tuple[LayerCache, ...], parent_BW: Int[Array, "batch beam"]
+) -> tuple[LayerCache, ...]:
+    """Each hypothesis' own keys and values, after hypotheses moved to other places of the beam."""
+    batch, beam_size = parent_BW.shape
+    if beam_size == 1:
+        return caches
+    row_N = (jnp.arange(batch)[:, None] * beam_size + parent_BW).reshape(-1)
+    return tuple(
+        cache._replace(self_k=cache.self_k[row_N], self_v=cache.self_v[row_N]) for cache in caches
+    )

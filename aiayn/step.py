@@ -1,0 +1,168 @@
+"""The training step of one device, mapped over all of them (§5).
+
+The step sees its own device's share of the rows and an axis named "data". `jax.shard_map` under
+`jax.jit` maps it over a mesh, of one device or of many hosts; `jax.pmap` would do as well, and a
+test holds the two against each other.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int, Key
+
+from aiayn.config import ModelConfig, TrainConfig
+from aiayn.dropout import row_noise
+from aiayn.loss import smoothed_cross_entropy
+from aiayn.model import Transformer
+from aiayn.rows import Rows
+
+Params = Any
+"""Nested dictionaries of arrays, as `nnx.to_pure_dict` gives them."""
+
+
+class TrainState(NamedTuple):
+    """Everything an update changes."""
+
+    params: Params
+    opt_state: optax.OptState
+    step: Int[Array, ""]
+
+
+class Metrics(NamedTuple):
+    """Sums over the real target tokens of an update, in nats, and what they are summed over."""
+
+    loss: Float[Array, ""]
+    """Label-smoothed: what is minimised."""
+    plain_loss: Float[Array, ""]
+    """Without smoothing: perplexity is exp of its mean."""
+    src_tokens: Int[Array, ""]
+    tgt_tokens: Int[Array, ""]
+    grad_norm: Float[Array, ""]
+
+
+def build(config: ModelConfig, num_words: int) -> nnx.GraphDef[Transformer]:
+    """The model's structure without its parameters: what jit may close over."""
+    model = nnx.eval_shape(lambda: Transformer(config, num_words, rngs=nnx.Rngs(0)))
+    return nnx.split(model, nnx.Param)[0]
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def initial_state(
+    config: ModelConfig, num_words: int, seed: int, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """Step 0: T2T's initialisers drawn from `seed`."""
+    model = Transformer(config, num_words, rngs=nnx.Rngs(seed))
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+
+def train_step(
+    state: TrainState,
+    rows: Rows,
+    key: Key[Array, ""],
+    *,
+    graphdef: nnx.GraphDef[Transformer],
+    config: TrainConfig,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, Metrics]:
+    """One update on this device's share of the rows. Runs under a mapped axis named "data".
+
+    `rows` has a leading axis of rounds, whose gradients are accumulated. Losses are summed over
+    rounds and devices before they are divided by the real target tokens of all, and dropout
+    depends on a row's number within the update: so the result does not depend on how the rows
+    were shared out, but for the order of float32 sums.
+    """
+    num_rounds, num_local = rows.src_BS.shape[:2]
+
+    def total_loss(params: Params, part: Rows, number: Int[Array, ""]):
+        first = (number * lax.axis_size("data") + lax.axis_index("data")) * num_local
+        noise_B2 = row_noise(key, state.step, first + jnp.arange(num_local))
+        model = nnx.merge(graphdef, params)
+        return smoothed_cross_entropy(
+            model.features(part, noise_B2),
+            model.embedding[...],
+            part.tgt_out_BT,
+            part.weight_BT,
+            model.num_words,
+            config.label_smoothing,
+            config.smoothing_over,
+        )
+
+    gradient = jax.value_and_grad(total_loss, has_aux=True)
+
+    def add_round(total, part_and_number):
+        return jax.tree.map(jnp.add, total, gradient(state.params, *part_and_number)), None
+
+    rounds = rows, jnp.arange(num_rounds)
+    total = gradient(state.params, *jax.tree.map(lambda x: x[0], rounds))
+    if num_rounds > 1:
+        total, _ = lax.scan(add_round, total, jax.tree.map(lambda x: x[1:], rounds))
+    src_tokens, tgt_tokens = (rows.src_segments_BS > 0).sum(), (rows.tgt_segments_BT > 0).sum()
+    ((loss, plain_loss), grads), src_tokens, tgt_tokens = lax.psum(
+        (total, src_tokens, tgt_tokens), "data"
+    )
+    grads = jax.tree.map(lambda g: g / tgt_tokens, grads)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = Metrics(loss, plain_loss, src_tokens, tgt_tokens, optax.tree.norm(grads))
+    return TrainState(params, opt_state, state.step + 1), metrics
+
+
+def evaluation_step(
+    params: Params, rows: Rows, *, graphdef: nnx.GraphDef[Transformer]
+) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    """Sum of the plain loss in nats over this batch's real target tokens, and their number."""
+    model = nnx.merge(graphdef, params)
+    _, plain_loss = smoothed_cross_entropy(
+        model.features(rows), model.embedding[...], rows.tgt_out_BT, rows.weight_BT, model.num_words
+    )
+    return lax.psum((plain_loss, (rows.tgt_segments_BT > 0).sum()), "data")
+
+
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices of all processes in one row."""
+    return Mesh(np.array(jax.devices() if devices is None else devices), ("data",))
+
+
+def mapped_train_step(
+    graphdef: nnx.GraphDef[Transformer],
+    config: TrainConfig,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+) -> Callable[[TrainState, Rows, Key[Array, ""]], tuple[TrainState, Metrics]]:
+    """`train_step` over the mesh: rows shared out, the rest everywhere; the state is donated."""
+    step = partial(train_step, graphdef=graphdef, config=config, optimizer=optimizer)
+    mapped = jax.shard_map(
+        step, mesh=mesh, in_specs=(P(), P(None, "data"), P()), out_specs=P(), check_vma=False
+    )
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def mapped_evaluation_step(
+    graphdef: nnx.GraphDef[Transformer], mesh: Mesh
+) -> Callable[[Params, Rows], tuple[Float[Array, ""], Int[Array, ""]]]:
+    """`evaluation_step` over the mesh."""
+    step = partial(evaluation_step, graphdef=graphdef)
+    return jax.jit(
+        jax.shard_map(step, mesh=mesh, in_specs=(P(), P("data")), out_specs=P(), check_vma=False)
+    )
+
+
+def replicated(tree: Any, mesh: Mesh) -> Any:
+    """The tree with every leaf on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, P()))
+
+
+def sharded(rows: Rows, mesh: Mesh, axis: int) -> Rows:
+    """Global arrays of which this process brings its own share along `axis`."""
+    sharding = NamedSharding(mesh, P(*[None] * axis, "data"))
+    return Rows(*(jax.make_array_from_process_local_data(sharding, field) for field in rows))

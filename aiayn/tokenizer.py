@@ -1,0 +1,110 @@
+"""One joint SentencePiece BPE model for both languages (§5.1): raw text in, raw text out."""
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from aiayn.errors import UserError
+
+_MAX_SENTENCES = 10_000_000
+
+
+class Tokenizer:
+    """Text to ids and back. Every id comes from here; padding, BOS and EOS are pieces of the model.
+
+    Pieces cover every byte, so no text is unknown; text is taken as it is (no normalisation), but
+    runs of blanks become one.
+    """
+
+    def __init__(self, model: bytes):
+        """Raises UserError if `model` is no SentencePiece model with the special pieces we need."""
+        self.model = model
+        self._processor: Any = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+        except (RuntimeError, TypeError) as error:
+            raise UserError("The tokenizer is no SentencePiece model, or is damaged.") from error
+        self.pad, self.bos, self.eos = (
+            self._processor.pad_id(),
+            self._processor.bos_id(),
+            self._processor.eos_id(),
+        )
+        if min(self.pad, self.bos, self.eos) < 0:
+            raise UserError("The tokenizer lacks a piece for padding, BOS or EOS.")
+
+    @property
+    def num_words(self) -> int:
+        """V: the pieces, special ones included."""
+        return int(self._processor.get_piece_size())
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """The ids of each sentence, without BOS or EOS."""
+        return self._processor.encode(list(sentences), num_threads=1)
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Plain text; special pieces vanish."""
+        return self._processor.decode([[int(i) for i in sentence] for sentence in ids])
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The pieces as they are, for pictures: `▁` marks the start of a word."""
+        return [self._processor.id_to_piece(int(i)) for i in ids]
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        """Raises UserError if the file is missing or no tokenizer."""
+        try:
+            return cls(path.read_bytes())
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist; wanted a SentencePiece model.") from None
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+
+def train_tokenizer(
+    sentences: Iterable[str], vocab_size: int, split_digits: bool = False
+) -> Tokenizer:
+    """A BPE model of `vocab_size` pieces from both sides of the training text.
+
+    The result depends on the sentences and their order only. Of corpora past ten million sentences
+    a fixed random sample is used.
+
+    Raises:
+        UserError: the text has too few different character pairs for so many pieces.
+    """
+    sentencepiece.set_random_generator_seed(1)
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_short_lines(sentences),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            character_coverage=0.9995,  # the rest is spelled in bytes
+            byte_fallback=True,
+            split_digits=split_digits,
+            normalization_rule_name="identity",
+            input_sentence_size=_MAX_SENTENCES,
+            shuffle_input_sentence=True,
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        limit = re.search(r"<= (\d+)", str(error))
+        reason = f"at most {limit[1]}" if limit else str(error)
+        raise UserError(
+            f"data.vocab_size is {vocab_size}; the training text allows {reason}."
+        ) from error
+    return Tokenizer(model.getvalue())
+
+
+def _short_lines(sentences: Iterable[str]) -> Iterator[str]:
+    """SentencePiece drops lines past 4,192 bytes; their beginning teaches as much."""
+    for sentence in sentences:
+        yield sentence[:1000]

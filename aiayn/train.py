@@ -1,0 +1,304 @@
+"""A run from a config to a trained model: data, state, restore, loop (§5).
+
+Which state wins: the newest complete checkpoint of the run directory. What `metrics.jsonl` says of
+later steps is cut off, since those steps run again, and give the same numbers.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from rich.console import Console
+from sacrebleu.metrics.bleu import BLEU
+from tensorboard.summary import Writer
+
+from aiayn.checkpoint import Checkpoints, Model
+from aiayn.config import DecodeConfig, Experiment
+from aiayn.decode import Translator
+from aiayn.errors import UserError
+from aiayn.files import user_os_errors, write_text
+from aiayn.model import Transformer, matmul_flops
+from aiayn.optim import learning_rate, optimizer
+from aiayn.prepare import Prepared
+from aiayn.progress import TrainingProgress, self_check
+from aiayn.report import commit, peak_flops, read_metrics
+from aiayn.rows import Layout, Rows, Updates, batches, read_ahead
+from aiayn.step import (
+    Metrics,
+    TrainState,
+    build,
+    data_mesh,
+    initial_state,
+    mapped_evaluation_step,
+    mapped_train_step,
+    replicated,
+    sharded,
+)
+
+_MAY_CHANGE = (
+    "train.num_steps",
+    "train.log_every",
+    "train.validate_sentences",
+    "train.checkpoint_every",
+    "train.keep_last",
+    "train.keep_best",
+    "train.slots_per_device",
+    "decode.",
+    "data.folder",
+)
+
+
+def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Console) -> bool:
+    """Train up to `train.num_steps`, from the newest checkpoint of `run_dir` if there is one.
+
+    True if there was nothing to do: the steps are done and the record is written.
+
+    Raises:
+        UserError: the directory holds another experiment, or the loss is not finite.
+    """
+    config = experiment.train
+    _open_run(experiment, run_dir, prepared)
+
+    # Data: the rows of every update follow from seed and step.
+    mesh = data_mesh()
+    updates = Updates(
+        prepared.train,
+        config.seed,
+        experiment.data.src_tokens_per_update + experiment.data.tgt_tokens_per_update,
+        prepared.tokenizer.bos,
+    )
+
+    def rows_on_devices(step: int) -> tuple[Layout, Rows]:
+        chosen, _ = updates.choose(step)
+        layout = updates.layout(chosen, mesh.size, config.slots_per_device)
+        share = layout.rows_per_round // jax.process_count()
+        mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+        return layout, sharded(updates.rows(step, layout, mine), mesh, axis=1)
+
+    # Model and optimiser.
+    num_words = prepared.tokenizer.num_words
+    graphdef = build(experiment.model, num_words)
+    adam = optimizer(experiment.model, config)
+    state = replicated(initial_state(experiment.model, num_words, config.seed, adam), mesh)
+    update = mapped_train_step(graphdef, config, adam, mesh)
+    key = jax.random.key(config.seed)
+
+    # Restore.
+    checkpoints = Checkpoints(run_dir / "checkpoints", config.keep_last, config.keep_best)
+    log = _Log(run_dir, experiment, updates)
+    if steps := checkpoints.steps():
+        state = checkpoints.restore(steps[-1], like=state)
+        console.print(f"Resuming from step {steps[-1]:,} of {config.num_steps:,}.")
+    start = int(state.step)
+    if start >= config.num_steps and (run_dir / "result.json").is_file():
+        return True
+    log.cut_after(start)
+    self_check(experiment, prepared, updates, console)
+    validate = _validator(experiment, prepared, graphdef, mesh)
+
+    # Loop.
+    with TrainingProgress(console, config.num_steps, start) as progress:
+        waiting: list[Metrics] = []
+        for step, (layout, rows) in enumerate(
+            read_ahead(rows_on_devices, start, config.num_steps), start + 1
+        ):
+            state, metrics = update(state, rows, key)
+            waiting.append(metrics)
+            log.count_slots(layout, rows)
+            progress.advance()
+            last = step == config.num_steps
+            if step % config.log_every == 0 or step % config.checkpoint_every == 0 or last:
+                progress.show(log.write(step, waiting))
+                waiting = []
+            if step % config.checkpoint_every == 0 or last:
+                progress.say("validating")
+                found = validate(state)
+                progress.show(log.write_validation(step, found))
+                checkpoints.save(state, experiment, prepared.tokenizer, found["dev_loss"])
+    checkpoints.wait()
+    checkpoints.close()
+    log.close()
+    return False
+
+
+def read_run(run_dir: Path) -> Experiment:
+    """The experiment that a run directory holds, with the local folder it read its text from.
+
+    Raises:
+        UserError: it is no run directory.
+    """
+    path = run_dir / "config.json"
+    try:
+        return Experiment.from_dict(json.loads(path.read_text(encoding="utf-8"))["experiment"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{run_dir} is no run directory: no usable config.json in it.") from None
+
+
+def _open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
+    """Write what the run is into its directory, or check that it is the run that lies there."""
+    found_path = run_dir / "config.json"
+    with user_os_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if found_path.is_file():
+            about = json.loads(found_path.read_text(encoding="utf-8"))
+            found = Experiment.from_dict(about["experiment"])
+            changed = [
+                f"{key} (there {there!r}, now {now!r})"
+                for key, there, now in _differences(found.to_dict(), experiment.to_dict())
+                if not key.startswith(_MAY_CHANGE)
+            ]
+            if about["data_fingerprint"] != prepared.fingerprint:
+                changed.append("the prepared data")
+            if changed:
+                raise UserError(
+                    f"{run_dir} holds another run; different: {', '.join(changed)}. "
+                    "Choose another --run-dir, or delete that one to start anew."
+                )
+        about = {
+            "experiment": experiment.to_dict(),
+            "hash": experiment.hash(),
+            "data_fingerprint": prepared.fingerprint,
+        }
+        write_text(found_path, json.dumps(about, indent=1) + "\n")
+        write_text(run_dir / "commit.txt", commit() + "\n")
+        write_text(run_dir / "manifest.json", prepared.manifest.to_json())
+        (run_dir / "tokenizer.model").write_bytes(prepared.tokenizer.model)
+
+
+def _differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(a, dict):
+        return [d for key in a for d in _differences(a[key], b[key], f"{prefix}{key}.")]
+    a, b = (tuple(x) if isinstance(x, list) else x for x in (a, b))
+    return [] if a == b else [(prefix[:-1], a, b)]
+
+
+def _validator(
+    experiment: Experiment,
+    prepared: Prepared,
+    graphdef: nnx.GraphDef[Transformer],
+    mesh: Mesh,
+) -> Callable[[TrainState], dict[str, float]]:
+    """A function from a state to `dev_loss` (nats per token), `dev_perplexity` and `dev_bleu`.
+
+    BLEU is sacreBLEU of greedy translations of the first sentences of dev: really decoded, not
+    teacher-forced.
+    """
+    config = experiment.train
+    evaluate = mapped_evaluation_step(graphdef, mesh)
+    slots = config.slots_per_device * mesh.size
+    src = prepared.lines("dev", "src")[: config.validate_sentences]
+    references = prepared.lines("dev", "tgt")[: config.validate_sentences]
+    greedy = DecodeConfig(beam_size=1, max_extra_tokens=experiment.decode.max_extra_tokens)
+
+    def validate(state: TrainState) -> dict[str, float]:
+        total, count = 0.0, 0
+        for rows in batches(prepared.dev, slots, prepared.tokenizer.bos, mesh.size):
+            loss, tokens = evaluate(state.params, sharded(rows, mesh, axis=0))
+            total, count = total + float(loss), count + int(tokens)
+        found = {"dev_loss": total / count, "dev_perplexity": math.exp(min(total / count, 50.0))}
+        if src:
+            model = Model(experiment, prepared.tokenizer, {})
+            translator = Translator(model, greedy, params=state.params)
+            hypotheses = [best[0].text for best in translator.translate(src)]
+            found["dev_bleu"] = BLEU().corpus_score(hypotheses, [references]).score
+        return found
+
+    return validate
+
+
+class _Log:
+    """`metrics.jsonl` and TensorBoard events of a run."""
+
+    def __init__(self, run_dir: Path, experiment: Experiment, updates: Updates):
+        self.path = run_dir / "metrics.jsonl"
+        self.experiment = experiment
+        self.updates = updates
+        self.peak = peak_flops()
+        self.writer = Writer(str(run_dir / "tensorboard"))
+        self.slots = 0
+        self.seconds = 0.0
+        self.tokens = 0
+        self.began = time.perf_counter()
+
+    def cut_after(self, step: int) -> None:
+        """Forget rows of steps past the restored one; they are about to run again."""
+        rows = [row for row in read_metrics(self.path) if row["step"] <= step]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        self.seconds = max((row["seconds"] for row in rows), default=0.0)
+        self.tokens = max((row.get("tokens", 0) for row in rows), default=0)
+        self.began = time.perf_counter()
+
+    def count_slots(self, layout: Layout, rows: Rows) -> None:
+        num_rows = layout.num_accumulated * layout.rows_per_round
+        self.slots += num_rows * (rows.src_BS.shape[-1] + rows.tgt_in_BT.shape[-1])
+
+    def write(self, step: int, waiting: list[Metrics]) -> dict[str, Any]:
+        """One row for the updates since the last; waits for the device."""
+        sums = Metrics(*np.sum(jax.device_get(waiting), axis=0))
+        now = time.perf_counter()
+        elapsed, self.began = now - self.began, now
+        if not np.isfinite(sums.loss):
+            losses = [float(m.loss) for m in waiting]
+            first = step - len(waiting) + 1 + int(np.argmin(np.isfinite(losses)))
+            raise UserError(
+                f"The loss of step {first} is not finite. The newest checkpoint is from before; "
+                "lower train.learning_rate_constant or lengthen train.warmup_steps."
+            )
+        self.seconds += elapsed
+        tokens = int(sums.src_tokens + sums.tgt_tokens)
+        self.tokens += tokens
+        config = self.experiment
+        rate = learning_rate(
+            step,
+            config.model.d_model,
+            config.train.warmup_steps,
+            config.train.learning_rate_constant,
+        )
+        row: dict[str, Any] = {
+            "step": step,
+            "loss": float(sums.loss / sums.tgt_tokens),
+            "perplexity": math.exp(min(float(sums.plain_loss / sums.tgt_tokens), 50.0)),
+            "learning_rate": float(rate),
+            "grad_norm": float(sums.grad_norm / len(waiting)),
+            "src_tokens_per_update": float(sums.src_tokens / len(waiting)),
+            "tgt_tokens_per_update": float(sums.tgt_tokens / len(waiting)),
+            "tokens_per_second": tokens / elapsed,
+            "tgt_tokens_per_second": float(sums.tgt_tokens) / elapsed,
+            "padding": 1.0 - tokens / self.slots,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+        }
+        self.slots = 0
+        if self.peak:
+            words = config.data.vocab_size
+            flops = 3 * matmul_flops(
+                config.model, words, int(sums.src_tokens), int(sums.tgt_tokens)
+            )
+            row["mfu"] = flops / elapsed / self.peak
+        self._append(row)
+        return row
+
+    def write_validation(self, step: int, found: dict[str, float]) -> dict[str, Any]:
+        now = time.perf_counter()
+        self.seconds += now - self.began
+        self.began = now
+        row = {"step": step, **found, "seconds": self.seconds}
+        self._append(row)
+        return row
+
+    def _append(self, row: dict[str, Any]) -> None:
+        with user_os_errors(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in row.items():
+            if name != "step":
+                self.writer.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        self.writer.close()

@@ -1,0 +1,26 @@
+"""JAX as the tests want it: eight devices on the CPU, and no silent rank promotion."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Most of the tests' time goes into compiling the same small models anew.
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture
+def strict_dtypes() -> Iterator[None]:
+    """For model, loss and decoding: arrays of two types never meet without a word about it."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield

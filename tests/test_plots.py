@@ -1,0 +1,97 @@
+"""The pictures are looked at by people; here, that they hold what they were given."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.lines import Line2D
+
+from aiayn import plots
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Each figure as it was saved."""
+    saved: list[Figure] = []
+    original = Figure.savefig
+
+    def savefig(figure: Figure, *args, **kwargs) -> None:
+        saved.append(figure)
+        original(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return saved
+
+
+def points(line: Line2D) -> list[list[float]]:
+    return np.asarray(line.get_xydata()).tolist()
+
+
+def shown(axes: Axes) -> np.ndarray:
+    return np.asarray(axes.collections[0].get_array())
+
+
+def test_curves_show_each_series_in_the_order_of_steps(tmp_path: Path, figures: list[Figure]):
+    # A run resumed from step 10 says 20 once more: the later value counts.
+    metrics = [
+        {"step": 10, "loss": 4.0, "learning_rate": 1e-4, "tokens_per_second": 900.0},
+        {"step": 20, "loss": 9.0, "learning_rate": 2e-4, "tokens_per_second": 910.0},
+        {"step": 20, "loss": 3.0, "learning_rate": 2e-4, "tokens_per_second": 920.0},
+        {"step": 20, "dev_loss": math.log(8), "dev_bleu": 12.5},
+    ]
+    path = tmp_path / "curves.png"
+    plots.plot_curves(metrics, path)
+    loss, bleu, rate, speed = figures[0].axes
+    assert [points(line) for line in loss.lines] == [
+        [[10, 4.0], [20, 3.0]],
+        [[20, pytest.approx(2.079, abs=1e-3)]],
+    ]
+    assert "perplexity 8.00" in loss.texts[0].get_text()
+    assert points(bleu.lines[0]) == [[20, 12.5]]
+    assert points(rate.lines[0]) == [[10, 1e-4], [20, 2e-4]]
+    assert "median 910" in speed.texts[0].get_text()
+    assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
+    assert imread(path).shape[2] == 4
+
+
+def test_curves_of_a_run_without_metrics_say_so(tmp_path: Path, figures: list[Figure]):
+    plots.plot_curves([], tmp_path / "curves.png")
+    assert [axes.texts[0].get_text() for axes in figures[0].axes] == ["no values yet"] * 4
+
+
+def test_attention_shows_the_mean_and_every_head_with_its_tokens(
+    tmp_path: Path, figures: list[Figure]
+):
+    # Two heads, three target tokens, five source tokens. Head 1 looks at token t, head 2 at t + 1,
+    # so the mean has 1/2 at both and a row's dot stands at the first of them.
+    weights = np.zeros((2, 3, 5))
+    for target in range(3):
+        weights[0, target, target] = weights[1, target, target + 1] = 1
+    src_tokens, tgt_tokens = ["▁a", "b", "$c_1$", "d", "</s>"], ["▁A", "B", "</s>"]
+    plots.plot_attention(weights, src_tokens, tgt_tokens, tmp_path / "a.png", "Layer 1")
+
+    mean, _, *heads, _ = figures[0].axes  # a colour bar after the mean and one after the heads
+    np.testing.assert_array_equal(shown(mean), weights.mean(axis=0))
+    np.testing.assert_array_equal([shown(axes) for axes in heads], weights)
+    src_labels = [label.get_text() for label in mean.get_xticklabels()]
+    assert src_labels == ["_a", "b", "$c_1$", "d", "</s>"]
+    assert [label.get_text() for label in mean.get_yticklabels()] == ["_A", "B", "</s>"]
+    assert mean.yaxis_inverted()  # reads downwards
+    assert points(mean.lines[0]) == [[0.5, 0.5], [1.5, 1.5], [2.5, 2.5]]
+
+
+@pytest.mark.parametrize(("num_heads", "num_tgt", "num_src"), [(1, 1, 1), (3, 2, 60), (16, 40, 3)])
+def test_attention_takes_any_shape(tmp_path: Path, num_heads: int, num_tgt: int, num_src: int):
+    weights = np.full((num_heads, num_tgt, num_src), 1 / num_src, np.float32)
+    path = tmp_path / "a.png"
+    plots.plot_attention(weights, ["x"] * num_src, ["y"] * num_tgt, path, "")
+    assert max(imread(path).shape) <= 160 * plots._LONGEST_SIDE
+
+
+def test_attention_refuses_tokens_that_the_weights_are_not_for(tmp_path: Path):
+    with pytest.raises(ValueError, match="2 target and 3 source tokens; given are 3 and 2"):
+        plots.plot_attention(np.ones((1, 2, 3)), ["a"] * 2, ["b"] * 3, tmp_path / "a.png", "")
