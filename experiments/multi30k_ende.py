@@ -19,6 +19,7 @@ config = Experiment(
             "mscoco2017=test_2017_mscoco.{lang}.gz",
         ),
         hub="bentrevett/multi30k",
+        revision="37e118600232bb5298ca011a8a7e7a44e863c36a",
         num_pairs=(29_000, 1_014, 1_000),
         vocab_size=5_000,
         row_widths=(64,),
