@@ -107,8 +107,8 @@ class Slot(NamedTuple):
     argument: str
 
 
-Line = tuple[tuple[tuple[str, str, str], ...], str]
-"""Pieces (text before the slot, the slot's name, form), and the text after the last slot."""
+Line = tuple[tuple[tuple[str, str, str, str], ...], str]
+"""Pieces (text, the word before the slot, the slot's name, form), and the text after the last."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Template:
     lines: Mapping[str, Line]
 
 
-SLOT = re.compile(r"\{(([a-z_]+)(?:\.\d)?)(?::([^/}]+))?(?:/([a-z]+))?\}")
+SLOT = re.compile(r"([^\s{}]+ )?\{(([a-z_]+)(?:\.\d)?)(?::([^/}]+))?(?:/([a-z]+))?\}")
 
 
 def parse_template(topic: str, block: str) -> Template:
@@ -135,12 +135,12 @@ def parse_template(topic: str, block: str) -> Template:
     if [text[0] for text in texts] != list(LANGUAGES):
         raise ValueError(f"Wanted the lines {', '.join(LANGUAGES)} in this order:\n{block}")
     english = texts[0][1]
-    slots = tuple(sorted(Slot(*groups[:3]) for groups in SLOT.findall(english)))
+    slots = tuple(sorted(Slot(*groups[1:4]) for groups in SLOT.findall(english)))
     lines: dict[str, Line] = {}
     for language, text in texts:
-        parts = [part or "" for part in SLOT.split(text)]  # text, then four groups and text again
-        pieces = tuple(zip(parts[:-1:5], parts[1::5], parts[4::5], strict=True))
-        if sorted(name for _, name, _ in pieces) != [slot.name for slot in slots]:
+        parts = [part or "" for part in SLOT.split(text)]  # text, then five groups and text again
+        pieces = tuple(zip(parts[:-1:6], parts[1::6], parts[2::6], parts[5::6], strict=True))
+        if sorted(name for _, _, name, _ in pieces) != [slot.name for slot in slots]:
             raise ValueError(f"The slots of {language!r} are not those of 'en':\n{block}")
         lines[language] = pieces, parts[-1]
     return Template(topic, english, slots, lines)
@@ -211,7 +211,7 @@ def _fillings(template: Template, tries: int, seed: int, used: list[set[str]]) -
         if not _makes_sense(template.slots, places):
             continue
         values = [pool[place] for pool, place in zip(pools, places, strict=True)]
-        row = tuple(fill(template, language, values) for language in LANGUAGES)
+        row = fill(template, values)
         if not any(sentence in taken for sentence, taken in zip(row, used, strict=True)):
             for sentence, taken in zip(row, used, strict=True):
                 taken.add(sentence)
@@ -226,16 +226,24 @@ def _makes_sense(slots: Sequence[Slot], places: Sequence[int]) -> bool:
     return True
 
 
-def fill(template: Template, language: str, values: Sequence[Any]) -> str:
-    """The sentence in one language; one value per slot, in the order of `template.slots`."""
+def fill(template: Template, values: Sequence[Any]) -> Row:
+    """The sentence in every language; one value per slot, in the order of `template.slots`."""
     by_name = {slot.name: (slot.kind, v) for slot, v in zip(template.slots, values, strict=True)}
-    pieces, tail = template.lines[language]
-    text = ""
-    for literal, name, form in pieces:
-        kind, value = by_name[name]
-        text = attach(text + literal, render(kind, value, language, form), language)
-    text += tail
-    return text[0].upper() + text[1:]
+    row: list[str] = []
+    for language in LANGUAGES:
+        pieces, tail = template.lines[language]
+        parts = [
+            text + _joined(word, *by_name[name], language, form)
+            for text, word, name, form in pieces
+        ]
+        sentence = "".join(parts) + tail
+        row.append(sentence[0].upper() + sentence[1:])
+    return tuple(row)
+
+
+@cache
+def _joined(word: str, kind: str, value: Any, language: str, form: str) -> str:
+    return join(word, render(kind, value, language, form), language)
 
 
 CONTRACTIONS: dict[str, dict[str, str]] = {
@@ -250,18 +258,15 @@ CONTRACTIONS: dict[str, dict[str, str]] = {
 ELIDES = re.compile(r"(?!onz)[aàâeéèêiîoôuûœAÀÂEÉÈÊIÎOÔUÛ]|histoire")
 
 
-def attach(text: str, value: str, language: str) -> str:
-    """Text and value; where they meet, "de le" contracts to "du" and "la Italie" to "l'Italie"."""
-    if not text.endswith(" "):
-        return text + value
-    before, _, word = text[:-1].rpartition(" ")
+def join(word: str, value: str, language: str) -> str:
+    """A word (with its space) and a value: "de le" contracts to "du", "la Italie" to "l'Italie"."""
     article, _, rest = value.partition(" ")
-    contracted = CONTRACTIONS[language].get(f"{word.lower()} {article}")
+    contracted = CONTRACTIONS[language].get(f"{word.lower()}{article}")
     if contracted:
-        return f"{before} {contracted} {rest}".lstrip()
-    if language == "fr" and word.lower() in ("de", "la", "le", "que") and ELIDES.match(value):
-        return f"{before} {word[:-1]}'{value}".lstrip()
-    return text + value
+        return f"{contracted} {rest}"
+    if language == "fr" and word.lower() in ("de ", "la ", "le ", "que ") and ELIDES.match(value):
+        return f"{word[:-2]}'{value}"
+    return word + value
 
 
 # Slot kinds: what can stand in a slot, and how each language writes it
@@ -282,13 +287,8 @@ def _values(kind: str, argument: str) -> Sequence[Any]:
     return KINDS[kind].values(argument)
 
 
-@cache
 def render(kind: str, value: Any, language: str, form: str = "") -> str:
-    """A value as the language writes it, in the form that the template asks for.
-
-    Raises:
-        ValueError: a case that the word's list does not give.
-    """
+    """A value as the language writes it, in the form that the template asks for."""
     text = KINDS[kind].render(value, language, form)
     return text.replace("\u00a0", " ").replace("\u202f", " ")
 
@@ -378,7 +378,7 @@ def _word_kinds() -> Iterator[tuple[str, Kind]]:
             yield name.strip("[]"), Kind(lambda _, rows=rows: rows, _word, rises=False)
 
 
-def _lists(argument: str) -> list[tuple[str, ...]]:
+def _lists(argument: str) -> list[tuple[Any, ...]]:
     """Two or three different values of the kind that the argument names; it comes first."""
     values = _values(argument, "")
     return [(argument, *items) for n in (2, 3) for items in itertools.permutations(values, n)]

@@ -1,0 +1,187 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from small import MODEL, NUM_WORDS, one_packed_row, random_pairs, transformer, unpacked_rows
+
+from aiayn.config import ModelConfig
+from aiayn.model import (
+    LayerNorm,
+    attention,
+    causal_mask,
+    count_parameters,
+    matmul_flops,
+    padding_mask,
+    sinusoids,
+)
+
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+BASE = ModelConfig()
+BIG = ModelConfig(d_model=1024, d_ff=4096, num_heads=16)
+
+# Table 3: changes to the base model, and the paper's count in millions.
+TABLE_3 = {
+    "base": ({}, 65),
+    "B1": ({"d_k": 16}, 58),
+    "B2": ({"d_k": 32}, 60),
+    "C1": ({"num_layers": 2}, 36),
+    "C2": ({"num_layers": 4}, 50),
+    "C3": ({"num_layers": 8}, 80),
+    "C4": ({"d_model": 256, "d_k": 32, "d_v": 32}, 28),
+    "C5": ({"d_model": 1024, "d_k": 128, "d_v": 128}, 168),
+    "C6": ({"d_ff": 1024}, 53),
+    "C7": ({"d_ff": 4096}, 90),
+}
+
+
+@pytest.mark.parametrize("row", TABLE_3)
+def test_parameters_round_to_those_of_table_3(row):
+    # 40,960 is the vocabulary that tensor2tensor set in 2017; with it all ten rows fit.
+    changes, millions = TABLE_3[row]
+    assert round(count_parameters(ModelConfig(**changes), 40_960) / 1e6) == millions
+
+
+def test_big_fits_table_3_with_a_smaller_vocabulary_only():
+    # Table 3 says 213 million. Each row of the vocabulary costs 1,024.
+    at_40960 = count_parameters(BIG, 40_960)
+    assert round(at_40960 / 1e5) == 2183
+    implied = 40_960 - (at_40960 - 213e6) / 1024
+    assert 35_500 < implied < 36_500
+
+
+def test_parameters_equal_the_closed_form():
+    c, rows = MODEL, 384  # 300 words, the next multiple of 128
+    d, heads = c.d_model, c.num_heads
+    attention_ = (d + 1) * heads * (2 * c.d_k + c.d_v) + (heads * c.d_v + 1) * d
+    feed_forward = (d + 1) * c.d_ff + (c.d_ff + 1) * d
+    norm = 2 * d
+    encoder = c.num_layers * (attention_ + feed_forward + 2 * norm)
+    decoder = c.num_layers * (2 * attention_ + feed_forward + 3 * norm)
+    assert count_parameters(c, NUM_WORDS) == rows * d + encoder + decoder
+
+
+def test_matmul_flops_are_the_published_ones_for_base():
+    # Per token pair at 37,000 words: 22.02M + 22.02M + 18.94M multiply-adds, two FLOPs each,
+    # without the products whose size is the square of the length.
+    assert matmul_flops(BASE, 37_000, 1, 1) == pytest.approx(2 * 62.98e6, rel=1e-3)
+
+
+def test_attention_weighs_values_by_softmax_of_scaled_scores():
+    # d_k = 4, so the scores are 0 and ln 3, the weights 1/4 and 3/4, and the output 3/4 of 8.
+    q = jnp.array([1.0, 0, 0, 0]).reshape(1, 1, 1, 4)
+    k = jnp.zeros((1, 2, 1, 4)).at[0, 1, 0, 0].set(2 * math.log(3))
+    v = jnp.array([0.0, 8.0]).reshape(1, 2, 1, 1)
+    np.testing.assert_allclose(attention(q, k, v, jnp.ones((1, 1, 1, 2), bool)), 6.0, rtol=1e-6)
+    only_first = jnp.array([True, False]).reshape(1, 1, 1, 2)
+    np.testing.assert_allclose(attention(q, k, v, only_first), 0.0, atol=1e-30)
+
+
+def test_a_query_that_may_look_nowhere_gets_the_mean_not_nan():
+    v = jnp.array([2.0, 4.0]).reshape(1, 2, 1, 1)
+    zeros = jnp.zeros((1, 2, 1, 3))
+    out = attention(zeros[:, :1], zeros, v, jnp.zeros((1, 1, 1, 2), bool))
+    np.testing.assert_allclose(out, 3.0)
+
+
+def test_masks_keep_sentences_padding_and_the_future_apart():
+    segments = jnp.array([[1, 1, 2, 0]])
+    x = True
+    o = False
+    np.testing.assert_array_equal(
+        padding_mask(segments, segments)[0, 0],
+        [[x, x, o, o], [x, x, o, o], [o, o, x, o], [o, o, o, o]],
+    )
+    np.testing.assert_array_equal(
+        causal_mask(segments)[0, 0],
+        [[x, o, o, o], [x, x, o, o], [o, o, x, o], [o, o, o, o]],
+    )
+
+
+def test_interleaved_positions_are_the_papers_formula():
+    # PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos of the same, for d = 6.
+    wanted = [
+        f(7 / 10_000 ** (2 * i / 6)) for i in range(3) for f in (math.sin, math.cos)
+    ]
+    np.testing.assert_allclose(sinusoids(jnp.array([[7]]), 6, "interleaved")[0, 0], wanted, rtol=1e-5)
+
+
+def test_halves_are_tensor2tensors_layout():
+    # Timescales from 1 to 10,000 inclusive: exponents 0, 1/2, 1 for d = 6; sines first.
+    angles = [7 / 10_000 ** (i / 2) for i in range(3)]
+    wanted = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+    np.testing.assert_allclose(sinusoids(jnp.array([[7]]), 6, "halves")[0, 0], wanted, rtol=1e-5)
+
+
+def test_layer_norm_by_hand():
+    # 1, 3 have mean 2 and deviation 1.
+    out = LayerNorm(2)(jnp.array([[1.0, 3.0]]))
+    np.testing.assert_allclose(out, [[-1.0, 1.0]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["interleaved", "halves", "learned"])
+def test_packed_logits_equal_unpacked_ones(positions):
+    graphdef, params = transformer(
+        ModelConfig(**{**MODEL.__dict__, "positions": positions, "max_positions": 16})
+    )
+    model = nnx.merge(graphdef, params)
+    pairs = random_pairs([(3, 5), (7, 2), (4, 4)])
+    packed, unpacked = model(one_packed_row(pairs)), model(unpacked_rows(pairs, 12))
+    start = 0
+    for number, (_, target) in enumerate(pairs):
+        length = len(target) + 1
+        np.testing.assert_allclose(
+            packed[0, start : start + length], unpacked[number, :length], rtol=2e-4, atol=2e-5
+        )
+        start += length
+
+
+def test_no_gradient_flows_from_the_future_or_from_other_sentences():
+    graphdef, params = transformer()
+    model = nnx.merge(graphdef, params)
+    rows = one_packed_row(random_pairs([(3, 4), (5, 3)]))
+
+    def slot_logits(noise_BTD, slot):
+        memory = model.encode(rows.src_BS, rows.src_segments_BS, rows.src_positions_BS)
+        embed = model.embed
+        model_embed = lambda ids, positions, side: embed(ids, positions, side) + noise_BTD
+        object.__setattr__(model, "embed", model_embed)
+        try:
+            return model.decode(rows, memory)[0, slot].sum()
+        finally:
+            object.__delattr__(model, "embed")
+
+    noise = jnp.zeros((*rows.tgt_in_BT.shape, MODEL.d_model))
+    for slot, seen in ((2, [0, 1, 2]), (6, [5, 6])):
+        gradient = np.abs(np.asarray(jax.grad(slot_logits)(noise, slot)))[0].sum(-1)
+        assert sorted(np.flatnonzero(gradient > 0)) == seen
+
+
+def test_padding_and_batch_mates_change_nothing():
+    graphdef, params = transformer()
+    model = nnx.merge(graphdef, params)
+    pairs = random_pairs([(3, 5), (7, 2)])
+    alone = model(unpacked_rows(pairs[:1]))
+    together = model(unpacked_rows(pairs, 16))
+    np.testing.assert_allclose(together[0, :6], alone[0], rtol=2e-4, atol=2e-5)
+
+
+def test_unused_vocabulary_rows_are_never_predicted():
+    graphdef, params = transformer()
+    logits = nnx.merge(graphdef, params)(unpacked_rows(random_pairs([(2, 3)])))
+    assert logits.shape[-1] == 384
+    assert float(jax.nn.softmax(logits)[..., NUM_WORDS:].max()) == 0.0
+
+
+def test_bfloat16_matmuls_stay_near_float32():
+    wide, params = transformer()
+    narrow, _ = transformer(ModelConfig(**{**MODEL.__dict__, "matmul_dtype": "bfloat16"}))
+    rows = unpacked_rows(random_pairs([(5, 6)]))
+    a = nnx.merge(wide, params).features(rows)
+    b = nnx.merge(narrow, params).features(rows)
+    assert b.dtype == jnp.bfloat16
+    error = jnp.linalg.norm(a - b.astype(jnp.float32)) / jnp.linalg.norm(a)
+    assert float(error) < 0.03

@@ -1,0 +1,154 @@
+import itertools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from small import MODEL, random_pairs, transformer, unpacked_rows
+
+from aiayn.rows import rows_of_pairs
+from aiayn.search import length_penalty, search
+
+BOS, EOS = 2, 3
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+
+class FiveWords:
+    """Only what `rows_of_pairs` asks of a tokenizer."""
+
+    bos, eos = BOS, EOS
+
+
+def _search(graphdef, params, rows, limit, **options):
+    settings = {"beam_size": 4, "alpha": 0.6, "max_length": int(max(limit)), "num_best": 1}
+    return search(
+        graphdef,
+        params,
+        jnp.asarray(rows.src_BS),
+        jnp.asarray(rows.src_segments_BS),
+        jnp.asarray(limit, jnp.int32),
+        bos=BOS,
+        eos=EOS,
+        **{**settings, **options},
+    )
+
+
+def _log_probs(graphdef, params, source, target):
+    """Log-probability of each word of `target`, EOS last, by the uncached model."""
+    rows = rows_of_pairs([(source, target)], FiveWords)
+    model = nnx.merge(graphdef, params)
+    logits = np.asarray(model(rows), np.float64)[0, : len(target) + 1, : model.num_words]
+    log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    return [row[word] for row, word in zip(log_probs, [*target, EOS], strict=True)]
+
+
+def test_length_penalty_by_hand():
+    # ((5 + 7) / 6)^0.6 = 2^0.6
+    assert float(length_penalty(7, 0.6)) == pytest.approx(2**0.6)
+    assert float(length_penalty(1, 2.0)) == 1.0
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.5])
+def test_a_wide_enough_beam_finds_what_exhaustive_search_finds(alpha):
+    # Five words, EOS among them, and at most three tokens: 1 + 4 + 16 hypotheses.
+    graphdef, params = transformer(num_words=5, seed=4)
+    source = [0, 4, 1]
+    everything = [
+        words for n in range(3) for words in itertools.product((0, 1, 2, 4), repeat=n)
+    ]
+    scored = sorted(
+        (
+            (
+                sum(_log_probs(graphdef, params, source, list(words)))
+                / float(length_penalty(len(words) + 1, alpha)),
+                words,
+            )
+            for words in everything
+        ),
+        reverse=True,
+    )
+    rows = rows_of_pairs([(source, [])], FiveWords)
+    found = _search(graphdef, params, rows, [3], beam_size=21, alpha=alpha, num_best=21)
+    for place, (score, words) in enumerate(scored):
+        assert float(found.scores_BW[0, place]) == pytest.approx(score, rel=1e-4)
+        ids = [*words, EOS]
+        np.testing.assert_array_equal(found.words_BWT[0, place, : len(ids)], ids)
+
+
+def test_beam_one_is_greedy_search_by_the_uncached_model():
+    graphdef, params = transformer()
+    model = nnx.merge(graphdef, params)
+    pairs = random_pairs([(4, 0), (6, 0), (2, 0)], seed=5)
+    found = _search(graphdef, params, unpacked_rows(pairs), [9, 9, 9], beam_size=1)
+    for number, (source, _) in enumerate(pairs):
+        target: list[int] = []
+        total = 0.0
+        while True:
+            logits = np.asarray(model(unpacked_rows([(source, target)])))[0, len(target)]
+            log_probs = logits - np.log(np.exp(logits.astype(np.float64)).sum())
+            word = EOS if len(target) == 8 else int(log_probs.argmax())
+            total += log_probs[word]
+            target.append(word)
+            if word == EOS:
+                break
+        np.testing.assert_array_equal(found.words_BWT[number, 0, : len(target)], target)
+        score = total / ((5 + len(target)) / 6) ** 0.6
+        assert float(found.scores_BW[number, 0]) == pytest.approx(score, rel=1e-4)
+
+
+def test_scores_of_the_beam_are_those_of_the_uncached_model():
+    graphdef, params = transformer(num_words=40, seed=2)
+    source = [7, 9, 30, 4]
+    found = _search(
+        graphdef, params, rows_of_pairs([(source, [])], FiveWords), [7], num_best=4
+    )
+    for words, score in zip(found.words_BWT[0], found.scores_BW[0], strict=True):
+        target = [int(w) for w in words]
+        target = target[: target.index(EOS)]
+        by_model = sum(_log_probs(graphdef, params, source, target))
+        assert float(score) * ((6 + len(target)) / 6) ** 0.6 == pytest.approx(by_model, rel=1e-4)
+    assert sorted(found.scores_BW[0], reverse=True) == list(found.scores_BW[0])
+
+
+def test_batch_mates_and_source_padding_change_nothing():
+    graphdef, params = transformer()
+    pairs = random_pairs([(4, 0), (9, 0), (2, 0)], seed=6)
+    together = _search(graphdef, params, unpacked_rows(pairs, 16), [8, 12, 6])
+    for number, limit in enumerate([8, 12, 6]):
+        alone = _search(
+            graphdef, params, unpacked_rows(pairs[number : number + 1]), [limit], max_length=12
+        )
+        np.testing.assert_array_equal(alone.words_BWT[0], together.words_BWT[number])
+        np.testing.assert_allclose(alone.scores_BW[0], together.scores_BW[number], rtol=1e-4)
+
+
+def test_no_output_passes_its_limit_and_every_one_ends():
+    graphdef, params = transformer()
+    pairs = random_pairs([(4, 0), (9, 0), (2, 0)], seed=7)
+    limits = [1, 5, 3]
+    found = _search(graphdef, params, unpacked_rows(pairs), limits, num_best=4)
+    for number, limit in enumerate(limits):
+        for words, score in zip(found.words_BWT[number], found.scores_BW[number], strict=True):
+            if score > -math.inf:
+                ids = words.tolist()
+                assert ids.index(EOS) < limit
+                assert not any(ids[ids.index(EOS) + 1 :])
+
+
+def test_it_stops_only_when_no_living_hypothesis_can_win():
+    # A beam of 4 must do at least as well as every prefix of its own steps: here against a search
+    # that never stops early, because 4 best are asked for instead of 1.
+    for seed in range(6):
+        graphdef, params = transformer(num_words=30, seed=seed)
+        rows = rows_of_pairs([([5, 6, 7], [])], FiveWords)
+        one = _search(graphdef, params, rows, [12], alpha=1.0)
+        four = _search(graphdef, params, rows, [12], alpha=1.0, num_best=4)
+        np.testing.assert_array_equal(one.words_BWT[0, 0], four.words_BWT[0, 0])
+        np.testing.assert_allclose(one.scores_BW[0, 0], four.scores_BW[0, 0], rtol=1e-5)
+
+
+def test_small_model_constants_are_distinct():
+    # The tests above would not notice swapped axes if two sizes were equal.
+    sizes = [MODEL.d_model, MODEL.d_ff, MODEL.num_heads, MODEL.d_k, MODEL.d_v]
+    assert len(set(sizes)) == len(sizes)
