@@ -103,14 +103,14 @@ class Checkpoints:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
             )
-        return TrainState(**restored.state)
+        return TrainState(**restored["state"])
 
     def about(self, step: int) -> tuple[Experiment, Tokenizer]:
         """The config and the tokenizer that a checkpoint was written with."""
         restored = self._manager.restore(
             step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
         )
-        values = restored.about
+        values = restored["about"]
         tokenizer = Tokenizer(base64.b64decode(values["tokenizer"]))
         return Experiment.from_dict(values["experiment"]), tokenizer
 
@@ -120,7 +120,7 @@ class Checkpoints:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
             )
-        return flatten(restored.state["params"])
+        return flatten(restored["state"]["params"])
 
     def wait(self) -> None:
         """Return when everything begun is on disk; errors of the background surface here."""

@@ -25,7 +25,7 @@ def fold(noise_B2: Noise | None, place: int) -> Noise | None:
     """The noise of one place in the model, independent of that of any other place."""
     if noise_B2 is None:
         return None
-    salted = noise_B2 + jnp.array([0x9E3779B9, 0x85EBCA6B], jnp.uint32) * jnp.uint32(place + 1)
+    salted = noise_B2 + jnp.array([[0x9E3779B9, 0x85EBCA6B]], jnp.uint32) * jnp.uint32(place + 1)
     return jnp.stack([_mix(salted[:, 0], salted[:, 1]), _mix(salted[:, 1], ~salted[:, 0])], axis=-1)
 
 

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def user_os_errors(where: Path) -> Iterator[None]:
+def user_os_errors(where: Path) -> Generator[None]:
     """Full disks, missing permission and the like under `where` become a UserError that says so."""
     try:
         yield

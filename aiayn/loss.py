@@ -7,14 +7,25 @@ this is worth more than any other single choice.
 """
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from aiayn.model import word_logits
+
+Sums = tuple[Float[Array, ""], Float[Array, ""]]
+"""The smoothed and the plain loss in nats, summed over tokens."""
+
+Saved = tuple[Float[Array, "tokens d_model"], Float[Array, "vocabulary d_model"]]
+"""The smoothed loss' gradients by the decoder's output and by the embedding."""
+
+Total = tuple[Sums, Float[Array, "vocabulary d_model"]]
+"""What `_forward` sums up over the chunks: the losses and the embedding's gradient."""
+
+Chunk = tuple[Float[Array, "chunk d_model"], Int[Array, " chunk"], Float[Array, " chunk"]]
+"""The decoder's output, the right word and the weight of some tokens."""
 
 
 def smoothed_cross_entropy(
@@ -25,7 +36,7 @@ def smoothed_cross_entropy(
     num_words: int,
     smoothing: float = 0.0,
     over: str = "all",
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
+) -> Sums:
     """Sums over real tokens of the smoothed loss and of the plain one, in nats.
 
     `x_BTD` is the decoder's output; `weight_BT` is 1 on real tokens and 0 on padding. The target
@@ -40,8 +51,8 @@ def smoothed_cross_entropy(
         spread = smoothing / num_words
         peak = 1.0 - smoothing
     d_model = x_BTD.shape[-1]
-    tokens = x_BTD.reshape(-1, d_model), word_BT.reshape(-1), weight_BT.reshape(-1)
-    smoothed, plain = _chunked(*tokens[:1], embedding_VD, *tokens[1:], num_words, peak, spread)
+    x_ND, word_N, weight_N = x_BTD.reshape(-1, d_model), word_BT.reshape(-1), weight_BT.reshape(-1)
+    smoothed, plain = _chunked(x_ND, embedding_VD, word_N, weight_N, num_words, peak, spread)
     return smoothed, lax.stop_gradient(plain)
 
 
@@ -57,8 +68,12 @@ def token_log_probs(
 
 
 def _losses(
-    logits_NV: Array, word_N: Array, num_words: int, peak: float, spread: float
-) -> tuple[Array, Array, Array]:
+    logits_NV: Float[Array, "tokens vocabulary"],
+    word_N: Int[Array, " tokens"],
+    num_words: int,
+    peak: float,
+    spread: float,
+) -> tuple[Float[Array, " tokens"], Float[Array, " tokens"], Float[Array, " tokens"]]:
     """Plain and smoothed loss and log-sum-exp of each token, in float32.
 
     With peak + V·spread = 1 the smoothed loss is lse − peak·logit[word] − spread·Σ logits.
@@ -73,17 +88,16 @@ def _losses(
     return lse_N - right_N, smoothed_N, lse_N
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
-def _chunked(
-    x_ND: Array,
-    embedding_VD: Array,
-    word_N: Array,
-    weight_N: Array,
+def _sums(
+    x_ND: Float[Array, "tokens d_model"],
+    embedding_VD: Float[Array, "vocabulary d_model"],
+    word_N: Int[Array, " tokens"],
+    weight_N: Float[Array, " tokens"],
     num_words: int,
     peak: float,
     spread: float,
-) -> tuple[Array, Array]:
-    def add_chunk(total: tuple[Array, Array], chunk: tuple[Array, ...]):
+) -> Sums:
+    def add_chunk(total: Sums, chunk: Chunk) -> tuple[Sums, None]:
         x_CD, word_C, weight_C = chunk
         logits_CV = word_logits(x_CD, embedding_VD, num_words)
         plain_C, smoothed_C, _ = _losses(logits_CV, word_C, num_words, peak, spread)
@@ -94,12 +108,20 @@ def _chunked(
     return lax.scan(add_chunk, (zero, zero), chunks)[0]
 
 
-def _forward(x_ND, embedding_VD, word_N, weight_N, num_words, peak, spread):
+def _forward(
+    x_ND: Float[Array, "tokens d_model"],
+    embedding_VD: Float[Array, "vocabulary d_model"],
+    word_N: Int[Array, " tokens"],
+    weight_N: Float[Array, " tokens"],
+    num_words: int,
+    peak: float,
+    spread: float,
+) -> tuple[Sums, Saved]:
     """∂loss/∂logits = softmax − peak·[right word] − spread, in the logits' own type."""
     column_1V = jnp.arange(embedding_VD.shape[0])[None]
     table_VD = embedding_VD.astype(x_ND.dtype)
 
-    def add_chunk(total, chunk):
+    def add_chunk(total: Total, chunk: Chunk) -> tuple[Total, Float[Array, "chunk d_model"]]:
         x_CD, word_C, weight_C = chunk
         logits_CV = word_logits(x_CD, embedding_VD, num_words)
         plain_C, smoothed_C, lse_C = _losses(logits_CV, word_C, num_words, peak, spread)
@@ -107,43 +129,59 @@ def _forward(x_ND, embedding_VD, word_N, weight_N, num_words, peak, spread):
         share_CV = jnp.exp(logits_CV.astype(jnp.float32) - lse_C[:, None])
         bar_CV = (share_CV - target_CV) * weight_C[:, None]
         bar_CV = jnp.where(column_1V < num_words, bar_CV, 0.0).astype(x_CD.dtype)
-        smoothed, plain, embedding_bar_VD = total
+        (smoothed, plain), embedding_bar_VD = total
         embedding_bar_VD += jnp.einsum(
             "CV,CD->VD", bar_CV, x_CD, preferred_element_type=jnp.float32
         )
-        total = smoothed + smoothed_C @ weight_C, plain + plain_C @ weight_C, embedding_bar_VD
-        return total, bar_CV @ table_VD
+        sums = smoothed + smoothed_C @ weight_C, plain + plain_C @ weight_C
+        return (sums, embedding_bar_VD), bar_CV @ table_VD
 
     zero = jnp.zeros((), jnp.float32)
-    start = zero, zero, jnp.zeros(embedding_VD.shape, jnp.float32)
+    start = (zero, zero), jnp.zeros(embedding_VD.shape, jnp.float32)
     chunks = _chunks(embedding_VD.shape[0], x_ND, word_N, weight_N)
-    (smoothed, plain, embedding_bar_VD), x_bar = lax.scan(add_chunk, start, chunks)
+    (sums, embedding_bar_VD), x_bar = lax.scan(add_chunk, start, chunks)
     x_bar_ND = x_bar.reshape(-1, x_ND.shape[-1])[: x_ND.shape[0]]
-    return (smoothed, plain), (x_bar_ND, embedding_bar_VD)
+    return sums, (x_bar_ND, embedding_bar_VD)
 
 
-def _backward(num_words, peak, spread, saved, cotangents):
+def _backward(
+    num_words: int, peak: float, spread: float, saved: Saved, cotangents: Sums
+) -> tuple[Float[Array, "tokens d_model"], Float[Array, "vocabulary d_model"], None, None]:
     x_bar_ND, embedding_bar_VD = saved
     scale = cotangents[0]
     return (x_bar_ND * scale.astype(x_bar_ND.dtype), embedding_bar_VD * scale, None, None)
 
 
+_chunked = jax.custom_vjp(_sums, nondiff_argnums=(4, 5, 6))
 _chunked.defvjp(_forward, _backward)
 
 
-def _chunks(vocabulary: int, *arrays: Array) -> tuple[Array, ...]:
-    """The arrays cut along the tokens so that a chunk's logits suit the cache, or the accelerator.
+def num_logits_at_once() -> int:
+    """16 MiB of logits stay in a CPU's cache; an accelerator wants larger products."""
+    return 2**22 if jax.default_backend() == "cpu" else 2**28
+
+
+def _chunks(
+    vocabulary: int,
+    x_ND: Float[Array, "tokens d_model"],
+    word_N: Int[Array, " tokens"],
+    weight_N: Float[Array, " tokens"],
+) -> tuple[
+    Float[Array, "chunks chunk d_model"],
+    Int[Array, "chunks chunk"],
+    Float[Array, "chunks chunk"],
+]:
+    """The arrays cut along the tokens into equal chunks.
 
     The last chunk is filled up with zeros, and so with weights of zero.
     """
-    num_logits = 2**22 if jax.default_backend() == "cpu" else 2**28
-    num_tokens = arrays[0].shape[0]
-    num_chunks = math.ceil(num_tokens * vocabulary / num_logits)
+    num_tokens = x_ND.shape[0]
+    num_chunks = math.ceil(num_tokens * vocabulary / num_logits_at_once())
     size = math.ceil(num_tokens / num_chunks)
     missing = num_chunks * size - num_tokens
 
-    def cut(array: Array) -> Array:
+    def cut(array: Shaped[Array, "tokens ..."]) -> Shaped[Array, "chunks chunk ..."]:
         padded = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
         return padded.reshape(num_chunks, size, *array.shape[1:])
 
-    return tuple(cut(array) for array in arrays)
+    return cut(x_ND), cut(word_N), cut(weight_N)

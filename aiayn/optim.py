@@ -22,7 +22,7 @@ def optimizer(model: ModelConfig, train: TrainConfig) -> optax.GradientTransform
     """
     return optax.adam(
         lambda count: learning_rate(
-            count + 1, model.d_model, train.warmup_steps, train.learning_rate_constant
+            jnp.asarray(count + 1), model.d_model, train.warmup_steps, train.learning_rate_constant
         ),
         b1=train.adam_b1,
         b2=train.adam_b2,

@@ -1,7 +1,7 @@
 """What a run shows of itself: the check at its start and one line that moves."""
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -118,7 +118,7 @@ class TrainingProgress:
             minutes = f"{row['seconds'] / 60:.1f} min"
             self._console.print(f"step {row['step']:,}/{self._num_steps:,}  {minutes}  {text}")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "TrainingProgress":
         self._bar.start()
         return self
 

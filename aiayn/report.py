@@ -75,7 +75,7 @@ def commit() -> str:
 
 def enable_compilation_cache() -> None:
     """Keep compiled programs between processes, in the user's cache folder."""
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(home / "aiayn" / "jax"))
 

@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from aiayn.errors import UserError
 from aiayn.tokenizer import Tokenizer
@@ -31,18 +31,22 @@ Ints = npt.NDArray[np.integer]
 
 class Rows(NamedTuple):
     """What the model reads. `tgt_in` starts with BOS, `tgt_out` ends with EOS; both sides' padding
-    has segment 0."""
+    has segment 0.
 
-    src_BS: Int[Array, "batch source"]
-    src_segments_BS: Int[Array, "batch source"]
-    src_positions_BS: Int[Array, "batch source"]
-    tgt_in_BT: Int[Array, "batch target"]
-    tgt_out_BT: Int[Array, "batch target"]
-    tgt_segments_BT: Int[Array, "batch target"]
-    tgt_positions_BT: Int[Array, "batch target"]
+    NumPy arrays on the host, JAX arrays on devices (`Any` below is either of them); the rows of an
+    update have a leading axis of rounds.
+    """
+
+    src_BS: Int[Any, "*rounds batch source"]
+    src_segments_BS: Int[Any, "*rounds batch source"]
+    src_positions_BS: Int[Any, "*rounds batch source"]
+    tgt_in_BT: Int[Any, "*rounds batch target"]
+    tgt_out_BT: Int[Any, "*rounds batch target"]
+    tgt_segments_BT: Int[Any, "*rounds batch target"]
+    tgt_positions_BT: Int[Any, "*rounds batch target"]
 
     @property
-    def weight_BT(self) -> Float[Array, "batch target"]:
+    def weight_BT(self) -> Float[Any, "*rounds batch target"]:
         """1 on real target tokens, 0 on padding."""
         return (self.tgt_segments_BT > 0).astype(np.float32)
 
@@ -107,7 +111,7 @@ def make_rows(src: Ints, src_segments: Ints, tgt: Ints, tgt_segments: Ints, bos:
     tgt_in[tgt_positions == 0] = bos
     tgt_in[tgt_segments == 0] = 0
     fields = src, src_segments, src_positions, tgt_in, tgt, tgt_segments, tgt_positions
-    return Rows(*(np.asarray(field, np.int32) for field in fields))  # pyright: ignore[reportArgumentType]
+    return Rows(*(np.asarray(field, np.int32) for field in fields))
 
 
 def rows_of_pairs(

@@ -21,12 +21,15 @@ from jaxtyping import Array, Float, Int, Key
 
 from aiayn.config import ModelConfig, TrainConfig
 from aiayn.dropout import row_noise
-from aiayn.loss import smoothed_cross_entropy
+from aiayn.loss import Sums, smoothed_cross_entropy
 from aiayn.model import Transformer
 from aiayn.rows import Rows
 
 Params = Any
 """Nested dictionaries of arrays, as `nnx.to_pure_dict` gives them."""
+
+Total = tuple[Sums, Params]
+"""Both losses of a round, and the gradients of the smoothed one."""
 
 
 class TrainState(NamedTuple):
@@ -83,7 +86,7 @@ def train_step(
     """
     num_rounds, num_local = rows.src_BS.shape[:2]
 
-    def total_loss(params: Params, part: Rows, number: Int[Array, ""]):
+    def total_loss(params: Params, part: Rows, number: Int[Array, ""]) -> Sums:
         first = (number * lax.axis_size("data") + lax.axis_index("data")) * num_local
         noise_B2 = row_noise(key, state.step, first + jnp.arange(num_local))
         model = nnx.merge(graphdef, params)
@@ -99,7 +102,7 @@ def train_step(
 
     gradient = jax.value_and_grad(total_loss, has_aux=True)
 
-    def add_round(total, part_and_number):
+    def add_round(total: Total, part_and_number: tuple[Rows, Int[Array, ""]]) -> tuple[Total, None]:
         return jax.tree.map(jnp.add, total, gradient(state.params, *part_and_number)), None
 
     rounds = rows, jnp.arange(num_rounds)
@@ -128,7 +131,9 @@ def evaluation_step(
     return lax.psum((plain_loss, (rows.tgt_segments_BT > 0).sum()), "data")
 
 
-def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def data_mesh(
+    devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm, reportUnknownParameterType]
+) -> Mesh:
     """All devices of all processes in one row."""
     return Mesh(np.array(jax.devices() if devices is None else devices), ("data",))
 

@@ -1,4 +1,4 @@
-"""WMT14 En-Fr, big model. Reproduces Table 2, "Transformer (big)": BLEU 41.8 (41.0 in the prose of §6.1).
+"""WMT14 En-Fr, big model. Reproduces Table 2, "Transformer (big)": BLEU 41.8 (§6.1 says 41.0).
 
 Run     make train EXPERIMENT=wmt14_enfr_big
 Paper   300,000 steps, 3.5 days on 8 P100

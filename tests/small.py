@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -20,9 +21,7 @@ from aiayn.step import Params
 from aiayn.tokenizer import Tokenizer, train_tokenizer
 
 # All different, so that a transposed axis cannot hide.
-MODEL = ModelConfig(
-    num_layers=2, d_model=12, d_ff=20, num_heads=2, d_k=5, d_v=7, dropout_rate=0.1
-)
+MODEL = ModelConfig(num_layers=2, d_model=12, d_ff=20, num_heads=2, d_k=5, d_v=7, dropout_rate=0.1)
 NUM_WORDS = 300
 
 
@@ -56,7 +55,10 @@ def random_pairs(
     """Pairs of random ids, `lengths` without EOS."""
     rng = random.Random(seed)
     return [
-        ([rng.randrange(4, NUM_WORDS) for _ in range(s)], [rng.randrange(4, NUM_WORDS) for _ in range(t)])
+        (
+            [rng.randrange(4, NUM_WORDS) for _ in range(s)],
+            [rng.randrange(4, NUM_WORDS) for _ in range(t)],
+        )
         for s, t in lengths
     ]
 
@@ -68,18 +70,36 @@ def one_packed_row(pairs: list[tuple[list[int], list[int]]], spare: int = 3) -> 
         ids = [token for pair in pairs for token in [*pair[side], TOKENIZER.eos]]
         segments = [n for n, pair in enumerate(pairs, 1) for _ in range(len(pair[side]) + 1)]
         sides += [np.array([ids + [0] * spare]), np.array([segments + [0] * spare])]
-    return make_rows(*sides, bos=TOKENIZER.bos)
+    return on_device(make_rows(*sides, bos=TOKENIZER.bos))
 
 
 def unpacked_rows(pairs: list[tuple[list[int], list[int]]], width: int = 0) -> Rows:
     """One pair a row."""
-    return rows_of_pairs(pairs, TOKENIZER, width)
+    return on_device(rows_of_pairs(pairs, TOKENIZER, width))
+
+
+def on_device(rows: Rows) -> Rows:
+    """As the model wants them."""
+    return Rows(*(jnp.asarray(field) for field in rows))
 
 
 def copy_corpus(folder: Path, num_train: int = 3_000, seed: int = 0) -> None:
     """Source: words. Target: the same words backwards. Split into train, dev and test."""
     rng = random.Random(seed)
-    words = "red blue green black white brown grey pink gold teal plum lime".split()
+    words = [
+        "red",
+        "blue",
+        "green",
+        "black",
+        "white",
+        "brown",
+        "grey",
+        "pink",
+        "gold",
+        "teal",
+        "plum",
+        "lime",
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     seen: set[tuple[str, ...]] = set()
     for split, count in (("train", num_train), ("dev", 100), ("test", 100)):

@@ -5,19 +5,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small import MODEL, random_pairs, transformer, unpacked_rows
+from small import MODEL, on_device, random_pairs, transformer, unpacked_rows
 
 from aiayn.rows import rows_of_pairs
 from aiayn.search import length_penalty, search
+from aiayn.tokenizer import Tokenizer
 
 BOS, EOS = 2, 3
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 
-class FiveWords:
-    """Only what `rows_of_pairs` asks of a tokenizer."""
+class _FewWords(Tokenizer):
+    """Only what `rows_of_pairs` asks of a tokenizer: the special ids."""
 
-    bos, eos = BOS, EOS
+    def __init__(self):
+        self.pad, self.bos, self.eos = 0, BOS, EOS
+
+
+def _row(source, target=()):
+    return on_device(rows_of_pairs([(list(source), list(target))], _FewWords()))
 
 
 def _search(graphdef, params, rows, limit, **options):
@@ -36,7 +42,7 @@ def _search(graphdef, params, rows, limit, **options):
 
 def _log_probs(graphdef, params, source, target):
     """Log-probability of each word of `target`, EOS last, by the uncached model."""
-    rows = rows_of_pairs([(source, target)], FiveWords)
+    rows = _row(source, target)
     model = nnx.merge(graphdef, params)
     logits = np.asarray(model(rows), np.float64)[0, : len(target) + 1, : model.num_words]
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -54,9 +60,7 @@ def test_a_wide_enough_beam_finds_what_exhaustive_search_finds(alpha):
     # Five words, EOS among them, and at most three tokens: 1 + 4 + 16 hypotheses.
     graphdef, params = transformer(num_words=5, seed=4)
     source = [0, 4, 1]
-    everything = [
-        words for n in range(3) for words in itertools.product((0, 1, 2, 4), repeat=n)
-    ]
+    everything = [words for n in range(3) for words in itertools.product((0, 1, 2, 4), repeat=n)]
     scored = sorted(
         (
             (
@@ -68,7 +72,7 @@ def test_a_wide_enough_beam_finds_what_exhaustive_search_finds(alpha):
         ),
         reverse=True,
     )
-    rows = rows_of_pairs([(source, [])], FiveWords)
+    rows = _row(source)
     found = _search(graphdef, params, rows, [3], beam_size=21, alpha=alpha, num_best=21)
     for place, (score, words) in enumerate(scored):
         assert float(found.scores_BW[0, place]) == pytest.approx(score, rel=1e-4)
@@ -100,9 +104,7 @@ def test_beam_one_is_greedy_search_by_the_uncached_model():
 def test_scores_of_the_beam_are_those_of_the_uncached_model():
     graphdef, params = transformer(num_words=40, seed=2)
     source = [7, 9, 30, 4]
-    found = _search(
-        graphdef, params, rows_of_pairs([(source, [])], FiveWords), [7], num_best=4
-    )
+    found = _search(graphdef, params, _row(source), [7], num_best=4)
     for words, score in zip(found.words_BWT[0], found.scores_BW[0], strict=True):
         target = [int(w) for w in words]
         target = target[: target.index(EOS)]
@@ -141,7 +143,7 @@ def test_it_stops_only_when_no_living_hypothesis_can_win():
     # that never stops early, because 4 best are asked for instead of 1.
     for seed in range(6):
         graphdef, params = transformer(num_words=30, seed=seed)
-        rows = rows_of_pairs([([5, 6, 7], [])], FiveWords)
+        rows = _row([5, 6, 7])
         one = _search(graphdef, params, rows, [12], alpha=1.0)
         four = _search(graphdef, params, rows, [12], alpha=1.0, num_best=4)
         np.testing.assert_array_equal(one.words_BWT[0, 0], four.words_BWT[0, 0])

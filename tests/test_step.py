@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from small import MODEL, NUM_WORDS, random_pairs, unpacked_rows
 
+from aiayn.checkpoint import flatten
 from aiayn.config import TrainConfig
 from aiayn.optim import optimizer
 from aiayn.rows import Rows
@@ -48,8 +49,14 @@ def _run(num_devices: int, num_rounds: int, empty: int = 0, steps: int = 3):
 
 def _assert_same(a, b):
     np.testing.assert_allclose(a[0], b[0], rtol=2e-6)
-    for x, y in zip(jax.tree.leaves(a[1].params), jax.tree.leaves(b[1].params), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5)
+    first, second = flatten(a[1].params), flatten(b[1].params)
+    for name in first:
+        # A bias on keys adds the same to all scores of a query, which softmax ignores: its gradient
+        # is rounding alone, and Adam makes steps of full length of that.
+        if not name.endswith("key.bias"):
+            np.testing.assert_allclose(
+                first[name], second[name], rtol=1e-3, atol=2e-5, err_msg=name
+            )
 
 
 def test_one_device_and_eight_train_alike_dropout_included():

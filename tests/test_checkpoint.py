@@ -1,0 +1,147 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import MODEL, NUM_WORDS, TOKENIZER, transformer
+
+from aiayn.checkpoint import (
+    Checkpoints,
+    Model,
+    average,
+    flatten,
+    load_model,
+    params_sha256,
+    save_model,
+    unflatten,
+)
+from aiayn.config import Experiment, TrainConfig
+from aiayn.errors import UserError
+from aiayn.optim import optimizer
+from aiayn.step import data_mesh, initial_state, replicated
+
+EXPERIMENT = Experiment("small", model=MODEL)
+ADAM = optimizer(MODEL, TrainConfig())
+
+
+def _state(step: int):
+    state = initial_state(MODEL, NUM_WORDS, 1, ADAM)
+    changed = jax.tree.map(lambda x: x + jnp.asarray(step, x.dtype), state)
+    return replicated(changed._replace(step=jnp.int32(step)), data_mesh(jax.devices()[:1]))
+
+
+def _same(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A run directory with checkpoints of steps 1 to 4; the second has the lowest dev loss."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2, keep_best=1)
+    for step, loss in ((1, 3.0), (2, 1.0), (3, 2.5), (4, 2.0)):
+        state = _state(step)
+        checkpoints.save(state, EXPERIMENT, TOKENIZER, loss)
+        jax.tree.map(lambda leaf: leaf.delete(), state)  # as donation would
+    checkpoints.wait()
+    checkpoints.close()
+    return tmp_path
+
+
+def test_the_last_and_the_best_are_kept_and_come_back_bit_for_bit(written):
+    checkpoints = Checkpoints.open(written)
+    assert checkpoints.steps() == [2, 3, 4]
+    _same(checkpoints.restore(3, like=_state(0)), _state(3))
+    experiment, tokenizer = checkpoints.about(4)
+    assert experiment == EXPERIMENT
+    assert tokenizer.model == TOKENIZER.model
+
+
+def test_a_state_written_on_one_device_is_restored_on_eight(written):
+    eight = replicated(_state(0), data_mesh())
+    restored = Checkpoints.open(written).restore(4, like=eight)
+    assert len(restored.params["embedding"].sharding.device_set) == 8
+    _same(restored, _state(4))
+
+
+def test_the_average_is_the_mean(written):
+    checkpoints = Checkpoints.open(written)
+    mean = average(checkpoints, [3, 4])
+    for name, value in flatten(_state(0).params).items():
+        np.testing.assert_allclose(mean[name], value + 3.5, rtol=1e-6)
+
+
+def test_an_unfinished_checkpoint_does_not_count(written):
+    # Orbax writes under a temporary name and renames at the end.
+    folder = written / "checkpoints"
+    (folder / "5.orbax-checkpoint-tmp-1").mkdir()
+    assert Checkpoints.open(written).steps() == [2, 3, 4]
+
+
+def test_names_flatten_and_unflatten():
+    _, params = transformer()
+    flat = flatten(params)
+    assert "decoder.1.cross_attention.key.kernel" in flat
+    assert jax.tree.structure(unflatten(flat)) == jax.tree.structure(params)
+    _same(unflatten(flat), params)
+
+
+def test_the_hash_of_parameters_notices_values_and_names():
+    flat = {"a": np.zeros(2, np.float32), "b": np.ones(2, np.float32)}
+    swapped = {"a": flat["b"], "b": flat["a"]}
+    assert params_sha256(flat) == params_sha256(dict(reversed(flat.items())))
+    assert params_sha256(flat) != params_sha256(swapped)
+
+
+@pytest.fixture
+def model(tmp_path):
+    _, params = transformer(num_words=TOKENIZER.num_words)
+    model = Model(EXPERIMENT.with_overrides(["data.folder=/private"]), TOKENIZER, flatten(params))
+    save_model(tmp_path / "model", model)
+    return tmp_path / "model", model
+
+
+def test_an_exported_model_comes_back_without_the_folder_of_this_machine(model):
+    folder, written = model
+    read = load_model(folder)
+    assert read.experiment == EXPERIMENT
+    assert params_sha256(read.params) == params_sha256(written.params)
+    assert read.tokenizer.model == TOKENIZER.model
+    assert "/private" not in (folder / "config.json").read_text(encoding="utf-8")
+
+
+def test_writing_again_replaces_the_whole_model(model):
+    folder, written = model
+    (folder / "stray").touch()
+    save_model(folder, written)
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "config.json",
+        "tokenizer.model",
+        "weights.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.model", "weights.safetensors"])
+def test_a_missing_or_cut_off_file_is_named(model, name):
+    path = model[0] / name
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(UserError, match=name):
+        load_model(model[0])
+    path.unlink()
+    with pytest.raises(UserError, match=name):
+        load_model(model[0])
+
+
+def test_a_tokenizer_of_another_model_is_refused(model, tmp_path):
+    folder, written = model
+    _, params = transformer(num_words=2_000)
+    save_model(folder, Model(written.experiment, TOKENIZER, flatten(params)))
+    with pytest.raises(UserError, match="The tokenizer belongs to another model"):
+        load_model(folder)
+
+
+def test_no_run_no_checkpoints(tmp_path):
+    with pytest.raises(UserError, match="holds no checkpoints"):
+        Checkpoints.open(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no complete checkpoint"):
+        Checkpoints.open(tmp_path)

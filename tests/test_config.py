@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from aiayn.config import (
+    DataConfig,
+    Experiment,
+    ModelConfig,
+    TrainConfig,
+    list_experiments,
+    load_experiment,
+)
+from aiayn.errors import UserError
+
+
+def test_json_brings_back_the_same_experiment():
+    experiment = Experiment("x", model=ModelConfig(d_k=16), data=DataConfig(row_widths=(64, 256)))
+    again = Experiment.from_dict(json.loads(json.dumps(experiment.to_dict())))
+    assert again == experiment
+    assert again.hash() == experiment.hash()
+
+
+def test_the_hash_is_of_what_decides_the_result_not_of_a_folders_place():
+    a, b = (Experiment("x", data=DataConfig(folder=f)) for f in ("/here", "/there"))
+    assert a.hash() == b.hash()
+    assert a.hash() != a.with_overrides(["train.seed=2"]).hash()
+
+
+def test_overrides_take_the_type_of_the_setting():
+    changed = Experiment("x").with_overrides(
+        [
+            "train.num_steps=20",
+            "data.row_widths=32, 64",
+            "data.max_tokens=50",
+            "data.deduplicate=false",
+            "model.dropout_rate=0",
+            "data.folder=a=b",
+            "data.train_files=",
+        ]
+    )
+    assert changed.train.num_steps == 20
+    assert changed.data.row_widths == (32, 64)
+    assert changed.data.deduplicate is False
+    assert changed.model.dropout_rate == 0.0
+    assert changed.data.folder == "a=b"
+    assert changed.data.train_files == ()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.num_step=3", "Did you mean 'train.num_steps'"),
+        ("trian.seed=3", "Did you mean 'train.seed'"),
+        ("train.num_steps", "no '='"),
+        ("train.num_steps=many", "train.num_steps is 'many'; wanted int"),
+        ("train.num_steps=0", "wanted a positive number"),
+        ("data.deduplicate=maybe", "wanted bool"),
+        ("model.positions=rotary", "wanted one of interleaved, halves, learned"),
+        ("model=3", "Unknown key"),
+        ("data.max_tokens=1000", "at most the widest row"),
+        ("data.tgt=en", "another language"),
+        ("decode.average_last=50", "train.keep_last is 20"),
+        ("model.positions=halves", "preset 'paper' means 'interleaved'"),
+    ],
+)
+def test_a_wrong_override_says_what_is_wrong(override, message):
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        Experiment("x").with_overrides([override])
+
+
+def test_unknown_keys_in_a_file_are_refused():
+    values = Experiment("x").to_dict()
+    values["model"]["num_layer"] = 3
+    with pytest.raises(UserError, match=r"model.num_layer'. Did you mean 'model.num_layers'"):
+        Experiment.from_dict(values)
+    with pytest.raises(UserError, match="name is missing"):
+        Experiment.from_dict({})
+
+
+@pytest.mark.parametrize("name", sorted(list_experiments()))
+def test_every_experiment_loads_and_is_named_as_its_file(name):
+    experiment = load_experiment(name)
+    assert experiment.name == name
+    assert load_experiment(str(Path("experiments") / f"{name}.py")) == experiment
+
+
+def test_the_experiments_of_table_2_are_the_papers():
+    for pair in ("ende", "enfr"):
+        base, big = (load_experiment(f"wmt14_{pair}_{size}") for size in ("base", "big"))
+        assert base.model == ModelConfig()
+        assert (big.model.d_model, big.model.d_ff, big.model.num_heads) == (1024, 4096, 16)
+        assert (base.train.num_steps, big.train.num_steps) == (100_000, 300_000)
+        assert (base.decode.average_last, big.decode.average_last) == (5, 20)
+        for experiment in (base, big):
+            assert experiment.preset == "paper"
+            assert experiment.data.src_tokens_per_update == 25_000
+            assert experiment.data.tgt_tokens_per_update == 25_000
+            assert experiment.train == TrainConfig(
+                num_steps=experiment.train.num_steps,
+                checkpoint_every=experiment.train.checkpoint_every,
+            )
+    assert load_experiment("wmt14_ende_big").model.dropout_rate == 0.3
+    assert load_experiment("wmt14_enfr_big").model.dropout_rate == 0.1
+
+
+def test_an_unknown_experiment_names_the_known_ones():
+    with pytest.raises(UserError, match="Did you mean 'phrasebook'"):
+        load_experiment("frasebook")
+
+
+def test_a_file_without_a_config_is_refused(tmp_path):
+    path = tmp_path / "empty.py"
+    path.write_text("x = 1\n", encoding="utf-8")
+    with pytest.raises(UserError, match="defines no"):
+        load_experiment(str(path))

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from small import MODEL, TOKENIZER, transformer
+
+from aiayn.checkpoint import Model, flatten
+from aiayn.config import DataConfig, DecodeConfig, Experiment
+from aiayn.decode import Translator
+
+LINES = ["one two three", "", "  ", "four", "five six seven eight nine ten one two three four"]
+
+
+@pytest.fixture(scope="module")
+def translator():
+    _, params = transformer(num_words=TOKENIZER.num_words)
+    experiment = Experiment(
+        "small",
+        data=DataConfig(max_tokens=64),
+        model=MODEL,
+        decode=DecodeConfig(max_extra_tokens=4, slots_per_batch=400),
+    )
+    return Translator(Model(experiment, TOKENIZER, flatten(params)))
+
+
+def test_order_and_empty_lines_are_kept(translator):
+    found = translator.translate(LINES)
+    assert len(found) == len(LINES)
+    assert [h.text for h in found[1] + found[2]] == ["", ""]
+    for line, hypotheses in zip(LINES, found, strict=True):
+        if line.strip():
+            assert hypotheses == translator.translate([line])[0]
+
+
+def test_progress_counts_every_sentence(translator):
+    counts = []
+    translator.translate(LINES, on_done=counts.append)
+    assert counts[-1] == 3
+    assert counts == sorted(counts)
+
+
+def test_n_best_hypotheses_come_best_first(translator):
+    hypotheses = translator.translate(["one two"], num_best=3)[0]
+    assert len(hypotheses) == 3
+    scores = [h.score for h in hypotheses]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_line_of_any_length_is_translated_in_pieces_and_said(translator):
+    told = []
+    line = " ".join(["one two three four five"] * 40)
+    (hypotheses,) = translator.translate([line], on_long=told.append)
+    tokens = len(TOKENIZER.encode([line])[0])
+    (long,) = told
+    assert (long.line, long.tokens) == (1, tokens)
+    assert long.pieces >= tokens / 63
+    assert len(hypotheses) == 1
+
+
+def test_pieces_lose_nothing_and_end_between_words(translator):
+    ids = TOKENIZER.encode(["one two three four five " * 40])[0]
+    pieces = translator._cut(ids)
+    assert [i for piece in pieces for i in piece] == ids
+    assert all(len(piece) < 64 for piece in pieces)
+    assert all(TOKENIZER.pieces(piece)[0].startswith("\u2581") for piece in pieces)
+    endless = TOKENIZER.encode(["x" * 500])[0]
+    assert [i for piece in translator._cut(endless) for i in piece] == endless
+
+
+def test_a_search_finds_what_forced_scoring_confirms(translator):
+    line = "one two three"
+    best = translator.translate([line])[0][0]
+    ids = TOKENIZER.encode([best.text])[0]
+    log_prob, num_tokens = translator.score([(line, best.text)])[0]
+    assert num_tokens == len(ids) + 1
+    # The text may be spelled in other pieces than the search chose; only then may scores differ.
+    if TOKENIZER.decode([ids]) == [best.text]:
+        assert log_prob <= best.score * ((5 + num_tokens) / 6) ** 0.6 + 1e-2
+
+
+def test_scores_do_not_depend_on_batch_mates(translator):
+    pairs = [("one two", "three"), ("four five six", "seven eight nine ten"), ("one", "")]
+    together = translator.score(pairs)
+    for pair, (log_prob, num_tokens) in zip(pairs, together, strict=True):
+        ((alone, count),) = translator.score([pair])
+        assert (count, num_tokens) == (num_tokens, count)
+        np.testing.assert_allclose(alone, log_prob, rtol=1e-4)

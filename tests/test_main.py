@@ -1,0 +1,134 @@
+import io
+import subprocess
+import sys
+
+import pytest
+from small import MODEL, TOKENIZER, copy_corpus, transformer
+
+from aiayn.__main__ import main
+from aiayn.checkpoint import Model, flatten, save_model
+from aiayn.config import DataConfig, DecodeConfig, Experiment
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    _, params = transformer(num_words=TOKENIZER.num_words)
+    experiment = Experiment(
+        "small",
+        data=DataConfig(max_tokens=64),
+        model=MODEL,
+        decode=DecodeConfig(max_extra_tokens=4, slots_per_batch=400),
+    )
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    save_model(folder, Model(experiment, TOKENIZER, flatten(params)))
+    return folder
+
+
+def _filter(monkeypatch, capfdbinary, model, text: bytes, *options):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert main(["translate", str(model), *options]) == 0
+    captured = capfdbinary.readouterr()
+    return captured.out.decode(), captured.err.decode()
+
+
+def test_translate_gives_one_line_for_each(model, monkeypatch, capfdbinary):
+    out, err = _filter(monkeypatch, capfdbinary, model, b"one two\n\nthree\r\nfour\xe2\x80\xa8five")
+    lines = out.split("\n")
+    assert len(lines) == 5
+    assert lines[1] == lines[4] == ""
+    assert err == ""
+
+
+def test_translate_says_what_is_wrong_with_a_line(model, monkeypatch, capfdbinary):
+    text = b"one \xff two\n" + b"three " * 200
+    out, err = _filter(monkeypatch, capfdbinary, model, text)
+    assert out.count("\n") == 2
+    assert "line 1 is not UTF-8" in err
+    assert "line 2" in err
+    assert "pieces" in err
+
+
+def test_translate_survives_a_line_of_100_000_characters(model, monkeypatch, capfdbinary):
+    out, err = _filter(monkeypatch, capfdbinary, model, b"one " * 25_000, "--beam-size", "1")
+    assert out.count("\n") == 1
+    assert "100,000" not in out
+    assert "pieces" in err
+
+
+def test_n_best_output_is_numbered_and_scored(model, monkeypatch, capfdbinary):
+    out, _ = _filter(monkeypatch, capfdbinary, model, b"one\ntwo\n", "--num-best", "2")
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in rows] == ["1", "1", "2", "2"]
+    assert float(rows[0][1]) >= float(rows[1][1])
+
+
+def test_score_and_evaluate_read_files(model, tmp_path, capsys):
+    for name, text in (("src", "one two\nthree\n"), ("tgt", "four\nfive six\n"), ("bad", "one\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    files = [str(tmp_path / "src"), str(tmp_path / "tgt")]
+    assert main(["score", str(model), *files]) == 0
+    scored = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert all(float(log_prob) < 0 for log_prob, _ in scored)
+    assert main(["evaluate", str(model), "--src", files[0], "--ref", files[1]]) == 0
+    assert "BLEU" in capsys.readouterr().out
+    assert main(["score", str(model), files[0], str(tmp_path / "bad")]) == 2
+    assert "2 lines" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "frasebook"], "Did you mean 'phrasebook'"),
+        (["train", "phrasebook", "--set", "train.num_step=1"], "train.num_steps"),
+        (["translate", "nowhere"], "nowhere does not exist"),
+        (["info", "nowhere"], "no config.json"),
+        (["average", "nowhere"], "holds no checkpoints"),
+        (["evaluate", "nowhere"], "no run directory"),
+        (["train", "tatoeba_ende"], "data.folder"),
+        (["train", "multi30k_ende", "--set", "data.folder=nowhere"], "nowhere"),
+    ],
+)
+def test_a_users_mistake_gives_one_message_and_status_2(arguments, message, capsys, tmp_path):
+    options = ["--data-dir", str(tmp_path)] if arguments[0] == "train" else []
+    assert main([*arguments, *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("aiayn: ")
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_bad_corpora_are_refused_before_anything_is_trained(tmp_path, capsys):
+    copy_corpus(tmp_path / "good", 200)
+    settings = [
+        "--set", "data.corpus=mine",
+        "--set", "data.train_files=train.{lang}",
+        "--set", "data.dev_files=dev.{lang}",
+        "--set", "data.test_files=test=test.{lang}",
+        "--set", "data.src=aa",
+        "--set", "data.tgt=bb",
+        "--data-dir", str(tmp_path / "data"),
+    ]  # fmt: skip
+
+    def prepare(folder):
+        return main(["prepare", "phrasebook", "--set", f"data.folder={folder}", *settings])
+
+    uneven = tmp_path / "good" / "dev.bb"
+    uneven.write_text(uneven.read_text() + "one more\n")
+    assert prepare(tmp_path / "good") == 2
+    error = capsys.readouterr().err
+    assert "101" in error
+    assert "100" in error
+    assert not list((tmp_path / "data").rglob("manifest.json"))
+
+
+def test_help_answers_without_jax():
+    code = (
+        "import sys\n"
+        "from aiayn.__main__ import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"--set" in done.stdout

@@ -1,0 +1,202 @@
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from rich.console import Console
+from small import copy_corpus, reverse_experiment
+
+from aiayn.checkpoint import Checkpoints, flatten
+from aiayn.errors import UserError
+from aiayn.evaluate import evaluate_run, run_info
+from aiayn.prepare import prepare
+from aiayn.report import read_metrics
+from aiayn.train import train
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    copy_corpus(folder)
+    return folder
+
+
+def _train(experiment, run_dir, data_dir):
+    prepared = prepare(experiment.data, data_dir, progress=False)
+    console = Console(file=io.StringIO())
+    finished = train(experiment, run_dir, prepared, console)
+    return prepared, console, finished
+
+
+def _final_params(run_dir):
+    checkpoints = Checkpoints.open(run_dir)
+    step = checkpoints.steps()[-1]
+    return step, checkpoints.params(step)
+
+
+def _assert_bit_equal(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_reversing_sentences_is_learnt_to_99_percent(corpus, tmp_path):
+    experiment = reverse_experiment(corpus)
+    prepared, console, _ = _train(experiment, tmp_path / "run", tmp_path / "data")
+    record = evaluate_run(experiment, tmp_path / "run", prepared, console)
+    outputs = tmp_path / "run/outputs/averaged"
+    lines = [(outputs / f"test.{side}").read_text().splitlines() for side in ("hyp", "ref")]
+    right = [h == r for h, r in zip(*lines, strict=True)]
+    assert np.mean(right) >= 0.99
+
+    # The record holds what it promises, and nothing of this machine's folders.
+    written = json.loads((tmp_path / "run/result.json").read_text())
+    assert written == json.loads(json.dumps(record))
+    assert written["updates"] == experiment.train.num_steps
+    assert written["config_hash"] == experiment.hash()
+    assert str(tmp_path) not in json.dumps(written)
+    for label in written["scores"]["test"].values():
+        assert {entry["name"] for entry in label["entries"]} >= {"sacrebleu", "chrf2"}
+    for name in ("curves.png", "attention.png", "scores.json", "manifest.json", "commit.txt"):
+        assert (tmp_path / "run" / name).stat().st_size > 0
+    info = run_info(tmp_path / "run")
+    assert info["record"] == written
+    assert info["model"]["params_sha256"] == written["params_sha256"]
+    assert list(info["checkpoints"]) == ["200", "400"]
+
+
+def test_stopping_and_resuming_is_bit_for_bit_a_straight_run(corpus, tmp_path):
+    straight = reverse_experiment(corpus, num_steps=12, checkpoint_every=4, log_every=2)
+    halfway = reverse_experiment(corpus, num_steps=8, checkpoint_every=4, log_every=2)
+    _train(straight, tmp_path / "a", tmp_path / "data")
+    _train(halfway, tmp_path / "b", tmp_path / "data")
+    # As a killed run leaves it: a row of a step whose checkpoint was never written.
+    with (tmp_path / "b/metrics.jsonl").open("a") as file:
+        file.write('{"step": 10, "loss": 1.0, "seconds": 1.0}\n{"step": 11, "lo')
+    _train(straight, tmp_path / "b", tmp_path / "data")
+    _assert_bit_equal(_final_params(tmp_path / "a")[1], _final_params(tmp_path / "b")[1])
+    losses = [
+        [
+            (r["step"], r["loss"])
+            for r in read_metrics(tmp_path / run / "metrics.jsonl")
+            if "loss" in r
+        ]
+        for run in ("a", "b")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_finished_run_is_not_run_again(corpus, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4)
+    prepared, console, finished = _train(experiment, tmp_path / "run", tmp_path / "data")
+    assert not finished
+    evaluate_run(experiment, tmp_path / "run", prepared, console)
+    assert _train(experiment, tmp_path / "run", tmp_path / "data")[2]
+
+
+def test_another_experiment_in_the_directory_is_refused_by_name(corpus, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4)
+    _train(experiment, tmp_path / "run", tmp_path / "data")
+    other = experiment.with_overrides(["model.d_ff=64"])
+    with pytest.raises(UserError, match=r"model.d_ff \(there 128, now 64\)"):
+        _train(other, tmp_path / "run", tmp_path / "data")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(corpus, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=8, checkpoint_every=8, log_every=4)
+    broken = experiment.with_overrides(
+        ["preset=custom", "train.learning_rate_constant=1e30", "train.warmup_steps=1"]
+    )
+    with pytest.raises(UserError, match=r"The loss of step [23] is not finite"):
+        _train(broken, tmp_path / "run", tmp_path / "data")
+
+
+def test_every_parameter_moves_in_training(corpus, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=2)
+    _train(experiment, tmp_path / "run", tmp_path / "data")
+    checkpoints = Checkpoints.open(tmp_path / "run")
+    before, after = (checkpoints.params(step) for step in (2, 4))
+    still = [name for name in before if np.array_equal(before[name], after[name])]
+    # A bias on keys adds the same to all scores of a query, which softmax ignores.
+    assert all(name.endswith("key.bias") for name in still)
+
+
+def test_a_killed_run_started_again_ends_with_the_same_bits(corpus, tmp_path):
+    settings = {
+        "num_steps": 60,
+        "checkpoint_every": 10,
+        "log_every": 5,
+        "validate_sentences": 0,
+    }
+    experiment = reverse_experiment(corpus, **settings)
+    config = tmp_path / "reverse.py"
+    config.write_text(
+        "from aiayn.config import Experiment\n"
+        f"config = Experiment.from_dict({experiment.to_dict()!r})\n"
+    )
+
+    def command(run):
+        folder = ["--run-dir", str(tmp_path / run), "--data-dir", str(tmp_path / "data")]
+        return [sys.executable, "-m", "aiayn", "train", str(config), *folder]
+
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": environment}
+    straight = subprocess.run(command("straight"), **quiet, check=False)
+    assert straight.returncode == 0, straight.stderr.decode()
+
+    metrics = tmp_path / "killed/metrics.jsonl"
+    for steps in (15, 40):
+        process = subprocess.Popen(command("killed"), **quiet)
+        while process.poll() is None and not any(r["step"] >= steps for r in read_metrics(metrics)):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    finished = subprocess.run(command("killed"), **quiet, check=False)
+    assert finished.returncode == 0, finished.stderr.decode()
+    step, params = _final_params(tmp_path / "killed")
+    assert step == 60
+    _assert_bit_equal(params, _final_params(tmp_path / "straight")[1])
+
+
+def test_metrics_of_a_run_are_complete(corpus, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4, log_every=2)
+    _train(experiment, tmp_path / "run", tmp_path / "data")
+    rows = read_metrics(tmp_path / "run/metrics.jsonl")
+    assert [row["step"] for row in rows] == [2, 4, 4]
+    assert rows[0].keys() >= {
+        "loss",
+        "perplexity",
+        "learning_rate",
+        "tokens_per_second",
+        "padding",
+        "src_tokens_per_update",
+        "tgt_tokens_per_update",
+    }
+    assert rows[-1].keys() >= {"dev_loss", "dev_perplexity", "dev_bleu"}
+    assert list((tmp_path / "run/tensorboard").glob("events*"))
+
+
+def test_prepared_data_is_reused_and_the_same_everywhere(corpus, tmp_path):
+    experiment = reverse_experiment(corpus)
+    first = prepare(experiment.data, tmp_path / "a", progress=False)
+    stamp = (first.folder / "rows/train.32.bin").stat().st_mtime_ns
+    again = prepare(experiment.data, tmp_path / "a", progress=False)
+    assert (again.folder / "rows/train.32.bin").stat().st_mtime_ns == stamp
+    other = prepare(experiment.data, tmp_path / "b", progress=False)
+    assert other.fingerprint == first.fingerprint
+    rows = [(p.folder / "rows/train.32.bin").read_bytes() for p in (first, other)]
+    assert rows[0] == rows[1]
+
+
+def test_flattened_names_are_unique(corpus, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=1, checkpoint_every=1)
+    _train(experiment, tmp_path / "run", tmp_path / "data")
+    _, params = _final_params(tmp_path / "run")
+    assert len(params) == len(set(params))
+    assert flatten({"a": {0: np.zeros(1)}}).keys() == {"a.0"}
