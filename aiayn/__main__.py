@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiayn
-from aiayn.config import Experiment, load_experiment
+from aiayn.config import Experiment, list_experiments, load_experiment
 from aiayn.errors import UserError
 
 
@@ -70,7 +70,13 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(action=action)
         return made
 
-    train = verb("train", _train, "Train an experiment from raw text to a BLEU table.", _TRAIN)
+    known = "".join(f"  {name:18}{about}\n" for name, about in list_experiments().items())
+    train = verb(
+        "train",
+        _train,
+        "Train an experiment from raw text to a BLEU table.",
+        f"{_TRAIN}\nexperiments\n{known}",
+    )
     _experiment_arguments(train)
     train.add_argument(
         "--run-dir", type=Path, help="where the run lives (default: runs/EXPERIMENT)"
@@ -184,11 +190,11 @@ def _train(arguments: Any) -> None:
 
     from aiayn.evaluate import evaluate_run, show_record
     from aiayn.prepare import prepare
-    from aiayn.report import enable_compilation_cache
+    from aiayn.report import configure_jax
     from aiayn.train import train
 
     console = Console()
-    enable_compilation_cache()
+    configure_jax()
     run_dir = arguments.run_dir or Path("runs") / experiment.name
     prepared = prepare(experiment.data, arguments.data_dir)
     finished = train(experiment, run_dir, prepared, console)
@@ -222,9 +228,11 @@ def _translate(arguments: Any) -> None:
 
     from aiayn.decode import Long, Translator
     from aiayn.evaluate import model_of
-    from aiayn.report import enable_compilation_cache
+    from aiayn.report import configure_jax
 
-    enable_compilation_cache()
+    if arguments.num_best < 1:
+        raise UserError(f"--num-best is {arguments.num_best}; wanted 1 or more.")
+    configure_jax()
     model = model_of(arguments.model)
     changes = {
         name: value
@@ -295,10 +303,10 @@ def _evaluate(arguments: Any) -> None:
 
     from aiayn.evaluate import evaluate_files, evaluate_run
     from aiayn.prepare import prepare
-    from aiayn.report import enable_compilation_cache
+    from aiayn.report import configure_jax
     from aiayn.train import read_run
 
-    enable_compilation_cache()
+    configure_jax()
     console = Console()
     if bool(arguments.src) != bool(arguments.ref):
         raise UserError("--src and --ref go together: the sentences, and what they should become.")

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
@@ -116,18 +117,21 @@ class Checkpoints:
 
     def params(self, step: int) -> dict[str, np.ndarray]:
         """The parameters of `step` by their dotted names, on the host."""
+        one_device = SingleDeviceSharding(jax.local_devices()[0])
         with user_os_errors(self.folder):
+            metadata = self._manager.item_metadata(step)["state"]
+            target = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one_device), metadata
+            )
             restored = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
             )
         return flatten(restored["state"]["params"])
 
-    def wait(self) -> None:
+    def close(self) -> None:
         """Return when everything begun is on disk; errors of the background surface here."""
         with user_os_errors(self.folder):
             self._manager.wait_until_finished()
-
-    def close(self) -> None:
         self._manager.close()
 
 

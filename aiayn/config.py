@@ -238,6 +238,14 @@ class Experiment:
             self.train.keep_last,
             f"at least decode.average_last, {self.decode.average_last}",
         )
+        if self.model.positions == "learned":
+            longest = 2 * self.data.row_widths[-1] + self.decode.max_extra_tokens
+            _require(
+                self.model.max_positions >= longest,
+                "model.max_positions",
+                self.model.max_positions,
+                f"at least {longest}, since positions are learned and outputs can be so long",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -276,7 +284,7 @@ class Experiment:
 
     def hash(self) -> str:
         """SHA-256 over the values that decide the result; where the local files lie is not one."""
-        values = self.to_dict()
+        values = self.from_dict(self.to_dict()).to_dict()  # 1 and 1.0 are the same setting
         del values["data"]["folder"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -154,7 +154,7 @@ class Translator:
                 kept = np.flatnonzero(scores[row] > -np.inf)
                 texts = tokenizer.decode([_until(words[row, k], tokenizer.eos) for k in kept])
                 results[number] = [
-                    Hypothesis(text, float(scores[row, k]))
+                    Hypothesis(_one_line(text), float(scores[row, k]))
                     for k, text in zip(kept, texts, strict=True)
                 ]
             done += len(numbers)
@@ -175,6 +175,11 @@ class Translator:
     def _batch_size(self, width: int, beams: int) -> int:
         slots = beams * (width + self.config.max_extra_tokens)
         return max(1, self.config.slots_per_batch // slots)
+
+
+def _one_line(text: str) -> str:
+    """A model may spell a line break in bytes; a translation is one line all the same."""
+    return text.replace("\r", " ").replace("\n", " ")
 
 
 def _width(length: int) -> int:

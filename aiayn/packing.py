@@ -191,7 +191,7 @@ def assign_rows(src_n: Ints, tgt_n: Ints, src_width: int, tgt_width: int) -> Int
     """The row of each pair, rows filled one after another.
 
     Of the pairs that still fit, the next is the longest, less what it would leave the row lopsided:
-    room on one side alone is of no use to anyone. Pairs of equal lengths are taken in order.
+    room on one side alone is of no use to anyone.
     """
     lengths, cell_of = np.unique(np.stack([src_n, tgt_n]), axis=1, return_inverse=True)
     waiting = np.split(np.argsort(cell_of, kind="stable"), np.cumsum(np.bincount(cell_of))[:-1])

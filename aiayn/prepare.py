@@ -6,7 +6,8 @@ Prepared data is shared by all experiments with the same data settings and reuse
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -69,14 +70,14 @@ def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
 
 
 def _tokenizer(data: DataConfig, manifest: Manifest, folder: Path) -> Tokenizer:
+    """The tokenizer of this text, trained now unless it was before."""
     path = folder / "tokenizer.model"
-    if not path.is_file():
-        tokenizer = train_tokenizer(
-            _both_sides(folder / "text" / "train"), data.vocab_size, data.split_digits
-        )
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(tokenizer.model)
-        temporary.replace(path)
+    with _made_from(folder / "tokenizer.made_from", *_hashes(manifest, "train")) as made:
+        if not (made and path.is_file()):
+            tokenizer = train_tokenizer(
+                _both_sides(folder / "text" / "train"), data.vocab_size, data.split_digits
+            )
+            path.write_bytes(tokenizer.model)
     return Tokenizer.load(path)
 
 
@@ -88,24 +89,37 @@ def _rows(
     split: str,
     progress: bool,
 ) -> PackedSplit:
-    """Rows of the split, packed now unless they were packed from this text with this tokenizer."""
-    stamp = folder / "rows" / f"{split}.made_from"
-    sides = [manifest.files[f"{split}.{side}"].sha256 for side in ("src", "tgt")]
-    made_from = "\n".join([*sides, hashlib.sha256(tokenizer.model).hexdigest()])
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == made_from:
-        return PackedSplit.load(folder / "rows", split)
+    """The rows of this text and tokenizer, packed now unless they were before."""
+    rows = folder / "rows"
+    rows.mkdir(exist_ok=True)
+    model = hashlib.sha256(tokenizer.model).hexdigest()
+    with _made_from(rows / f"{split}.made_from", *_hashes(manifest, split), model) as made:
+        if not made:
+            num_pairs = manifest.splits[split].kept
+            if not num_pairs:
+                raise UserError(f"The {split} split of {data.corpus} is empty; wanted some pairs.")
+            text = folder / "text"
+            pairs = zip(
+                read_lines(text / f"{split}.src"), read_lines(text / f"{split}.tgt"), strict=True
+            )
+            pack_split(pairs, num_pairs, tokenizer, data, rows, split, progress)
+    return PackedSplit.load(rows, split)
+
+
+def _hashes(manifest: Manifest, split: str) -> list[str]:
+    return [manifest.files[f"{split}.{side}"].sha256 for side in ("src", "tgt")]
+
+
+@contextmanager
+def _made_from(stamp: Path, *origin: str) -> Generator[bool]:
+    """Whether all was made from `origin` before; the stamp is renewed at the end."""
+    text = "\n".join(origin)
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == text:
+        yield True
+        return
     stamp.unlink(missing_ok=True)
-    pairs = zip(
-        read_lines(folder / "text" / f"{split}.src"),
-        read_lines(folder / "text" / f"{split}.tgt"),
-        strict=True,
-    )
-    num_pairs = manifest.splits[split].kept
-    if not num_pairs:
-        raise UserError(f"The {split} split of {data.corpus} is empty; wanted at least one pair.")
-    packed = pack_split(pairs, num_pairs, tokenizer, data, folder / "rows", split, progress)
-    write_text(stamp, made_from)
-    return packed
+    yield False
+    write_text(stamp, text)
 
 
 def _both_sides(train: Path) -> Iterator[str]:

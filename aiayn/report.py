@@ -1,6 +1,7 @@
 """The record of a run: what ran, on what, and what came out."""
 
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -45,7 +46,7 @@ def hardware() -> dict[str, Any]:
         "num_devices": len(devices),
         "num_processes": jax.process_count(),
         "cpu": _cpu_name(),
-        "cpu_count": len(os.sched_getaffinity(0)),
+        "cpu_count": os.cpu_count(),
     }
 
 
@@ -73,8 +74,12 @@ def commit() -> str:
         return "unknown"
 
 
-def enable_compilation_cache() -> None:
-    """Keep compiled programs between processes, in the user's cache folder."""
+def configure_jax() -> None:
+    """Keep compiled programs between processes, in the user's cache folder; and only real errors.
+
+    Orbax warns through absl of what we ask for on purpose.
+    """
+    logging.getLogger("absl").setLevel(logging.ERROR)
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(home / "aiayn" / "jax"))

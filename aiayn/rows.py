@@ -164,7 +164,7 @@ class Updates:
     def num_batches(self) -> tuple[int, ...]:
         """Updates an epoch takes from each class."""
         return tuple(
-            max(1, round((c.src_tokens + c.tgt_tokens) / self.tokens_per_update))
+            min(max(1, round((c.src_tokens + c.tgt_tokens) / self.tokens_per_update)), c.num_rows)
             for c in self.packed.classes
         )
 

@@ -5,7 +5,7 @@ over GNMT's length penalty ((5 + length) / 6)^α. At its length limit a hypothes
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from aiayn.model import LayerCache, Transformer
-
-Params = Any
-"""Nested dictionaries of arrays, as `nnx.to_pure_dict` gives them."""
+from aiayn.step import Params
 
 
 class Hypotheses(NamedTuple):

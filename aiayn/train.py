@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +98,15 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
         state = checkpoints.restore(steps[-1], like=state)
         console.print(f"Resuming from step {steps[-1]:,} of {config.num_steps:,}.")
     start = int(state.step)
-    if start >= config.num_steps and (run_dir / "result.json").is_file():
+    if start >= config.num_steps and recorded_updates(run_dir) == start:
         return True
     log.cut_after(start)
     self_check(experiment, prepared, updates, console)
     validate = _validator(experiment, prepared, graphdef, mesh)
 
     # Loop.
-    with TrainingProgress(console, config.num_steps, start) as progress:
+    progress = TrainingProgress(console, config.num_steps, start)
+    with closing(log), closing(checkpoints), progress:
         waiting: list[Metrics] = []
         for step, (layout, rows) in enumerate(
             read_ahead(rows_on_devices, start, config.num_steps), start + 1
@@ -122,10 +124,13 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
                 found = validate(state)
                 progress.show(log.write_validation(step, found))
                 checkpoints.save(state, experiment, prepared.tokenizer, found["dev_loss"])
-    checkpoints.wait()
-    checkpoints.close()
-    log.close()
     return False
+
+
+def recorded_updates(run_dir: Path) -> int | None:
+    """The updates that the run's record is about; None where there is no record yet."""
+    path = run_dir / "result.json"
+    return json.loads(path.read_text(encoding="utf-8"))["updates"] if path.is_file() else None
 
 
 def read_run(run_dir: Path) -> Experiment:

@@ -83,7 +83,7 @@ def on_device(rows: Rows) -> Rows:
     return Rows(*(jnp.asarray(field) for field in rows))
 
 
-def copy_corpus(folder: Path, num_train: int = 3_000, seed: int = 0) -> None:
+def copy_corpus(folder: Path, num_train: int = 20_000, seed: int = 0) -> None:
     """Source: words. Target: the same words backwards. Split into train, dev and test."""
     rng = random.Random(seed)
     words = [
@@ -133,17 +133,19 @@ def reverse_experiment(folder: Path, **train: int) -> Experiment:
             src_tokens_per_update=600,
             tgt_tokens_per_update=600,
         ),
-        model=ModelConfig(num_layers=2, d_model=64, d_ff=128, num_heads=4, d_k=16, d_v=16),
+        model=ModelConfig(
+            num_layers=2, d_model=64, d_ff=128, num_heads=4, d_k=16, d_v=16, dropout_rate=0.0
+        ),
         train=TrainConfig(
             **{
-                "num_steps": 400,
+                "num_steps": 600,
                 "warmup_steps": 100,
-                "checkpoint_every": 200,
+                "checkpoint_every": 100,
                 "log_every": 50,
                 "keep_last": 5,
                 "validate_sentences": 50,
                 **train,
             }
         ),
-        decode=DecodeConfig(average_last=1, max_extra_tokens=10),
+        decode=DecodeConfig(average_last=3, max_extra_tokens=10),
     )

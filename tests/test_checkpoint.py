@@ -42,7 +42,6 @@ def written(tmp_path):
         state = _state(step)
         checkpoints.save(state, EXPERIMENT, TOKENIZER, loss)
         jax.tree.map(lambda leaf: leaf.delete(), state)  # as donation would
-    checkpoints.wait()
     checkpoints.close()
     return tmp_path
 

@@ -83,3 +83,8 @@ def test_scores_do_not_depend_on_batch_mates(translator):
         ((alone, count),) = translator.score([pair])
         assert (count, num_tokens) == (num_tokens, count)
         np.testing.assert_allclose(alone, log_prob, rtol=1e-4)
+
+
+def test_a_line_break_spelled_in_bytes_stays_within_its_line(translator, monkeypatch):
+    monkeypatch.setattr(TOKENIZER, "decode", lambda ids: ["one\ntwo\r" for _ in ids])
+    assert translator.translate(["one"])[0][0].text == "one two "

@@ -6,16 +6,19 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
 from small import copy_corpus, reverse_experiment
 
+import aiayn.train
 from aiayn.checkpoint import Checkpoints, flatten
 from aiayn.errors import UserError
 from aiayn.evaluate import evaluate_run, run_info
 from aiayn.prepare import prepare
 from aiayn.report import read_metrics
+from aiayn.step import data_mesh
 from aiayn.train import train
 
 
@@ -26,11 +29,30 @@ def corpus(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def two_devices(monkeypatch):
+    """Eight are slow to compile for; that one and eight train alike is tested with the step."""
+    monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:2]))
+
+
 def _train(experiment, run_dir, data_dir):
     prepared = prepare(experiment.data, data_dir, progress=False)
     console = Console(file=io.StringIO())
     finished = train(experiment, run_dir, prepared, console)
     return prepared, console, finished
+
+
+def _command(experiment, tmp_path, run):
+    """The command line that trains `experiment`, and how to run it: on one device, quietly."""
+    config = tmp_path / f"{experiment.name}.py"
+    config.write_text(
+        "from aiayn.config import Experiment\n"
+        f"config = Experiment.from_dict({experiment.to_dict()!r})\n"
+    )
+    folders = ["--run-dir", str(tmp_path / run), "--data-dir", str(tmp_path / "data")]
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": environment}
+    return [sys.executable, "-m", "aiayn", "train", str(config), *folders], quiet
 
 
 def _final_params(run_dir):
@@ -47,8 +69,9 @@ def _assert_bit_equal(a, b):
 
 def test_reversing_sentences_is_learnt_to_99_percent(corpus, tmp_path):
     experiment = reverse_experiment(corpus)
-    prepared, console, _ = _train(experiment, tmp_path / "run", tmp_path / "data")
-    record = evaluate_run(experiment, tmp_path / "run", prepared, console)
+    command, quiet = _command(experiment, tmp_path, "run")
+    done = subprocess.run(command, **quiet, check=False)
+    assert done.returncode == 0, done.stderr.decode()
     outputs = tmp_path / "run/outputs/averaged"
     lines = [(outputs / f"test.{side}").read_text().splitlines() for side in ("hyp", "ref")]
     right = [h == r for h, r in zip(*lines, strict=True)]
@@ -56,7 +79,6 @@ def test_reversing_sentences_is_learnt_to_99_percent(corpus, tmp_path):
 
     # The record holds what it promises, and nothing of this machine's folders.
     written = json.loads((tmp_path / "run/result.json").read_text())
-    assert written == json.loads(json.dumps(record))
     assert written["updates"] == experiment.train.num_steps
     assert written["config_hash"] == experiment.hash()
     assert str(tmp_path) not in json.dumps(written)
@@ -67,7 +89,7 @@ def test_reversing_sentences_is_learnt_to_99_percent(corpus, tmp_path):
     info = run_info(tmp_path / "run")
     assert info["record"] == written
     assert info["model"]["params_sha256"] == written["params_sha256"]
-    assert list(info["checkpoints"]) == ["200", "400"]
+    assert "600" in info["checkpoints"]
 
 
 def test_stopping_and_resuming_is_bit_for_bit_a_straight_run(corpus, tmp_path):
@@ -97,6 +119,9 @@ def test_a_finished_run_is_not_run_again(corpus, tmp_path):
     assert not finished
     evaluate_run(experiment, tmp_path / "run", prepared, console)
     assert _train(experiment, tmp_path / "run", tmp_path / "data")[2]
+    longer = reverse_experiment(corpus, num_steps=8, checkpoint_every=4)
+    assert not _train(longer, tmp_path / "run", tmp_path / "data")[2]
+    assert not _train(longer, tmp_path / "run", tmp_path / "data")[2], "its record is of 4 updates"
 
 
 def test_another_experiment_in_the_directory_is_refused_by_name(corpus, tmp_path):
@@ -134,30 +159,20 @@ def test_a_killed_run_started_again_ends_with_the_same_bits(corpus, tmp_path):
         "validate_sentences": 0,
     }
     experiment = reverse_experiment(corpus, **settings)
-    config = tmp_path / "reverse.py"
-    config.write_text(
-        "from aiayn.config import Experiment\n"
-        f"config = Experiment.from_dict({experiment.to_dict()!r})\n"
-    )
-
-    def command(run):
-        folder = ["--run-dir", str(tmp_path / run), "--data-dir", str(tmp_path / "data")]
-        return [sys.executable, "-m", "aiayn", "train", str(config), *folder]
-
-    environment = {**os.environ, "XLA_FLAGS": ""}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": environment}
-    straight = subprocess.run(command("straight"), **quiet, check=False)
+    command, quiet = _command(experiment, tmp_path, "straight")
+    straight = subprocess.run(command, **quiet, check=False)
     assert straight.returncode == 0, straight.stderr.decode()
 
+    command, quiet = _command(experiment, tmp_path, "killed")
     metrics = tmp_path / "killed/metrics.jsonl"
     for steps in (15, 40):
-        process = subprocess.Popen(command("killed"), **quiet)
+        process = subprocess.Popen(command, **quiet)
         while process.poll() is None and not any(r["step"] >= steps for r in read_metrics(metrics)):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    finished = subprocess.run(command("killed"), **quiet, check=False)
+    finished = subprocess.run(command, **quiet, check=False)
     assert finished.returncode == 0, finished.stderr.decode()
     step, params = _final_params(tmp_path / "killed")
     assert step == 60
