@@ -1,5 +1,6 @@
 """What a run shows of itself: the check at its start and one line that moves."""
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -99,24 +100,15 @@ class TrainingProgress:
         """What is going on besides updates."""
         self._bar.update(self._task, text=text)
 
-    def show(self, row: dict[str, Any]) -> None:
+    def show(self, row: Mapping[str, Any]) -> None:
         """The figures of a row of `metrics.jsonl`; those of the last validation stay."""
-        if "loss" in row:
-            self._texts["train"] = (
-                f"loss {row['loss']:.3f}  ppl {row['perplexity']:.2f}  "
-                f"lr {row['learning_rate']:.2e}  {row['tokens_per_second']:,.0f} tok/s  "
-                f"padding {row['padding']:.1%}"
-                + (f"  MFU {row['mfu']:.1%}" if "mfu" in row else "")
-            )
-        if "dev_loss" in row:
-            self._texts["dev"] = f"dev ppl {row['dev_perplexity']:.2f}" + (
-                f"  dev BLEU {row['dev_bleu']:.1f}" if "dev_bleu" in row else ""
-            )
-        text = "  ".join(self._texts.values())
-        self._bar.update(self._task, text=text)
+        kind, text = _describe(row)
+        self._texts[kind] = text
+        self._bar.update(self._task, text="  ".join(self._texts.values()))
         if not self._console.is_terminal:
             minutes = f"{row['seconds'] / 60:.1f} min"
-            self._console.print(f"step {row['step']:,}/{self._num_steps:,}  {minutes}  {text}")
+            line = f"step {row['step']:,}/{self._num_steps:,}  {minutes}  {text}"
+            self._console.print(line, soft_wrap=True, highlight=False)
 
     def __enter__(self) -> "TrainingProgress":
         self._bar.start()
@@ -129,3 +121,15 @@ class TrainingProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+
+def _describe(row: Mapping[str, Any]) -> tuple[str, str]:
+    """What a row of `metrics.jsonl` is about, and its figures as text."""
+    if "dev_loss" in row:
+        bleu = f"  dev BLEU {row['dev_bleu']:.1f}" if "dev_bleu" in row else ""
+        return "dev", f"dev ppl {row['dev_perplexity']:.2f}{bleu}"
+    mfu = f"  MFU {row['mfu']:.1%}" if "mfu" in row else ""
+    return "train", (
+        f"loss {row['loss']:.3f}  ppl {row['perplexity']:.2f}  lr {row['learning_rate']:.2e}  "
+        f"{row['tokens_per_second']:,.0f} tok/s  padding {row['padding']:.1%}{mfu}"
+    )

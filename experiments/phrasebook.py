@@ -12,10 +12,10 @@ config = Experiment(
         corpus="phrasebook",
         vocab_size=3_000,
         split_digits=True,
-        row_widths=(64,),
+        row_widths=(96,),
         max_tokens=64,
-        src_tokens_per_update=4_000,
-        tgt_tokens_per_update=4_000,
+        src_tokens_per_update=2_000,
+        tgt_tokens_per_update=2_000,
     ),
     model=ModelConfig(num_layers=2, d_model=128, d_ff=512, num_heads=4, d_k=32, d_v=32),
     train=TrainConfig(

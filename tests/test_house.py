@@ -33,17 +33,12 @@ def test_no_module_holds_two_ideas():
 
 
 def test_help_and_refusals_do_not_wait_for_jax():
-    names = ["aiayn.config", "aiayn.errors"]
-    if (ROOT / "aiayn" / "__main__.py").is_file():
-        names.append("aiayn.__main__")
-    code = f"import sys, {', '.join(names)}; sys.exit('jax' in sys.modules)"
+    code = "import sys, aiayn.__main__; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_readme_and_makefile_name_the_same_targets():
     readme = ROOT / "README.md"
-    if not readme.is_file():
-        return
     targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     code = re.findall(r"```.*?```|`[^`]+`", readme.read_text(), re.DOTALL)
     named = set(re.findall(r"\bmake ([a-z]+)\b", "\n".join(code)))

@@ -45,6 +45,17 @@ def test_parameters_round_to_those_of_table_3(row):
     assert round(count_parameters(ModelConfig(**changes), 40_960) / 1e6) == millions
 
 
+def test_without_biases_in_attention_one_row_of_table_3_does_not_fit():
+    misses = []
+    for row, (changes, millions) in TABLE_3.items():
+        config = ModelConfig(**changes)
+        heads = config.num_heads
+        biases = 3 * config.num_layers * (heads * (2 * config.d_k + config.d_v) + config.d_model)
+        if round((count_parameters(config, 40_960) - biases) / 1e6) != millions:
+            misses.append(row)
+    assert misses == ["C6"]
+
+
 def test_big_fits_table_3_with_a_smaller_vocabulary_only():
     # Table 3 says 213 million. Each row of the vocabulary costs 1,024.
     at_40960 = count_parameters(BIG, 40_960)

@@ -1,0 +1,160 @@
+"""The tables of results, rendered from the records; nothing in them is typed by hand.
+
+python -m aiayn.results           write experiments/RESULTS.md and the README's table
+python -m aiayn.results --check   fail if they differ from the records
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiayn.config import load_experiment
+from aiayn.errors import UserError
+
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+_FIGURES = {
+    "sacrebleu": "BLEU (13a)",
+    "chrf2": "chrF2",
+    "tokenised-lc": "tokenised, uncased",
+    "compound-split": "compound-split",
+}
+
+
+def load_records(folder: Path) -> list[dict[str, Any]]:
+    """Every record of a folder, by name.
+
+    Raises:
+        UserError: a file that is no record.
+    """
+    records: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            record["scores"], record["config_hash"], record["commit"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is no record of a run: {error!r}.") from None
+        records.append(record)
+    return records
+
+
+def is_stale(record: Mapping[str, Any]) -> bool:
+    """Whether the experiment of that name is no longer the one that was run."""
+    return load_experiment(record["experiment"]).hash() != record["config_hash"]
+
+
+def render_short(records: Iterable[Mapping[str, Any]]) -> str:
+    """The README's table: one row per test set, the averaged model."""
+    rows = [["experiment", "test set", "BLEU (13a)", "chrF2", "parameters", "time", "hardware"]]
+    for record in records:
+        for test_set, labels in record["scores"].items():
+            values = _values(list(labels.values())[-1])
+            rows.append(
+                [
+                    _name(record),
+                    test_set,
+                    _number(values["sacrebleu"]),
+                    _number(values["chrf2"]),
+                    f"{record['parameters']:,}",
+                    _duration(record["seconds"]),
+                    _hardware(record),
+                ]
+            )
+    return _markdown(rows)
+
+
+def render_full(records: Iterable[Mapping[str, Any]]) -> str:
+    """`RESULTS.md`: every test set, before and after averaging, with what it takes to repeat it."""
+    parts = [
+        "# Results",
+        "Rendered by `make results` from the records in `results/`; do not edit. BLEU is "
+        "sacreBLEU, cased, tokenised as 13a; the signature of every figure is in its record.",
+    ]
+    for record in records:
+        parts.append(f"## {_name(record)}")
+        rows = [["test set", "weights", *_FIGURES.values()]]
+        for test_set, labels in record["scores"].items():
+            for label, scores in labels.items():
+                values = _values(scores)
+                rows.append([test_set, label, *(_number(values[name]) for name in _FIGURES)])
+        parts.append(_markdown(rows))
+        versions = record["versions"]
+        parts.append(
+            f"Preset {record['preset']}; {record['parameters']:,} parameters; "
+            f"{record['updates']:,} updates of {record['src_tokens_per_update']:,.0f} source and "
+            f"{record['tgt_tokens_per_update']:,.0f} target tokens; "
+            f"{_duration(record['seconds'])} on {_hardware(record)}; "
+            f"{record['tokens_per_second']:,.0f} tokens/s (median, both sides); one seed. "
+            f"Commit {record['commit'][:12]}, config {record['config_hash'][:12]}, "
+            f"jax {versions['jax']}, Python {versions['python']}."
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def with_table(readme: str, table: str) -> str:
+    """The README with `table` between its two markers.
+
+    Raises:
+        UserError: a marker is missing.
+    """
+    if BEGIN not in readme or END not in readme:
+        raise UserError(f"README.md lacks the markers {BEGIN} and {END}.")
+    before, rest = readme.split(BEGIN, 1)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Render or check; status 1 if a check finds a difference."""
+    parser = argparse.ArgumentParser(prog="python -m aiayn.results", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
+    check: bool = parser.parse_args(arguments).check
+    root = Path(__file__).parent.parent
+    records = load_records(root / "experiments" / "results")
+    readme = root / "README.md"
+    wanted = {
+        root / "experiments" / "RESULTS.md": render_full(records),
+        readme: with_table(readme.read_text(encoding="utf-8"), render_short(records)),
+    }
+    for path, text in wanted.items():
+        same = path.is_file() and path.read_text(encoding="utf-8") == text
+        if check and not same:
+            print(f"{path.name} differs from the records; run make results.", file=sys.stderr)
+            return 1
+        if not same:
+            path.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    return record["experiment"] + (" (stale: the experiment changed)" if is_stale(record) else "")
+
+
+def _values(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    return {entry["name"]: entry["value"] for entry in scores["entries"]}
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _hardware(record: Mapping[str, Any]) -> str:
+    hardware = record["hardware"]
+    if hardware["platform"] == "cpu":
+        return f"{hardware['cpu_count']} cores, {hardware['cpu']}"
+    return f"{hardware['num_devices']} × {hardware['device']}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+import json
+
+import pytest
+
+from aiayn.config import load_experiment
+from aiayn.errors import UserError
+from aiayn.results import (
+    BEGIN,
+    END,
+    is_stale,
+    load_records,
+    main,
+    render_full,
+    render_short,
+    with_table,
+)
+
+
+def _record(**changes):
+    def scores(bleu):
+        names = {"sacrebleu": bleu, "chrf2": 60.0, "tokenised-lc": 41.0, "compound-split": None}
+        return {"entries": [{"name": n, "value": v} for n, v in names.items()]}
+
+    return {
+        "experiment": "phrasebook",
+        "preset": "paper",
+        "config_hash": load_experiment("phrasebook").hash(),
+        "commit": "0123456789abcdef",
+        "parameters": 1234567,
+        "seconds": 300.0,
+        "updates": 10,
+        "src_tokens_per_update": 99.0,
+        "tgt_tokens_per_update": 101.0,
+        "tokens_per_second": 5.0,
+        "hardware": {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"},
+        "versions": {"jax": "0.10.2", "python": "3.11.7"},
+        "scores": {"seen": {"last checkpoint": scores(30.126), "average of 5": scores(31.0)}},
+        **changes,
+    }
+
+
+def test_the_short_table_shows_the_averaged_model():
+    assert "| phrasebook | seen | 31.00 | 60.00 | 1,234,567 | 5 min | 2 cores, a CPU |" in (
+        render_short([_record()])
+    )
+
+
+def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
+    text = render_full([_record()])
+    assert "| seen | last checkpoint | 30.13 | 60.00 | 41.00 | – |" in text
+    assert "| seen | average of 5 | 31.00 |" in text
+    assert "Commit 0123456789ab" in text
+
+
+def test_a_record_of_a_changed_experiment_is_shown_as_stale():
+    assert not is_stale(_record())
+    old = _record(config_hash="0")
+    assert is_stale(old)
+    assert "stale" in render_short([old])
+
+
+def test_the_table_goes_between_the_markers():
+    readme = f"a\n{BEGIN}\nold\n{END}\nb\n"
+    assert with_table(readme, "new") == f"a\n{BEGIN}\nnew\n{END}\nb\n"
+    with pytest.raises(UserError, match="lacks the markers"):
+        with_table("no markers", "new")
+
+
+def test_what_is_no_record_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps({"experiment": "x"}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"x\.json is no record"):
+        load_records(tmp_path)
+
+
+def test_the_committed_tables_are_those_of_the_records():
+    assert main(["--check"]) == 0
