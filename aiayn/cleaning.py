@@ -1,21 +1,15 @@
 """What a training pair is judged by: blanks, lengths, overlap with dev and test, language (§5.1).
 
-Pure functions of a pair or of a chunk of pairs, and the processes that run them.
+Pure functions of a pair or of a chunk of pairs, and what runs them over a whole corpus.
 """
 
 import hashlib
-import multiprocessing
-import os
 import re
-import signal
-import threading
 import unicodedata
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -26,6 +20,7 @@ from rich.text import Text
 from aiayn.config import DataConfig
 from aiayn.errors import UserError
 from aiayn.formats import Pair
+from aiayn.workers import parallel_map
 
 T = TypeVar("T")
 Hashes = npt.NDArray[np.uint64]
@@ -36,11 +31,6 @@ NEVER = 2**64 - 1
 """The place in the order of holding out of a pair that cannot be held out."""
 
 CHUNK_PAIRS, CHUNK_CHARACTERS = 10_000, 8_000_000
-POOL_FROM = 10
-"""Chunks from which on worker processes are worth their start."""
-MAX_WORKERS = 16
-"""More than one reading process can feed."""
-
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -247,82 +237,27 @@ def chunked(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
 
 @dataclass(frozen=True)
 class Workers:
-    """Processes that work through chunks; `num_workers` as in `prepare_corpus`."""
+    """How chunks are worked through; `num_workers` as in `prepare_corpus`."""
 
     num_workers: int | None
     progress: bool
 
     def map(
         self,
-        function: Callable[[Sequence[Pair], Rules], T],
-        chunks: Iterator[list[Pair]],
+        function: Callable[..., T],
+        chunks: Iterable[list[Pair]],
         rules: Rules,
         title: str,
         total: int | None,
     ) -> Generator[tuple[list[Pair], T], None, None]:
-        """Each chunk with the function's value for it, in order, few chunks ahead."""
+        """Each chunk with the value of `function(chunk, rules=rules)`, in order."""
         columns = (*Progress.get_default_columns(), _PairsPerSecond())
         with Progress(*columns, disable=not self.progress) as bar:
             task = bar.add_task(title, total=total)
-            for chunk, value in self._results(function, chunks, rules):
+            judged = parallel_map(partial(function, rules=rules), chunks, self.num_workers)
+            for chunk, value in judged:
                 yield chunk, value
                 bar.update(task, advance=len(chunk))
-
-    def _results(
-        self,
-        function: Callable[[Sequence[Pair], Rules], T],
-        chunks: Iterator[list[Pair]],
-        rules: Rules,
-    ) -> Generator[tuple[list[Pair], T], None, None]:
-        num_workers = self.num_workers
-        if num_workers is None:
-            ahead = list(islice(chunks, POOL_FROM))
-            chunks = chain(ahead, chunks)
-            num_workers = min(os.cpu_count() or 1, MAX_WORKERS) if len(ahead) == POOL_FROM else 1
-        if num_workers == 1:
-            for chunk in chunks:
-                yield chunk, function(chunk, rules)
-            return
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(num_workers, context, _start_worker, (rules,))
-        pending: deque[tuple[list[Pair], Future[T]]] = deque()
-        try:
-            for chunk in chunks:
-                pending.append((chunk, pool.submit(_in_worker, function, chunk)))
-                if len(pending) > 2 * num_workers:
-                    done, future = pending.popleft()
-                    yield done, future.result()
-            for done, future in pending:
-                yield done, future.result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                "A process that cleans text was ended from outside or could not start: memory has "
-                "run out, or the calling script has no `if __name__ == '__main__':`."
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_rules: Rules
-
-
-def _start_worker(rules: Rules) -> None:
-    """Leave Ctrl-C to the main process, and end when that is gone."""
-    global _rules
-    _rules = rules
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def outlive() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=outlive, daemon=True).start()
-
-
-def _in_worker(function: Callable[[Sequence[Pair], Rules], T], chunk: list[Pair]) -> T:
-    return function(chunk, _rules)
 
 
 class _PairsPerSecond(ProgressColumn):

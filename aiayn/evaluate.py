@@ -74,12 +74,12 @@ def evaluate_run(
     averaged, steps = average_run(run_dir)
     labels = {f"last checkpoint ({newest:,})": last, f"average of {len(steps)}": averaged}
 
-    results: dict[str, dict[str, bleu.Scores]] = {name: {} for name in prepared.manifest.tests}
+    results: dict[str, dict[str, bleu.Scores]] = {name: {} for name in prepared.test_sets}
     outputs: dict[str, list[str]] = {}
     for label, model in labels.items():
         folder = run_dir / "outputs" / ("averaged" if model is averaged else "last")
-        for name in prepared.manifest.tests:
-            sources, references = (prepared.lines(f"test.{name}", side) for side in ("src", "tgt"))
+        for name, split in prepared.test_sets.items():
+            sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
             outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
             _write_lines(folder, name, sources, outputs[name], references)
             results[name][label] = bleu.score(
@@ -187,10 +187,10 @@ def _show_samples(
     prepared: Prepared, outputs: Mapping[str, Sequence[str]], console: Console
 ) -> None:
     console.print("Five translations of unseen sentences:")
-    names = list(outputs)
+    test_sets = list(prepared.test_sets.items())
     for number in range(5):
-        name = names[number % len(names)]
-        sources, references = (prepared.lines(f"test.{name}", side) for side in ("src", "tgt"))
+        name, split = test_sets[number % len(test_sets)]
+        sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
         place = number * len(sources) // 5
         for mark, text in (
             ("source   ", sources[place]),
@@ -207,8 +207,8 @@ def _pictures(
     from aiayn.plots import plot_attention, plot_curves
 
     plot_curves(read_metrics(run_dir / "metrics.jsonl"), run_dir / "curves.png")
-    name = next(iter(outputs))
-    sources = prepared.lines(f"test.{name}", "src")
+    name, split = next(iter(prepared.test_sets.items()))
+    sources = prepared.lines(split, "src")
     # A sentence long enough to show something and short enough to read.
     number = min(range(len(sources)), key=lambda n: abs(len(sources[n].split()) - 9))
     draw_attention(

@@ -6,31 +6,21 @@ two sides level: on captions and on news alike some 2 to 4 % of the slots stay e
 """
 
 import json
-import multiprocessing
-import multiprocessing.pool
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from rich.progress import Progress
 
+from aiayn.cleaning import chunked
 from aiayn.config import DataConfig
 from aiayn.errors import UserError
 from aiayn.rows import Ints, PackedSplit, RowClass, field_widths
 from aiayn.tokenizer import Tokenizer
+from aiayn.workers import parallel_map
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
-T = TypeVar("T")
-
-_CHUNK = 20_000
 _PACK_BLOCK = 8_192
-_SMALL = 50_000
 
 
 def pack_split(
@@ -55,8 +45,8 @@ def pack_split(
     with Progress(*Progress.get_default_columns(), disable=not progress) as bar:
         task = bar.add_task(f"Tokenizing {split}", total=num_pairs)
         with tokens_path.open("wb") as out:
-            jobs = ((tokenizer.model, config.max_tokens, chunk) for chunk in _chunks(lines, _CHUNK))
-            for src_n, tgt_n, flat, dropped in _parallel(_encode_chunk, jobs, num_pairs):
+            jobs = ((tokenizer.model, config.max_tokens, chunk) for chunk in chunked(lines))
+            for _, (src_n, tgt_n, flat, dropped) in parallel_map(_encode_chunk, jobs):
                 out.write(flat.tobytes())
                 src_lengths.append(src_n)
                 tgt_lengths.append(tgt_n)
@@ -84,7 +74,7 @@ def pack_split(
                     (tokens_path, offsets[b], src_n[b], tgt_n[b], src_width, tgt_width)
                     for b in np.split(members, range(_PACK_BLOCK, len(members), _PACK_BLOCK))
                 )
-                for table in _parallel(_pack_chunk, jobs, len(members)):
+                for _, table in parallel_map(_pack_chunk, jobs):
                     out.write(table.tobytes())
                     num_rows += len(table)
                     bar.advance(task, _PACK_BLOCK)
@@ -219,27 +209,3 @@ def assign_rows(src_n: Ints, tgt_n: Ints, src_width: int, tgt_width: int) -> Int
                     break
         row += 1
     return row_of
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
-
-
-def _parallel(
-    function: Callable[[Job], Result], jobs: Iterable[Job], amount: int
-) -> Iterator[Result]:
-    """`map`, over a pool of processes where there is enough to do; in order, in bounded memory."""
-    workers = os.cpu_count() or 1
-    if amount < _SMALL or workers == 1:
-        yield from map(function, jobs)
-        return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        pending: deque[multiprocessing.pool.AsyncResult[Result]] = deque()
-        for job in jobs:
-            pending.append(pool.apply_async(function, (job,)))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().get()
-        while pending:
-            yield pending.popleft().get()

@@ -35,6 +35,14 @@ class Prepared:
         """All sentences of `dev` or of `test.NAME`, on side `src` or `tgt`."""
         return list(read_lines(self.folder / "text" / f"{split}.{side}"))
 
+    @property
+    def test_sets(self) -> dict[str, str]:
+        """The splits that are scored at the end, by the names they are reported under.
+
+        Those of the corpus; dev where it has none.
+        """
+        return {name: f"test.{name}" for name in self.manifest.tests} or {"dev": "dev"}
+
     def first_pairs(self, count: int) -> list[tuple[str, str]]:
         """The beginning of train."""
         text = self.folder / "text"

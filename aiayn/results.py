@@ -5,16 +5,21 @@ python -m aiayn.results --check   fail if they differ from the records
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from aiayn.bleu import Scores, table
 from aiayn.config import load_experiment
 from aiayn.errors import UserError
 
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+TABLE, OUTPUT = "results", "output"
+"""What the README's two pairs of markers are called, `<!-- results: begin -->` and so on."""
 _FIGURES = {
     "sacrebleu": "BLEU (13a)",
     "chrf2": "chrF2",
@@ -93,16 +98,29 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def with_table(readme: str, table: str) -> str:
-    """The README with `table` between its two markers.
+def render_output(record: Mapping[str, Any]) -> str:
+    """The table a run of `record` ends with, as a terminal shows it, without the legend."""
+    results = {
+        name: {label: Scores.from_dict(found) for label, found in rows.items()}
+        for name, rows in record["scores"].items()
+    }
+    console = Console(file=io.StringIO(), width=80, record=True)
+    console.print(table(results, title=f"{record['experiment']}: BLEU and chrF2"))
+    lines = console.export_text().split("\nBLEU 13a compares")[0].splitlines()
+    return "\n".join(["```text", *(line.rstrip() for line in lines if line.strip()), "```"])
+
+
+def between_markers(readme: str, name: str, text: str) -> str:
+    """The README with `text` between its markers of that name.
 
     Raises:
         UserError: a marker is missing.
     """
-    if BEGIN not in readme or END not in readme:
-        raise UserError(f"README.md lacks the markers {BEGIN} and {END}.")
-    before, rest = readme.split(BEGIN, 1)
-    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}"
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    if begin not in readme or end not in readme:
+        raise UserError(f"README.md lacks the markers {begin} and {end}.")
+    before, rest = readme.split(begin, 1)
+    return f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,10 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check: bool = parser.parse_args(arguments).check
     root = Path(__file__).parent.parent
     records = load_records(root / "experiments" / "results")
-    readme = root / "README.md"
+    text = (root / "README.md").read_text(encoding="utf-8")
+    text = between_markers(text, TABLE, render_short(records))
+    for record in records:
+        if record["experiment"] == "phrasebook":
+            text = between_markers(text, OUTPUT, render_output(record))
     wanted = {
         root / "experiments" / "RESULTS.md": render_full(records),
-        readme: with_table(readme.read_text(encoding="utf-8"), render_short(records)),
+        root / "README.md": text,
     }
     for path, text in wanted.items():
         same = path.is_file() and path.read_text(encoding="utf-8") == text

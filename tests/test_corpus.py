@@ -411,7 +411,7 @@ def test_failed_preparation_leaves_nothing(source: Path, tmp_path: Path):
 def test_full_disk_names_the_folder_and_leaves_nothing(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(aiayn.corpus, "clean_chunk", full)
@@ -431,7 +431,7 @@ def test_killed_preparation_leaves_no_result_and_its_litter_goes(source: Path, t
     home = tmp_path / "new"
     code = (
         "import time; from pathlib import Path; import aiayn.corpus as c\n"
-        "c.clean_chunk = lambda *_: time.sleep(60)\n"
+        "c.clean_chunk = lambda *_, **__: time.sleep(60)\n"
         f"data = c.DataConfig(corpus='tiny', folder={str(source)!r}, dev_files=('dev.{{lang}}',),\n"
         "                    train_files=('train.{lang}',))\n"
         f"c.prepare_corpus(data, Path({str(home / 'out')!r}))\n"

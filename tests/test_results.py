@@ -5,14 +5,12 @@ import pytest
 from aiayn.config import load_experiment
 from aiayn.errors import UserError
 from aiayn.results import (
-    BEGIN,
-    END,
+    between_markers,
     is_stale,
     load_records,
     main,
     render_full,
     render_short,
-    with_table,
 )
 
 
@@ -59,11 +57,12 @@ def test_a_record_of_a_changed_experiment_is_shown_as_stale():
     assert "stale" in render_short([old])
 
 
-def test_the_table_goes_between_the_markers():
-    readme = f"a\n{BEGIN}\nold\n{END}\nb\n"
-    assert with_table(readme, "new") == f"a\n{BEGIN}\nnew\n{END}\nb\n"
+def test_text_goes_between_its_markers():
+    readme = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n"
+    wanted = "a\n<!-- x: begin -->\nnew\n<!-- x: end -->\nb\n"
+    assert between_markers(readme, "x", "new") == wanted
     with pytest.raises(UserError, match="lacks the markers"):
-        with_table("no markers", "new")
+        between_markers(readme, "y", "new")
 
 
 def test_what_is_no_record_is_refused(tmp_path):

@@ -209,6 +209,13 @@ def test_prepared_data_is_reused_and_the_same_everywhere(corpus, tmp_path):
     assert rows[0] == rows[1]
 
 
+def test_a_corpus_without_a_test_set_is_scored_on_dev(corpus, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=1, checkpoint_every=1)
+    experiment = experiment.with_overrides(["data.test_files="])
+    prepared, console, _ = _train(experiment, tmp_path / "run", tmp_path / "data")
+    assert list(evaluate_run(experiment, tmp_path / "run", prepared, console)["scores"]) == ["dev"]
+
+
 def test_flattened_names_are_unique(corpus, tmp_path):
     experiment = reverse_experiment(corpus, num_steps=1, checkpoint_every=1)
     _train(experiment, tmp_path / "run", tmp_path / "data")
