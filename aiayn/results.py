@@ -37,10 +37,12 @@ def load_records(folder: Path) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.json")):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            record["scores"], record["config_hash"], record["commit"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is no record of a run: {error!r}.") from None
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            missing = {"experiment", "scores", "config_hash", "commit"} - set(record)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is no record of a run: {error}.") from None
+        if missing:
+            raise UserError(f"{path} is no record of a run: it lacks {', '.join(sorted(missing))}.")
         records.append(record)
     return records
 
