@@ -93,7 +93,7 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
 
     # Restore.
     checkpoints = Checkpoints(run_dir / "checkpoints", config.keep_last, config.keep_best)
-    log = _Log(run_dir, experiment, updates)
+    log = _Log(run_dir, experiment)
     if steps := checkpoints.steps():
         state = checkpoints.restore(steps[-1], like=state)
         console.print(f"Resuming from step {steps[-1]:,} of {config.num_steps:,}.")
@@ -221,10 +221,9 @@ def _validator(
 class _Log:
     """`metrics.jsonl` and TensorBoard events of a run."""
 
-    def __init__(self, run_dir: Path, experiment: Experiment, updates: Updates):
+    def __init__(self, run_dir: Path, experiment: Experiment):
         self.path = run_dir / "metrics.jsonl"
         self.experiment = experiment
-        self.updates = updates
         self.peak = peak_flops()
         self.writer = Writer(str(run_dir / "tensorboard"))
         self.slots = 0
@@ -249,12 +248,12 @@ class _Log:
         sums = Metrics(*np.sum(jax.device_get(waiting), axis=0))
         now = time.perf_counter()
         elapsed, self.began = now - self.began, now
-        if not np.isfinite(sums.loss):
-            losses = [float(m.loss) for m in waiting]
-            first = step - len(waiting) + 1 + int(np.argmin(np.isfinite(losses)))
+        if not np.isfinite(sums.loss + sums.grad_norm):
+            finite = [bool(np.isfinite(m.loss + m.grad_norm)) for m in waiting]
+            first = step - len(waiting) + 1 + finite.index(False)
             raise UserError(
-                f"The loss of step {first} is not finite. The newest checkpoint is from before; "
-                "lower train.learning_rate_constant or lengthen train.warmup_steps."
+                f"The loss or the gradient of step {first} is not finite. The newest checkpoint is "
+                "from before; lower train.learning_rate_constant or lengthen train.warmup_steps."
             )
         self.seconds += elapsed
         tokens = int(sums.src_tokens + sums.tgt_tokens)

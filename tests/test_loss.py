@@ -98,7 +98,8 @@ def test_packed_loss_and_gradients_equal_unpacked_ones():
             0.1,
         )[0]
 
-    packed = jax.value_and_grad(loss)(params, one_packed_row(pairs))
-    unpacked = jax.value_and_grad(loss)(params, unpacked_rows(pairs))
+    value_and_grad = jax.jit(jax.value_and_grad(loss))
+    packed = value_and_grad(params, one_packed_row(pairs))
+    unpacked = value_and_grad(params, unpacked_rows(pairs))
     for a, b in zip(jax.tree.leaves(packed), jax.tree.leaves(unpacked), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)

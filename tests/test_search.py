@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small import MODEL, on_device, random_pairs, transformer, unpacked_rows
+from small import MODEL, logits, on_device, random_pairs, transformer, unpacked_rows
 
 from aiayn.rows import rows_of_pairs
 from aiayn.search import length_penalty, search
@@ -23,7 +23,7 @@ class _FewWords(Tokenizer):
 
 
 def _row(source, target=()):
-    return on_device(rows_of_pairs([(list(source), list(target))], _FewWords()))
+    return on_device(rows_of_pairs([(list(source), list(target))], _FewWords(), 10))
 
 
 def _search(graphdef, params, rows, limit, **options):
@@ -42,10 +42,10 @@ def _search(graphdef, params, rows, limit, **options):
 
 def _log_probs(graphdef, params, source, target):
     """Log-probability of each word of `target`, EOS last, by the uncached model."""
-    rows = _row(source, target)
-    model = nnx.merge(graphdef, params)
-    logits = np.asarray(model(rows), np.float64)[0, : len(target) + 1, : model.num_words]
-    log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    num_words = nnx.merge(graphdef, params).num_words
+    found = np.asarray(logits(graphdef, params, _row(source, target)), np.float64)
+    found = found[0, : len(target) + 1, :num_words]
+    log_probs = found - np.log(np.exp(found).sum(-1, keepdims=True))
     return [row[word] for row, word in zip(log_probs, [*target, EOS], strict=True)]
 
 
@@ -82,23 +82,23 @@ def test_a_wide_enough_beam_finds_what_exhaustive_search_finds(alpha):
 
 def test_beam_one_is_greedy_search_by_the_uncached_model():
     graphdef, params = transformer()
-    model = nnx.merge(graphdef, params)
     pairs = random_pairs([(4, 0), (6, 0), (2, 0)], seed=5)
-    found = _search(graphdef, params, unpacked_rows(pairs), [9, 9, 9], beam_size=1)
+    greedy = _search(graphdef, params, unpacked_rows(pairs), [9, 9, 9], beam_size=1)
     for number, (source, _) in enumerate(pairs):
         target: list[int] = []
         total = 0.0
         while True:
-            logits = np.asarray(model(unpacked_rows([(source, target)])))[0, len(target)]
-            log_probs = logits - np.log(np.exp(logits.astype(np.float64)).sum())
+            rows = unpacked_rows([(source, target)], 10)
+            found = np.asarray(logits(graphdef, params, rows), np.float64)[0, len(target)]
+            log_probs = found - np.log(np.exp(found).sum())
             word = EOS if len(target) == 8 else int(log_probs.argmax())
             total += log_probs[word]
             target.append(word)
             if word == EOS:
                 break
-        np.testing.assert_array_equal(found.words_BWT[number, 0, : len(target)], target)
+        np.testing.assert_array_equal(greedy.words_BWT[number, 0, : len(target)], target)
         score = total / ((5 + len(target)) / 6) ** 0.6
-        assert float(found.scores_BW[number, 0]) == pytest.approx(score, rel=1e-4)
+        assert float(greedy.scores_BW[number, 0]) == pytest.approx(score, rel=1e-4)
 
 
 def test_scores_of_the_beam_are_those_of_the_uncached_model():

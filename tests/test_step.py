@@ -1,10 +1,12 @@
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import MODEL, NUM_WORDS, random_pairs, unpacked_rows
+from small import MODEL as TWO_LAYERS
+from small import NUM_WORDS, random_pairs, unpacked_rows
 
 from aiayn.checkpoint import flatten
 from aiayn.config import TrainConfig
@@ -21,6 +23,7 @@ from aiayn.step import (
     train_step,
 )
 
+MODEL = replace(TWO_LAYERS, num_layers=1)
 CONFIG = TrainConfig(warmup_steps=4)
 ADAM = optimizer(MODEL, CONFIG)
 GRAPHDEF = build(MODEL, NUM_WORDS)
@@ -35,6 +38,7 @@ def _rows(num_rounds: int, seed: int = 0, empty: int = 0) -> Rows:
     return Rows(*(f.reshape(num_rounds, -1, f.shape[-1]) for f in padded))
 
 
+@cache
 def _run(num_devices: int, num_rounds: int, empty: int = 0, steps: int = 3):
     """Losses and final parameters of a few updates."""
     mesh = data_mesh(jax.devices()[:num_devices])
@@ -63,8 +67,7 @@ def test_one_device_and_eight_train_alike_dropout_included():
     _assert_same(_run(1, 1), _run(8, 1))
 
 
-def test_accumulated_rounds_equal_one_batch():
-    _assert_same(_run(1, 1), _run(1, 4))
+def test_accumulated_rounds_on_several_devices_equal_one_batch_on_one():
     _assert_same(_run(1, 1), _run(2, 2))
 
 
@@ -99,10 +102,10 @@ def test_dropout_differs_between_updates_and_rows():
 
 
 def test_metrics_count_real_tokens_only():
-    mesh = data_mesh(jax.devices()[:2])
+    mesh = data_mesh(jax.devices()[:1])
     update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
     state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
-    _, metrics = update(state, sharded(_rows(1, empty=2), mesh, 1), KEY)
+    _, metrics = update(state, sharded(_rows(1, empty=4), mesh, 1), KEY)
     assert int(metrics.src_tokens) == sum(s + 1 for s, _ in LENGTHS)
     assert int(metrics.tgt_tokens) == sum(t + 1 for _, t in LENGTHS)
 
