@@ -150,7 +150,7 @@ def reverse_experiment(folder: Path, **train: int) -> Experiment:
                 "checkpoint_every": 100,
                 "log_every": 50,
                 "keep_last": 5,
-                "validate_sentences": 50,
+                "validate_sentences": 0,
                 **train,
             }
         ),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from small import copy_corpus, reverse_experiment
 import aiayn.train
 from aiayn.checkpoint import Checkpoints
 from aiayn.errors import UserError
-from aiayn.evaluate import evaluate_run, run_info
+from aiayn.evaluate import run_info
 from aiayn.prepare import prepare
 from aiayn.report import read_metrics
 from aiayn.step import data_mesh
@@ -27,6 +28,11 @@ def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     copy_corpus(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(autouse=True)
@@ -42,14 +48,14 @@ def _train(experiment, run_dir, data_dir):
     return prepared, console, finished
 
 
-def _command(experiment, tmp_path, run):
+def _command(experiment, data_dir, tmp_path, run):
     """The command line that trains `experiment`, and how to run it: on one device, quietly."""
     config = tmp_path / f"{experiment.name}.py"
     config.write_text(
         "from aiayn.config import Experiment\n"
         f"config = Experiment.from_dict({experiment.to_dict()!r})\n"
     )
-    folders = ["--run-dir", str(tmp_path / run), "--data-dir", str(tmp_path / "data")]
+    folders = ["--run-dir", str(tmp_path / run), "--data-dir", str(data_dir)]
     environment = {**os.environ, "XLA_FLAGS": ""}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": environment}
     return [sys.executable, "-m", "aiayn", "train", str(config), *folders], quiet
@@ -67,9 +73,9 @@ def _assert_bit_equal(a, b):
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
-def test_reversing_sentences_is_learnt_to_99_percent(corpus, tmp_path):
-    experiment = reverse_experiment(corpus)
-    command, quiet = _command(experiment, tmp_path, "run")
+def test_reversing_sentences_is_learnt_to_99_percent(corpus, data_dir, tmp_path):
+    experiment = reverse_experiment(corpus, validate_sentences=50)
+    command, quiet = _command(experiment, data_dir, tmp_path, "run")
     done = subprocess.run(command, **quiet, check=False)
     assert done.returncode == 0, done.stderr.decode()
     outputs = tmp_path / "run/outputs/averaged"
@@ -92,15 +98,15 @@ def test_reversing_sentences_is_learnt_to_99_percent(corpus, tmp_path):
     assert "600" in info["checkpoints"]
 
 
-def test_stopping_and_resuming_is_bit_for_bit_a_straight_run(corpus, tmp_path):
+def test_stopping_and_resuming_is_bit_for_bit_a_straight_run(corpus, data_dir, tmp_path):
     straight = reverse_experiment(corpus, num_steps=12, checkpoint_every=4, log_every=2)
     halfway = reverse_experiment(corpus, num_steps=8, checkpoint_every=4, log_every=2)
-    _train(straight, tmp_path / "a", tmp_path / "data")
-    _train(halfway, tmp_path / "b", tmp_path / "data")
+    _train(straight, tmp_path / "a", data_dir)
+    _train(halfway, tmp_path / "b", data_dir)
     # As a killed run leaves it: a row of a step whose checkpoint was never written.
     with (tmp_path / "b/metrics.jsonl").open("a") as file:
         file.write('{"step": 10, "loss": 1.0, "seconds": 1.0}\n{"step": 11, "lo')
-    _train(straight, tmp_path / "b", tmp_path / "data")
+    _train(straight, tmp_path / "b", data_dir)
     _assert_bit_equal(_final_params(tmp_path / "a")[1], _final_params(tmp_path / "b")[1])
     losses = [
         [
@@ -113,36 +119,36 @@ def test_stopping_and_resuming_is_bit_for_bit_a_straight_run(corpus, tmp_path):
     assert losses[0] == losses[1]
 
 
-def test_a_finished_run_is_not_run_again(corpus, tmp_path):
+def test_a_finished_run_is_not_run_again(corpus, data_dir, tmp_path):
     experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4)
-    assert not _train(experiment, tmp_path / "run", tmp_path / "data")[2]
+    assert not _train(experiment, tmp_path / "run", data_dir)[2]
     (tmp_path / "run/result.json").write_text('{"updates": 4}')
-    assert _train(experiment, tmp_path / "run", tmp_path / "data")[2]
+    assert _train(experiment, tmp_path / "run", data_dir)[2]
     longer = reverse_experiment(corpus, num_steps=8, checkpoint_every=4)
-    assert not _train(longer, tmp_path / "run", tmp_path / "data")[2]
-    assert not _train(longer, tmp_path / "run", tmp_path / "data")[2], "its record is of 4 updates"
+    assert not _train(longer, tmp_path / "run", data_dir)[2]
+    assert not _train(longer, tmp_path / "run", data_dir)[2], "its record is of 4 updates"
 
 
-def test_another_experiment_in_the_directory_is_refused_by_name(corpus, tmp_path):
+def test_another_experiment_in_the_directory_is_refused_by_name(corpus, data_dir, tmp_path):
     experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4)
-    _train(experiment, tmp_path / "run", tmp_path / "data")
+    _train(experiment, tmp_path / "run", data_dir)
     other = experiment.with_overrides(["model.d_ff=64"])
     with pytest.raises(UserError, match=r"model.d_ff \(there 128, now 64\)"):
-        _train(other, tmp_path / "run", tmp_path / "data")
+        _train(other, tmp_path / "run", data_dir)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(corpus, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(corpus, data_dir, tmp_path):
     experiment = reverse_experiment(corpus, num_steps=8, checkpoint_every=8, log_every=4)
     broken = experiment.with_overrides(
         ["preset=custom", "train.learning_rate_constant=1e30", "train.warmup_steps=1"]
     )
     with pytest.raises(UserError, match=r"gradient of step \d is not finite"):
-        _train(broken, tmp_path / "run", tmp_path / "data")
+        _train(broken, tmp_path / "run", data_dir)
 
 
-def test_every_parameter_moves_in_training(corpus, tmp_path):
+def test_every_parameter_moves_in_training(corpus, data_dir, tmp_path):
     experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=2)
-    _train(experiment, tmp_path / "run", tmp_path / "data")
+    _train(experiment, tmp_path / "run", data_dir)
     checkpoints = Checkpoints.open(tmp_path / "run")
     before, after = (checkpoints.params(step) for step in (2, 4))
     still = [name for name in before if np.array_equal(before[name], after[name])]
@@ -150,19 +156,18 @@ def test_every_parameter_moves_in_training(corpus, tmp_path):
     assert all(name.endswith("key.bias") for name in still)
 
 
-def test_a_killed_run_started_again_ends_with_the_same_bits(corpus, tmp_path):
+def test_a_killed_run_started_again_ends_with_the_same_bits(corpus, data_dir, tmp_path):
     settings = {
         "num_steps": 60,
         "checkpoint_every": 10,
         "log_every": 5,
-        "validate_sentences": 0,
     }
     experiment = reverse_experiment(corpus, **settings)
-    command, quiet = _command(experiment, tmp_path, "straight")
+    command, quiet = _command(experiment, data_dir, tmp_path, "straight")
     straight = subprocess.run(command, **quiet, check=False)
     assert straight.returncode == 0, straight.stderr.decode()
 
-    command, quiet = _command(experiment, tmp_path, "killed")
+    command, quiet = _command(experiment, data_dir, tmp_path, "killed")
     metrics = tmp_path / "killed/metrics.jsonl"
     for steps in (15, 40):
         process = subprocess.Popen(command, **quiet)
@@ -178,9 +183,11 @@ def test_a_killed_run_started_again_ends_with_the_same_bits(corpus, tmp_path):
     _assert_bit_equal(params, _final_params(tmp_path / "straight")[1])
 
 
-def test_metrics_of_a_run_are_complete(corpus, tmp_path):
-    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4, log_every=2)
-    _train(experiment, tmp_path / "run", tmp_path / "data")
+def test_metrics_of_a_run_are_complete(corpus, data_dir, tmp_path):
+    experiment = reverse_experiment(
+        corpus, num_steps=4, checkpoint_every=4, log_every=2, validate_sentences=5
+    )
+    _train(experiment, tmp_path / "run", data_dir)
     rows = read_metrics(tmp_path / "run/metrics.jsonl")
     assert [row["step"] for row in rows] == [2, 4, 4]
     assert rows[0].keys() >= {
@@ -209,7 +216,7 @@ def test_prepared_data_is_reused_and_the_same_everywhere(corpus, tmp_path):
 
 
 def test_a_corpus_without_a_test_set_is_scored_on_dev(corpus, tmp_path):
-    experiment = reverse_experiment(corpus, num_steps=1, checkpoint_every=1)
-    experiment = experiment.with_overrides(["data.test_files="])
-    prepared, console, _ = _train(experiment, tmp_path / "run", tmp_path / "data")
-    assert list(evaluate_run(experiment, tmp_path / "run", prepared, console)["scores"]) == ["dev"]
+    data = reverse_experiment(corpus).data
+    assert prepare(data, tmp_path, progress=False).test_sets == {"test": "test.test"}
+    alone = replace(data, test_files=())
+    assert prepare(alone, tmp_path, progress=False).test_sets == {"dev": "dev"}
