@@ -15,6 +15,8 @@ _REASONS = {
     errno.EPERM: "permission is denied",
     errno.EROFS: "the file system is read-only",
 }
+_STATUS = {"RESOURCE_EXHAUSTED": errno.ENOSPC, "PERMISSION_DENIED": errno.EACCES}
+"""How TensorStore, which writes checkpoints, begins its own errors."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,3 +39,8 @@ def user_os_errors(where: Path) -> Generator[None]:
             raise
         path = error.filename or where
         raise UserError(f"Cannot write {path}: {_REASONS[error.errno]}.") from error
+    except ValueError as error:
+        number = _STATUS.get(str(error).split(":", 1)[0])
+        if number is None:
+            raise
+        raise UserError(f"Cannot write {where}: {_REASONS[number]}.") from error

@@ -75,11 +75,13 @@ def commit() -> str:
 
 
 def configure_jax() -> None:
-    """Keep compiled programs between processes, in the user's cache folder; and only real errors.
+    """Keep compiled programs between processes, in the user's cache folder; no idle warnings.
 
-    Orbax warns through absl of what we ask for on purpose.
+    Orbax warns through absl of what we ask for on purpose, and asyncio repeats each error of a
+    write in the background that has already been raised.
     """
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(home / "aiayn" / "jax"))
