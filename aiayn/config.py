@@ -111,6 +111,8 @@ class ModelConfig:
     positions: Literal["interleaved", "halves", "learned"] = "interleaved"  # §3.5
     max_positions: int = 1024
     """Rows of the learned position table; sinusoids need none."""
+    target_space_embedding: bool = False
+    """Add a learned vector for the target language to the encoder's input, as T2T's code does."""
     matmul_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 on accelerators and float32 on CPU."""
 
@@ -181,6 +183,8 @@ class DecodeConfig:
     length_penalty: float = 0.6  # α of GNMT's ((5 + length) / 6)^α
     max_extra_tokens: int = 50  # the output has at most this many tokens more than the input
     average_last: int = 5  # checkpoints; 20 for the big models
+    score_dev: bool = False
+    """Score dev as well at the end: Table 3 is about dev, newstest2013."""
     slots_per_batch: int = 16_384
     """Beams times target slots decoded at once. A matter of memory and speed only."""
 
@@ -194,20 +198,34 @@ class DecodeConfig:
         )
 
 
-PRESETS: Mapping[str, Mapping[str, object]] = {
+_OPTIMISER: Mapping[str, Sequence[object]] = {
+    "model.attention_dropout_rate": (0.0,),
+    "model.relu_dropout_rate": (0.0,),
+    "train.learning_rate_constant": (1.0,),
+    "train.adam_b1": (0.9,),
+    "train.adam_b2": (0.98,),
+    "train.adam_eps": (1e-9,),
+}
+PRESETS: Mapping[str, Mapping[str, Sequence[object]]] = {
     "paper": {
-        "model.positions": "interleaved",
-        "model.attention_dropout_rate": 0.0,
-        "model.relu_dropout_rate": 0.0,
-        "train.learning_rate_constant": 1.0,
-        "train.adam_b1": 0.9,
-        "train.adam_b2": 0.98,
-        "train.adam_eps": 1e-9,
-        "train.smoothing_over": "all",
+        **_OPTIMISER,
+        "model.positions": ("interleaved", "learned"),  # learned ones are Table 3, row E
+        "model.target_space_embedding": (False,),
+        "train.smoothing_over": ("all",),
+    },
+    "t2t_v1": {
+        **_OPTIMISER,
+        "model.positions": ("halves",),
+        "model.target_space_embedding": (True,),
+        "train.smoothing_over": ("others",),
     },
     "custom": {},
 }
-"""The recipe that a preset's name promises. Sizes and step counts belong to experiments."""
+"""The recipe that a preset's name promises, as the values that each setting may have.
+
+`paper` is the literal text, `t2t_v1` tensor2tensor's code of June 2017, which produced its numbers.
+Sizes, step counts and what Table 3 varies belong to experiments.
+"""
 
 
 @dataclass(frozen=True)
@@ -224,12 +242,13 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise UserError(_unknown("preset", self.preset, PRESETS))
-        for key, wanted in PRESETS[self.preset].items():
+        for key, allowed in PRESETS[self.preset].items():
             section, name = key.split(".")
             found = getattr(getattr(self, section), name)
-            if found != wanted:
+            if found not in allowed:
+                wanted = " or ".join(map(repr, allowed))
                 raise UserError(
-                    f"{key} is {found!r}, but the preset {self.preset!r} means {wanted!r}. "
+                    f"{key} is {found!r}, but the preset {self.preset!r} means {wanted}. "
                     f"Keep it, or say so with preset=custom."
                 )
         _require(

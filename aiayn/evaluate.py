@@ -64,6 +64,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Score every test set with the last checkpoint and with the average; show and record it all.
 
+    With `decode.score_dev`, dev is scored like a test set.
+
     Writes hypotheses and references, `scores.json`, `curves.png`, `attention.png` and, last of
     all, `result.json`, which it returns.
     """
@@ -74,11 +76,12 @@ def evaluate_run(
     averaged, steps = average_run(run_dir)
     labels = {f"last checkpoint ({newest:,})": last, f"average of {len(steps)}": averaged}
 
-    results: dict[str, dict[str, bleu.Scores]] = {name: {} for name in prepared.test_sets}
+    test_sets = prepared.test_sets | ({"dev": "dev"} if experiment.decode.score_dev else {})
+    results: dict[str, dict[str, bleu.Scores]] = {name: {} for name in test_sets}
     outputs: dict[str, list[str]] = {}
     for label, model in labels.items():
         folder = run_dir / "outputs" / ("averaged" if model is averaged else "last")
-        for name, split in prepared.test_sets.items():
+        for name, split in test_sets.items():
             sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
             outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
             _write_lines(folder, name, sources, outputs[name], references)

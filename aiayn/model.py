@@ -18,6 +18,8 @@ from aiayn.dropout import Noise, dropout, fold
 from aiayn.rows import Rows
 
 VOCABULARY_MULTIPLE = 128
+NUM_TARGET_SPACES = 32
+"""Rows of T2T's table of target languages. A model of one direction uses, and trains, the first."""
 
 
 def attention_weights(
@@ -291,6 +293,10 @@ class Transformer(nnx.Module):
             shape = (config.max_positions, config.d_model)
             self.src_positions = nnx.Param(init(rngs.params(), shape, jnp.float32))
             self.tgt_positions = nnx.Param(init(rngs.params(), shape, jnp.float32))
+        if config.target_space_embedding:
+            shape = (NUM_TARGET_SPACES, config.d_model)
+            glorot = nnx.initializers.glorot_uniform()
+            self.target_space = nnx.Param(glorot(rngs.params(), shape, jnp.float32))
         self.encoder = nnx.List([EncoderLayer(config, rngs=rngs) for _ in range(config.num_layers)])
         self.decoder = nnx.List([DecoderLayer(config, rngs=rngs) for _ in range(config.num_layers)])
 
@@ -380,6 +386,8 @@ class Transformer(nnx.Module):
     ) -> Float[Array, "batch target d_model"]:
         """Embedding times √d_model plus position (§3.4, §3.5), in the type of the matmuls."""
         x_BTD = self.embedding[...][ids_BT] * self.config.d_model**0.5
+        if side == "src" and self.config.target_space_embedding:
+            x_BTD = x_BTD + self.target_space[...][None, :1]
         if self.config.positions == "learned":
             table = self.src_positions if side == "src" else self.tgt_positions
             x_BTD = x_BTD + table[...][positions_BT]

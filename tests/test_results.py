@@ -22,6 +22,7 @@ def _record(**changes):
     return {
         "experiment": "phrasebook",
         "preset": "paper",
+        "config": load_experiment("phrasebook").to_dict(),
         "config_hash": load_experiment("phrasebook").hash(),
         "commit": "0123456789abcdef",
         "parameters": 1234567,
@@ -52,9 +53,18 @@ def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
 
 def test_a_record_of_a_changed_experiment_is_shown_as_stale():
     assert not is_stale(_record())
-    old = _record(config_hash="0")
-    assert is_stale(old)
-    assert "stale" in render_short([old])
+    config = load_experiment("phrasebook").to_dict()
+    other_seed = _record(config={**config, "train": {**config["train"], "seed": 2}})
+    unknown_setting = _record(config={**config, "gone": 1})
+    for old in (other_seed, unknown_setting):
+        assert is_stale(old)
+        assert "stale" in render_short([old])
+
+
+def test_a_setting_that_came_after_a_record_does_not_make_it_stale():
+    config = load_experiment("phrasebook").to_dict()
+    decode = {key: value for key, value in config["decode"].items() if key != "score_dev"}
+    assert not is_stale(_record(config={**config, "decode": decode}, config_hash="of its time"))
 
 
 def test_text_goes_between_its_markers():
