@@ -8,14 +8,12 @@ line; `read_lines` reads it so. Train is cleaned; dev and test stay as they are.
 import hashlib
 import json
 import re
-import secrets
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from glob import escape
+from importlib.metadata import version
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any
@@ -36,13 +34,11 @@ from aiayn.cleaning import (
 )
 from aiayn.config import DataConfig, data_hash
 from aiayn.errors import UserError
-from aiayn.files import user_os_errors
+from aiayn.files import sha256_if_small, user_os_errors
 from aiayn.formats import Pair, Skipped, Source, Split, open_files
 from aiayn.hub import open_hub
 
 MANIFEST = "manifest.json"
-HASHED_BYTES = 64 << 20
-"""Prepared files up to this size are hashed before they are used again; of others, the size."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +114,9 @@ def prepare_corpus(
     """Write the text of a corpus and its manifest into `out`, or find them there complete.
 
     The files are built beside `out` and moved into it at the end, the manifest last, so that a
-    manifest in `out` stands for all of them. The result does not depend on `num_workers` (1 works
-    in this process, None decides by the corpus's size and the CPUs).
+    manifest in `out` stands for all of them. One process at a time may do so; `prepare` sees to
+    that. The result does not depend on `num_workers` (1 works in this process, None decides by the
+    corpus's size and the CPUs).
 
     Raises:
         UserError: the source or `out` cannot be used; the message says what to change.
@@ -167,7 +164,17 @@ def _open_phrasebook(data: DataConfig) -> Source:
         return Split(lambda _: iter(splits[name]), len(splits[name]))
 
     tests = {name.removeprefix("test_"): split(name) for name in splits if name.startswith("test_")}
-    return Source({"kind": "phrasebook", "seed": 1}, split("train"), split("dev"), tests)
+    return Source(_phrasebook_details(), split("train"), split("dev"), tests)
+
+
+def _phrasebook_details() -> dict[str, Any]:
+    """What the phrasebook is made from, as one hash: its code, its templates, CLDR's version."""
+    made_from = [f"{name} {version(name)}\n".encode() for name in ("babel", "num2words")]
+    folder = Path(__file__).parent
+    for path in (folder / "phrasebook.py", *sorted((folder / "phrasebook_templates").iterdir())):
+        made_from.append(path.read_bytes())
+    digest = hashlib.sha256(b"".join(made_from)).hexdigest()
+    return {"kind": "phrasebook", "seed": 1, "sha256": digest}
 
 
 def _prepared_before(data: DataConfig, out: Path) -> Manifest | None:
@@ -182,13 +189,14 @@ def _prepared_before(data: DataConfig, out: Path) -> Manifest | None:
         path = out / name
         if not path.is_file() or path.stat().st_size != written.size:
             return None
-        small = written.size <= HASHED_BYTES
-        if small and hashlib.sha256(path.read_bytes()).hexdigest() != written.sha256:
+        if sha256_if_small(path) not in ("", written.sha256):
             return None
+    # Without its source, prepared text is still good; with another one, it is not.
     if manifest.source["kind"] == "files":
-        # Without its source, prepared text is still good; with another one, it is not.
         with suppress(UserError):
             return manifest if open_files(data).details == manifest.source else None
+    if manifest.source["kind"] == "phrasebook":
+        return manifest if _phrasebook_details() == manifest.source else None
     return manifest
 
 
@@ -348,17 +356,13 @@ def _writing(
 
 @contextmanager
 def _folder_beside(out: Path) -> Generator[Path, None, None]:
-    """A new folder on the same disk, gone in the end; those of killed runs go as well."""
-    prefix = f".{out.name}.partial-"
+    """A new folder on the same disk, gone in the end; what a killed run left goes first."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"{out} cannot be a folder: {error.filename} is a file.") from error
-    for left in out.parent.glob(f"{escape(prefix)}*"):
-        with suppress(OSError):
-            if time.time() - max(p.stat().st_mtime for p in (left, *left.iterdir())) > 3_600:
-                shutil.rmtree(left)
-    folder = out.parent / f"{prefix}{secrets.token_hex(4)}"
+    folder = out.parent / f".{out.name}.partial"
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
         yield folder

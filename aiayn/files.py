@@ -1,7 +1,10 @@
 """Writing so that nothing is ever half there, and saying it plainly when the disk refuses."""
 
 import errno
+import fcntl
+import hashlib
 import os
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,19 +17,50 @@ _REASONS = {
     errno.EACCES: "permission is denied",
     errno.EPERM: "permission is denied",
     errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.EEXIST: "a file is in the way",
+    errno.ENAMETOOLONG: "the name is too long",
 }
 _STATUS = {"RESOURCE_EXHAUSTED": errno.ENOSPC, "PERMISSION_DENIED": errno.EACCES}
 """How TensorStore, which writes checkpoints, begins its own errors."""
 
 
+HASHED_BYTES = 64 << 20
+"""Files up to this size are compared by their content, larger ones by their size."""
+
+
+def sha256_if_small(path: Path) -> str:
+    """SHA-256 of a file, or nothing where reading it would take a while."""
+    if path.stat().st_size > HASHED_BYTES:
+        return ""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace the file's content in one step; a reader sees the old text or the new one."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+@contextmanager
+def locked(path: Path) -> Generator[None]:
+    """Hold a lock file, after other processes that hold it; it is let go of with the process."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting for another process in {path.parent} ...", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

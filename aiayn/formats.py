@@ -21,6 +21,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from aiayn.config import DataConfig
 from aiayn.errors import UserError
+from aiayn.files import sha256_if_small
 
 Pair = tuple[str, str]
 """A source sentence and its translation."""
@@ -95,7 +96,11 @@ def _files_split(
     found = [
         files for p in patterns for files in find_files(p, data.folder, data.src, data.tgt, setting)
     ]
-    details[split] = [{"name": f.name, "bytes": f.stat().st_size} for files in found for f in files]
+    details[split] = [
+        {"name": f.name, "bytes": f.stat().st_size, "sha256": sha256_if_small(f)}
+        for files in found
+        for f in files
+    ]
 
     def pairs(skipped: Skipped) -> Iterator[Pair]:
         for files in found:
@@ -197,6 +202,19 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield line if number else line.removeprefix(b"\xef\xbb\xbf")
 
 
+def read_text(path: Path) -> Iterator[str]:
+    """The lines of a text file, plain or .gz.
+
+    Raises:
+        UserError: it cannot be read, or a line is not UTF-8.
+    """
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}, line {number}, is not UTF-8: {error}.") from None
+
+
 def _decode(line: bytes) -> str:
     """The text; bytes that are no UTF-8 become surrogates, which `_flaw` finds."""
     return line.decode("utf-8", "surrogateescape")
@@ -240,9 +258,9 @@ def _read_tsv(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair
     src_column, tgt_column = 0, 1
     for number, line in enumerate(_lines(path), start=1):
         cells = _decode(line).split("\t")
-        names = [cell.strip() for cell in cells]
-        if number == 1 and src in names and tgt in names:
-            src_column, tgt_column = names.index(src), names.index(tgt)
+        names = [_language(cell) for cell in cells]
+        if number == 1 and _language(src) in names and _language(tgt) in names:
+            src_column, tgt_column = names.index(_language(src)), names.index(_language(tgt))
         elif len(cells) <= max(src_column, tgt_column):
             skipped.add("missing_side", f"{path}, line {number}")
         elif flaw := _flaw(cells[src_column], cells[tgt_column]):
@@ -266,8 +284,8 @@ def _read_jsonl(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pa
         if not isinstance(value, dict):
             skipped.add("malformed", f"{path}, line {number}")
             continue
-        sides = cast(dict[str, Any], value)
-        src_text, tgt_text = sides.get(src), sides.get(tgt)
+        sides = {_language(key): text for key, text in cast(dict[str, Any], value).items()}
+        src_text, tgt_text = sides.get(_language(src)), sides.get(_language(tgt))
         if flaw := _flaw(src_text, tgt_text):
             skipped.add(flaw, f"{path}, line {number}")
         else:
@@ -292,14 +310,16 @@ def arrow_columns(schema: Any, src: str, tgt: str, where: str) -> list[str]:
     Raises:
         UserError: neither is there.
     """
+    arrow: Any = import_module("pyarrow")
     names: list[str] = schema.names
-    if "translation" in names:
-        fields = [part.name for part in schema.field("translation").type]
-        if src in fields and tgt in fields:
+    if names.count(src) == names.count(tgt) == 1:
+        return [src, tgt]
+    if names.count("translation") == 1:
+        kind = schema.field("translation").type
+        fields = [part.name for part in kind] if arrow.types.is_struct(kind) else []
+        if fields.count(src) == fields.count(tgt) == 1:
             return ["translation"]
         names = [*names, *(f"translation.{name}" for name in fields)]
-    elif src in names and tgt in names:
-        return [src, tgt]
     raise UserError(
         f"{where} has the columns {', '.join(names)}; wanted {src!r} and {tgt!r}, or a column "
         "'translation' that holds both."
@@ -337,9 +357,10 @@ def _read_tmx(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair
     with _opened(path) as file:
         try:
             for event, element in iterparse(file, events=("start", "end")):
-                if event == "start" and element.tag == "body":
+                tag = element.tag.rpartition("}")[2]
+                if event == "start" and tag == "body":
                     body = element
-                if event == "end" and element.tag == "tu":
+                if event == "end" and tag == "tu":
                     number += 1
                     src_text, tgt_text = _segment(element, src), _segment(element, tgt)
                     if flaw := _flaw(src_text, tgt_text):
@@ -348,29 +369,37 @@ def _read_tmx(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair
                         yield cast(Pair, (src_text, tgt_text))
                     if body is not None:
                         body.clear()
-        except ParseError as error:
-            raise UserError(f"{path} is not well-formed TMX: {error}.") from error
         except DefusedXmlException as error:
             raise UserError(f"{path} declares XML entities, which are refused: {error}.") from error
+        except (ParseError, LookupError, ValueError, RecursionError) as error:
+            # Besides what is not well-formed: encodings that the parser does not know, or elements
+            # nested a thousand deep.
+            raise UserError(f"{path} cannot be read as TMX: {error}.") from error
 
 
 def _segment(unit: Element, lang: str) -> str | None:
     """The unit's first segment in a language; "en-US" is "en", unless a region is wanted."""
-    wanted = lang.lower().replace("_", "-")
-    for variant in unit.iter("tuv"):
+    wanted = _language(lang)
+    for variant in unit.findall("{*}tuv"):
         tag = variant.get("{http://www.w3.org/XML/1998/namespace}lang") or variant.get("lang") or ""
-        tag = tag.lower().replace("_", "-")
-        segment = variant.find("seg")
+        tag = _language(tag)
+        segment = variant.find("{*}seg")
         if segment is not None and wanted in (tag, tag.split("-")[0]):
             return _text(segment)
     return None
+
+
+def _language(code: str) -> str:
+    """A code as codes are compared: "pt_BR" and " PT-br" are one language."""
+    return code.strip().lower().replace("_", "-")
 
 
 def _text(element: Element) -> str:
     """The text without the native codes (bpt, ept, it, ph, ut) that TMX wraps in elements."""
     parts = [element.text or ""]
     for child in element:
-        parts += [_text(child) if child.tag == "hi" else "", child.tail or ""]
+        is_text = child.tag.rpartition("}")[2] == "hi"
+        parts += [_text(child) if is_text else "", child.tail or ""]
     return "".join(parts)
 
 

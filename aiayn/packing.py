@@ -6,8 +6,8 @@ two sides level: on captions and on news alike some 2 to 4 % of the slots stay e
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,16 @@ from rich.progress import Progress
 from aiayn.cleaning import chunked
 from aiayn.config import DataConfig
 from aiayn.errors import UserError
+from aiayn.files import write_text
 from aiayn.rows import Ints, PackedSplit, RowClass, field_widths
 from aiayn.tokenizer import Tokenizer
 from aiayn.workers import parallel_map
 
 _PACK_BLOCK = 8_192
+_FILLED_UP = 0.95
+"""Of the room that pairs leave in wide rows. The last few slots are too small for any."""
+_WIDEST_ROW = 4_096
+"""Attention's memory grows with the square."""
 
 
 def pack_split(
@@ -39,54 +44,117 @@ def pack_split(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokens_path = folder / f"{split}.tokens.tmp"
+    try:
+        with Progress(*Progress.get_default_columns(), disable=not progress) as bar:
+            src_n, tgt_n, too_long = _tokenize(
+                lines, num_pairs, tokenizer, config.max_tokens, tokens_path, split, bar
+            )
+            if not len(src_n):
+                raise UserError(
+                    f"No pair of {split} is left: all {too_long} are over {config.max_tokens} "
+                    "tokens."
+                )
+            widths = choose_widths(src_n, tgt_n, config)
+            classes = _pack(src_n, tgt_n, widths, tokens_path, folder, split, bar)
+    finally:
+        tokens_path.unlink(missing_ok=True)
+    description = {"classes": [asdict(c) for c in classes], "too_long": too_long}
+    write_text(folder / f"{split}.json", json.dumps(description, indent=1))
+    return PackedSplit(folder, split, classes, too_long)
+
+
+def _tokenize(
+    lines: Iterable[tuple[str, str]],
+    num_pairs: int,
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    path: Path,
+    split: str,
+    bar: Progress,
+) -> tuple[Ints, Ints, int]:
+    """Write all ids to a file; the lengths of both sides, and how many pairs were too long."""
     src_lengths: list[Ints] = []
     tgt_lengths: list[Ints] = []
     too_long = 0
-    with Progress(*Progress.get_default_columns(), disable=not progress) as bar:
-        task = bar.add_task(f"Tokenizing {split}", total=num_pairs)
-        with tokens_path.open("wb") as out:
-            jobs = ((tokenizer.model, config.max_tokens, chunk) for chunk in chunked(lines))
-            for _, (src_n, tgt_n, flat, dropped) in parallel_map(_encode_chunk, jobs):
-                out.write(flat.tobytes())
-                src_lengths.append(src_n)
-                tgt_lengths.append(tgt_n)
-                too_long += dropped
-                bar.advance(task, len(src_n) + dropped)
-        src_n, tgt_n = np.concatenate(src_lengths), np.concatenate(tgt_lengths)
-        if not len(src_n):
-            tokens_path.unlink()
-            raise UserError(
-                f"No pair of {split} is left: all {too_long} are over {config.max_tokens} tokens."
+    task = bar.add_task(f"Tokenizing {split}", total=num_pairs)
+    with path.open("wb") as out:
+        jobs = ((tokenizer.model, max_tokens, chunk) for chunk in chunked(lines))
+        for _, (src_n, tgt_n, flat, dropped) in parallel_map(_encode_chunk, jobs):
+            out.write(flat.tobytes())
+            src_lengths.append(src_n)
+            tgt_lengths.append(tgt_n)
+            too_long += dropped
+            bar.advance(task, len(src_n) + dropped)
+    return np.concatenate(src_lengths), np.concatenate(tgt_lengths), too_long
+
+
+def _pack(
+    src_n: Ints,
+    tgt_n: Ints,
+    widths: Sequence[tuple[int, int]],
+    tokens_path: Path,
+    folder: Path,
+    split: str,
+    bar: Progress,
+) -> tuple[RowClass, ...]:
+    """Write the rows of every class."""
+    task = bar.add_task(f"Packing {split}", total=len(src_n))
+    offsets = np.concatenate([[0], np.cumsum(src_n.astype(np.int64) + tgt_n)])
+    made: list[RowClass] = []
+    for (src_width, tgt_width), blocks in zip(widths, share_out(src_n, tgt_n, widths), strict=True):
+        num_rows = 0
+        with (folder / f"{split}.{tgt_width}.bin").open("wb") as out:
+            jobs = (
+                (tokens_path, offsets[b], src_n[b], tgt_n[b], src_width, tgt_width) for b in blocks
             )
-        widths = choose_widths(src_n, tgt_n, config)
-        task = bar.add_task(f"Packing {split}", total=len(src_n))
-        offsets = np.concatenate([[0], np.cumsum(src_n.astype(np.int64) + tgt_n)])
-        which = np.searchsorted([t for _, t in widths], tgt_n)
-        for number, (src_width, _) in enumerate(widths[:-1]):
-            which[(which == number) & (src_n > src_width)] += 1
-        made: list[RowClass] = []
-        for number, (src_width, tgt_width) in enumerate(widths):
-            members = np.flatnonzero(which == number)
-            members = np.random.default_rng([len(src_n), number]).permutation(members)
-            num_rows = 0
-            with (folder / f"{split}.{tgt_width}.bin").open("wb") as out:
-                jobs = (
-                    (tokens_path, offsets[b], src_n[b], tgt_n[b], src_width, tgt_width)
-                    for b in np.split(members, range(_PACK_BLOCK, len(members), _PACK_BLOCK))
-                )
-                for _, table in parallel_map(_pack_chunk, jobs):
-                    out.write(table.tobytes())
-                    num_rows += len(table)
-                    bar.advance(task, _PACK_BLOCK)
-            tokens = int(src_n[members].sum()), int(tgt_n[members].sum())
-            made.append(RowClass(src_width, tgt_width, num_rows, len(members), *tokens))
-    tokens_path.unlink()
-    packed = PackedSplit(folder, split, tuple(made), too_long)
-    description = {"classes": [asdict(c) for c in made], "too_long": too_long}
-    temporary = folder / f"{split}.json.tmp"
-    temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
-    temporary.replace(folder / f"{split}.json")
-    return packed
+            for job, table in parallel_map(_pack_chunk, jobs):
+                out.write(table.tobytes())
+                num_rows += len(table)
+                bar.advance(task, len(job[1]))
+        members = np.concatenate(blocks)
+        tokens = int(src_n[members].sum()), int(tgt_n[members].sum())
+        made.append(RowClass(src_width, tgt_width, num_rows, len(members), *tokens))
+    return tuple(made)
+
+
+def share_out(src_n: Ints, tgt_n: Ints, widths: Sequence[tuple[int, int]]) -> list[list[Ints]]:
+    """The pairs of each class of rows, in blocks that are packed one by one.
+
+    A pair goes to the narrowest rows that hold it. Two of those that need a wide row seldom share
+    one, so wide rows are filled up with pairs drawn from the narrowest class, half of it at most.
+    """
+    which = np.searchsorted([t for _, t in widths], tgt_n)
+    for number, (src_width, _) in enumerate(widths[:-1]):
+        which[(which == number) & (src_n > src_width)] += 1
+    tokens_of = src_n.astype(np.int64) + tgt_n
+    short = np.random.default_rng(len(src_n)).permutation(np.flatnonzero(which == 0))
+    short = short[: len(short) // 2]
+    for number, (src_width, tgt_width) in list(enumerate(widths))[:0:-1]:
+        members = np.flatnonzero(which == number)
+        num_rows = sum(
+            int(assign_rows(src_n[b], tgt_n[b], src_width, tgt_width).max()) + 1
+            for b in _blocks(members)
+        )
+        room = num_rows * (src_width + tgt_width) - int(tokens_of[members].sum())
+        taken = np.searchsorted(np.cumsum(tokens_of[short]), _FILLED_UP * room)
+        which[short[:taken]] = number
+        short = short[taken:]
+    return [
+        _blocks(np.random.default_rng([len(src_n), n]).permutation(np.flatnonzero(which == n)))
+        for n in range(len(widths))
+    ]
+
+
+def _blocks(members: Ints) -> list[Ints]:
+    return np.split(members, range(_PACK_BLOCK, len(members), _PACK_BLOCK))
+
+
+def unlimited(config: DataConfig) -> DataConfig:
+    """Settings for dev, whose loss is of all its pairs: as many wider rows as its longest need."""
+    widths = list(config.row_widths)
+    while widths[-1] < _WIDEST_ROW:
+        widths.append(2 * widths[-1])
+    return replace(config, row_widths=tuple(widths), max_tokens=widths[-1])
 
 
 def choose_widths(src_n: Ints, tgt_n: Ints, config: DataConfig) -> list[tuple[int, int]]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from aiayn.config import DataConfig, data_hash
 from aiayn.corpus import Manifest, prepare_corpus, read_lines
 from aiayn.errors import UserError
-from aiayn.files import user_os_errors, write_text
-from aiayn.packing import pack_split
+from aiayn.files import locked, user_os_errors, write_bytes, write_text
+from aiayn.packing import pack_split, unlimited
 from aiayn.rows import PackedSplit
 from aiayn.tokenizer import Tokenizer, train_tokenizer
 
@@ -61,6 +61,8 @@ class Prepared:
 def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
     """The prepared data under `root`, made now or found there.
 
+    One process at a time works in a folder; others wait, and find what it made.
+
     Raises:
         UserError: the corpus cannot be read, or does not suit the settings.
     """
@@ -68,6 +70,7 @@ def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
     folder = root / name
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    with user_os_errors(folder), locked(folder / "lock"):
         manifest = prepare_corpus(data, folder / "text", progress=progress)
         tokenizer = _tokenizer(data, manifest, folder)
         splits = {
@@ -85,7 +88,7 @@ def _tokenizer(data: DataConfig, manifest: Manifest, folder: Path) -> Tokenizer:
             tokenizer = train_tokenizer(
                 _both_sides(folder / "text" / "train"), data.vocab_size, data.split_digits
             )
-            path.write_bytes(tokenizer.model)
+            write_bytes(path, tokenizer.model)
     return Tokenizer.load(path)
 
 
@@ -102,7 +105,7 @@ def _rows(
     rows.mkdir(exist_ok=True)
     model = hashlib.sha256(tokenizer.model).hexdigest()
     with _made_from(rows / f"{split}.made_from", *_hashes(manifest, split), model) as made:
-        if not made:
+        if not (made and PackedSplit.is_whole(rows, split)):
             num_pairs = manifest.splits[split].kept
             if not num_pairs:
                 raise UserError(f"The {split} split of {data.corpus} is empty; wanted some pairs.")
@@ -110,7 +113,8 @@ def _rows(
             pairs = zip(
                 read_lines(text / f"{split}.src"), read_lines(text / f"{split}.tgt"), strict=True
             )
-            pack_split(pairs, num_pairs, tokenizer, data, rows, split, progress)
+            limits = data if split == "train" else unlimited(data)
+            pack_split(pairs, num_pairs, tokenizer, limits, rows, split, progress)
     return PackedSplit.load(rows, split)
 
 

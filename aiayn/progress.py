@@ -67,6 +67,8 @@ def self_check(
     if dropped:
         text = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
         console.print(f"Left out of {prepared.manifest.splits['train'].read:,} pairs read: {text}.")
+    if prepared.dev.too_long:
+        console.print(f"Left out of dev: {prepared.dev.too_long:,} pairs too long for any row.")
     console.print("The first pairs:")
     for src, tgt in prepared.first_pairs(3):
         console.print(f"  {data.src}  {src}", markup=False, highlight=False, soft_wrap=True)

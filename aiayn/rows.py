@@ -93,6 +93,17 @@ class PackedSplit:
         return list(np.split(table, np.cumsum(widths)[:-1], axis=1))
 
     @classmethod
+    def is_whole(cls, folder: Path, split: str) -> bool:
+        """Whether the folder holds all rows of a split."""
+        try:
+            packed = cls.load(folder, split)
+            for row_class in packed.classes:
+                packed.arrays(row_class)
+        except (OSError, LookupError, TypeError, ValueError, UserError):
+            return False
+        return True
+
+    @classmethod
     def load(cls, folder: Path, split: str) -> "PackedSplit":
         values = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
         classes = tuple(RowClass(**c) for c in values["classes"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import sentencepiece
 
+from aiayn.cleaning import clean
 from aiayn.errors import UserError
 
 _MAX_SENTENCES = 10_000_000
@@ -16,8 +17,8 @@ _MAX_SENTENCES = 10_000_000
 class Tokenizer:
     """Text to ids and back. Every id comes from here; padding, BOS and EOS are pieces of the model.
 
-    Pieces cover every byte, so no text is unknown; text is taken as it is (no normalisation), but
-    runs of blanks become one.
+    Pieces cover every byte, so no text is unknown. Text is cleaned as the training text was: NFC,
+    and any run of blanks is one plain blank.
     """
 
     def __init__(self, model: bytes):
@@ -43,7 +44,7 @@ class Tokenizer:
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """The ids of each sentence, without BOS or EOS."""
-        return self._processor.encode(list(sentences), num_threads=1)
+        return self._processor.encode([clean(text) for text in sentences], num_threads=1)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Plain text; special pieces vanish."""
@@ -96,11 +97,14 @@ def train_tokenizer(
             minloglevel=2,
         )
     except RuntimeError as error:
-        limit = re.search(r"<= (\d+)", str(error))
-        reason = f"at most {limit[1]}" if limit else str(error)
-        raise UserError(
-            f"data.vocab_size is {vocab_size}; the training text allows {reason}."
-        ) from error
+        most = re.search(r"<= (\d+)", str(error))
+        least = re.search(r"(\d+) vs (\d+)", str(error))
+        reason = str(error)
+        if most:
+            reason = f"the training text allows at most {most[1]}"
+        elif least:
+            reason = f"the characters of the training text alone want {int(least[2]):,}"
+        raise UserError(f"data.vocab_size is {vocab_size}; {reason}.") from error
     return Tokenizer(model.getvalue())
 
 

@@ -116,6 +116,13 @@ def test_tsv_header_selects_columns(tmp_path: Path):
     assert read(path) == ([("cat", "Katze")], {"missing_side": 1})
 
 
+def test_codes_of_languages_are_compared_without_case_and_hyphen(tmp_path: Path):
+    tsv = write(tmp_path / "a.tsv", "pt-BR\tEN\nfrase\tsentence\n")
+    jsonl = write(tmp_path / "a.jsonl", '{"EN": "sentence", "pt-br": "frase"}\n')
+    for path in (tsv, jsonl):
+        assert read(path, tgt="pt_BR") == ([("sentence", "frase")], {})
+
+
 def test_jsonl_reads_both_shapes_and_counts_the_rest(tmp_path: Path):
     lines = [
         json.dumps({"en": "line\u2028one", "de": "eins"}, ensure_ascii=False),
@@ -153,6 +160,15 @@ def test_parquet_with_invalid_utf8_loses_only_that_pair(tmp_path: Path):
     pq.write_table(table, tmp_path / "a.parquet")
     found = read(tmp_path / "a.parquet")
     assert found == ([("cat", "Katze"), ("bird", "Vogel")], {"invalid_utf8": 1})
+
+
+def test_parquet_columns_win_over_a_translation_that_is_none(tmp_path: Path):
+    table = pa.table({"translation": ["note"], "en": ["cat"], "de": ["Katze"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == ([("cat", "Katze")], {})
+    pq.write_table(table.select(["translation"]), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="has the columns translation; wanted 'en' and 'de'"):
+        read(tmp_path / "a.parquet")
 
 
 def test_parquet_without_the_languages_lists_its_columns(tmp_path: Path):
@@ -194,8 +210,27 @@ def test_tmx_external_entity_is_refused(tmp_path: Path):
 
 def test_tmx_that_breaks_off_is_named(tmp_path: Path):
     path = write(tmp_path / "a.tmx", TMX.format(doctype="", units=unit("a", "b"))[:-20])
-    with pytest.raises(UserError, match=r"a\.tmx is not well-formed TMX"):
+    with pytest.raises(UserError, match=r"a\.tmx cannot be read as TMX"):
         read(path)
+
+
+def test_tmx_in_a_namespace_is_read_alike(tmp_path: Path):
+    text = TMX.format(doctype="", units=unit("a <hi>b</hi>", "c"))
+    path = write(tmp_path / "a.tmx", text.replace("<tmx", '<tmx xmlns="http://www.lisa.org/tmx14"'))
+    assert read(path) == ([("a b", "c")], {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<?xml version="1.0" encoding="gb2312"?><tmx/>',
+        '<?xml version="1.0" encoding="nonsense"?><tmx/>',
+        TMX.format(doctype="", units=unit("<hi>" * 3_000 + "a" + "</hi>" * 3_000, "b")),
+    ],
+)
+def test_tmx_that_the_parser_cannot_take_is_named(tmp_path: Path, text: str):
+    with pytest.raises(UserError, match=r"a\.tmx cannot be read as TMX"):
+        read(write(tmp_path / "a.tmx", text))
 
 
 def test_tmx_elements_are_let_go_of(tmp_path: Path):

@@ -8,7 +8,7 @@ from small import TOKENIZER
 
 from aiayn.config import DataConfig
 from aiayn.errors import UserError
-from aiayn.packing import assign_rows, choose_widths, pack_split
+from aiayn.packing import assign_rows, choose_widths, pack_split, share_out, unlimited
 from aiayn.rows import Layout, PackedSplit, Updates, batches, make_rows, read_ahead
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -75,6 +75,14 @@ def test_pairs_over_the_limit_are_counted(tmp_path):
         pack_split(pairs[1:], 1, TOKENIZER, CONFIG, tmp_path, "train")
 
 
+def test_dev_loses_no_pair_to_its_length(tmp_path):
+    # 33 words and EOS are past the widest row of training, so dev has rows of 64 as well.
+    pairs = [("one two", "three"), (" ".join(["one"] * 33), "two")]
+    split = pack_split(pairs, 2, TOKENIZER, unlimited(CONFIG), tmp_path, "dev")
+    assert split.too_long == 0
+    assert sum(row_class.num_pairs for row_class in split.classes) == 2
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 16), st.integers(1, 20)), min_size=1, max_size=60),
 )
@@ -94,21 +102,27 @@ def test_no_row_overflows_on_either_side(lengths):
 )
 def test_95_percent_of_the_slots_hold_a_token(name, median, spread, ratio_spread, widths):
     rng = np.random.default_rng(0)
-    base = median * np.exp(rng.normal(0, spread, 40_000))
+    base = median * np.exp(rng.normal(0, spread, 100_000))
     src = np.clip(base.round(), 2, widths[-1]).astype(int)
     tgt = (base * np.exp(rng.normal(0.05, ratio_spread, len(src)))).round()
     tgt = np.clip(tgt, 2, widths[-1]).astype(int)
-    config = DataConfig(row_widths=widths, max_tokens=widths[-1])
+    # Updates so small that no class is left out, as none is at the size of WMT.
+    config = DataConfig(
+        row_widths=widths,
+        max_tokens=widths[-1],
+        src_tokens_per_update=1_000,
+        tgt_tokens_per_update=1_000,
+    )
     classes = choose_widths(src, tgt, config)
-    which = np.searchsorted([t for _, t in classes], tgt)
-    for number, (src_width, _) in enumerate(classes[:-1]):
-        which[(which == number) & (src > src_width)] += 1
+    assert [tgt_width for _, tgt_width in classes] == list(widths)
     slots = 0
-    for number, (src_width, tgt_width) in enumerate(classes):
-        members = np.flatnonzero(which == number)
-        for block in np.split(members, range(8_192, len(members), 8_192)):
+    seen = []
+    for (src_width, tgt_width), blocks in zip(classes, share_out(src, tgt, classes), strict=True):
+        seen += blocks
+        for block in blocks:
             rows = assign_rows(src[block], tgt[block], src_width, tgt_width).max() + 1
             slots += rows * (src_width + tgt_width)
+    assert sorted(np.concatenate(seen)) == list(range(len(src))), "each pair once"
     assert (src.sum() + tgt.sum()) / slots >= 0.95, name
 
 

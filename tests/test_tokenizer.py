@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +13,15 @@ from aiayn.tokenizer import Tokenizer, train_tokenizer
 def test_any_text_without_blanks_comes_back(text):
     # Bytes spell what the pieces do not know. U+2581 is how SentencePiece itself writes a blank.
     text = text.replace("\u2581", "")
-    assert TOKENIZER.decode(TOKENIZER.encode([text])) == [text]
+    assert TOKENIZER.decode(TOKENIZER.encode([text])) == [unicodedata.normalize("NFC", text)]
 
 
-def test_runs_of_blanks_become_one():
-    assert TOKENIZER.decode(TOKENIZER.encode(["  one   two "])) == ["one two"]
+def test_text_is_encoded_as_the_cleaned_text_of_training_was():
+    # A no-break space, a tab, an ideographic space; an accent as a character of its own.
+    typed = ["  one   two ", "one\u00a0two", "one\ttwo", "one\u3000two", "cafe\u0301"]
+    cleaned = ["one two"] * 4 + ["caf\u00e9"]
+    assert TOKENIZER.encode(typed) == TOKENIZER.encode(cleaned)
+    assert TOKENIZER.decode(TOKENIZER.encode(typed)) == cleaned
 
 
 def test_special_pieces_are_distinct_and_never_come_from_text():
