@@ -191,17 +191,19 @@ def _train(arguments: Any) -> None:
     from aiayn.evaluate import evaluate_run, show_record
     from aiayn.prepare import prepare
     from aiayn.report import configure_jax
+    from aiayn.run import finished_record
     from aiayn.train import train
 
     console = Console()
     configure_jax()
     run_dir = arguments.run_dir or Path("runs") / experiment.name
     prepared = prepare(experiment.data, arguments.data_dir)
-    finished = train(experiment, run_dir, prepared, console)
-    if finished:
-        show_record(run_dir, console)
+    record = finished_record(experiment, run_dir, prepared)
+    if record:
+        show_record(run_dir, record, console)
     else:
-        evaluate_run(experiment, run_dir, prepared, console)
+        train(experiment, run_dir, prepared, console)
+        evaluate_run(run_dir, prepared, console)
 
 
 def _prepare(arguments: Any) -> None:
@@ -304,7 +306,7 @@ def _evaluate(arguments: Any) -> None:
     from aiayn.evaluate import evaluate_files, evaluate_run
     from aiayn.prepare import prepare
     from aiayn.report import configure_jax
-    from aiayn.train import read_run
+    from aiayn.run import read_run
 
     configure_jax()
     console = Console()
@@ -313,9 +315,9 @@ def _evaluate(arguments: Any) -> None:
     if arguments.src:
         evaluate_files(arguments.model, arguments.src, arguments.ref, console)
         return
-    experiment = read_run(arguments.model)
+    experiment, _ = read_run(arguments.model)
     prepared = prepare(experiment.data, arguments.data_dir)
-    evaluate_run(experiment, arguments.model, prepared, console)
+    evaluate_run(arguments.model, prepared, console)
 
 
 def _info(arguments: Any) -> None:

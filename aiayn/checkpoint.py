@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.files import user_os_errors, write_text
+from aiayn.model import abstract_parameters
 from aiayn.step import Params, TrainState
 from aiayn.tokenizer import Tokenizer
 
@@ -73,9 +74,23 @@ class Checkpoints:
         """Steps of the complete checkpoints, rising."""
         return sorted(self._manager.all_steps())
 
-    def best_step(self) -> int | None:
-        """The step of lowest dev loss among those kept."""
-        return self._manager.best_step()
+    def newest(self) -> int:
+        """The last step of which there is a complete checkpoint; 0 where there is none."""
+        return max(self.steps(), default=0)
+
+    def last(self, count: int) -> list[int]:
+        """The newest steps, at most `count`, that no missing checkpoint parts.
+
+        What was kept as the best of the run may lie far behind the others.
+        """
+        steps = self.steps()
+        if not steps:
+            return []
+        period = self.about(steps[-1])[0].train.checkpoint_every
+        chosen = [steps.pop()]
+        while steps and len(chosen) < count and chosen[0] - steps[-1] <= period:
+            chosen.insert(0, steps.pop())
+        return chosen
 
     def save(
         self, state: TrainState, experiment: Experiment, tokenizer: Tokenizer, dev_loss: float
@@ -196,17 +211,24 @@ def load_model(folder: Path) -> Model:
 def check_fit(
     experiment: Experiment, tokenizer: Tokenizer, params: Mapping[str, np.ndarray], where: Path
 ) -> None:
-    """Raises UserError unless the embedding has the rows that the tokenizer's words need."""
-    from aiayn.model import VOCABULARY_MULTIPLE
-
-    wanted = -(-tokenizer.num_words // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-    shape = params["embedding"].shape if "embedding" in params else None
-    if shape != (wanted, experiment.model.d_model):
+    """Raises UserError unless these are the weights that the config and the tokenizer need."""
+    needed = _by_name(abstract_parameters(experiment.model, tokenizer.num_words))
+    for name, leaf in needed.items():
+        found = params[name].shape if name in params else None
+        if found == leaf.shape:
+            continue
+        if name == "embedding":
+            raise UserError(
+                f"{where}: the tokenizer has {tokenizer.num_words:,} words, which need an "
+                f"embedding of {leaf.shape}, but the weights hold {found}. The tokenizer belongs "
+                "to another model."
+            )
         raise UserError(
-            f"{where}: the tokenizer has {tokenizer.num_words:,} words, which need an embedding "
-            f"of {(wanted, experiment.model.d_model)}, but the weights hold {shape}. "
-            "The tokenizer belongs to another model."
+            f"{where}: the config needs {name} of shape {leaf.shape}, but the weights hold "
+            f"{found}. The config belongs to another model."
         )
+    if extra := sorted(set(params) - set(needed)):
+        raise UserError(f"{where}: the config knows no {extra[0]}, which the weights hold.")
 
 
 def portable(experiment: Experiment) -> dict[str, Any]:
@@ -218,11 +240,13 @@ def portable(experiment: Experiment) -> dict[str, Any]:
 
 def flatten(params: Params) -> dict[str, np.ndarray]:
     """Nested parameters by dotted name: `decoder.0.cross_attention.key.kernel`."""
-    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    return {name: np.asarray(leaf) for name, leaf in _by_name(params).items()}
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {
-        ".".join(str(getattr(part, "key", getattr(part, "idx", ""))) for part in path): np.asarray(
-            leaf
-        )
+        ".".join(str(getattr(part, "key", getattr(part, "idx", ""))) for part in path): leaf
         for path, leaf in leaves
     }
 

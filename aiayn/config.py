@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,18 @@ T = TypeVar("T")
 def _require(condition: bool, name: str, value: object, wanted: str) -> None:
     if not condition:
         raise UserError(f"{name} is {value!r}; wanted {wanted}.")
+
+
+def _positive(section: object, title: str, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(0 < value < math.inf, f"{title}.{name}", value, "a positive number")
+
+
+def _not_negative(section: object, title: str, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(0 <= value < math.inf, f"{title}.{name}", value, "zero or more")
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,8 @@ class DataConfig:
     tgt_tokens_per_update: int = 25_000  # §5.1
 
     def __post_init__(self) -> None:
+        for name in ("corpus", "src", "tgt"):
+            _require(bool(getattr(self, name)), f"data.{name}", getattr(self, name), "a name")
         _require(self.src != self.tgt, "data.tgt", self.tgt, "another language than data.src")
         _require(bool(self.row_widths), "data.row_widths", self.row_widths, "at least one width")
         _require(
@@ -87,10 +102,8 @@ class DataConfig:
         _require(
             300 <= self.vocab_size <= 65_000, "data.vocab_size", self.vocab_size, "300 to 65,000"
         )
-        for name in ("src_tokens_per_update", "tgt_tokens_per_update"):
-            _require(
-                getattr(self, name) > 0, f"data.{name}", getattr(self, name), "a positive number"
-            )
+        _positive(self, "data", "max_tokens", "src_tokens_per_update", "tgt_tokens_per_update")
+        _not_negative(self, "data", "holdout_pairs", "limit", "max_words", "max_ratio")
         for spec in self.test_files:
             _require("=" in spec, "data.test_files", spec, "NAME=PATTERN")
 
@@ -117,10 +130,11 @@ class ModelConfig:
     """`auto` is bfloat16 on accelerators and float32 on CPU."""
 
     def __post_init__(self) -> None:
-        for name in ("num_layers", "d_model", "d_ff", "num_heads", "d_k", "d_v", "max_positions"):
-            _require(
-                getattr(self, name) > 0, f"model.{name}", getattr(self, name), "a positive number"
-            )
+        _positive(
+            self,
+            "model",
+            *("num_layers", "d_model", "d_ff", "num_heads", "d_k", "d_v", "max_positions"),
+        )
         _require(self.d_model % 2 == 0, "model.d_model", self.d_model, "an even number")
         for name in ("dropout_rate", "attention_dropout_rate", "relu_dropout_rate"):
             _require(
@@ -156,16 +170,16 @@ class TrainConfig:
     """Target slots that one device takes at once; more are accumulated. A matter of memory only."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "num_steps",
-            "warmup_steps",
-            "log_every",
-            "checkpoint_every",
-            "keep_last",
-            "slots_per_device",
-        ):
+        _positive(
+            self,
+            "train",
+            *("num_steps", "warmup_steps", "log_every", "checkpoint_every", "keep_last"),
+            *("slots_per_device", "learning_rate_constant", "adam_eps"),
+        )
+        _not_negative(self, "train", "seed", "validate_sentences", "keep_best")
+        for name in ("adam_b1", "adam_b2"):
             _require(
-                getattr(self, name) > 0, f"train.{name}", getattr(self, name), "a positive number"
+                0.0 <= getattr(self, name) < 1.0, f"train.{name}", getattr(self, name), "0 <= β < 1"
             )
         _require(
             0.0 <= self.label_smoothing < 1.0,
@@ -189,13 +203,8 @@ class DecodeConfig:
     """Beams times target slots decoded at once. A matter of memory and speed only."""
 
     def __post_init__(self) -> None:
-        for name in ("beam_size", "average_last", "slots_per_batch"):
-            _require(
-                getattr(self, name) > 0, f"decode.{name}", getattr(self, name), "a positive number"
-            )
-        _require(
-            self.length_penalty >= 0.0, "decode.length_penalty", self.length_penalty, "zero or more"
-        )
+        _positive(self, "decode", "beam_size", "average_last", "slots_per_batch")
+        _not_negative(self, "decode", "length_penalty", "max_extra_tokens")
 
 
 _OPTIMISER: Mapping[str, Sequence[object]] = {
@@ -300,6 +309,16 @@ class Experiment:
                 raise UserError(_unknown("key", key, _all_keys(type(self))))
             target[name] = _parse(get_type_hints(owner)[name], text.strip())
         return self.from_dict(values)
+
+    def is_same(self, values: Mapping[str, Any]) -> bool:
+        """Whether `to_dict` gave these values, now or in an earlier version.
+
+        The values are compared, not their hashes: a setting that came later stands at its default.
+        """
+        try:
+            return self.from_dict(values).hash() == self.hash()
+        except UserError:  # a setting that is gone
+            return False
 
     def hash(self) -> str:
         """SHA-256 over the values that decide the result; where the local files lie is not one."""

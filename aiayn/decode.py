@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from aiayn.checkpoint import Model, unflatten
 from aiayn.config import DecodeConfig
+from aiayn.errors import UserError
 from aiayn.loss import token_log_probs
 from aiayn.model import Transformer
 from aiayn.rows import Rows, rows_of_pairs
@@ -21,6 +22,8 @@ from aiayn.step import Params, build
 from aiayn.tokenizer import Tokenizer
 
 _NARROWEST = 32
+_LONGEST_SCORED = 4_096
+"""Tokens; attention's memory grows with the square."""
 
 
 class Hypothesis(NamedTuple):
@@ -88,7 +91,11 @@ class Translator:
         return results
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, int]]:
-        """Log-probability in nats of each given translation, EOS included, and its tokens."""
+        """Log-probability in nats of each given translation, EOS included, and its tokens.
+
+        Raises:
+            UserError: a line is too long to score as a whole.
+        """
         encoded = list(
             zip(
                 self.tokenizer.encode([s for s, _ in pairs]),
@@ -98,6 +105,12 @@ class Translator:
         )
         results = [(0.0, 0)] * len(pairs)
         longest = [max(len(s), len(t)) + 1 for s, t in encoded]
+        for number, length in enumerate(longest, 1):
+            if length > _LONGEST_SCORED:
+                raise UserError(
+                    f"Line {number} has {length:,} tokens; wanted at most {_LONGEST_SCORED:,}, "
+                    "since a translation is scored as a whole."
+                )
         for width, numbers in self._batches(longest, beams=1):
             chosen = [encoded[n] for n in numbers]
             size = self._batch_size(width, beams=1)

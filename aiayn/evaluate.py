@@ -21,14 +21,15 @@ from aiayn.checkpoint import (
     save_model,
 )
 from aiayn.config import Experiment
-from aiayn.corpus import read_lines
 from aiayn.decode import Translator
 from aiayn.errors import UserError
 from aiayn.files import user_os_errors, write_text
+from aiayn.formats import read_text
 from aiayn.model import count_parameters
 from aiayn.prepare import Prepared
-from aiayn.report import commit, hardware, read_metrics, versions
+from aiayn.report import environment, read_metrics
 from aiayn.rows import rows_of_pairs
+from aiayn.run import RECORD, read_run, read_sessions
 
 MODEL = "model"
 """The averaged model in a run directory: what `translate` uses."""
@@ -42,38 +43,43 @@ def average_run(run_dir: Path, last: int | None = None) -> tuple[Model, list[int
     Raises:
         UserError: there are fewer checkpoints than that.
     """
+    experiment, _ = read_run(run_dir)
     checkpoints = Checkpoints.open(run_dir)
-    steps = checkpoints.steps()
-    experiment, tokenizer = checkpoints.about(steps[-1])
-    if last is None:
-        last = min(experiment.decode.average_last, len(steps))
-    if not 0 < last <= len(steps):
+    steps = checkpoints.last(last or experiment.decode.average_last)
+    if last is not None and len(steps) != last:
         raise UserError(
-            f"{run_dir} holds {len(steps)} checkpoints; wanted {last} to average. "
-            "Train on, or ask for fewer (--last)."
+            f"{run_dir} holds {len(steps)} checkpoints in a row; wanted {last} to average. "
+            "Train on, or ask for another number (--last)."
         )
-    steps = steps[-last:]
+    _, tokenizer = checkpoints.about(steps[-1])
     model = Model(experiment, tokenizer, average(checkpoints, steps))
     save_model(run_dir / MODEL, model)
     checkpoints.close()
     return model, steps
 
 
-def evaluate_run(
-    experiment: Experiment, run_dir: Path, prepared: Prepared, console: Console
-) -> dict[str, Any]:
+def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]:
     """Score every test set with the last checkpoint and with the average; show and record it all.
 
     With `decode.score_dev`, dev is scored like a test set.
 
     Writes hypotheses and references, `scores.json`, `curves.png`, `attention.png` and, last of
     all, `result.json`, which it returns.
+
+    Raises:
+        UserError: the run was trained on other data than this.
     """
-    checkpoints = Checkpoints.open(run_dir)
-    newest = checkpoints.steps()[-1]
-    last = Model(experiment, prepared.tokenizer, checkpoints.params(newest))
-    checkpoints.close()
+    experiment, fingerprint = read_run(run_dir)
+    if fingerprint != prepared.fingerprint:
+        raise UserError(
+            f"{run_dir} was trained on other data than {prepared.folder} holds now, so its test "
+            "sets or its tokenizer are not the run's. Bring the old text back, or train anew."
+        )
     averaged, steps = average_run(run_dir)
+    newest = steps[-1]
+    checkpoints = Checkpoints.open(run_dir)
+    last = Model(experiment, averaged.tokenizer, checkpoints.params(newest))
+    checkpoints.close()
     labels = {f"last checkpoint ({newest:,})": last, f"average of {len(steps)}": averaged}
 
     test_sets = prepared.test_sets | ({"dev": "dev"} if experiment.decode.score_dev else {})
@@ -102,8 +108,8 @@ def evaluate_run(
     _pictures(run_dir, averaged, prepared, outputs)
 
     record = _record(experiment, run_dir, prepared, newest, steps, scores)
-    write_text(run_dir / "result.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    console.print(f"Record {run_dir / 'result.json'}, pictures curves.png and attention.png there.")
+    write_text(run_dir / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    console.print(f"Record {run_dir / RECORD}, pictures curves.png and attention.png there.")
     return record
 
 
@@ -130,9 +136,8 @@ def evaluate_files(path: Path, src: Path, ref: Path, console: Console) -> bleu.S
     return found
 
 
-def show_record(run_dir: Path, console: Console) -> None:
+def show_record(run_dir: Path, record: Mapping[str, Any], console: Console) -> None:
     """The scores of a finished run, as its end showed them."""
-    record = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
     results = {
         name: {label: bleu.Scores.from_dict(found) for label, found in rows.items()}
         for name, rows in record["scores"].items()
@@ -142,24 +147,17 @@ def show_record(run_dir: Path, console: Console) -> None:
 
 
 def read_parallel(src: Path, tgt: Path) -> tuple[list[str], list[str]]:
-    """The lines of two files that belong together.
+    """The lines of two text files that belong together, plain or .gz.
 
     Raises:
-        UserError: a file is missing or not UTF-8, or the counts differ.
+        UserError: a file cannot be read or is not UTF-8, or the counts differ.
     """
-    sides: list[list[str]] = []
-    for path in (src, tgt):
-        try:
-            sides.append(list(read_lines(path)))
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist.") from None
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not UTF-8: {error}") from None
-    if len(sides[0]) != len(sides[1]):
+    src_lines, tgt_lines = (list(read_text(path)) for path in (src, tgt))
+    if len(src_lines) != len(tgt_lines):
         raise UserError(
-            f"{src} has {len(sides[0]):,} lines and {tgt} {len(sides[1]):,}; wanted as many."
+            f"{src} has {len(src_lines):,} lines and {tgt} {len(tgt_lines):,}; wanted as many."
         )
-    return sides[0], sides[1]
+    return src_lines, tgt_lines
 
 
 def model_of(path: Path) -> Model:
@@ -245,17 +243,26 @@ def _record(
     averaged_steps: Sequence[int],
     scores: Mapping[str, Any],
 ) -> dict[str, Any]:
-    rows = read_metrics(run_dir / "metrics.jsonl")
+    # A run that was killed says more in its metrics than its newest checkpoint knows.
+    rows = [row for row in read_metrics(run_dir / "metrics.jsonl") if row["step"] <= newest]
     trained = [row for row in rows if "tokens" in row]
     validated = [row for row in rows if "dev_loss" in row]
+    if not trained or not validated:
+        raise UserError(f"{run_dir / 'metrics.jsonl'} lacks the rows up to step {newest:,}.")
+    sessions = read_sessions(run_dir)
+    steps_of_row = np.diff([row["step"] for row in trained], prepend=0)
+
+    def mean(name: str) -> float:
+        return float(np.average([row[name] for row in trained], weights=steps_of_row))
+
     return {
         "experiment": experiment.name,
         "preset": experiment.preset,
         "config_hash": experiment.hash(),
         "config": portable(experiment),
-        "commit": commit(),
-        "versions": versions(),
-        "hardware": hardware(),
+        **{key: sessions[-1][key] for key in ("commit", "versions", "hardware")},
+        "sessions": sessions,
+        "evaluated": environment(),
         "data": {
             "fingerprint": prepared.fingerprint,
             "source": dict(prepared.manifest.source),
@@ -265,8 +272,8 @@ def _record(
         "seconds": max(row["seconds"] for row in rows),
         "updates": newest,
         "tokens": trained[-1]["tokens"],
-        "src_tokens_per_update": float(np.mean([r["src_tokens_per_update"] for r in trained])),
-        "tgt_tokens_per_update": float(np.mean([r["tgt_tokens_per_update"] for r in trained])),
+        "src_tokens_per_update": mean("src_tokens_per_update"),
+        "tgt_tokens_per_update": mean("tgt_tokens_per_update"),
         "tokens_per_second": float(np.median([r["tokens_per_second"] for r in trained])),
         "dev": validated[-1],
         "averaged_steps": list(averaged_steps),
@@ -277,14 +284,14 @@ def _record(
 
 def run_info(path: Path) -> dict[str, Any]:
     """The record of a run with the parameter count and hash of every checkpoint it keeps."""
-    record_path = path / "result.json"
+    record_path = path / RECORD
     if not (path / "config.json").is_file():
         raise UserError(f"{path} is no run or model directory: it holds no config.json.")
     info: dict[str, Any] = {"record": None, "checkpoints": {}}
     if record_path.is_file():
         info["record"] = json.loads(record_path.read_text(encoding="utf-8"))
     if (path / "checkpoints").is_dir():
-        checkpoints = Checkpoints.open(path)
+        checkpoints = Checkpoints(path / "checkpoints", read_only=True)
         for step in checkpoints.steps():
             info["checkpoints"][str(step)] = _describe(checkpoints.params(step))
         checkpoints.close()

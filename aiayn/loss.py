@@ -63,8 +63,15 @@ def token_log_probs(
     num_words: int,
 ) -> Float[Array, " tokens"]:
     """Log-probability in nats of each given word."""
-    plain_N, _, _ = _losses(word_logits(x_ND, embedding_VD, num_words), word_N, num_words, 1.0, 0.0)
-    return -plain_N
+
+    def chunk_losses(chunk: Chunk) -> Float[Array, " chunk"]:
+        x_CD, word_C, _ = chunk
+        logits_CV = word_logits(x_CD, embedding_VD, num_words)
+        return _losses(logits_CV, word_C, num_words, 1.0, 0.0)[0]
+
+    weight_N = jnp.ones(word_N.shape, jnp.float32)
+    chunks = _chunks(embedding_VD.shape[0], x_ND, word_N, weight_N)
+    return -lax.map(chunk_losses, chunks).reshape(-1)[: len(word_N)]
 
 
 def _losses(

@@ -5,7 +5,7 @@ K d_k, U d_v, F d_ff, V vocabulary, W beam. A mask is True where looking is allo
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -422,10 +422,15 @@ def matmul_dtype(config: ModelConfig) -> jnp.dtype:
     return jnp.dtype(config.matmul_dtype)
 
 
-def count_parameters(config: ModelConfig, num_words: int) -> int:
-    """Parameters, traced without allocating any; the unused rows of the vocabulary count."""
+def abstract_parameters(config: ModelConfig, num_words: int) -> Any:
+    """Shapes and types of all parameters, in nested dictionaries; none is allocated."""
     model = nnx.eval_shape(lambda: Transformer(config, num_words, rngs=nnx.Rngs(0)))
-    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def count_parameters(config: ModelConfig, num_words: int) -> int:
+    """Parameters; the unused rows of the vocabulary count."""
+    return sum(leaf.size for leaf in jax.tree.leaves(abstract_parameters(config, num_words)))
 
 
 def matmul_flops(config: ModelConfig, num_words: int, src_tokens: int, tgt_tokens: int) -> float:

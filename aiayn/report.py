@@ -50,6 +50,11 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def environment() -> dict[str, Any]:
+    """The code that runs, and what it runs on."""
+    return {"commit": commit(), "versions": versions(), "hardware": hardware()}
+
+
 def peak_flops() -> float | None:
     """FLOP/s of all devices together by the data sheet; None where we know none."""
     kind = jax.devices()[0].device_kind
@@ -58,7 +63,11 @@ def peak_flops() -> float | None:
 
 
 def commit() -> str:
-    """The commit of the checkout this code runs from, with `-dirty` if files were changed."""
+    """The commit of the checkout this code runs from, with `-dirty` if files were changed.
+
+    "unknown" where the code lies in no checkout of its own, such as in the environment of another
+    project.
+    """
     folder = Path(aiayn.__file__).parent
 
     def git(*arguments: str) -> str:
@@ -68,7 +77,9 @@ def commit() -> str:
         return done.stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", Path(aiayn.__file__).name)
         changed = git("status", "--porcelain", "--untracked-files=no")
+        changed += git("status", "--porcelain", "--", ".")  # new modules as well
         return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

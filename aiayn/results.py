@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from aiayn.bleu import Scores, table
-from aiayn.config import Experiment, load_experiment
+from aiayn.config import load_experiment
 from aiayn.errors import UserError
 
 TABLE, OUTPUT = "results", "output"
@@ -48,16 +48,8 @@ def load_records(folder: Path) -> list[dict[str, Any]]:
 
 
 def is_stale(record: Mapping[str, Any]) -> bool:
-    """Whether the experiment of that name is no longer the one that was run.
-
-    The configs are compared, not their hashes: a setting that came later stands at its default in
-    both.
-    """
-    try:
-        was = Experiment.from_dict(record["config"])
-        return load_experiment(record["experiment"]).hash() != was.hash()
-    except UserError:  # a setting or a file of that name is gone
-        return True
+    """Whether the experiment of that name is no longer the one that was run."""
+    return not load_experiment(record["experiment"]).is_same(record["config"])
 
 
 def render_short(records: Iterable[Mapping[str, Any]]) -> str:

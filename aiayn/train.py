@@ -29,8 +29,9 @@ from aiayn.model import Transformer, matmul_flops
 from aiayn.optim import learning_rate, optimizer
 from aiayn.prepare import Prepared
 from aiayn.progress import TrainingProgress, self_check
-from aiayn.report import commit, peak_flops, read_metrics
+from aiayn.report import peak_flops, read_metrics
 from aiayn.rows import Layout, Rows, Updates, batches, read_ahead
+from aiayn.run import begin_session, check_run, open_run
 from aiayn.step import (
     Metrics,
     TrainState,
@@ -43,29 +44,27 @@ from aiayn.step import (
     sharded,
 )
 
-_MAY_CHANGE = (
-    "train.num_steps",
-    "train.log_every",
-    "train.validate_sentences",
-    "train.checkpoint_every",
-    "train.keep_last",
-    "train.keep_best",
-    "train.slots_per_device",
-    "decode.",
-    "data.folder",
-)
 
-
-def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Console) -> bool:
+def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Console) -> None:
     """Train up to `train.num_steps`, from the newest checkpoint of `run_dir` if there is one.
 
-    True if there was nothing to do: the steps are done and the record is written.
-
     Raises:
-        UserError: the directory holds another experiment, or the loss is not finite.
+        UserError: the directory holds another experiment, or a run past `train.num_steps`; or the
+            loss is not finite.
     """
     config = experiment.train
-    _open_run(experiment, run_dir, prepared)
+    check_run(experiment, run_dir, prepared)
+    checkpoints = Checkpoints(run_dir / "checkpoints", config.keep_last, config.keep_best)
+    start = checkpoints.newest()
+    if start > config.num_steps:
+        raise UserError(
+            f"{run_dir} is at step {start:,} already; train.num_steps is {config.num_steps:,}. "
+            "Ask for as many or more, or choose another --run-dir."
+        )
+    open_run(experiment, run_dir, prepared)
+    if start == config.num_steps:
+        return
+    begin_session(experiment, run_dir, start)
 
     # Data: the rows of every update follow from seed and step.
     mesh = data_mesh()
@@ -92,14 +91,10 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
     key = jax.random.key(config.seed)
 
     # Restore.
-    checkpoints = Checkpoints(run_dir / "checkpoints", config.keep_last, config.keep_best)
+    if start:
+        state = checkpoints.restore(start, like=state)
+        console.print(f"Resuming from step {start:,} of {config.num_steps:,}.")
     log = _Log(run_dir, experiment)
-    if steps := checkpoints.steps():
-        state = checkpoints.restore(steps[-1], like=state)
-        console.print(f"Resuming from step {steps[-1]:,} of {config.num_steps:,}.")
-    start = int(state.step)
-    if start >= config.num_steps and recorded_updates(run_dir) == start:
-        return True
     log.cut_after(start)
     self_check(experiment, prepared, updates, console)
     validate = _validator(experiment, prepared, graphdef, mesh)
@@ -124,64 +119,6 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
                 found = validate(state)
                 progress.show(log.write_validation(step, found))
                 checkpoints.save(state, experiment, prepared.tokenizer, found["dev_loss"])
-    return False
-
-
-def recorded_updates(run_dir: Path) -> int | None:
-    """The updates that the run's record is about; None where there is no record yet."""
-    path = run_dir / "result.json"
-    return json.loads(path.read_text(encoding="utf-8"))["updates"] if path.is_file() else None
-
-
-def read_run(run_dir: Path) -> Experiment:
-    """The experiment that a run directory holds, with the local folder it read its text from.
-
-    Raises:
-        UserError: it is no run directory.
-    """
-    path = run_dir / "config.json"
-    try:
-        return Experiment.from_dict(json.loads(path.read_text(encoding="utf-8"))["experiment"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{run_dir} is no run directory: no usable config.json in it.") from None
-
-
-def _open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
-    """Write what the run is into its directory, or check that it is the run that lies there."""
-    found_path = run_dir / "config.json"
-    with user_os_errors(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        if found_path.is_file():
-            about = json.loads(found_path.read_text(encoding="utf-8"))
-            found = Experiment.from_dict(about["experiment"])
-            changed = [
-                f"{key} (there {there!r}, now {now!r})"
-                for key, there, now in _differences(found.to_dict(), experiment.to_dict())
-                if not key.startswith(_MAY_CHANGE)
-            ]
-            if about["data_fingerprint"] != prepared.fingerprint:
-                changed.append("the prepared data")
-            if changed:
-                raise UserError(
-                    f"{run_dir} holds another run; different: {', '.join(changed)}. "
-                    "Choose another --run-dir, or delete that one to start anew."
-                )
-        about = {
-            "experiment": experiment.to_dict(),
-            "hash": experiment.hash(),
-            "data_fingerprint": prepared.fingerprint,
-        }
-        write_text(found_path, json.dumps(about, indent=1) + "\n")
-        write_text(run_dir / "commit.txt", commit() + "\n")
-        write_text(run_dir / "manifest.json", prepared.manifest.to_json())
-        (run_dir / "tokenizer.model").write_bytes(prepared.tokenizer.model)
-
-
-def _differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(a, dict):
-        return [d for key in a for d in _differences(a[key], b[key], f"{prefix}{key}.")]
-    a, b = (tuple(x) if isinstance(x, list) else x for x in (a, b))
-    return [] if a == b else [(prefix[:-1], a, b)]
 
 
 def _validator(

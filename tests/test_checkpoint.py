@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,6 +55,18 @@ def test_the_last_and_the_best_are_kept_and_come_back_bit_for_bit(written):
     experiment, tokenizer = checkpoints.about(4)
     assert experiment == EXPERIMENT
     assert tokenizer.model == TOKENIZER.model
+
+
+def test_the_last_ones_are_those_without_a_gap(written):
+    # Of steps 2 to 6 with a checkpoint each, 2 stays as the best and 5 and 6 as the last.
+    checkpoints = Checkpoints(written / "checkpoints", keep_last=2, keep_best=1)
+    for step in (5, 6):
+        experiment = replace(EXPERIMENT, train=TrainConfig(checkpoint_every=1))
+        checkpoints.save(_state(step), experiment, TOKENIZER, 2.0)
+    checkpoints.close()
+    checkpoints = Checkpoints.open(written)
+    assert checkpoints.steps() == [2, 5, 6]
+    assert (checkpoints.newest(), checkpoints.last(1), checkpoints.last(3)) == (6, [6], [5, 6])
 
 
 def test_a_state_written_on_one_device_is_restored_on_eight(written):

@@ -5,6 +5,7 @@ from small import MODEL, TOKENIZER, transformer
 from aiayn.checkpoint import Model, flatten
 from aiayn.config import DataConfig, DecodeConfig, Experiment
 from aiayn.decode import Translator
+from aiayn.errors import UserError
 
 LINES = ["one two three", "", "  ", "four", "five six seven eight nine ten one two three four"]
 
@@ -81,8 +82,13 @@ def test_scores_do_not_depend_on_batch_mates(translator):
     together = translator.score(pairs)
     for pair, (log_prob, num_tokens) in zip(pairs, together, strict=True):
         ((alone, count),) = translator.score([pair])
-        assert (count, num_tokens) == (num_tokens, count)
+        assert count == num_tokens
         np.testing.assert_allclose(alone, log_prob, rtol=1e-4)
+
+
+def test_a_line_too_long_to_score_is_refused_by_its_number(translator):
+    with pytest.raises(UserError, match=r"Line 2 has .* tokens; wanted at most 4,096"):
+        translator.score([("one", "two"), ("one", "two " * 5_000)])
 
 
 def test_a_line_break_spelled_in_bytes_stays_within_its_line(translator, monkeypatch):

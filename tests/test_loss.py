@@ -76,7 +76,9 @@ def test_the_plain_loss_carries_no_gradient():
     assert not np.any(gradient)
 
 
-def test_log_probs_are_those_of_the_plain_loss():
+@pytest.mark.parametrize("num_logits", [2**22, 600])
+def test_log_probs_are_those_of_the_plain_loss(num_logits, monkeypatch):
+    monkeypatch.setattr(aiayn.loss, "num_logits_at_once", lambda: num_logits)
     x, embedding, word, weight = _inputs()
     log_probs = token_log_probs(x.reshape(-1, 8), embedding, word.reshape(-1), 100)
     _, plain = smoothed_cross_entropy(x, embedding, word, jnp.ones_like(weight), 100)

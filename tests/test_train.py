@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -13,12 +14,15 @@ import pytest
 from rich.console import Console
 from small import copy_corpus, reverse_experiment
 
+import aiayn.evaluate
+import aiayn.run
 import aiayn.train
 from aiayn.checkpoint import Checkpoints
 from aiayn.errors import UserError
-from aiayn.evaluate import run_info
+from aiayn.evaluate import evaluate_run, run_info
 from aiayn.prepare import prepare
 from aiayn.report import read_metrics
+from aiayn.run import finished_record, read_run
 from aiayn.step import data_mesh
 from aiayn.train import train
 
@@ -43,9 +47,27 @@ def two_devices(monkeypatch):
 
 def _train(experiment, run_dir, data_dir):
     prepared = prepare(experiment.data, data_dir, progress=False)
-    console = Console(file=io.StringIO())
-    finished = train(experiment, run_dir, prepared, console)
-    return prepared, console, finished
+    train(experiment, run_dir, prepared, Console(file=io.StringIO()))
+    return prepared
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The decode settings of each translation of a test set; instead of it, sources come back."""
+    settings = []
+
+    def translate_file(model, sources, console, description):
+        settings.append(model.experiment.decode)
+        return list(sources)
+
+    monkeypatch.setattr(aiayn.evaluate, "translate_file", translate_file)
+    monkeypatch.setattr(aiayn.evaluate, "_pictures", lambda *_: None)
+    return settings
+
+
+def _evaluate(run_dir, prepared):
+    evaluate_run(run_dir, prepared, Console(file=io.StringIO()))
+    return json.loads((run_dir / "result.json").read_text())
 
 
 def _command(experiment, data_dir, tmp_path, run):
@@ -90,7 +112,7 @@ def test_reversing_sentences_is_learnt_to_99_percent(corpus, data_dir, tmp_path)
     assert str(tmp_path) not in json.dumps(written)
     for label in written["scores"]["test"].values():
         assert {entry["name"] for entry in label["entries"]} >= {"sacrebleu", "chrf2"}
-    for name in ("curves.png", "attention.png", "scores.json", "manifest.json", "commit.txt"):
+    for name in ("curves.png", "attention.png", "scores.json", "manifest.json", "sessions.jsonl"):
         assert (tmp_path / "run" / name).stat().st_size > 0
     info = run_info(tmp_path / "run")
     assert info["record"] == written
@@ -119,14 +141,68 @@ def test_stopping_and_resuming_is_bit_for_bit_a_straight_run(corpus, data_dir, t
     assert losses[0] == losses[1]
 
 
-def test_a_finished_run_is_not_run_again(corpus, data_dir, tmp_path):
-    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4)
-    assert not _train(experiment, tmp_path / "run", data_dir)[2]
-    (tmp_path / "run/result.json").write_text('{"updates": 4}')
-    assert _train(experiment, tmp_path / "run", data_dir)[2]
-    longer = reverse_experiment(corpus, num_steps=8, checkpoint_every=4)
-    assert not _train(longer, tmp_path / "run", data_dir)[2]
-    assert not _train(longer, tmp_path / "run", data_dir)[2], "its record is of 4 updates"
+def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
+    corpus, data_dir, tmp_path, decoded
+):
+    run_dir = tmp_path / "run"
+    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=2)
+    prepared = _train(experiment, run_dir, data_dir)
+    assert finished_record(experiment, run_dir, prepared) is None
+    record = _evaluate(run_dir, prepared)
+    assert finished_record(experiment, run_dir, prepared) == record
+
+    greedy = experiment.with_overrides(["decode.beam_size=1", "decode.average_last=2"])
+    assert finished_record(greedy, run_dir, prepared) is None
+    assert finished_record(experiment.with_overrides(["train.num_steps=8"]), run_dir, prepared) is (
+        None
+    )
+    # What changes is how both rows of the table are decoded, and nothing is trained anew.
+    _train(greedy, run_dir, data_dir)
+    decoded.clear()
+    again = _evaluate(run_dir, prepared)
+    assert decoded == [greedy.decode] * 2
+    assert again["averaged_steps"] == [2, 4]
+    assert again["sessions"] == record["sessions"]
+    assert finished_record(greedy, run_dir, prepared) == again
+
+    with pytest.raises(UserError, match=r"at step 4 already; train.num_steps is 3"):
+        _train(experiment.with_overrides(["train.num_steps=3"]), run_dir, data_dir)
+    assert read_run(run_dir)[0] == greedy, "a refused command changes nothing"
+
+
+def test_a_record_says_what_trained_the_run_and_what_scored_it(
+    corpus, data_dir, tmp_path, decoded, monkeypatch
+):
+    run_dir = tmp_path / "run"
+    for num_steps, machine in ((4, "first"), (6, "second")):
+        monkeypatch.setattr(aiayn.run, "environment", partial(_environment, machine))
+        experiment = reverse_experiment(corpus, num_steps=num_steps, checkpoint_every=2)
+        prepared = _train(experiment, run_dir, data_dir)
+    # A kill between validation and checkpoint leaves rows that no checkpoint answers for.
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "dev_loss": 0.0, "seconds": 1e9}\n')
+    monkeypatch.setattr(aiayn.evaluate, "environment", partial(_environment, "third"))
+    record = _evaluate(run_dir, prepared)
+    assert [(s["from_step"], s["hardware"]) for s in record["sessions"]] == [
+        (0, "first"),
+        (4, "second"),
+    ]
+    assert (record["hardware"], record["evaluated"]["hardware"]) == ("second", "third")
+    assert (record["updates"], record["dev"]["step"]) == (6, 6)
+    assert record["seconds"] < 1e9
+
+
+def _environment(machine):
+    return {"commit": "0", "versions": {}, "hardware": machine}
+
+
+def test_a_run_is_not_scored_on_other_data_than_its_own(corpus, data_dir, tmp_path, decoded):
+    experiment = reverse_experiment(corpus, num_steps=2, checkpoint_every=2)
+    _train(experiment, tmp_path / "run", data_dir)
+    other = prepare(replace(experiment.data, limit=500), data_dir, progress=False)
+    with pytest.raises(UserError, match="trained on other data"):
+        _evaluate(tmp_path / "run", other)
+    assert not decoded
 
 
 def test_another_experiment_in_the_directory_is_refused_by_name(corpus, data_dir, tmp_path):
@@ -201,22 +277,3 @@ def test_metrics_of_a_run_are_complete(corpus, data_dir, tmp_path):
     }
     assert rows[-1].keys() >= {"dev_loss", "dev_perplexity", "dev_bleu"}
     assert list((tmp_path / "run/tensorboard").glob("events*"))
-
-
-def test_prepared_data_is_reused_and_the_same_everywhere(corpus, tmp_path):
-    experiment = reverse_experiment(corpus)
-    first = prepare(experiment.data, tmp_path / "a", progress=False)
-    stamp = (first.folder / "rows/train.32.bin").stat().st_mtime_ns
-    again = prepare(experiment.data, tmp_path / "a", progress=False)
-    assert (again.folder / "rows/train.32.bin").stat().st_mtime_ns == stamp
-    other = prepare(experiment.data, tmp_path / "b", progress=False)
-    assert other.fingerprint == first.fingerprint
-    rows = [(p.folder / "rows/train.32.bin").read_bytes() for p in (first, other)]
-    assert rows[0] == rows[1]
-
-
-def test_a_corpus_without_a_test_set_is_scored_on_dev(corpus, tmp_path):
-    data = reverse_experiment(corpus).data
-    assert prepare(data, tmp_path, progress=False).test_sets == {"test": "test.test"}
-    alone = replace(data, test_files=())
-    assert prepare(alone, tmp_path, progress=False).test_sets == {"dev": "dev"}

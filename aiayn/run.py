@@ -1,0 +1,126 @@
+"""A run directory: which experiment it holds, what trained it, and whether it is finished.
+
+config.json     the experiment, its hash, and the fingerprint of the prepared data
+sessions.jsonl  a line for each time that training began or went on: from which step, with which
+                code, on which machine
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aiayn.config import Experiment
+from aiayn.errors import UserError
+from aiayn.files import user_os_errors, write_bytes, write_text
+from aiayn.model import matmul_dtype
+from aiayn.prepare import Prepared
+from aiayn.report import environment, read_metrics
+
+RECORD = "result.json"
+"""Written last of all."""
+
+_MAY_CHANGE = (
+    "train.num_steps",
+    "train.log_every",
+    "train.validate_sentences",
+    "train.checkpoint_every",
+    "train.keep_last",
+    "train.keep_best",
+    "train.slots_per_device",
+    "decode.",
+    "data.folder",
+)
+"""Settings that a run may be resumed with other values of."""
+
+
+def read_run(run_dir: Path) -> tuple[Experiment, str]:
+    """The experiment that a run directory holds, and the fingerprint of the data it is trained on.
+
+    Raises:
+        UserError: it is no run directory.
+    """
+    try:
+        about = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+        return Experiment.from_dict(about["experiment"]), about["data_fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{run_dir} is no run directory: no usable config.json in it.") from None
+
+
+def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
+    """Refuse a directory that holds another run; changes nothing.
+
+    Raises:
+        UserError: naming what is different.
+    """
+    if not (run_dir / "config.json").is_file():
+        return
+    found, fingerprint = read_run(run_dir)
+    changed = [
+        f"{key} (there {there!r}, now {now!r})"
+        for key, there, now in _differences(found.to_dict(), experiment.to_dict())
+        if not key.startswith(_MAY_CHANGE)
+    ]
+    if fingerprint != prepared.fingerprint:
+        changed.append("the prepared data")
+    if changed:
+        raise UserError(
+            f"{run_dir} holds another run; different: {', '.join(changed)}. "
+            "Choose another --run-dir, or delete that one to start anew."
+        )
+
+
+def open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
+    """Write what the run is into its directory."""
+    about = {
+        "experiment": experiment.to_dict(),
+        "hash": experiment.hash(),
+        "data_fingerprint": prepared.fingerprint,
+    }
+    with user_os_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_text(run_dir / "config.json", json.dumps(about, indent=1) + "\n")
+        write_text(run_dir / "manifest.json", prepared.manifest.to_json())
+        write_bytes(run_dir / "tokenizer.model", prepared.tokenizer.model)
+
+
+def begin_session(experiment: Experiment, run_dir: Path, step: int) -> None:
+    """Enter that training goes on from `step`, with this code and on this machine."""
+    session = {
+        "from_step": step,
+        "matmul_dtype": str(matmul_dtype(experiment.model)),
+        **environment(),
+    }
+    path = run_dir / "sessions.jsonl"
+    with user_os_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(session) + "\n")
+
+
+def read_sessions(run_dir: Path) -> list[dict[str, Any]]:
+    """The sessions that trained the run, oldest first.
+
+    Raises:
+        UserError: the directory says nothing of them.
+    """
+    found = read_metrics(run_dir / "sessions.jsonl")
+    if not found:
+        raise UserError(f"{run_dir} does not say what trained it: no usable sessions.jsonl in it.")
+    return found
+
+
+def finished_record(
+    experiment: Experiment, run_dir: Path, prepared: Prepared
+) -> dict[str, Any] | None:
+    """The record of a run that has nothing left to do: of this experiment and of this data."""
+    path = run_dir / RECORD
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    same_data = record["data"]["fingerprint"] == prepared.fingerprint
+    return record if same_data and experiment.is_same(record["config"]) else None
+
+
+def _differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(a, dict):
+        return [d for key in a for d in _differences(a[key], b[key], f"{prefix}{key}.")]
+    a, b = (tuple(x) if isinstance(x, list) else x for x in (a, b))
+    return [] if a == b else [(prefix[:-1], a, b)]
