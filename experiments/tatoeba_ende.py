@@ -16,10 +16,10 @@ config = Experiment(
         vocab_size=8_000,
         row_widths=(64,),
         max_tokens=64,
-        src_tokens_per_update=4_000,
-        tgt_tokens_per_update=4_000,
+        src_tokens_per_update=2_000,
+        tgt_tokens_per_update=2_000,
     ),
     model=ModelConfig(num_layers=3, d_model=256, d_ff=1024, num_heads=4),
-    train=TrainConfig(num_steps=6_000, warmup_steps=1_000, checkpoint_every=300),
+    train=TrainConfig(num_steps=5_000, warmup_steps=1_000, checkpoint_every=250),
     decode=DecodeConfig(average_last=5),
 )
