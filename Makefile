@@ -15,11 +15,11 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help train test check smoke results clean
+.PHONY: help train test check smoke reproduce results clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
-	  printf '  make %-8s %s\n' "$$target" "$$text"; done
+	  printf '  make %-9s %s\n' "$$target" "$$text"; done
 
 train: $(CORE) ## train, translate and score EXPERIMENT=phrasebook; ARGS='--set train.seed=2 ...'
 	$(BIN)/aiayn train $(EXPERIMENT) $(ARGS)
@@ -36,6 +36,9 @@ smoke: $(CORE) ## a tiny run from text to BLEU
 	rm -rf runs/smoke
 	$(BIN)/aiayn train $(EXPERIMENT) --run-dir runs/smoke --set train.num_steps=20 \
 	  --set data.limit=2000 $(ARGS)
+
+reproduce: $(CORE) ## check every claim of the paper; a page in runs/report
+	$(BIN)/aiayn report $(ARGS)
 
 results: $(CORE) ## render the tables of results from experiments/results
 	$(BIN)/python -m aiayn.results

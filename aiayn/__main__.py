@@ -11,29 +11,29 @@ from typing import Any
 import aiayn
 from aiayn.config import Experiment, list_experiments, load_experiment
 from aiayn.errors import UserError
+from aiayn.files import user_os_errors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0 done, 2 a user's mistake, 130 interrupted."""
+    """Run one command; the exit status: 0 done, 1 a claim fails, 2 a user's mistake, 130 Ctrl-C."""
     parsed = _parser().parse_args(arguments)
     if arguments is None and parsed.action is _train:
         _use_huge_pages()
-    action: Callable[[Any], None] = parsed.action
+    action: Callable[[Any], int | None] = parsed.action
     try:
-        action(parsed)
+        with user_os_errors(Path("standard output")):
+            return action(parsed) or 0
     except UserError as error:
         print(f"aiayn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "aiayn: interrupted; the same command goes on from the last checkpoint.",
-            file=sys.stderr,
-        )
+        resumes = parsed.action is _train
+        advice = "; the same command goes on from the last checkpoint" if resumes else ""
+        print(f"aiayn: interrupted{advice}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return 0
 
 
 def _use_huge_pages() -> None:
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def verb(
-        name: str, action: Callable[[Any], None], summary: str, text: str = ""
+        name: str, action: Callable[[Any], int | None], summary: str, text: str = ""
     ) -> argparse.ArgumentParser:
         made = verbs.add_parser(
             name,
@@ -120,6 +120,14 @@ def _parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, default=Path("data"), help="prepared data (default: data)"
     )
 
+    report = verb(
+        "report", _report, "Every claim of the paper, checked now or beside its record.", _REPORT
+    )
+    report.add_argument(
+        "--out", type=Path, default=Path("runs/report"), help="where (default: runs/report)"
+    )
+    report.add_argument("--json", action="store_true", help="print the list as JSON instead")
+
     info = verb("info", _info, "What a run or a model holds: record, parameters, hashes.")
     info.add_argument("path", type=Path, help="a run directory or an exported model")
     info.add_argument("--json", action="store_true", help="everything, as JSON")
@@ -177,6 +185,13 @@ _EVALUATE = """\
 Without files: translates every test set of the run again, with the last checkpoint and with the
 average, and rewrites scores, pictures and result.json. With --src and --ref: translates and scores
 those files.
+"""
+
+
+_REPORT = """\
+Writes one page as claims.md, claims.html and claims.json. Each claim holds or fails by what is
+computed now, was measured (the record of a run), differs (the reason), or was not run here (the
+command and its cost). Exit status 1 if a claim fails.
 """
 
 
@@ -286,7 +301,9 @@ def _stdin_lines() -> list[str]:
 def _score(arguments: Any) -> None:
     from aiayn.decode import Translator
     from aiayn.evaluate import model_of, read_parallel
+    from aiayn.report import configure_jax
 
+    configure_jax()
     translator = Translator(model_of(arguments.model))
     sources, targets = read_parallel(arguments.src, arguments.tgt)
     for log_prob, num_tokens in translator.score(list(zip(sources, targets, strict=True))):
@@ -295,7 +312,9 @@ def _score(arguments: Any) -> None:
 
 def _average(arguments: Any) -> None:
     from aiayn.evaluate import MODEL, average_run
+    from aiayn.report import configure_jax
 
+    configure_jax()
     _, steps = average_run(arguments.run, arguments.last)
     print(f"{arguments.run / MODEL}: average of steps {', '.join(f'{s:,}' for s in steps)}")
 
@@ -315,14 +334,39 @@ def _evaluate(arguments: Any) -> None:
     if arguments.src:
         evaluate_files(arguments.model, arguments.src, arguments.ref, console)
         return
+    if (arguments.model / "weights.safetensors").is_file():
+        raise UserError(
+            f"{arguments.model} is a model, which has no test sets of its own; name the files to "
+            "score it on with --src and --ref."
+        )
     experiment, _ = read_run(arguments.model)
     prepared = prepare(experiment.data, arguments.data_dir)
     evaluate_run(arguments.model, prepared, console)
 
 
+def _report(arguments: Any) -> int:
+    from rich.console import Console
+
+    from aiayn.page import show, write_report
+    from aiayn.report import configure_jax
+
+    configure_jax()
+    console = Console(stderr=arguments.json)
+    records = Path(aiayn.__file__).parent.parent / "experiments" / "results"
+    claims = write_report(records, arguments.out, console)
+    if arguments.json:
+        sys.stdout.write((arguments.out / "claims.json").read_text(encoding="utf-8"))
+    else:
+        show(claims, console)
+        console.print(f"Written to {arguments.out}: claims.html, claims.md, claims.json.")
+    return int(any(claim.status == "fails" for claim in claims))
+
+
 def _info(arguments: Any) -> None:
     from aiayn.evaluate import run_info
+    from aiayn.report import configure_jax
 
+    configure_jax()
     info = run_info(arguments.path)
     if arguments.json:
         print(json.dumps(info, indent=1, ensure_ascii=False))

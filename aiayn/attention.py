@@ -1,4 +1,4 @@
-"""Which source words each head of the decoder looks at (§3.2.3, Figures 3 to 5)."""
+"""Which source words each head of the decoder looks at (§3.2.3)."""
 
 from functools import partial
 

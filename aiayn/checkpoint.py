@@ -15,11 +15,11 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from aiayn.config import Experiment
 from aiayn.errors import UserError
-from aiayn.files import user_os_errors, write_text
+from aiayn.files import user_os_errors, write_bytes, write_text
 from aiayn.model import abstract_parameters
 from aiayn.step import Params, TrainState
 from aiayn.tokenizer import Tokenizer
@@ -175,11 +175,9 @@ def save_model(folder: Path, model: Model) -> None:
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
         write_text(building / "config.json", json.dumps(portable(model.experiment), indent=1))
-        (building / "tokenizer.model").write_bytes(model.tokenizer.model)
-        save_file(
-            {name: np.ascontiguousarray(value) for name, value in model.params.items()},
-            building / "weights.safetensors",
-        )
+        write_bytes(building / "tokenizer.model", model.tokenizer.model)
+        weights = {name: np.ascontiguousarray(value) for name, value in model.params.items()}
+        write_bytes(building / "weights.safetensors", save(weights))
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)
 

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -349,7 +350,12 @@ def load_experiment(name: str) -> Experiment:
         known = sorted({p.stem for f in folders for p in f.glob("*.py")})
         raise UserError(_unknown("experiment", name, known))
     module = types.ModuleType(path.stem)
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    try:
+        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:  # whatever a file of Python may raise
+        raise UserError(f"{path} defines no experiment: {_with_hint(error)}") from error
     config = getattr(module, "config", None)
     if not isinstance(config, Experiment):
         raise UserError(f"{path} defines no `config = Experiment(...)`.")
@@ -368,9 +374,21 @@ def list_experiments() -> dict[str, str]:
     return found
 
 
+def _with_hint(error: Exception) -> str:
+    """The error, with the nearest setting where it is about one that there is not."""
+    text = f"{type(error).__name__}: {error}."
+    wrong = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", text)
+    if wrong:
+        known = [name for name in _all_keys(Experiment) if "." in name]
+        return f"{text} {_unknown('setting', wrong[2], [name.split('.')[1] for name in known])}"
+    return text
+
+
 def _unknown(kind: str, found: str, known: Sequence[str] | Mapping[str, object]) -> str:
     names = list(known)
     near = difflib.get_close_matches(found, names, n=1, cutoff=0.4)
+    if near and len(names) > 40:
+        return f"Unknown {kind} {found!r}. Did you mean {near[0]!r}?"
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"Unknown {kind} {found!r}.{hint} Known: {', '.join(names)}."
 

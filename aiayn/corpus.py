@@ -148,10 +148,10 @@ def _open_source(data: DataConfig) -> Source:
         return open_files(data)
     if data.hub:
         return open_hub(data)
+    files = "" if data.train_files else " and data.train_files=PATTERN"
     raise UserError(
         f"data.corpus is {data.corpus!r}, but nothing says where to find it. For local files, set "
-        "data.folder=DIR and data.train_files=PATTERN; for the Hugging Face Hub, "
-        "data.hub=OWNER/NAME."
+        f"data.folder=DIR{files}; for the Hugging Face Hub, data.hub=OWNER/NAME."
     )
 
 

@@ -289,7 +289,10 @@ def run_info(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no run or model directory: it holds no config.json.")
     info: dict[str, Any] = {"record": None, "checkpoints": {}}
     if record_path.is_file():
-        info["record"] = json.loads(record_path.read_text(encoding="utf-8"))
+        try:
+            info["record"] = json.loads(record_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{record_path} is damaged: {error}.") from None
     if (path / "checkpoints").is_dir():
         checkpoints = Checkpoints(path / "checkpoints", read_only=True)
         for step in checkpoints.steps():

@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever half there, and saying it plainly when the disk refuses."""
+"""Files: never half written, one writer at a time, and plain words when the system refuses."""
 
 import errno
 import fcntl
@@ -19,6 +19,7 @@ _REASONS = {
     errno.EROFS: "the file system is read-only",
     errno.ENOTDIR: "a part of the path is a file",
     errno.EEXIST: "a file is in the way",
+    errno.EISDIR: "it is a folder",
     errno.ENAMETOOLONG: "the name is too long",
 }
 _STATUS = {"RESOURCE_EXHAUSTED": errno.ENOSPC, "PERMISSION_DENIED": errno.EACCES}
@@ -65,16 +66,19 @@ def locked(path: Path) -> Generator[None]:
 
 @contextmanager
 def user_os_errors(where: Path) -> Generator[None]:
-    """Full disks, missing permission and the like under `where` become a UserError that says so."""
+    """Full disks, missing permission and the like become a UserError that says so.
+
+    It names the file where the error does, else `where`.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in _REASONS:
             raise
         path = error.filename or where
-        raise UserError(f"Cannot write {path}: {_REASONS[error.errno]}.") from error
+        raise UserError(f"{path}: {_REASONS[error.errno]}.") from error
     except ValueError as error:
         number = _STATUS.get(str(error).split(":", 1)[0])
         if number is None:
             raise
-        raise UserError(f"Cannot write {where}: {_REASONS[number]}.") from error
+        raise UserError(f"{where}: {_REASONS[number]}.") from error

@@ -1,5 +1,6 @@
 """Corpora from the Hugging Face Hub, pinned to a commit and counted (§5.1)."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -57,6 +58,8 @@ def open_hub(data: DataConfig) -> Source:
 
 def _load(data: DataConfig) -> Any:
     datasets: Any = import_module("datasets")
+    # Each of its retries would be a warning of its own; what comes of them is said below.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     load = partial(datasets.load_dataset, data.hub, revision=data.revision or None)
     # The Hub client and its HTTP and file layers raise some dozens of unrelated types, all of which
     # say the same to the user: the corpus is not to be had from there.

@@ -165,7 +165,7 @@ class MultiHeadAttention(nnx.Module):
         memory_BMD: Float[Array, "batch memory d_model"],
         mask_B1QM: Bool[Array, "#batch 1 #query memory"],
     ) -> Float[Array, "batch heads query memory"]:
-        """What each head looks at, for pictures (Figures 3 to 5)."""
+        """What each head looks at, for pictures."""
         k_BMHK, _ = self.keys_values(memory_BMD)
         return attention_weights(self.queries(x_BQD), k_BMHK, mask_B1QM)
 

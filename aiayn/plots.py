@@ -1,9 +1,10 @@
-"""Pictures of a run, and of attention as in Figures 3 to 5.
+"""Pictures of a run, and of what its heads look at.
 
 Drawn for paper and for readers who see no colours: darkness alone orders the values. Import this
 module where a picture is wanted; it brings Matplotlib with it.
 """
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from aiayn.files import write_bytes
 
 _INK, _MUTED, _GRID = "#1a1a1a", "#6b6b6b", "#e6e6e6"
 _TRAIN, _DEV = "#7fa8d1", "#8c2d04"  # light and dark: told apart in print
@@ -159,6 +162,31 @@ def plot_attention(
     _save(sheet.figure, path)
 
 
+def plot_complexity(flops: Mapping[str, Mapping[int, int]], note: str, path: Path) -> None:
+    """FLOPs of each layer type by the length n of the sequence, both in logarithms, as PNG."""
+    figure = Figure(figsize=(8, 5.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    axes = figure.subplots()
+    _panel(axes, "FLOPs of a layer's products, by sequence length n (Table 1)", flops)
+    styles = zip(flops.items(), ("-", "--", "-.", ":"), ("o", "s", "^", "D"), strict=True)
+    for (name, by_n), line, marker in styles:
+        axes.plot(
+            list(by_n),
+            list(by_n.values()),
+            line,
+            color=_INK,
+            marker=marker,
+            markersize=4,
+            label=name,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("n", color=_MUTED)
+    _note(axes, note)
+    axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
+    _save(figure, path)
+
+
 def _font_size(cell: float) -> float:
     """Points of text that fits into a cell of so many inches."""
     return min(10.0, 48 * cell)
@@ -253,7 +281,6 @@ def _curve(
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Writes beside `path` and renames, so that nobody finds half a picture."""
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png", dpi=160, facecolor="white")
-    temporary.replace(path)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=160, facecolor="white")
+    write_bytes(path, content.getvalue())

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from aiayn.config import Experiment, ModelConfig
 from aiayn.model import count_parameters
@@ -76,7 +78,7 @@ def self_check(
 
 
 class TrainingProgress:
-    """One moving line in a terminal; elsewhere a plain line per report."""
+    """A bar with the figures below it in a terminal; elsewhere a plain line per report."""
 
     def __init__(self, console: Console, num_steps: int, start: int):
         self._console = console
@@ -85,35 +87,39 @@ class TrainingProgress:
         self._bar = Progress(
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("train", total=num_steps, completed=start, text="compiling")
+        self._task = self._bar.add_task("train", total=num_steps, completed=start)
+        self._live = Live(console=console, get_renderable=self._renderable)
+        self.say("compiling")
+
+    def _renderable(self) -> Group:
+        return Group(self._bar, *(Text(text) for text in self._texts.values()))
 
     def advance(self) -> None:
         """One update was sent off."""
         self._bar.advance(self._task)
 
     def say(self, text: str) -> None:
-        """What is going on besides updates."""
-        self._bar.update(self._task, text=text)
+        """What is going on besides updates, until the next figures."""
+        self._texts["now"] = text
 
     def show(self, row: Mapping[str, Any]) -> None:
         """The figures of a row of `metrics.jsonl`; those of the last validation stay."""
         kind, text = _describe(row)
+        self._texts.pop("now", None)
         self._texts[kind] = text
-        self._bar.update(self._task, text="  ".join(self._texts.values()))
         if not self._console.is_terminal:
             minutes = f"{row['seconds'] / 60:.1f} min"
             line = f"step {row['step']:,}/{self._num_steps:,}  {minutes}  {text}"
             self._console.print(line, soft_wrap=True, highlight=False)
 
     def __enter__(self) -> "TrainingProgress":
-        self._bar.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(
@@ -122,7 +128,7 @@ class TrainingProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        self._live.stop()
 
 
 def _describe(row: Mapping[str, Any]) -> tuple[str, str]:

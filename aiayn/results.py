@@ -66,10 +66,10 @@ def render_short(records: Iterable[Mapping[str, Any]]) -> str:
                     _number(values["chrf2"]),
                     f"{record['parameters']:,}",
                     _duration(record["seconds"]),
-                    _hardware(record),
+                    hardware_text(record),
                 ]
             )
-    return _markdown(rows)
+    return markdown_table(rows)
 
 
 def render_full(records: Iterable[Mapping[str, Any]]) -> str:
@@ -86,13 +86,13 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
             for label, scores in labels.items():
                 values = _values(scores)
                 rows.append([test_set, label, *(_number(values[name]) for name in _FIGURES)])
-        parts.append(_markdown(rows))
+        parts.append(markdown_table(rows))
         versions = record["versions"]
         parts.append(
             f"Preset {record['preset']}; {record['parameters']:,} parameters; "
             f"{record['updates']:,} updates of {record['src_tokens_per_update']:,.0f} source and "
             f"{record['tgt_tokens_per_update']:,.0f} target tokens; "
-            f"{_duration(record['seconds'])} on {_hardware(record)}; "
+            f"{_duration(record['seconds'])} on {hardware_text(record)}; "
             f"{record['tokens_per_second']:,.0f} tokens/s (median, both sides); one seed. "
             f"Commit {record['commit'][:12]}, config {record['config_hash'][:12]}, "
             f"jax {versions['jax']}, Python {versions['python']}."
@@ -168,14 +168,16 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _hardware(record: Mapping[str, Any]) -> str:
+def hardware_text(record: Mapping[str, Any]) -> str:
+    """The machine that a run was trained on."""
     hardware = record["hardware"]
     if hardware["platform"] == "cpu":
         return f"{hardware['cpu_count']} cores, {hardware['cpu']}"
     return f"{hardware['num_devices']} × {hardware['device']}"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """The rows as a table, the first as its head."""
     head, *body = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
 

@@ -114,9 +114,12 @@ def finished_record(
     path = run_dir / RECORD
     if not path.is_file():
         return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    same_data = record["data"]["fingerprint"] == prepared.fingerprint
-    return record if same_data and experiment.is_same(record["config"]) else None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        same_data = record["data"]["fingerprint"] == prepared.fingerprint
+        return record if same_data and experiment.is_same(record["config"]) else None
+    except (ValueError, LookupError, TypeError):  # damaged: the evaluation writes it anew
+        return None
 
 
 def _differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -1,4 +1,4 @@
-"""Multi30k captions, En-De, with a 2.5M-parameter Transformer.
+"""Multi30k captions, En-De, with a 2.0M-parameter Transformer.
 
 Run     make train EXPERIMENT=multi30k_ende
 Local   add ARGS="--set data.folder=DIR", a folder with the files named below

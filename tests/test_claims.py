@@ -1,0 +1,176 @@
+import json
+import re
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+import aiayn.checks
+import aiayn.model
+import aiayn.optim
+import aiayn.search
+from aiayn import claims, paper
+from aiayn.claims import Claim, counts, ledger
+from aiayn.config import load_experiment
+from aiayn.page import as_html, as_json, as_markdown
+
+RESULTS = Path(__file__).parents[1] / "experiments" / "results"
+PARTS = (
+    claims._architecture,
+    claims._table_1,
+    claims._training,
+    claims._table_2,
+    claims._table_3,
+    claims._rest,
+)
+MADE = {make.keywords["id"]: make for part in PARTS for make in part({})}
+
+
+@pytest.fixture(scope="module")
+def every():
+    return ledger(RESULTS)
+
+
+def test_no_claim_fails_and_each_has_an_id_of_its_own(every):
+    assert [claim for claim in every if claim.status == "fails"] == []
+    assert len({claim.id for claim in every}) == len(every)
+    assert sum(counts(every).values()) == len(every)
+
+
+def test_every_number_of_the_tables_is_in_the_ledger(every):
+    shown = {claim.id: claim.paper for claim in every}
+    for row, variant in paper.TABLE_3.items():
+        assert shown[f"perplexity-{row}"] == f"{variant.perplexity:.2f}"
+        assert shown[f"bleu-{row}"] == f"{variant.bleu}"
+        assert (f"parameters-{row}" in shown) == (variant.parameters is not None)
+    for size, name in (("base", paper.BASE), ("big", paper.BIG)):
+        system = paper.TABLE_2[name]
+        assert shown[f"bleu-ende-{size}"].startswith(f"{system.ende_bleu}")
+        assert shown[f"bleu-enfr-{size}"].startswith(f"{system.enfr_bleu}")
+        assert float(shown[f"flops-{size}"]) == system.ende_flops
+    assert {shown["parsing-wsj"], shown["parsing-semi-supervised"]} == {"91.3", "92.7"}
+
+
+def test_what_was_not_run_names_a_command_and_its_cost(every):
+    (claim,) = (claim for claim in every if claim.id == "bleu-A1")
+    assert claim.status == "not run here"
+    assert "make train EXPERIMENT=table3_a1" in claim.how
+    # 100,000 steps of 25,000 + 25,000 tokens at 381 MFLOP a pair of tokens are 9.5e17.
+    assert "9.5e+17 FLOPs" in claim.how
+
+
+# --- A claim fails when its code is broken ------------------------------------------------------
+
+
+def _unscaled(q, k, mask):
+    return _weights(q * q.shape[-1] ** 0.5, k, mask)
+
+
+_weights = aiayn.model.attention_weights
+_rate = aiayn.optim.learning_rate
+
+
+def _pre_norm(self, x, mask, noise=None):
+    normal = self.self_norm(x)
+    x = x + self.self_attention(normal, normal, mask)
+    return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+BROKEN = {
+    "attention": (aiayn.model, "attention_weights", _unscaled),
+    "causal-mask": (aiayn.model, "causal_mask", lambda s: aiayn.model.padding_mask(s, s)),
+    "post-norm": (aiayn.model.EncoderLayer, "__call__", _pre_norm),
+    "positions": (aiayn.model, "sinusoids", lambda p, d, layout: jnp.zeros((*p.shape, d))),
+    "dropout": (aiayn.model, "dropout", lambda x, rate, noise: x),
+    "schedule": (aiayn.optim, "learning_rate", lambda *a: 2 * _rate(*a)),
+    "beam": (aiayn.search, "length_penalty", lambda length, alpha: length**alpha),
+}
+
+
+@pytest.mark.parametrize("id", BROKEN)
+def test_a_claim_fails_when_its_code_is_broken(id, monkeypatch):
+    monkeypatch.setattr(*BROKEN[id])
+    assert MADE[id]().status == "fails"
+
+
+def test_a_check_that_breaks_is_a_claim_that_fails(monkeypatch):
+    def broken():
+        raise ZeroDivisionError("by zero")
+
+    claim = claims._checked(broken, id="x", section="", text="", paper="")
+    assert (claim.status, claim.ours) == ("fails", "ZeroDivisionError: by zero")
+
+
+# --- Records ------------------------------------------------------------------------------------
+
+
+def _record(**changes):
+    def rows(bleu):
+        return {"entries": [{"name": "compound-split", "value": bleu, "how": "signature"}]}
+
+    return {
+        "experiment": "wmt14_ende_base",
+        "preset": "paper",
+        "config": load_experiment("wmt14_ende_base").to_dict(),
+        "config_hash": "abc",
+        "commit": "0123456789abcdef",
+        "seconds": 7_200.0,
+        "hardware": {"platform": "gpu", "num_devices": 8, "device": "a GPU"},
+        "dev": {"dev_perplexity": 4.9},
+        "src_tokens_per_update": 24_000.0,
+        "tgt_tokens_per_update": 26_000.0,
+        "scores": {
+            "test": {"last": rows(27.0), "average of 5": rows(27.4)},
+            "dev": {"last": rows(25.7), "average of 5": rows(26.0)},
+        },
+        **changes,
+    }
+
+
+def _with_record(record) -> dict[str, Claim]:
+    records = {record["experiment"]: record}
+    parts = (claims._training, claims._table_2, claims._table_3)
+    wanted = ("batch-wmt14_ende_base", "bleu-ende-base", "bleu-base", "perplexity-base")
+    found = {make.keywords["id"]: make for part in parts for make in part(records)}
+    return {id: found[id]() for id in wanted}
+
+
+def test_a_recorded_run_is_shown_with_all_that_it_takes_to_trust_it():
+    found = _with_record(_record())
+    assert {claim.status for claim in found.values()} == {"measured"}
+    # Table 2 is about the average and the test set, Table 3 about the last checkpoint and dev.
+    assert found["bleu-ende-base"].ours == "27.40 (signature)"
+    assert found["bleu-base"].ours == "25.70 (signature)"
+    assert found["perplexity-base"].ours == "4.90"
+    for part in ("commit 0123456789ab", "config abc", "seed 1", "2.0 h on 8 × a GPU"):
+        assert part in found["bleu-base"].how
+
+
+def test_a_record_of_a_changed_experiment_is_stale():
+    config = load_experiment("wmt14_ende_base").with_overrides(["train.seed=2"]).to_dict()
+    assert "STALE" in _with_record(_record(config=config))["bleu-base"].how
+
+
+# --- The page -----------------------------------------------------------------------------------
+
+CLAIMS = [
+    Claim("a", "§1", "x < y & z", "1 | 2", "3", "holds", "here"),
+    Claim("b", "§2", "text", "4", "–", "not run here", "make it"),
+]
+ABOUT = {
+    "commit": "0123456789abcdef",
+    "versions": {"jax": "0.10.2"},
+    "hardware": {"num_devices": 1, "platform": "cpu", "cpu": "a CPU"},
+}
+
+
+def test_the_page_says_the_same_in_three_forms():
+    markdown = as_markdown(CLAIMS, ABOUT)
+    assert "| §1 | x < y & z | 1 \\| 2 | 3 | holds | here |" in markdown
+    assert "2 claims: 1 holds, 0 measured, 0 differs, 1 not run here, 0 fails" in markdown
+    page = as_html(CLAIMS, ABOUT)
+    assert "<td>x &lt; y &amp; z</td>" in page
+    assert len(re.findall("<tr id=", page)) == 2
+    values = json.loads(as_json(CLAIMS, ABOUT))
+    assert [Claim(**value) for value in values["claims"]] == CLAIMS
+    assert values["counts"]["holds"] == 1
