@@ -31,7 +31,8 @@ States = Float[Array, "n d"]
 def dot_flops(function: Callable[..., Any], *arguments: Any) -> int:
     """FLOPs of all matrix products and convolutions in a program, 2 per multiply-add.
 
-    The product of two vectors is a sum, and left out as other sums are. The function is traced, not run; `arguments` may be shapes. A loop counts as often as it turns.
+    The function is traced, not run; `arguments` may be shapes. A loop counts as often as it turns.
+    The product of two vectors is a sum, and left out as other sums are.
     """
     return _dot_flops(jax.make_jaxpr(function)(*arguments).jaxpr)
 

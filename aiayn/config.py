@@ -377,11 +377,9 @@ def list_experiments() -> dict[str, str]:
 def _with_hint(error: Exception) -> str:
     """The error, with the nearest setting where it is about one that there is not."""
     text = f"{type(error).__name__}: {error}."
-    wrong = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", text)
-    if wrong:
-        known = [name for name in _all_keys(Experiment) if "." in name]
-        return f"{text} {_unknown('setting', wrong[2], [name.split('.')[1] for name in known])}"
-    return text
+    wrong = re.search(r"unexpected keyword argument '(\w+)'", text)
+    known = [key.rpartition(".")[2] for key in _all_keys(Experiment)]
+    return f"{text} {_unknown('setting', wrong[1], known)}" if wrong else text
 
 
 def _unknown(kind: str, found: str, known: Sequence[str] | Mapping[str, object]) -> str:

@@ -167,8 +167,8 @@ def plot_complexity(flops: Mapping[str, Mapping[int, int]], note: str, path: Pat
     figure = Figure(figsize=(8, 5.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     axes = figure.subplots()
     _panel(axes, "FLOPs of a layer's products, by sequence length n (Table 1)", flops)
-    styles = zip(flops.items(), ("-", "--", "-.", ":"), ("o", "s", "^", "D"), strict=True)
-    for (name, by_n), line, marker in styles:
+    styles = zip(("-", "--", "-.", ":"), ("o", "s", "^", "D"), strict=True)
+    for (name, by_n), (line, marker) in zip(flops.items(), styles, strict=False):
         axes.plot(
             list(by_n),
             list(by_n.values()),

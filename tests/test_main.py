@@ -1,12 +1,16 @@
 import io
+import json
 import subprocess
 import sys
 
 import pytest
 from small import MODEL, TOKENIZER, copy_corpus, transformer
 
+import aiayn.page
 from aiayn.__main__ import main
 from aiayn.checkpoint import Model, flatten, save_model
+from aiayn.claims import Claim
+from aiayn.complexity import LayerCost
 from aiayn.config import DataConfig, DecodeConfig, Experiment
 
 
@@ -82,7 +86,7 @@ def test_score_and_evaluate_read_files(model, tmp_path, capsys):
         (["train", "phrasebook", "--set", "train.num_step=1"], "train.num_steps"),
         (["translate", "nowhere"], "nowhere does not exist"),
         (["info", "nowhere"], "no config.json"),
-        (["average", "nowhere"], "holds no checkpoints"),
+        (["average", "nowhere"], "no run directory"),
         (["evaluate", "nowhere"], "no run directory"),
         (["train", "tatoeba_ende"], "data.folder"),
         (["train", "multi30k_ende", "--set", "data.folder=nowhere"], "nowhere"),
@@ -95,6 +99,57 @@ def test_a_users_mistake_gives_one_message_and_status_2(arguments, message, caps
     assert error.startswith("aiayn: ")
     assert message in error
     assert "Traceback" not in error
+
+
+def test_files_and_folders_in_each_others_place_are_named(model, tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("one\n")
+    for arguments in (
+        ["score", str(model), str(tmp_path), str(file)],
+        ["evaluate", str(model), "--src", str(tmp_path), "--ref", str(file)],
+        ["prepare", "phrasebook", "--data-dir", str(file)],
+    ):
+        assert main(arguments) == 2
+        assert str(tmp_path) in capsys.readouterr().err
+    assert main(["evaluate", str(model)]) == 2
+    assert "--src and --ref" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("config = ModelConfig(num_layer=2)", "Did you mean 'num_layers'"),
+        ("config = DataConfig(vocab_size='3000')", "defines no experiment"),
+        ("config = DataConfig(vocab_size=3)", "data.vocab_size is 3"),
+        ("this is no Python", "SyntaxError"),
+    ],
+)
+def test_a_mistake_in_an_experiment_file_names_the_file(text, message, tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(f"from aiayn.config import DataConfig, ModelConfig\n{text}\n")
+    assert main(["train", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error
+    assert message in error
+
+
+def test_report_writes_the_ledger_and_fails_with_it(monkeypatch, tmp_path, capsys):
+    def ledger(folder, on_claim):
+        return [Claim("id", "§1", "text", "1", "2", status, "how") for status in statuses]
+
+    monkeypatch.setattr(aiayn.page, "ledger", ledger)
+    cost = LayerCost({8: 64, 16: 256}, {}, {}, {})
+    monkeypatch.setattr(aiayn.page, "layer_costs", lambda: {"self-attention": cost})
+    for statuses, code in ((["holds"], 0), (["holds", "fails"], 1)):
+        assert main(["report", "--json", "--out", str(tmp_path)]) == code
+        printed = json.loads(capsys.readouterr().out)
+        assert [claim["status"] for claim in printed["claims"]] == statuses
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "claims.html",
+        "claims.json",
+        "claims.md",
+        "table1.png",
+    }
 
 
 def test_bad_corpora_are_refused_before_anything_is_trained(tmp_path, capsys):
