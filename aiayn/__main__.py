@@ -106,6 +106,27 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("src", type=Path, help="source sentences, one a line")
     score.add_argument("tgt", type=Path, help="their translations, one a line")
 
+    attention = verb(
+        "attention", _attention, "Show what each head looks at in a sentence.", _ATTENTION
+    )
+    attention.add_argument("model", type=Path, help="a run directory or an exported model")
+    attention.add_argument("sentence", help="the source sentence")
+    attention.add_argument("--target", help="its translation (default: the model's own)")
+    attention.add_argument(
+        "--kind",
+        choices=("encoder", "decoder", "cross"),
+        default="cross",
+        help="encoder or decoder self-attention, or the decoder's of the encoder (default: cross)",
+    )
+    attention.add_argument("--layer", type=int, metavar="N", help="from 1 (default: the last)")
+    attention.add_argument(
+        "--heads", type=int, nargs="+", default=[], metavar="N", help="from 1 (default: all)"
+    )
+    attention.add_argument("--word", default="", help="draw links from this word only")
+    attention.add_argument(
+        "--out", type=Path, default=Path("attention"), help="where (default: attention)"
+    )
+
     average = verb("average", _average, "Average the last checkpoints of a run into its model.")
     average.add_argument("run", type=Path, help="a run directory")
     average.add_argument(
@@ -179,6 +200,13 @@ A line longer than any sentence of training is translated in pieces, and standar
 
 _SCORE = """\
 Prints for each pair the log-probability in nats, EOS included, and the number of target tokens.
+"""
+
+_ATTENTION = """\
+Writes attention.json (the weights of every layer, head and kind, with the tokens), heatmap.png and
+links.png (the form of the paper's Figures 3 to 5). Figure 4 would be
+  aiayn attention RUN "The Law will never be perfect , but its application should be just ." \\
+    --kind encoder --layer 5 --heads 5 6 --word its
 """
 
 _EVALUATE = """\
@@ -308,6 +336,31 @@ def _score(arguments: Any) -> None:
     sources, targets = read_parallel(arguments.src, arguments.tgt)
     for log_prob, num_tokens in translator.score(list(zip(sources, targets, strict=True))):
         print(f"{log_prob:.4f}\t{num_tokens}")
+
+
+def _attention(arguments: Any) -> None:
+    from aiayn.attention import draw, look
+    from aiayn.decode import Translator
+    from aiayn.evaluate import model_of
+    from aiayn.report import configure_jax
+
+    configure_jax()
+    model = model_of(arguments.model)
+    translator = Translator(model)
+    target = arguments.target
+    if target is None:
+        target = translator.translate([arguments.sentence])[0][0].text
+        print(target)
+    draw(
+        look(translator, arguments.sentence, target),
+        arguments.kind,
+        arguments.layer if arguments.layer is not None else model.experiment.model.num_layers,
+        arguments.heads,
+        arguments.word,
+        arguments.out,
+        model.experiment.name,
+    )
+    print(f"Written to {arguments.out}: heatmap.png, links.png, attention.json.")
 
 
 def _average(arguments: Any) -> None:

@@ -525,8 +525,8 @@ def _rest(_: Records) -> Iterator[Made]:
         section="Figures 3–5",
         text="Heads of layer 5 of 6 follow distant dependencies and anaphora",
         paper="three pictures",
-        ours="encoder-decoder attention of the last layer, of each trained run",
-        how="the paper's weights were never released; make train draws attention.png",
+        ours="pictures of the same form, of any layer and head of a model of one's own",
+        how="the paper's weights were never released; aiayn attention --help tells how",
     )
 
 

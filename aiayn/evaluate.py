@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from aiayn import bleu
-from aiayn.attention import cross_attention
+from aiayn.attention import look
 from aiayn.checkpoint import (
     Checkpoints,
     Model,
@@ -28,7 +28,6 @@ from aiayn.formats import read_text
 from aiayn.model import count_parameters
 from aiayn.prepare import Prepared
 from aiayn.report import environment, read_metrics
-from aiayn.rows import rows_of_pairs
 from aiayn.run import RECORD, read_run, read_sessions
 
 MODEL = "model"
@@ -212,25 +211,11 @@ def _pictures(
     sources = prepared.lines(split, "src")
     # A sentence long enough to show something and short enough to read.
     number = min(range(len(sources)), key=lambda n: abs(len(sources[n].split()) - 9))
-    draw_attention(
-        model, sources[number], outputs[name][number], run_dir / "attention.png", plot_attention
-    )
-
-
-def draw_attention(model: Model, source: str, target: str, path: Path, plot: Any) -> None:
-    """Encoder-decoder attention of the last layer for a sentence pair, as a picture."""
-    translator = Translator(model)
-    tokenizer = model.tokenizer
-    src_ids, tgt_ids = tokenizer.encode([source, target])
-    rows = rows_of_pairs([(src_ids, tgt_ids)], tokenizer)
-    weights = np.asarray(cross_attention(translator.graphdef, translator.params, rows))[-1, 0]
-    src_pieces = [*tokenizer.pieces(src_ids), "</s>"]
-    tgt_pieces = [*tokenizer.pieces(tgt_ids), "</s>"]
-    plot(
-        weights[:, : len(tgt_pieces), : len(src_pieces)],
-        src_pieces,
-        tgt_pieces,
-        path,
+    looks = look(Translator(model), sources[number], outputs[name][number])
+    plot_attention(
+        looks.cross[-1],
+        *looks.tokens("cross"),
+        run_dir / "attention.png",
         f"{model.experiment.name}: encoder-decoder attention, last layer",
     )
 

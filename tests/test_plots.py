@@ -72,7 +72,7 @@ def test_attention_shows_the_mean_and_every_head_with_its_tokens(
     for target in range(3):
         weights[0, target, target] = weights[1, target, target + 1] = 1
     src_tokens, tgt_tokens = ["▁a", "b", "$c_1$", "d", "</s>"], ["▁A", "B", "</s>"]
-    plots.plot_attention(weights, src_tokens, tgt_tokens, tmp_path / "a.png", "Layer 1")
+    plots.plot_attention(weights, tgt_tokens, src_tokens, tmp_path / "a.png", "Layer 1")
 
     mean, _, *heads, _ = figures[0].axes  # a colour bar after the mean and one after the heads
     np.testing.assert_array_equal(shown(mean), weights.mean(axis=0))
@@ -88,10 +88,31 @@ def test_attention_shows_the_mean_and_every_head_with_its_tokens(
 def test_attention_takes_any_shape(tmp_path: Path, num_heads: int, num_tgt: int, num_src: int):
     weights = np.full((num_heads, num_tgt, num_src), 1 / num_src, np.float32)
     path = tmp_path / "a.png"
-    plots.plot_attention(weights, ["x"] * num_src, ["y"] * num_tgt, path, "")
+    tokens = ["y"] * num_tgt, ["x"] * num_src
+    plots.plot_attention(weights, *tokens, path, "")
+    assert max(imread(path).shape) <= 160 * plots._LONGEST_SIDE
+    plots.plot_links(weights, *tokens, path, "", heads=range(1, num_heads + 1))
     assert max(imread(path).shape) <= 160 * plots._LONGEST_SIDE
 
 
+def test_links_are_as_dark_as_weights_and_coloured_by_head(tmp_path: Path, figures: list[Figure]):
+    # Heads 5 and 6 of two tokens that look at three; only the second of them looks.
+    weights = np.array([[[1, 0, 0], [0.2, 0.3, 0.5]], [[0, 1, 0], [0.0, 0.9, 0.1]]])
+    path = tmp_path / "a.png"
+    plots.plot_links(weights, ["▁a", "b"], ["c", "d", "e"], path, "", heads=(5, 6), looking=(1,))
+    fifth, sixth = figures[0].axes[0].collections
+    assert [line.tolist() for line in fifth.get_segments()] == [
+        [[0, 1.5], [1, 0.5]],
+        [[0, 1.5], [1, 1.5]],
+        [[0, 1.5], [1, 2.5]],
+    ]
+    np.testing.assert_allclose(fifth.get_colors()[:, 3], [0.2, 0.3, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(sixth.get_colors()[:, 3], [0.0, 0.9, 0.1], rtol=1e-6)
+    assert not np.allclose(fifth.get_colors()[0, :3], sixth.get_colors()[0, :3])
+    assert [text.get_text() for text in figures[0].axes[0].texts] == ["_a", "b", "c", "d", "e"]
+    assert {"head 5", "head 6"} <= {text.get_text() for text in figures[0].texts}
+
+
 def test_attention_refuses_tokens_that_the_weights_are_not_for(tmp_path: Path):
-    with pytest.raises(ValueError, match="2 target and 3 source tokens; given are 3 and 2"):
-        plots.plot_attention(np.ones((1, 2, 3)), ["a"] * 2, ["b"] * 3, tmp_path / "a.png", "")
+    with pytest.raises(ValueError, match="2 tokens that look at 3; given are 3 and 2"):
+        plots.plot_attention(np.ones((1, 2, 3)), ["a"] * 3, ["b"] * 2, tmp_path / "a.png", "")
