@@ -22,9 +22,12 @@ TABLE, OUTPUT = "results", "output"
 """What the README's two pairs of markers are called, `<!-- results: begin -->` and so on."""
 _FIGURES = {
     "sacrebleu": "BLEU (13a)",
+    "sacrebleu-lc": "13a, uncased",
+    "intl": "intl",
     "chrf2": "chrF2",
     "tokenised-lc": "tokenised, uncased",
     "compound-split": "compound-split",
+    "compound-split-quotes": "with plain quotes",
 }
 
 
@@ -76,8 +79,11 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
     """`RESULTS.md`: every test set, before and after averaging, with what it takes to repeat it."""
     parts = [
         "# Results",
-        "Rendered by `make results` from the records in `results/`; do not edit. BLEU is "
-        "sacreBLEU, cased, tokenised as 13a; the signature of every figure is in its record.",
+        "Rendered by `make results` from the records in `results/`; do not edit. The signature of "
+        "every figure is in its record, with what it may be compared with. BLEU (13a) and intl are "
+        "sacreBLEU's, cased. The others are on Moses' tokens: uncased, as Multi30k is reported; "
+        "with compounds split at hyphens, as tensor2tensor's script of the paper's month does; and "
+        "with quotes made plain besides. A dash: not taken by the version that ran.",
     ]
     for record in records:
         parts.append(f"## {_name(record)}")
@@ -85,7 +91,7 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
         for test_set, labels in record["scores"].items():
             for label, scores in labels.items():
                 values = _values(scores)
-                rows.append([test_set, label, *(_number(values[name]) for name in _FIGURES)])
+                rows.append([test_set, label, *(_number(values.get(name)) for name in _FIGURES)])
         parts.append(markdown_table(rows))
         versions = record["versions"]
         parts.append(

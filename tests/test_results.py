@@ -46,7 +46,7 @@ def test_the_short_table_shows_the_averaged_model():
 
 def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
     text = render_full([_record()])
-    assert "| seen | last checkpoint | 30.13 | 60.00 | 41.00 | – |" in text
+    assert "| seen | last checkpoint | 30.13 | – | – | 60.00 | 41.00 | – | – |" in text
     assert "| seen | average of 5 | 31.00 |" in text
     assert "Commit 0123456789ab" in text
 
