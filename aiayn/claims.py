@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from aiayn import checks
-from aiayn.config import load_experiment
+from aiayn import checks, recipe_checks
+from aiayn.experiments import load_experiment
 from aiayn.paper import (
     BASE,
     BIG,
@@ -45,76 +45,82 @@ class Claim:
     """The check, the record or the reason behind `ours`; what it takes, where nothing was run."""
 
 
-def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> list[Claim]:
-    """All claims, in the order of the paper; `folder` holds the records.
+class Entry(NamedTuple):
+    """A claim that is decided when it is asked for."""
 
-    `on_claim` is called with the id of each claim that is about to be checked.
+    id: str
+    decide: Callable[[], Claim]
+
+
+def entries(records: Records) -> Iterator[Entry]:
+    """The whole ledger, in the order of the paper, undecided."""
+    for part in (_architecture, _table_1, _data, _training, _table_2, _table_3, _rest):
+        yield from part(records)
+
+
+def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> list[Claim]:
+    """All claims, decided now; `folder` holds the records.
+
+    `on_claim` is called with the id of each claim that is about to be decided.
     """
-    records = {record["experiment"]: record for record in load_records(folder)}
     claims: list[Claim] = []
-    for part in (_architecture, _table_1, _training, _table_2, _table_3, _rest):
-        for make in part(records):
-            on_claim(make.keywords["id"])
-            claims.append(make())
+    for entry in entries({record["experiment"]: record for record in load_records(folder)}):
+        on_claim(entry.id)
+        claims.append(entry.decide())
     return claims
+
+
+def counts(claims: Sequence[Claim]) -> dict[Status, int]:
+    """How many claims have each status."""
+    every: tuple[Status, ...] = ("holds", "measured", "differs", "not run here", "fails")
+    return {status: sum(claim.status == status for claim in claims) for status in every}
 
 
 # --- How a claim is decided ---------------------------------------------------------------------
 
-
-Made = partial[Claim]
-"""A claim that is decided when it is called; its id is among the keywords."""
-
-
-def _checked(
-    check: Callable[[], checks.Found],
-    *,
-    id: str,
-    section: str,
-    text: str,
-    paper: str,
-    differs: str = "",
-) -> Claim:
-    """Run the check now. Where it does not hold, `differs` is the reason that is known for it."""
-    function = check.func if isinstance(check, partial) else check
-    how = f"aiayn.checks.{getattr(function, '__name__', '')}, run now"
-    try:
-        found = check()
-    except Exception as error:  # a check that breaks is a claim that fails, and is shown as such
-        found = checks.Found(f"{type(error).__name__}: {error}", holds=False)
-    if found.holds:
-        status: Status = "holds"
-    else:
-        status = "differs" if differs else "fails"
-        how = f"{differs} ({how})" if differs else how
-    return Claim(id, section, text, paper, found.ours, status, how)
+About = tuple[str, str, str, str]
+"""Id, section, text and the paper's value."""
 
 
-def _check(check: Callable[[], checks.Found], **about: str) -> Made:
-    return partial(_checked, check, **about)
+def _checked(about: About, check: Callable[[], checks.Found], differs: str = "") -> Entry:
+    """The check runs now. Where it does not hold, `differs` is the reason that is known for it."""
+
+    def decide() -> Claim:
+        function = check.func if isinstance(check, partial) else check
+        how = f"{function.__module__}.{function.__name__}, run now"
+        try:
+            found = check()
+        except Exception as error:  # a check that breaks is a claim that fails, and is shown so
+            found = checks.Found(f"{type(error).__name__}: {error}", holds=False)
+        status: Status = "holds" if found.holds else "differs" if differs else "fails"
+        if status == "differs":
+            how = f"{differs} ({how})"
+        return Claim(*about, found.ours, status, how)
+
+    return Entry(about[0], decide)
 
 
-def _said(status: Status, **about: str) -> Made:
-    return partial(Claim, status=status, **about)
+def _said(about: About, ours: str, status: Status, how: str) -> Entry:
+    return Entry(about[0], lambda: Claim(*about, ours, status, how))
 
 
-def _from_run(
+def _run(
+    about: About,
     records: Records,
     experiment: str,
     value: Callable[[Mapping[str, Any]], str],
     size: str,
-    **about: str,
-) -> Made:
+) -> Entry:
     """What the record of an experiment says; else the command, and its cost by the paper."""
     record = records.get(experiment)
     if record is None:
         training = TRAINING[size]
-        flops = checks.exact_flops(size)
+        flops = recipe_checks.exact_flops(size)
         cost = (
             f"make train EXPERIMENT={experiment}; {flops:.1e} FLOPs of products at "
             f"{training.num_steps:,} steps, {training.hours:g} h on {NUM_GPUS} P100 in the paper"
         )
-        return _said("not run here", ours="–", how=cost, **about)
+        return _said(about, "–", "not run here", cost)
     stale = "STALE, the experiment changed since: " if is_stale(record) else ""
     how = (
         f"{stale}experiments/results/{experiment}.json, commit {record['commit'][:12]}, config "
@@ -122,7 +128,7 @@ def _from_run(
         f"{record['config']['train']['seed']}, {record['seconds'] / 3_600:.1f} h on "
         f"{hardware_text(record)}"
     )
-    return _said("measured", ours=value(record), how=how, **about)
+    return _said(about, value(record), "measured", how)
 
 
 def _score(test_set: str, name: str, averaged: bool) -> Callable[[Mapping[str, Any]], str]:
@@ -139,124 +145,53 @@ def _score(test_set: str, name: str, averaged: bool) -> Callable[[Mapping[str, A
 # --- The ledger ---------------------------------------------------------------------------------
 
 
-def _architecture(_: Records) -> Iterator[Made]:
-    section = "§3.1"
-    yield _check(
-        checks.stacks,
-        id="layers",
-        section=section,
-        text="Encoder and decoder are stacks of N layers",
-        paper="N = 6",
+def _architecture(_: Records) -> Iterator[Entry]:
+    def claim(
+        id: str,
+        section: str,
+        text: str,
+        paper: str,
+        *,
+        check: Callable[[], checks.Found],
+        differs: str = "",
+    ) -> Entry:
+        return _checked((id, section, text, paper), check, differs)
+
+    text = "Encoder and decoder are stacks of N layers"
+    yield claim("layers", "§3.1", text, "N = 6", check=checks.stacks)
+    text = "The output of each sublayer is LayerNorm(x + Sublayer(x))"
+    yield claim("post-norm", "§3.1", text, "after the sum", check=checks.post_norm)
+    text = "All sublayers and the embeddings produce outputs of d_model"
+    yield claim("d_model", "§3.1", text, "512", check=checks.widths)
+    text = "A prediction depends on earlier outputs only: the mask"
+    yield claim("causal-mask", "§3.1", text, "positions < i", check=checks.causality)
+    text = "A prediction depends on earlier outputs only: outputs enter offset by one"
+    yield claim("shift", "§3.1", text, "one position", check=checks.shift)
+    text = "Attention(Q, K, V) = softmax(QKᵀ/√d_k)V"
+    yield claim("attention", "§3.2.1", text, "eq. 1", check=checks.scaled_dot_product)
+    text = "Without the scale, dot products of random vectors have a variance of d_k"
+    yield claim("variance", "§3.2.1", text, "d_k", check=checks.dot_variance)
+    text = "Parallel heads of d_model/h"
+    yield claim("heads", "§3.2.2", text, "h = 8, d_k = d_v = 64", check=checks.heads)
+    text = "All heads cost about as much as a single one of full width"
+    yield claim("multi-head-cost", "§3.2.2", text, "similar", check=checks.multi_head_cost)
+    text = "Attention is used in three ways: encoder, decoder, between them"
+    yield claim("three-uses", "§3.2.3", text, "6, 6 and 6", check=checks.three_uses)
+    text = "Illegal connections are masked with −∞ before the softmax"
+    yield claim("masking", "§3.2.3", text, "weight 0", check=checks.masking)
+    text = "FFN(x) = max(0, xW₁ + b₁)W₂ + b₂, at each position alike"
+    yield claim("feed-forward", "§3.3", text, "eq. 2, d_ff = 2,048", check=checks.feed_forward)
+    text = "Both embeddings and the last linear map share a matrix, embeddings times √d_model"
+    yield claim("shared-matrix", "§3.4", text, "one matrix", check=checks.shared_matrix)
+    text = "PE(pos, 2i) = sin(pos/10000^(2i/d_model)), PE(pos, 2i+1) the cosine"
+    yield claim("positions", "§3.5", text, "formula", check=checks.sinusoid_formula)
+    text = "Wavelengths form a geometric progression"
+    reason = "by the paper's own formula the last i is d_model/2−1, which falls short of 10000"
+    yield claim(
+        "wavelengths", "§3.5", text, "2π to 10000·2π", check=checks.wavelengths, differs=reason
     )
-    yield _check(
-        checks.post_norm,
-        id="post-norm",
-        section=section,
-        text="The output of each sublayer is LayerNorm(x + Sublayer(x))",
-        paper="after the sum",
-    )
-    yield _check(
-        checks.widths,
-        id="d_model",
-        section=section,
-        text="All sublayers and the embeddings produce outputs of d_model",
-        paper="512",
-    )
-    yield _check(
-        checks.causality,
-        id="causal-mask",
-        section=section,
-        text="A prediction depends on earlier outputs only: the mask",
-        paper="positions < i",
-    )
-    yield _check(
-        checks.shift,
-        id="shift",
-        section=section,
-        text="A prediction depends on earlier outputs only: outputs enter offset by one",
-        paper="one position",
-    )
-    section = "§3.2.1"
-    yield _check(
-        checks.scaled_dot_product,
-        id="attention",
-        section=section,
-        text="Attention(Q, K, V) = softmax(QKᵀ/√d_k)V",
-        paper="eq. 1",
-    )
-    yield _check(
-        checks.masking,
-        id="masking",
-        section="§3.2.3",
-        text="Illegal connections are masked with −∞ before the softmax",
-        paper="weight 0",
-    )
-    yield _check(
-        checks.dot_variance,
-        id="variance",
-        section=section,
-        text="Without the scale, dot products of random vectors have a variance of d_k",
-        paper="d_k",
-    )
-    section = "§3.2.2"
-    yield _check(
-        checks.heads,
-        id="heads",
-        section=section,
-        text="Parallel heads of d_model/h",
-        paper="h = 8, d_k = d_v = 64",
-    )
-    yield _check(
-        checks.multi_head_cost,
-        id="multi-head-cost",
-        section=section,
-        text="All heads cost about as much as a single one of full width",
-        paper="similar",
-    )
-    yield _check(
-        checks.three_uses,
-        id="three-uses",
-        section="§3.2.3",
-        text="Attention is used in three ways: encoder, decoder, between them",
-        paper="6, 6 and 6",
-    )
-    yield _check(
-        checks.feed_forward,
-        id="feed-forward",
-        section="§3.3",
-        text="FFN(x) = max(0, xW₁ + b₁)W₂ + b₂, at each position alike",
-        paper="eq. 2, d_ff = 2,048",
-    )
-    yield _check(
-        checks.shared_matrix,
-        id="shared-matrix",
-        section="§3.4",
-        text="Both embeddings and the last linear map share a matrix, embeddings times √d_model",
-        paper="one matrix",
-    )
-    section = "§3.5"
-    yield _check(
-        checks.sinusoid_formula,
-        id="positions",
-        section=section,
-        text="PE(pos, 2i) = sin(pos/10000^(2i/d_model)), PE(pos, 2i+1) the cosine",
-        paper="formula",
-    )
-    yield _check(
-        checks.wavelengths,
-        id="wavelengths",
-        section=section,
-        text="Wavelengths form a geometric progression",
-        paper="2π to 10000·2π",
-        differs="By the paper's own formula the last i is d_model/2−1, which falls short of 10000",
-    )
-    yield _check(
-        checks.relative_positions,
-        id="relative-positions",
-        section=section,
-        text="PE(pos+k) is a linear function of PE(pos) for any fixed k",
-        paper="linear",
-    )
+    text = "PE(pos+k) is a linear function of PE(pos) for any fixed k"
+    yield claim("relative-positions", "§3.5", text, "linear", check=checks.relative_positions)
 
 
 _COMPLEXITY = {
@@ -267,156 +202,85 @@ _COMPLEXITY = {
 }
 
 
-def _table_1(_: Records) -> Iterator[Made]:
+def _table_1(_: Records) -> Iterator[Entry]:
     for name, (flops, sequence, path) in _COMPLEXITY.items():
-        id = name.replace(" ", "-").strip("()").replace("(", "")
         for check, what, paper in (
-            (checks.layer_flops, "complexity per layer", flops),
-            (checks.layer_sequence, "sequential operations", sequence),
-            (checks.layer_path, "maximum path length", path),
+            (recipe_checks.layer_flops, "complexity per layer", flops),
+            (recipe_checks.layer_sequence, "sequential operations", sequence),
+            (recipe_checks.layer_path, "maximum path length", path),
         ):
-            yield _check(
-                partial(check, name),
-                id=f"table1-{id}-{what.split()[0]}",
-                section="Table 1",
-                text=f"{name}: {what}",
-                paper=paper,
-            )
-    yield _check(
-        checks.attention_beats_recurrence,
-        id="attention-or-recurrence",
-        section="§4",
-        text="Self-attention layers are faster than recurrent ones when n < d",
-        paper="n < d",
-    )
+            id = f"table1-{name.replace(' ', '-').strip(')').replace('(', '')}-{what.split()[0]}"
+            yield _checked((id, "Table 1", f"{name}: {what}", paper), partial(check, name))
+    text = "Self-attention layers are faster than recurrent ones when n < d"
+    about = "attention-or-recurrence", "§4", text, "n < d"
+    yield _checked(about, recipe_checks.attention_beats_recurrence)
 
 
-def _training(records: Records) -> Iterator[Made]:
-    section = "§5.1"
+def _data(records: Records) -> Iterator[Entry]:
     ende, enfr = (load_experiment(f"wmt14_{pair}_base").data for pair in ("ende", "enfr"))
     yield _said(
+        ("pairs-ende", "§5.1", "WMT14 En-De, sentence pairs", "about 4.5 million"),
+        f"{ende.num_pairs[0]:,}",
         "not run here",
-        id="pairs-ende",
-        section=section,
-        text="WMT14 En-De, sentence pairs",
-        paper="about 4.5 million",
-        ours=f"{ende.num_pairs[0]:,}",
-        how="asserted when the corpus is loaded: aiayn prepare wmt14_ende_base; needs the Hub",
+        "asserted when the corpus is loaded: aiayn prepare wmt14_ende_base; needs the Hub",
     )
     yield _said(
+        ("pairs-enfr", "§5.1", "WMT14 En-Fr, sentence pairs", "36 million"),
+        f"{enfr.num_pairs[0]:,}",
         "differs",
-        id="pairs-enfr",
-        section=section,
-        text="WMT14 En-Fr, sentence pairs",
-        paper="36 million",
-        ours=f"{enfr.num_pairs[0]:,}",
-        how="the paper does not say which were left out; the Hub's copy is taken whole",
+        "the paper does not say which were left out; the Hub's copy is taken whole",
     )
     yield _said(
+        ("vocabulary-ende", "§5.1", "En-De: shared byte-pair vocabulary", "about 37,000"),
+        f"{ende.vocab_size:,}",
         "differs",
-        id="vocabulary-ende",
-        section=section,
-        text="En-De: shared byte-pair vocabulary",
-        paper="about 37,000",
-        ours=f"{ende.vocab_size:,}",
-        how="followed, but Table 3's own counts imply 40,960 rows, and big about 35,800: see there",
+        "followed, but Table 3's own counts imply other sizes: see the parameters there",
     )
     yield _said(
+        ("vocabulary-enfr", "§5.1", "En-Fr: word-piece vocabulary", "32,000"),
+        f"{enfr.vocab_size:,}",
         "differs",
-        id="vocabulary-enfr",
-        section=section,
-        text="En-Fr: word-piece vocabulary",
-        paper="32,000",
-        ours=f"{enfr.vocab_size:,}",
-        how="SentencePiece's byte-pair encoding rather than word pieces",
+        "SentencePiece's byte-pair encoding rather than word pieces",
     )
+    tokens = f"about {TOKENS_PER_UPDATE:,} + {TOKENS_PER_UPDATE:,}"
     for name, record in records.items():
         data = record["config"]["data"]
+        text = f"Tokens of an update, source + target; here those of {name}"
         yield _said(
-            "measured",
-            id=f"batch-{name}",
-            section=section,
-            text=f"Tokens of an update, source + target; here those of {name}",
-            paper=f"about {TOKENS_PER_UPDATE:,} + {TOKENS_PER_UPDATE:,}",
-            ours=f"{record['src_tokens_per_update']:,.0f} + {record['tgt_tokens_per_update']:,.0f} "
+            (f"batch-{name}", "§5.1", text, tokens),
+            f"{record['src_tokens_per_update']:,.0f} + {record['tgt_tokens_per_update']:,.0f} "
             f"of {data['src_tokens_per_update']:,} + {data['tgt_tokens_per_update']:,}",
-            how=f"experiments/results/{name}.json",
-        )
-    section = "§5.2"
-    for size in ("base", "big"):
-        training = TRAINING[size]
-        yield _check(
-            partial(checks.steps_and_hours, size),
-            id=f"hours-{size}",
-            section=section,
-            text=f"Training of the {size} model: steps × seconds a step, on {NUM_GPUS} P100",
-            paper=f"{training.hours:g} h",
-        )
-    section = "§5.3"
-    yield _check(
-        checks.adam,
-        id="adam",
-        section=section,
-        text="Adam",
-        paper="β₁ = 0.9, β₂ = 0.98, ε = 10⁻⁹",
-    )
-    yield _check(
-        checks.schedule,
-        id="schedule",
-        section=section,
-        text="lrate = d_model^−0.5 · min(step^−0.5, step · warmup^−1.5)",
-        paper="eq. 3, warmup = 4,000",
-    )
-    section = "§5.4"
-    yield _check(
-        checks.residual_dropout,
-        id="dropout",
-        section=section,
-        text="Dropout on the output of each sublayer and on the sums of embedding and position",
-        paper="P_drop = 0.1",
-    )
-    yield _check(
-        checks.label_smoothing,
-        id="label-smoothing",
-        section=section,
-        text="Label smoothing",
-        paper="ε_ls = 0.1",
-    )
-    section = "§6.1"
-    yield _check(
-        checks.averaging,
-        id="averaging",
-        section=section,
-        text="The last checkpoints are averaged, base and big",
-        paper="5 and 20",
-    )
-    yield _check(
-        checks.beam,
-        id="beam",
-        section=section,
-        text="Beam search with length penalty; output at most so much longer than the input",
-        paper="beam 4, α = 0.6, input + 50",
-    )
-    yield _check(
-        checks.counted_flops,
-        id="flops-step",
-        section=section,
-        text="Training FLOPs of the base model for a source and a target token",
-        paper="–",
-    )
-    for size in ("base", "big"):
-        flops = TABLE_2[{"base": BASE, "big": BIG}[size]].ende_flops
-        yield _check(
-            partial(checks.rule_flops, size),
-            id=f"flops-{size}",
-            section="Table 2",
-            text=f"Training cost of {size}: time × GPUs × sustained FLOP/s",
-            paper=f"{flops:.1e}",
+            "measured",
+            f"experiments/results/{name}.json",
         )
 
 
-def _table_2(records: Records) -> Iterator[Made]:
-    section = "Table 2"
+def _training(_: Records) -> Iterator[Entry]:
+    for size, training in TRAINING.items():
+        text = f"Training of the {size} model: steps × seconds a step, on {NUM_GPUS} P100"
+        about = f"hours-{size}", "§5.2", text, f"{training.hours:g} h"
+        yield _checked(about, partial(recipe_checks.steps_and_hours, size))
+    yield _checked(("adam", "§5.3", "Adam", "β₁ = 0.9, β₂ = 0.98, ε = 10⁻⁹"), recipe_checks.adam)
+    text = "lrate = d_model^−0.5 · min(step^−0.5, step · warmup^−1.5)"
+    yield _checked(("schedule", "§5.3", text, "eq. 3, warmup = 4,000"), recipe_checks.schedule)
+    text = "Dropout on the output of each sublayer and on the sums of embedding and position"
+    yield _checked(("dropout", "§5.4", text, "P_drop = 0.1"), recipe_checks.residual_dropout)
+    about = "label-smoothing", "§5.4", "Label smoothing", "ε_ls = 0.1"
+    yield _checked(about, recipe_checks.label_smoothing)
+    text = "The last checkpoints are averaged, base and big"
+    yield _checked(("averaging", "§6.1", text, "5 and 20"), recipe_checks.averaging)
+    text = "Beam search with length penalty; output at most so much longer than the input"
+    about = "beam", "§6.1", text, "beam 4, α = 0.6, input + 50"
+    yield _checked(about, recipe_checks.beam)
+    text = "Training FLOPs of the base model for a source and a target token"
+    yield _checked(("flops-step", "§6.1", text, "–"), recipe_checks.counted_flops)
+    for size, name in (("base", BASE), ("big", BIG)):
+        text = f"Training cost of {size}: time × GPUs × sustained FLOP/s"
+        about = f"flops-{size}", "Table 2", text, f"{TABLE_2[name].ende_flops:.1e}"
+        yield _checked(about, partial(recipe_checks.rule_flops, size))
+
+
+def _table_2(records: Records) -> Iterator[Entry]:
     for size, name in (("base", BASE), ("big", BIG)):
         system = TABLE_2[name]
         for pair, bleu in (("ende", system.ende_bleu), ("enfr", system.enfr_bleu)):
@@ -424,113 +288,69 @@ def _table_2(records: Records) -> Iterator[Made]:
             paper = f"{bleu}"
             if experiment == "wmt14_enfr_big":
                 paper += f" (§6.1 says {ENFR_BIG_BLEU_IN_PROSE})"
-            yield _from_run(
-                records,
-                experiment,
-                _score("test", "compound-split", averaged=True),
-                size,
-                id=f"bleu-{pair}-{size}",
-                section=section,
-                text=f"newstest2014 {pair[:2].title()}-{pair[2:].title()}, {name}: BLEU",
-                paper=paper,
-            )
-    singles = {n: s for n, s in TABLE_2.items() if n not in (BASE, BIG)}
-    best = max(singles.values(), key=lambda system: system.ende_bleu or 0.0)
-    ours, theirs = TABLE_2[BIG].ende_bleu, best.ende_bleu
+            text = f"newstest2014 {pair[:2].title()}-{pair[2:].title()}, {name}: BLEU"
+            about = f"bleu-{pair}-{size}", "Table 2", text, paper
+            value = _score("test", "compound-split", averaged=True)
+            yield _run(about, records, experiment, value, size)
+    others = [s.ende_bleu for n, s in TABLE_2.items() if n not in (BASE, BIG) and s.ende_bleu]
+    ours, theirs = TABLE_2[BIG].ende_bleu, max(others)
     assert ours is not None
-    assert theirs is not None
+    paper = f"over 2.0 BLEU ({ours} − {theirs} = {ours - theirs:.2f})"
     yield _said(
+        ("beats-all", "§6.1", "En-De big is better than all before it, ensembles too, by", paper),
+        "–",
         "not run here",
-        id="beats-all",
-        section="§6.1",
-        text="En-De big is better than the best model before it, ensembles included, by",
-        paper=f"over 2.0 BLEU ({ours} − {theirs} = {ours - theirs:.2f})",
-        ours="–",
-        how="follows from wmt14_ende_big, see there; the others' figures are the paper's citations",
+        "follows from wmt14_ende_big, see there; the others' figures are the paper's citations",
     )
 
 
-def _table_3(records: Records) -> Iterator[Made]:
-    section = "Table 3"
+def _table_3(records: Records) -> Iterator[Entry]:
     names = {"base": "wmt14_ende_base", "big": "wmt14_ende_big"}
+    reason = "no one vocabulary gives base 65 and big 213 million"
     for row, variant in TABLE_3.items():
         experiment = names.get(row, f"table3_{row.lower()}")
         size = "big" if row == "big" else "base"
         if variant.parameters is not None:
-            yield _check(
-                partial(checks.parameters, row),
-                id=f"parameters-{row}",
-                section=section,
-                text=f"{row}: parameters, at 40,960 words",
-                paper=f"{variant.parameters} million",
-                differs="" if row != "big" else "no vocabulary gives base 65 and big 213 million",
-            )
-        yield _from_run(
-            records,
-            experiment,
-            lambda record: f"{record['dev']['dev_perplexity']:.2f}",
-            size,
-            id=f"perplexity-{row}",
-            section=section,
-            text=f"{row}: perplexity on newstest2013",
-            paper=f"{variant.perplexity:.2f}",
-        )
-        yield _from_run(
-            records,
-            experiment,
-            _score("dev", "compound-split", averaged=False),
-            size,
-            id=f"bleu-{row}",
-            section=section,
-            text=f"{row}: BLEU on newstest2013, not averaged",
-            paper=f"{variant.bleu}",
-        )
-    best = max(TABLE_3[row].bleu for row in ("base", "A1", "A2", "A3", "A4"))
-    for id, text, rows in (
-        ("one-head", "A single head is worse than the best number of heads", ("A1",)),
-        ("many-heads", "Quality drops with too many heads", ("A4",)),
-        ("small-keys", "Smaller keys hurt", ("B1", "B2")),
-        ("bigger-better", "Bigger models are better", ("C5", "C7")),
-        ("dropout-helps", "Dropout avoids over-fitting", ("D1",)),
-        ("learned-positions", "Learned positions do nearly as well", ("E",)),
+            text = f"{row}: parameters, at 40,960 words"
+            about = f"parameters-{row}", "Table 3", text, f"{variant.parameters} million"
+            check = partial(recipe_checks.parameters, row)
+            yield _checked(about, check, reason if row == "big" else "")
+        text = f"{row}: perplexity on newstest2013"
+        about = f"perplexity-{row}", "Table 3", text, f"{variant.perplexity:.2f}"
+        yield _run(about, records, experiment, lambda r: f"{r['dev']['dev_perplexity']:.2f}", size)
+        text = f"{row}: BLEU on newstest2013, not averaged"
+        about = f"bleu-{row}", "Table 3", text, f"{variant.bleu}"
+        value = _score("dev", "compound-split", averaged=False)
+        yield _run(about, records, experiment, value, size)
+    heads = max(TABLE_3[row].bleu for row in ("base", "A1", "A2", "A3", "A4"))
+    base = TABLE_3["base"].bleu
+    for id, text, rows, against in (
+        ("one-head", "A single head is worse than the best number of heads", ("A1",), heads),
+        ("many-heads", "Quality drops with too many heads", ("A4",), heads),
+        ("small-keys", "Smaller keys hurt", ("B1", "B2"), base),
+        ("bigger-better", "Bigger models are better", ("C5", "C7"), base),
+        ("dropout-helps", "Dropout avoids over-fitting", ("D1",), base),
+        ("learned-positions", "Learned positions do nearly as well", ("E",), base),
     ):
-        against = best if id.endswith("heads") or id == "one-head" else TABLE_3["base"].bleu
-        deltas = ", ".join(f"{row} {TABLE_3[row].bleu - against:+.1f} BLEU" for row in rows)
+        paper = ", ".join(f"{row} {TABLE_3[row].bleu - against:+.1f} BLEU" for row in rows)
         commands = " and ".join(f"table3_{row.lower()}" for row in rows)
-        yield _said(
-            "not run here",
-            id=id,
-            section="§6.2",
-            text=text,
-            paper=deltas,
-            ours="–",
-            how=f"needs {commands} and wmt14_ende_base, see there",
-        )
+        how = f"needs {commands} and wmt14_ende_base, see there"
+        yield _said((id, "§6.2", text, paper), "–", "not run here", how)
 
 
-def _rest(_: Records) -> Iterator[Made]:
+def _rest(_: Records) -> Iterator[Entry]:
     for setting, score in PARSING_F1.items():
+        text = f"Constituency parsing, 4 layers, {setting}: F1 on section 23 of the WSJ"
         yield _said(
+            (f"parsing-{setting.split()[0].lower()}", "Table 4", text, f"{score}"),
+            "–",
             "not run here",
-            id=f"parsing-{setting.split()[0].lower()}",
-            section="Table 4",
-            text=f"Constituency parsing, 4 layers, {setting}: F1 on section 23 of the WSJ",
-            paper=f"{score}",
-            ours="–",
-            how="§6.3 is not built; its treebank is licensed",
+            "§6.3 is not built; its treebank is licensed",
         )
+    text = "Heads of layer 5 of 6 follow distant dependencies and anaphora"
     yield _said(
+        ("figures", "Figures 3–5", text, "three pictures"),
+        "pictures of the same form, of any layer and head of a model of one's own",
         "differs",
-        id="figures",
-        section="Figures 3–5",
-        text="Heads of layer 5 of 6 follow distant dependencies and anaphora",
-        paper="three pictures",
-        ours="pictures of the same form, of any layer and head of a model of one's own",
-        how="the paper's weights were never released; aiayn attention --help tells how",
+        "the paper's weights were never released; aiayn attention --help tells how",
     )
-
-
-def counts(claims: Sequence[Claim]) -> dict[Status, int]:
-    """How many claims have each status."""
-    every: tuple[Status, ...] = ("holds", "measured", "differs", "not run here", "fails")
-    return {status: sum(claim.status == status for claim in claims) for status in every}

@@ -9,11 +9,8 @@ import difflib
 import hashlib
 import json
 import math
-import re
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from aiayn.errors import UserError
@@ -251,7 +248,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
-            raise UserError(_unknown("preset", self.preset, PRESETS))
+            raise UserError(unknown("preset", self.preset, PRESETS))
         for key, allowed in PRESETS[self.preset].items():
             section, name = key.split(".")
             found = getattr(getattr(self, section), name)
@@ -304,10 +301,10 @@ class Experiment:
             for section in sections:
                 hints = get_type_hints(owner)
                 if section not in hints or not dataclasses.is_dataclass(hints[section]):
-                    raise UserError(_unknown("key", key, _all_keys(type(self))))
+                    raise UserError(unknown("key", key, all_keys(type(self))))
                 target, owner = target[section], hints[section]
             if name not in target or isinstance(target[name], dict):
-                raise UserError(_unknown("key", key, _all_keys(type(self))))
+                raise UserError(unknown("key", key, all_keys(type(self))))
             target[name] = _parse(get_type_hints(owner)[name], text.strip())
         return self.from_dict(values)
 
@@ -336,53 +333,8 @@ def data_hash(data: DataConfig) -> str:
     return hashlib.sha256(json.dumps(dataclasses.asdict(data), sort_keys=True).encode()).hexdigest()
 
 
-def load_experiment(name: str) -> Experiment:
-    """The `config` of an experiment file, by path or by its name under `experiments/`.
-
-    Raises:
-        UserError: no such file (the known names are listed), or a file that defines no Experiment.
-    """
-    path = Path(name)
-    folders = [Path("experiments"), Path(__file__).parent.parent / "experiments"]
-    if path.suffix != ".py":
-        path = next((f / f"{name}.py" for f in folders if (f / f"{name}.py").is_file()), path)
-    if not path.is_file():
-        known = sorted({p.stem for f in folders for p in f.glob("*.py")})
-        raise UserError(_unknown("experiment", name, known))
-    module = types.ModuleType(path.stem)
-    try:
-        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except Exception as error:  # whatever a file of Python may raise
-        raise UserError(f"{path} defines no experiment: {_with_hint(error)}") from error
-    config = getattr(module, "config", None)
-    if not isinstance(config, Experiment):
-        raise UserError(f"{path} defines no `config = Experiment(...)`.")
-    return config
-
-
-def list_experiments() -> dict[str, str]:
-    """Name and first line of every experiment file at hand, for `--help`."""
-    folder = Path("experiments")
-    if not folder.is_dir():
-        folder = Path(__file__).parent.parent / "experiments"
-    found: dict[str, str] = {}
-    for path in sorted(folder.glob("*.py")):
-        first = path.read_text(encoding="utf-8").split("\n", 1)[0]
-        found[path.stem] = first.strip('"')
-    return found
-
-
-def _with_hint(error: Exception) -> str:
-    """The error, with the nearest setting where it is about one that there is not."""
-    text = f"{type(error).__name__}: {error}."
-    wrong = re.search(r"unexpected keyword argument '(\w+)'", text)
-    known = [key.rpartition(".")[2] for key in _all_keys(Experiment)]
-    return f"{text} {_unknown('setting', wrong[1], known)}" if wrong else text
-
-
-def _unknown(kind: str, found: str, known: Sequence[str] | Mapping[str, object]) -> str:
+def unknown(kind: str, found: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    """What to say of a name that there is not: the nearest one, or all that there are."""
     names = list(known)
     near = difflib.get_close_matches(found, names, n=1, cutoff=0.4)
     if near and len(names) > 40:
@@ -391,12 +343,13 @@ def _unknown(kind: str, found: str, known: Sequence[str] | Mapping[str, object])
     return f"Unknown {kind} {found!r}.{hint} Known: {', '.join(names)}."
 
 
-def _all_keys(cls: type, prefix: str = "") -> list[str]:
+def all_keys(cls: type, prefix: str = "") -> list[str]:
+    """The dotted names of all settings."""
     keys: list[str] = []
     for name, hint in get_type_hints(cls).items():
         if dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
-            keys += _all_keys(hint, f"{prefix}{name}.")
+            keys += all_keys(hint, f"{prefix}{name}.")
         else:
             keys.append(f"{prefix}{name}")
     return keys
@@ -407,7 +360,7 @@ def _build(cls: type[T], values: Mapping[str, Any], prefix: str) -> T:
     arguments: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
-            raise UserError(_unknown("key", prefix + name, [prefix + known for known in hints]))
+            raise UserError(unknown("key", prefix + name, [prefix + known for known in hints]))
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):

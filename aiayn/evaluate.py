@@ -68,12 +68,8 @@ def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> dict[st
     Raises:
         UserError: the run was trained on other data than this.
     """
-    experiment, fingerprint = read_run(run_dir)
-    if fingerprint != prepared.fingerprint:
-        raise UserError(
-            f"{run_dir} was trained on other data than {prepared.folder} holds now, so its test "
-            "sets or its tokenizer are not the run's. Bring the old text back, or train anew."
-        )
+    check_data(run_dir, prepared)
+    experiment, _ = read_run(run_dir)
     averaged, steps = average_run(run_dir)
     newest = steps[-1]
     checkpoints = Checkpoints.open(run_dir)
@@ -110,6 +106,15 @@ def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> dict[st
     write_text(run_dir / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     console.print(f"Record {run_dir / RECORD}, pictures curves.png and attention.png there.")
     return record
+
+
+def check_data(run_dir: Path, prepared: Prepared) -> None:
+    """Raises UserError if the run was trained on other data than this."""
+    if read_run(run_dir)[1] != prepared.fingerprint:
+        raise UserError(
+            f"{run_dir} was trained on other data than {prepared.folder} holds now, so its test "
+            "sets or its tokenizer are not the run's. Bring the old text back, or train anew."
+        )
 
 
 def translate_file(

@@ -12,10 +12,10 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from aiayn.checks import layer_costs
 from aiayn.claims import Claim, Status, counts, ledger
 from aiayn.complexity import COUNTED_D, NUM_NEAR
 from aiayn.files import user_os_errors, write_text
+from aiayn.recipe_checks import layer_costs
 from aiayn.report import environment
 from aiayn.results import markdown_table
 

@@ -233,6 +233,35 @@ def _readable(
     return weights_HQM.astype(np.float32), sides[0], sides[1]
 
 
+def plot_sweep(record: Mapping[str, Any], path: Path) -> None:
+    """BLEU by the checkpoints averaged, by beam and by length penalty, as PNG; `record` is of
+    `sweep`. A ring marks the experiment's own setting."""
+    series = record["series"]
+    figure = Figure(figsize=(11, 3.9), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    titles = {
+        "average_last": "Checkpoints averaged",
+        "beam_size": "Beam size",
+        "length_penalty": "Length penalty α",
+    }
+    for axes, (name, points) in zip(
+        figure.subplots(1, 3, sharey=True), series.items(), strict=True
+    ):
+        values = {float(value): point["bleu"] for value, point in points.items()}
+        _panel(axes, titles[name], values)
+        axes.plot(list(values), list(values.values()), color=_DEV, marker="o", markersize=4)
+        own = float(record["around"][name])
+        axes.plot([own], [values[own]], "o", color="none", markeredgecolor=_INK, markersize=11)
+        best = max(values, key=lambda value: values[value])
+        _note(axes, f"highest {values[best]:.2f} at {best:g}; {values[own]:.2f} at {own:g}")
+        if name == "beam_size":
+            axes.set_xscale("log", base=2)
+        axes.set_xticks(list(values))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+    figure.supylabel("BLEU on dev", color=_MUTED, fontsize=9)
+    _save(figure, path)
+
+
 def plot_complexity(flops: Mapping[str, Mapping[int, int]], note: str, path: Path) -> None:
     """FLOPs of each layer type by the length n of the sequence, both in logarithms, as PNG."""
     figure = Figure(figsize=(8, 5.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))

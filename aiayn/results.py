@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from aiayn.bleu import Scores, table
-from aiayn.config import load_experiment
 from aiayn.errors import UserError
+from aiayn.experiments import load_experiment
 
 TABLE, OUTPUT = "results", "output"
 """What the README's two pairs of markers are called, `<!-- results: begin -->` and so on."""

@@ -6,7 +6,7 @@ Paper   100,000 steps on 8 P100, 58 million parameters
 
 from dataclasses import replace
 
-from aiayn.config import load_experiment
+from aiayn.experiments import load_experiment
 
 base = load_experiment("wmt14_ende_base")
 config = replace(

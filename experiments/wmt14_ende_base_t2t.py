@@ -7,7 +7,7 @@ Differs positions in halves, ε/(V−1), a target-space embedding; see DEVIATION
 
 from dataclasses import replace
 
-from aiayn.config import load_experiment
+from aiayn.experiments import load_experiment
 
 base = load_experiment("wmt14_ende_base")
 config = replace(

@@ -7,7 +7,7 @@ Differs from the paper: updates 16 times as large, a peak rate of 0.001; as many
 
 from dataclasses import replace
 
-from aiayn.config import load_experiment
+from aiayn.experiments import load_experiment
 
 big = load_experiment("wmt14_ende_big")
 config = replace(

@@ -5,25 +5,16 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-import aiayn.checks
 import aiayn.model
 import aiayn.optim
 import aiayn.search
 from aiayn import claims, paper
-from aiayn.claims import Claim, counts, ledger
-from aiayn.config import load_experiment
+from aiayn.claims import Claim, counts, entries, ledger
+from aiayn.experiments import load_experiment
 from aiayn.page import as_html, as_json, as_markdown
 
 RESULTS = Path(__file__).parents[1] / "experiments" / "results"
-PARTS = (
-    claims._architecture,
-    claims._table_1,
-    claims._training,
-    claims._table_2,
-    claims._table_3,
-    claims._rest,
-)
-MADE = {make.keywords["id"]: make for part in PARTS for make in part({})}
+ENTRIES = {entry.id: entry for entry in entries({})}
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +81,14 @@ BROKEN = {
 @pytest.mark.parametrize("id", BROKEN)
 def test_a_claim_fails_when_its_code_is_broken(id, monkeypatch):
     monkeypatch.setattr(*BROKEN[id])
-    assert MADE[id]().status == "fails"
+    assert ENTRIES[id].decide().status == "fails"
 
 
 def test_a_check_that_breaks_is_a_claim_that_fails(monkeypatch):
     def broken():
         raise ZeroDivisionError("by zero")
 
-    claim = claims._checked(broken, id="x", section="", text="", paper="")
+    claim = claims._checked(("x", "", "", ""), broken).decide()
     assert (claim.status, claim.ours) == ("fails", "ZeroDivisionError: by zero")
 
 
@@ -128,11 +119,9 @@ def _record(**changes):
 
 
 def _with_record(record) -> dict[str, Claim]:
-    records = {record["experiment"]: record}
-    parts = (claims._training, claims._table_2, claims._table_3)
+    found = {entry.id: entry for entry in entries({record["experiment"]: record})}
     wanted = ("batch-wmt14_ende_base", "bleu-ende-base", "bleu-base", "perplexity-base")
-    found = {make.keywords["id"]: make for part in parts for make in part(records)}
-    return {id: found[id]() for id in wanted}
+    return {id: found[id].decide() for id in wanted}
 
 
 def test_a_recorded_run_is_shown_with_all_that_it_takes_to_trust_it():

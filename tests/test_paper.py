@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from aiayn.config import ModelConfig, TrainConfig, load_experiment
+from aiayn.config import ModelConfig, TrainConfig
+from aiayn.experiments import load_experiment
 from aiayn.paper import (
     BASE,
     BIG,

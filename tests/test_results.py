@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from aiayn.config import load_experiment
 from aiayn.errors import UserError
+from aiayn.experiments import load_experiment
 from aiayn.results import (
     between_markers,
     is_stale,

@@ -1,0 +1,190 @@
+"""The command line, in words: which verbs there are, and what their help teaches.
+
+Nothing here imports JAX, so that help answers at once.
+"""
+
+import argparse
+from pathlib import Path
+
+import aiayn
+from aiayn.experiments import list_experiments
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all commands; what is parsed holds the `verb` and its arguments."""
+    made = argparse.ArgumentParser(
+        prog="aiayn",
+        description=aiayn.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EPILOG,
+    )
+    made.add_argument("--version", action="version", version=f"aiayn {aiayn.__version__}")
+    verbs = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def verb(name: str, summary: str, text: str = "") -> argparse.ArgumentParser:
+        of_verb = verbs.add_parser(
+            name,
+            help=summary,
+            description=f"{summary}\n\n{text}".strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        of_verb.set_defaults(verb=name)
+        return of_verb
+
+    known = "".join(f"  {name:18}{about}\n" for name, about in list_experiments().items())
+    train = verb(
+        "train",
+        "Train an experiment from raw text to a BLEU table.",
+        f"{_TRAIN}\nexperiments\n{known}",
+    )
+    _experiment_arguments(train)
+    train.add_argument(
+        "--run-dir", type=Path, help="where the run lives (default: runs/EXPERIMENT)"
+    )
+
+    prepare = verb(
+        "prepare", "Fetch, clean, tokenize and pack a corpus, without training.", _PREPARE
+    )
+    _experiment_arguments(prepare)
+
+    translate = verb("translate", "Translate lines of standard input.", _TRANSLATE)
+    translate.add_argument("model", type=Path, help="a run directory or an exported model")
+    translate.add_argument("--beam-size", type=int, metavar="N", help="beam; 1 is greedy")
+    translate.add_argument(
+        "--length-penalty", type=float, metavar="A", help="α of ((5 + length) / 6)^α"
+    )
+    translate.add_argument(
+        "--num-best",
+        type=int,
+        default=1,
+        metavar="N",
+        help="print the N best as: line number, score, text (tab-separated)",
+    )
+
+    score = verb("score", "Log-probability of given translations.", _SCORE)
+    score.add_argument("model", type=Path, help="a run directory or an exported model")
+    score.add_argument("src", type=Path, help="source sentences, one a line")
+    score.add_argument("tgt", type=Path, help="their translations, one a line")
+
+    attention = verb("attention", "Show what each head looks at in a sentence.", _ATTENTION)
+    attention.add_argument("model", type=Path, help="a run directory or an exported model")
+    attention.add_argument("sentence", help="the source sentence")
+    attention.add_argument("--target", help="its translation (default: the model's own)")
+    attention.add_argument(
+        "--kind",
+        choices=("encoder", "decoder", "cross"),
+        default="cross",
+        help="encoder or decoder self-attention, or the decoder's of the encoder (default: cross)",
+    )
+    attention.add_argument("--layer", type=int, metavar="N", help="from 1 (default: the last)")
+    attention.add_argument(
+        "--heads", type=int, nargs="+", default=[], metavar="N", help="from 1 (default: all)"
+    )
+    attention.add_argument("--word", default="", help="draw links from this word only")
+    attention.add_argument(
+        "--out", type=Path, default=Path("attention"), help="where (default: attention)"
+    )
+
+    average = verb("average", "Average the last checkpoints of a run into its model.")
+    average.add_argument("run", type=Path, help="a run directory")
+    average.add_argument(
+        "--last", type=int, metavar="N", help="how many (default: the experiment's)"
+    )
+
+    evaluate = verb("evaluate", "Score a model on its test sets or on files.", _EVALUATE)
+    evaluate.add_argument("model", type=Path, help="a run directory or an exported model")
+    evaluate.add_argument("--src", type=Path, help="source sentences, one a line")
+    evaluate.add_argument("--ref", type=Path, help="reference translations, one a line")
+    evaluate.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="prepared data (default: data)"
+    )
+
+    sweep = verb("sweep", "What averaging, beam and length penalty are worth on a run.", _SWEEP)
+    sweep.add_argument("run", type=Path, help="a run directory")
+    sweep.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="prepared data (default: data)"
+    )
+
+    report = verb("report", "Every claim of the paper, checked now or beside its record.", _REPORT)
+    report.add_argument(
+        "--out", type=Path, default=Path("runs/report"), help="where (default: runs/report)"
+    )
+    report.add_argument("--json", action="store_true", help="print the list as JSON instead")
+
+    info = verb("info", "What a run or a model holds: record, parameters, hashes.")
+    info.add_argument("path", type=Path, help="a run directory or an exported model")
+    info.add_argument("--json", action="store_true", help="everything, as JSON")
+    return made
+
+
+def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", help="a name under experiments/, or a file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="change one setting; may be repeated; an unknown key names the nearest one",
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="prepared data (default: data)"
+    )
+
+
+_EPILOG = """\
+examples
+  aiayn train phrasebook                         minutes on a laptop, ends in a BLEU table
+  aiayn train multi30k_ende --set data.folder=DIR
+  echo "Good morning." | aiayn translate runs/phrasebook
+  aiayn info runs/phrasebook --json
+
+`aiayn COMMAND --help` says more.
+"""
+
+_TRAIN = """\
+Prepares the data, trains, validates, averages, translates the test sets and writes result.json.
+The same command run again resumes from the newest checkpoint, or shows the scores of a finished
+run. --set changes any setting, for example
+  --set train.num_steps=2000 --set model.num_layers=2 --set data.folder=../corpus
+"""
+
+_PREPARE = """\
+Writes text, tokenizer and packed rows under --data-dir with a manifest of counts and hashes.
+Training finds them there.
+"""
+
+_TRANSLATE = """\
+A filter: one line in, one line out, order kept, empty lines kept.
+  aiayn translate runs/phrasebook < in.txt > out.txt
+A line longer than any sentence of training is translated in pieces, and standard error says so.
+"""
+
+_SCORE = """\
+Prints for each pair the log-probability in nats, EOS included, and the number of target tokens.
+"""
+
+_ATTENTION = """\
+Writes attention.json (the weights of every layer, head and kind, with the tokens), heatmap.png and
+links.png (the form of the paper's Figures 3 to 5). Figure 4 would be
+  aiayn attention RUN "The Law will never be perfect , but its application should be just ." \\
+    --kind encoder --layer 5 --heads 5 6 --word its
+"""
+
+_EVALUATE = """\
+Without files: translates every test set of the run again, with the last checkpoint and with the
+average, and rewrites scores, pictures and result.json. With --src and --ref: translates and scores
+those files.
+"""
+
+
+_SWEEP = """\
+Translates dev with 1 to 20 checkpoints averaged, beams of 1 to 16 and α of 0 to 1.2, each varied
+alone around the experiment's own setting. Writes sweep.json and sweep.png into the run.
+"""
+
+_REPORT = """\
+Writes one page as claims.md, claims.html and claims.json. Each claim holds or fails by what is
+computed now, was measured (the record of a run), differs (the reason), or was not run here (the
+command and its cost). Exit status 1 if a claim fails.
+"""
