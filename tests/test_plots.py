@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
@@ -101,14 +102,18 @@ def test_links_are_as_dark_as_weights_and_coloured_by_head(tmp_path: Path, figur
     path = tmp_path / "a.png"
     plots.plot_links(weights, ["▁a", "b"], ["c", "d", "e"], path, "", heads=(5, 6), looking=(1,))
     fifth, sixth = figures[0].axes[0].collections
+    assert isinstance(fifth, LineCollection)
+    assert isinstance(sixth, LineCollection)
     assert [line.tolist() for line in fifth.get_segments()] == [
         [[0, 1.5], [1, 0.5]],
         [[0, 1.5], [1, 1.5]],
         [[0, 1.5], [1, 2.5]],
     ]
-    np.testing.assert_allclose(fifth.get_colors()[:, 3], [0.2, 0.3, 0.5], rtol=1e-6)
-    np.testing.assert_allclose(sixth.get_colors()[:, 3], [0.0, 0.9, 0.1], rtol=1e-6)
-    assert not np.allclose(fifth.get_colors()[0, :3], sixth.get_colors()[0, :3])
+    np.testing.assert_allclose(np.asarray(fifth.get_colors())[:, 3], [0.2, 0.3, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(sixth.get_colors())[:, 3], [0.0, 0.9, 0.1], rtol=1e-6)
+    assert not np.allclose(
+        np.asarray(fifth.get_colors())[0, :3], np.asarray(sixth.get_colors())[0, :3]
+    )
     assert [text.get_text() for text in figures[0].axes[0].texts] == ["_a", "b", "c", "d", "e"]
     assert {"head 5", "head 6"} <= {text.get_text() for text in figures[0].texts}
 

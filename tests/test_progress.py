@@ -30,8 +30,9 @@ def test_all_figures_fit_into_eighty_columns():
 
 
 def test_without_a_terminal_each_report_is_a_line():
-    console = Console(file=io.StringIO(), width=20)
+    written = io.StringIO()
+    console = Console(file=written, width=20)
     with TrainingProgress(console, num_steps=1_000, start=0) as progress:
         progress.show(ROW)
-    (line,) = console.file.getvalue().splitlines()
+    (line,) = written.getvalue().splitlines()
     assert line.startswith("step 640/1,000  1.5 min  loss 1.512")

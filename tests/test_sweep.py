@@ -36,7 +36,8 @@ def test_a_sweep_scores_dev_once_for_each_setting(tmp_path, monkeypatch):
     copy_corpus(tmp_path / "corpus", 500)
     experiment = reverse_experiment(tmp_path / "corpus", num_steps=3, checkpoint_every=1)
     prepared = prepare(experiment.data, tmp_path / "data", progress=False)
-    console = Console(file=io.StringIO(), width=100)
+    written = io.StringIO()
+    console = Console(file=written, width=100)
     train(experiment, tmp_path / "run", prepared, console)
     translated = []
 
@@ -62,6 +63,6 @@ def test_a_sweep_scores_dev_once_for_each_setting(tmp_path, monkeypatch):
     assert scores["4"] == pytest.approx(100)
     assert max(scores[size] for size in ("1", "2", "8", "16")) < 50
     console.print(table(record))
-    shown = console.file.getvalue()
+    shown = written.getvalue()
     assert "4 (the experiment's)" in shown
     assert "tok:13a" in record["signature"]
