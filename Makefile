@@ -10,12 +10,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core-$(ACCELERATOR)
 DEV := $(VENV)/.dev
+PARITY := .venv-parity
 # -qq leaves errors only
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help train test check smoke reproduce results clean
+.PHONY: help train test check smoke reproduce parity results clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -40,11 +41,14 @@ smoke: $(CORE) ## a tiny run from text to BLEU
 reproduce: $(CORE) ## check every claim of the paper; a page in runs/report
 	$(BIN)/aiayn report $(ARGS)
 
+parity: $(PARITY)/.done ## the same figures as PyTorch, Hugging Face and CTranslate2; own environment
+	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
+
 results: $(CORE) ## render the tables of results from experiments/results
 	$(BIN)/python -m aiayn.results
 
 clean: ## remove .venv and all caches; runs and data stay
-	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) $(PARITY) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -54,6 +58,13 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) -m venv failed; on Debian and Ubuntu it is in the package python3-venv." >&2; \
 	  exit 1; }
+
+$(PARITY)/.done: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing PyTorch and other toolkits into $(PARITY): some minutes, once."
+	@$(PYTHON) -m venv $(PARITY)
+	@$(PARITY)/bin/python -m pip install -qq --disable-pip-version-check \
+	  --constraint constraints.txt -e '.[dev,parity]'
+	@touch $@
 
 $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing aiayn for $(ACCELERATOR) into $(VENV): some minutes, once."

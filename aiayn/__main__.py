@@ -222,6 +222,30 @@ def _evaluate(arguments: Any) -> None:
     evaluate_run(arguments.model, prepared, console)
 
 
+def _import(arguments: Any) -> None:
+    from aiayn.checkpoint import save_model
+    from aiayn.marian import read_marian
+    from aiayn.report import configure_jax
+
+    configure_jax()
+    if arguments.out.exists():
+        raise UserError(f"{arguments.out} exists already; wanted a new folder.")
+    model = read_marian(arguments.folder)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    save_model(arguments.out, model)
+    print(f"{arguments.out}: {sum(p.size for p in model.params.values()):,} parameters")
+
+
+def _export(arguments: Any) -> None:
+    from aiayn.ctranslate import export
+    from aiayn.evaluate import model_of
+    from aiayn.report import configure_jax
+
+    configure_jax()
+    export(model_of(arguments.model), arguments.out, arguments.quantization)
+    print(f"{arguments.out}: for ctranslate2.Translator")
+
+
 def _sweep(arguments: Any) -> None:
     from rich.console import Console
 
@@ -287,6 +311,8 @@ _VERBS: dict[str, Callable[[Any], int | None]] = {
     "attention": _attention,
     "average": _average,
     "evaluate": _evaluate,
+    "import": _import,
+    "export": _export,
     "sweep": _sweep,
     "report": _report,
     "info": _info,

@@ -99,6 +99,20 @@ def parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, default=Path("data"), help="prepared data (default: data)"
     )
 
+    imported = verb("import", "Read a model of Hugging Face's Marian (OPUS-MT).", _IMPORT)
+    imported.add_argument("folder", type=Path, help="as save_pretrained writes it")
+    imported.add_argument("out", type=Path, help="where to write the model")
+
+    export = verb("export", "Write a model for CTranslate2, a fast C++ engine.", _EXPORT)
+    export.add_argument("model", type=Path, help="a run directory or an exported model")
+    export.add_argument("out", type=Path, help="where to write it")
+    export.add_argument(
+        "--quantization",
+        choices=("float32", "int8", "int8_float32", "int16", "float16", "bfloat16"),
+        default="float32",
+        help="how weights are stored (default: float32)",
+    )
+
     sweep = verb("sweep", "What averaging, beam and length penalty are worth on a run.", _SWEEP)
     sweep.add_argument("run", type=Path, help="a run directory")
     sweep.add_argument(
@@ -177,6 +191,18 @@ average, and rewrites scores, pictures and result.json. With --src and --ref: tr
 those files.
 """
 
+
+_IMPORT = """\
+Writes a model that translate, score, attention and evaluate read. Weights are read from safetensors
+only, since a pickle is code.
+  aiayn import opus-mt-en-de models/en-de
+  echo "Good morning." | aiayn translate models/en-de
+"""
+
+_EXPORT = """\
+Needs CTranslate2 (pip install ctranslate2). Its Translator takes and gives the pieces of
+tokenizer.model, a SentencePiece model that lies beside the weights; EOS is added to sources there.
+"""
 
 _SWEEP = """\
 Translates dev with 1 to 20 checkpoints averaged, beams of 1 to 16 and α of 0 to 1.2, each varied

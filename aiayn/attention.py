@@ -152,7 +152,7 @@ def look(translator: Translator, source: str, target: str) -> Looks:
         UserError: a side is empty or longer than any sentence of training.
     """
     tokenizer = translator.tokenizer
-    src_ids, tgt_ids = tokenizer.encode([source, target])
+    (src_ids,), (tgt_ids,) = tokenizer.encode([source]), tokenizer.encode_target([target])
     for name, ids in (("source", src_ids), ("target", tgt_ids)):
         if not 0 < len(ids) < translator.max_tokens:
             raise UserError(

@@ -127,7 +127,7 @@ class Checkpoints:
             step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
         )
         values = restored["about"]
-        tokenizer = Tokenizer(base64.b64decode(values["tokenizer"]))
+        tokenizer = Tokenizer.of(base64.b64decode(values["tokenizer"]))
         return Experiment.from_dict(values["experiment"]), tokenizer
 
     def params(self, step: int) -> dict[str, np.ndarray]:

@@ -241,13 +241,27 @@ def table_1() -> dict[str, LayerCost]:
 # --- A training step ----------------------------------------------------------------------------
 
 
+def matmul_flops(config: ModelConfig, num_words: int, src_tokens: int, tgt_tokens: int) -> float:
+    """Multiply-add FLOPs (2 per pair) of a forward pass without attention's length-squared part.
+
+    A training step costs three times this: the pass, and both gradients of each product.
+    """
+    qk, v = config.num_heads * config.d_k, config.num_heads * config.d_v
+    projections = config.d_model * (2 * qk + 2 * v)
+    feed_forward = 2 * config.d_model * config.d_ff
+    per_src = config.num_layers * (projections + feed_forward + config.d_model * (qk + v))
+    per_tgt = config.num_layers * (projections + feed_forward + config.d_model * (qk + v))
+    per_tgt += config.d_model * num_words
+    return 2.0 * (per_src * src_tokens + per_tgt * tgt_tokens)
+
+
 def training_flops(config: ModelConfig, num_words: int, src_length: int, tgt_length: int) -> float:
     """FLOPs of the products of a training step for one sentence pair of these lengths, exactly.
 
     Three passes of equal cost: forward, and both gradients of each product. `matmul_flops` leaves
     out what grows with the square of the length; here it counts.
     """
-    per_pair = transformer.matmul_flops(config, num_words, src_length, tgt_length)
+    per_pair = matmul_flops(config, num_words, src_length, tgt_length)
     width = config.num_heads * (config.d_k + config.d_v)
     looks = src_length * src_length + tgt_length * tgt_length + tgt_length * src_length
     return 3 * (per_pair + 2.0 * config.num_layers * width * looks)

@@ -119,9 +119,13 @@ class ModelConfig:
     dropout_rate: float = 0.1  # §5.4, P_drop
     attention_dropout_rate: float = 0.0  # not in the paper's text; T2T from v2 on
     relu_dropout_rate: float = 0.0  # likewise
-    positions: Literal["interleaved", "halves", "learned"] = "interleaved"  # §3.5
+    positions: Literal["interleaved", "halves", "huggingface", "learned"] = "interleaved"  # §3.5
     max_positions: int = 1024
     """Rows of the learned position table; sinusoids need none."""
+    activation: Literal["relu", "swish"] = "relu"  # §3.3; Marian's models have swish
+    layer_norm_epsilon: float = 1e-6  # not in the paper; T2T's code
+    logits_bias: bool = False
+    """Add a learned vector to the logits, as Marian's models do."""
     target_space_embedding: bool = False
     """Add a learned vector for the target language to the encoder's input, as T2T's code does."""
     matmul_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -133,6 +137,7 @@ class ModelConfig:
             "model",
             *("num_layers", "d_model", "d_ff", "num_heads", "d_k", "d_v", "max_positions"),
         )
+        _positive(self, "model", "layer_norm_epsilon")
         _require(self.d_model % 2 == 0, "model.d_model", self.d_model, "an even number")
         for name in ("dropout_rate", "attention_dropout_rate", "relu_dropout_rate"):
             _require(
@@ -205,9 +210,12 @@ class DecodeConfig:
         _not_negative(self, "decode", "length_penalty", "max_extra_tokens")
 
 
-_OPTIMISER: Mapping[str, Sequence[object]] = {
+_COMMON: Mapping[str, Sequence[object]] = {
     "model.attention_dropout_rate": (0.0,),
     "model.relu_dropout_rate": (0.0,),
+    "model.activation": ("relu",),
+    "model.layer_norm_epsilon": (1e-6,),
+    "model.logits_bias": (False,),
     "train.learning_rate_constant": (1.0,),
     "train.adam_b1": (0.9,),
     "train.adam_b2": (0.98,),
@@ -215,13 +223,13 @@ _OPTIMISER: Mapping[str, Sequence[object]] = {
 }
 PRESETS: Mapping[str, Mapping[str, Sequence[object]]] = {
     "paper": {
-        **_OPTIMISER,
+        **_COMMON,
         "model.positions": ("interleaved", "learned"),  # learned ones are Table 3, row E
         "model.target_space_embedding": (False,),
         "train.smoothing_over": ("all",),
     },
     "t2t_v1": {
-        **_OPTIMISER,
+        **_COMMON,
         "model.positions": ("halves",),
         "model.target_space_embedding": (True,),
         "train.smoothing_over": ("others",),

@@ -99,7 +99,7 @@ class Translator:
         encoded = list(
             zip(
                 self.tokenizer.encode([s for s, _ in pairs]),
-                self.tokenizer.encode([t for _, t in pairs]),
+                self.tokenizer.encode_target([t for _, t in pairs]),
                 strict=True,
             )
         )
@@ -220,5 +220,6 @@ def _forced(
         model.embedding[...],
         rows.tgt_out_BT.reshape(-1),
         model.num_words,
+        model.bias_V,
     )
     return (log_probs_N.reshape(rows.tgt_out_BT.shape) * rows.weight_BT).sum(axis=1)

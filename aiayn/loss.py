@@ -36,6 +36,7 @@ def smoothed_cross_entropy(
     num_words: int,
     smoothing: float = 0.0,
     over: str = "all",
+    bias_V: Float[Array, " vocabulary"] | None = None,
 ) -> Sums:
     """Sums over real tokens of the smoothed loss and of the plain one, in nats.
 
@@ -52,6 +53,7 @@ def smoothed_cross_entropy(
         peak = 1.0 - smoothing
     d_model = x_BTD.shape[-1]
     x_ND, word_N, weight_N = x_BTD.reshape(-1, d_model), word_BT.reshape(-1), weight_BT.reshape(-1)
+    x_ND, embedding_VD = _with_bias(x_ND, embedding_VD, bias_V)
     smoothed, plain = _chunked(x_ND, embedding_VD, word_N, weight_N, num_words, peak, spread)
     return smoothed, lax.stop_gradient(plain)
 
@@ -61,8 +63,10 @@ def token_log_probs(
     embedding_VD: Float[Array, "vocabulary d_model"],
     word_N: Int[Array, " tokens"],
     num_words: int,
+    bias_V: Float[Array, " vocabulary"] | None = None,
 ) -> Float[Array, " tokens"]:
     """Log-probability in nats of each given word."""
+    x_ND, embedding_VD = _with_bias(x_ND, embedding_VD, bias_V)
 
     def chunk_losses(chunk: Chunk) -> Float[Array, " chunk"]:
         x_CD, word_C, _ = chunk
@@ -72,6 +76,21 @@ def token_log_probs(
     weight_N = jnp.ones(word_N.shape, jnp.float32)
     chunks = _chunks(embedding_VD.shape[0], x_ND, word_N, weight_N)
     return -lax.map(chunk_losses, chunks).reshape(-1)[: len(word_N)]
+
+
+def _with_bias(
+    x_ND: Float[Array, "tokens d_model"],
+    embedding_VD: Float[Array, "vocabulary d_model"],
+    bias_V: Float[Array, " vocabulary"] | None,
+) -> tuple[Float[Array, "tokens width"], Float[Array, "vocabulary width"]]:
+    """A bias is one more column of the matrix, which a 1 in every token's output meets."""
+    if bias_V is None:
+        return x_ND, embedding_VD
+    one_N1 = jnp.ones((x_ND.shape[0], 1), x_ND.dtype)
+    return (
+        jnp.concatenate([x_ND, one_N1], axis=1),
+        jnp.concatenate([embedding_VD, bias_V[:, None]], axis=1),
+    )
 
 
 def _losses(

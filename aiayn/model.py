@@ -71,10 +71,11 @@ def sinusoids(
 ) -> Float[Array, "batch target d_model"]:
     """Positional encoding (§3.5). `interleaved` is the paper's formula: sine on even dimensions,
     cosine on odd ones, frequency 10000^(−2i/d_model). `halves` is tensor2tensor's (and Marian's)
-    layout: all sines, then all cosines, frequency 10000^(−i/(d_model/2−1)).
+    layout: all sines, then all cosines, frequency 10000^(−i/(d_model/2−1)). `huggingface` has that
+    layout and the paper's frequencies, as Hugging Face's copy of Marian does.
     """
     half = d_model // 2
-    denominator = half if layout == "interleaved" else max(half - 1, 1)
+    denominator = max(half - 1, 1) if layout == "halves" else half
     frequency = np.exp(-math.log(10_000.0) * np.arange(half) / denominator).astype(np.float32)
     angle_BTh = positions_BT[:, :, None].astype(jnp.float32) * frequency[None, None, :]
     sine_BTh, cosine_BTh = jnp.sin(angle_BTh), jnp.cos(angle_BTh)
@@ -97,16 +98,18 @@ class Dense(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-    """Layer normalisation, computed in float32; ε as in T2T's code (the paper names none)."""
+    """Layer normalisation, computed in float32 (the paper names no ε)."""
 
-    def __init__(self, d_model: int):
+    def __init__(self, d_model: int, epsilon: float):
+        self.epsilon = epsilon
         self.scale = nnx.Param(jnp.ones((d_model,), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((d_model,), jnp.float32))
 
     def __call__(self, x: Float[Array, "*shape d_model"]) -> Float[Array, "*shape d_model"]:
         wide = x.astype(jnp.float32)
         centred = wide - wide.mean(-1, keepdims=True)
-        normal = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
         shape = (1,) * (x.ndim - 1) + (-1,)
         return (normal * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)).astype(
             x.dtype
@@ -176,7 +179,7 @@ class MultiHeadAttention(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """max(0, x W₁ + b₁) W₂ + b₂ (§3.3, eq. 2)."""
+    """max(0, x W₁ + b₁) W₂ + b₂ (§3.3, eq. 2), or with swish in the place of max."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         self.config = config
@@ -186,7 +189,8 @@ class FeedForward(nnx.Module):
     def __call__(
         self, x_BTD: Float[Array, "batch target d_model"], noise_B2: Noise | None = None
     ) -> Float[Array, "batch target d_model"]:
-        hidden_BTF = jax.nn.relu(self.inner(x_BTD))
+        activation = jax.nn.relu if self.config.activation == "relu" else jax.nn.swish
+        hidden_BTF = activation(self.inner(x_BTD))
         return self.outer(dropout(hidden_BTF, self.config.relu_dropout_rate, noise_B2))
 
 
@@ -196,9 +200,9 @@ class EncoderLayer(nnx.Module):
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         self.rate = config.dropout_rate
         self.self_attention = MultiHeadAttention(config, rngs=rngs)
-        self.self_norm = LayerNorm(config.d_model)
+        self.self_norm = LayerNorm(config.d_model, config.layer_norm_epsilon)
         self.feed_forward = FeedForward(config, rngs=rngs)
-        self.feed_forward_norm = LayerNorm(config.d_model)
+        self.feed_forward_norm = LayerNorm(config.d_model, config.layer_norm_epsilon)
 
     def __call__(
         self,
@@ -231,11 +235,11 @@ class DecoderLayer(nnx.Module):
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         self.rate = config.dropout_rate
         self.self_attention = MultiHeadAttention(config, rngs=rngs)
-        self.self_norm = LayerNorm(config.d_model)
+        self.self_norm = LayerNorm(config.d_model, config.layer_norm_epsilon)
         self.cross_attention = MultiHeadAttention(config, rngs=rngs)
-        self.cross_norm = LayerNorm(config.d_model)
+        self.cross_norm = LayerNorm(config.d_model, config.layer_norm_epsilon)
         self.feed_forward = FeedForward(config, rngs=rngs)
-        self.feed_forward_norm = LayerNorm(config.d_model)
+        self.feed_forward_norm = LayerNorm(config.d_model, config.layer_norm_epsilon)
 
     def __call__(
         self,
@@ -293,6 +297,8 @@ class Transformer(nnx.Module):
             shape = (config.max_positions, config.d_model)
             self.src_positions = nnx.Param(init(rngs.params(), shape, jnp.float32))
             self.tgt_positions = nnx.Param(init(rngs.params(), shape, jnp.float32))
+        if config.logits_bias:
+            self.logits_bias = nnx.Param(jnp.zeros((num_rows,), jnp.float32))
         if config.target_space_embedding:
             shape = (NUM_TARGET_SPACES, config.d_model)
             glorot = nnx.initializers.glorot_uniform()
@@ -399,16 +405,24 @@ class Transformer(nnx.Module):
         self, x_BTD: Float[Array, "batch target d_model"]
     ) -> Float[Array, "batch target vocabulary"]:
         """Scores of every word at every slot (§3.4)."""
-        return word_logits(x_BTD, self.embedding[...], self.num_words)
+        return word_logits(x_BTD, self.embedding[...], self.num_words, self.bias_V)
+
+    @property
+    def bias_V(self) -> Float[Array, " vocabulary"] | None:
+        """What is added to the logits; the paper's model adds nothing."""
+        return self.logits_bias[...] if self.config.logits_bias else None
 
 
 def word_logits(
     x: Float[Array, "*shape d_model"],
     embedding_VD: Float[Array, "vocabulary d_model"],
     num_words: int,
+    bias_V: Float[Array, " vocabulary"] | None = None,
 ) -> Float[Array, "*shape vocabulary"]:
     """x times the transposed embedding (§3.4); the lowest float in the columns of no word."""
     logits = x @ embedding_VD.astype(x.dtype).T
+    if bias_V is not None:
+        logits = logits + bias_V.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
     if num_words == logits.shape[-1]:
         return logits
     is_word = (jnp.arange(logits.shape[-1]) < num_words).reshape((1,) * (x.ndim - 1) + (-1,))
@@ -431,17 +445,3 @@ def abstract_parameters(config: ModelConfig, num_words: int) -> Any:
 def count_parameters(config: ModelConfig, num_words: int) -> int:
     """Parameters; the unused rows of the vocabulary count."""
     return sum(leaf.size for leaf in jax.tree.leaves(abstract_parameters(config, num_words)))
-
-
-def matmul_flops(config: ModelConfig, num_words: int, src_tokens: int, tgt_tokens: int) -> float:
-    """Multiply-add FLOPs (2 per pair) of a forward pass without attention's length-squared part.
-
-    A training step costs three times this: the pass, and both gradients of each product.
-    """
-    qk, v = config.num_heads * config.d_k, config.num_heads * config.d_v
-    projections = config.d_model * (2 * qk + 2 * v)
-    feed_forward = 2 * config.d_model * config.d_ff
-    per_src = config.num_layers * (projections + feed_forward + config.d_model * (qk + v))
-    per_tgt = config.num_layers * (projections + feed_forward + config.d_model * (qk + v))
-    per_tgt += config.d_model * num_words
-    return 2.0 * (per_src * src_tokens + per_tgt * tgt_tokens)

@@ -193,7 +193,7 @@ def _encode_chunk(job: tuple[bytes, int, list[tuple[str, str]]]) -> tuple[Ints, 
     model, max_tokens, chunk = job
     tokenizer = _tokenizer(model)
     sources = tokenizer.encode([s for s, _ in chunk])
-    targets = tokenizer.encode([t for _, t in chunk])
+    targets = tokenizer.encode_target([t for _, t in chunk])
     flat: list[int] = []
     src_n: list[int] = []
     tgt_n: list[int] = []
@@ -216,7 +216,7 @@ def _tokenizer(model: bytes) -> Tokenizer:
     """Loaded once per worker process."""
     if model not in _loaded:
         _loaded.clear()
-        _loaded[model] = Tokenizer(model)
+        _loaded[model] = Tokenizer.of(model)
     return _loaded[model]
 
 

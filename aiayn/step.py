@@ -98,6 +98,7 @@ def train_step(
             model.num_words,
             config.label_smoothing,
             config.smoothing_over,
+            model.bias_V,
         )
 
     gradient = jax.value_and_grad(total_loss, has_aux=True)
@@ -126,7 +127,12 @@ def evaluation_step(
     """Sum of the plain loss in nats over this batch's real target tokens, and their number."""
     model = nnx.merge(graphdef, params)
     _, plain_loss = smoothed_cross_entropy(
-        model.features(rows), model.embedding[...], rows.tgt_out_BT, rows.weight_BT, model.num_words
+        model.features(rows),
+        model.embedding[...],
+        rows.tgt_out_BT,
+        rows.weight_BT,
+        model.num_words,
+        bias_V=model.bias_V,
     )
     return lax.psum((plain_loss, (rows.tgt_segments_BT > 0).sum()), "data")
 

@@ -1,6 +1,8 @@
 """One joint SentencePiece BPE model for both languages (§5.1): raw text in, raw text out."""
 
+import base64
 import io
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -46,6 +48,10 @@ class Tokenizer:
         """The ids of each sentence, without BOS or EOS."""
         return self._processor.encode([clean(text) for text in sentences], num_threads=1)
 
+    def encode_target(self, sentences: Sequence[str]) -> list[list[int]]:
+        """The ids of sentences of the target language: here the same pieces."""
+        return self.encode(sentences)
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Plain text; special pieces vanish."""
         return self._processor.decode([[int(i) for i in sentence] for sentence in ids])
@@ -54,15 +60,71 @@ class Tokenizer:
         """The pieces as they are, for pictures: `▁` marks the start of a word."""
         return [self._processor.id_to_piece(int(i)) for i in ids]
 
+    @staticmethod
+    def of(model: bytes) -> "Tokenizer":
+        """The tokenizer whose `model` these bytes are."""
+        return PairTokenizer(model) if model.startswith(b"{") else Tokenizer(model)
+
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
         """Raises UserError if the file is missing or no tokenizer."""
         try:
-            return cls(path.read_bytes())
+            return cls.of(path.read_bytes())
         except FileNotFoundError:
             raise UserError(f"{path} does not exist; wanted a SentencePiece model.") from None
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+
+
+class PairTokenizer(Tokenizer):
+    """A SentencePiece model for each language and one table of ids, as Marian's models have.
+
+    `model` is JSON: both SentencePiece models in base64, the table, and the id that outputs start
+    with. A source may begin with a code such as `>>fr<<`, which is a piece of its own. Text is
+    normalised as the two models were trained to.
+    """
+
+    def __init__(self, model: bytes):
+        """Raises UserError if `model` is not such JSON."""
+        self.model = model
+        try:
+            values = json.loads(model)
+            self._ids: dict[str, int] = {str(k): int(v) for k, v in values["vocabulary"].items()}
+            self._sides: list[Any] = [
+                sentencepiece.SentencePieceProcessor(model_proto=base64.b64decode(values[side]))
+                for side in ("source", "target")
+            ]
+            self.bos = int(values["starts_with"])
+            self.pad, self.eos, self._unknown = (
+                self._ids[piece] for piece in ("<pad>", "</s>", "<unk>")
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise UserError(f"The tokenizer is no pair of SentencePiece models: {error}") from error
+        self._pieces = {number: piece for piece, number in self._ids.items()}
+
+    @property
+    def num_words(self) -> int:
+        return len(self._ids)
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        return [self._encode(text, self._sides[0]) for text in sentences]
+
+    def encode_target(self, sentences: Sequence[str]) -> list[list[int]]:
+        return [self._encode(text, self._sides[1]) for text in sentences]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        special = {self.pad, self.eos, self._unknown}
+        kept = [[n for n in map(int, sentence) if n not in special] for sentence in ids]
+        return [self._sides[1].decode_pieces(self.pieces(sentence)) for sentence in kept]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return [self._pieces[int(number)] for number in ids]
+
+    def _encode(self, text: str, side: Any) -> list[int]:
+        code = re.match(">>.+<<", text)
+        pieces = side.encode(text[code.end() :] if code else text, out_type=str)
+        pieces = [code[0], *pieces] if code else pieces
+        return [self._ids.get(piece, self._unknown) for piece in pieces]
 
 
 def train_tokenizer(

@@ -21,11 +21,12 @@ from sacrebleu.metrics.bleu import BLEU
 from tensorboard.summary import Writer
 
 from aiayn.checkpoint import Checkpoints, Model
+from aiayn.complexity import matmul_flops
 from aiayn.config import DecodeConfig, Experiment
 from aiayn.decode import Translator
 from aiayn.errors import UserError
 from aiayn.files import user_os_errors, write_text
-from aiayn.model import Transformer, matmul_flops
+from aiayn.model import Transformer
 from aiayn.optim import learning_rate, optimizer
 from aiayn.prepare import Prepared
 from aiayn.progress import TrainingProgress, self_check

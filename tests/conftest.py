@@ -1,5 +1,6 @@
 """JAX as the tests want it: eight devices on the CPU, and no silent rank promotion."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Most of the tests' time goes into compiling the same small models anew.
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+# These need an environment of their own: make parity.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["parity"]
 
 
 @pytest.fixture

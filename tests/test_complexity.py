@@ -6,6 +6,7 @@ from aiayn.complexity import (
     convolution,
     dot_flops,
     exponent,
+    matmul_flops,
     path_length,
     recurrent,
     restricted_attention,
@@ -67,3 +68,9 @@ def test_the_closed_form_of_a_step_is_what_its_program_does(lengths):
     config = ModelConfig(num_layers=2, d_model=12, d_ff=20, num_heads=2, d_k=5, d_v=7)
     closed = training_flops(config, 128, *lengths)
     assert closed == traced_training_flops(config, 128, *lengths)
+
+
+def test_matmul_flops_are_the_published_ones_for_base():
+    # Per token pair at 37,000 words: 22.02M + 22.02M + 18.94M multiply-adds, two FLOPs each,
+    # without the products whose size is the square of the length.
+    assert matmul_flops(ModelConfig(), 37_000, 1, 1) == pytest.approx(2 * 62.98e6, rel=1e-3)

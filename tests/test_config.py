@@ -48,7 +48,7 @@ def test_overrides_take_the_type_of_the_setting():
         ("train.num_steps=many", "train.num_steps is 'many'; wanted int"),
         ("train.num_steps=0", "wanted a positive number"),
         ("data.deduplicate=maybe", "wanted bool"),
-        ("model.positions=rotary", "wanted one of interleaved, halves, learned"),
+        ("model.positions=rotary", "wanted one of interleaved, halves"),
         ("model=3", "Unknown key"),
         ("data.max_tokens=1000", "at most the widest row"),
         ("data.tgt=en", "another language"),

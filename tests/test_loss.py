@@ -68,6 +68,27 @@ def test_value_and_gradient_equal_autodiff_of_the_definition(over, num_logits, m
     assert not np.any(scaled[0][1][100:]), "rows of no word receive no gradient"
 
 
+def test_a_bias_of_the_logits_counts_and_learns():
+    x, embedding, word, weight = _inputs()
+    bias = jnp.asarray(np.random.default_rng(1).normal(size=128), jnp.float32)
+
+    def definition(bias):
+        log_probs = jax.nn.log_softmax((x @ embedding.T + bias[None, None])[..., :100])
+        target = 0.9 * jax.nn.one_hot(word, 100) + 0.1 / 100
+        return -((target * log_probs).sum(-1) * weight).sum()
+
+    def ours(bias):
+        return smoothed_cross_entropy(x, embedding, word, weight, 100, 0.1, bias_V=bias)[0]
+
+    np.testing.assert_allclose(ours(bias), definition(bias), rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.grad(ours)(bias), jax.grad(definition)(bias), rtol=1e-4, atol=1e-5
+    )
+    log_probs = token_log_probs(x.reshape(-1, 8), embedding, word.reshape(-1), 100, bias)
+    _, plain = smoothed_cross_entropy(x, embedding, word, jnp.ones_like(weight), 100, bias_V=bias)
+    np.testing.assert_allclose(-log_probs.sum(), plain, rtol=1e-5)
+
+
 def test_the_plain_loss_carries_no_gradient():
     x, embedding, word, weight = _inputs()
     gradient = jax.grad(lambda x: smoothed_cross_entropy(x, embedding, word, weight, 100, 0.1)[1])(

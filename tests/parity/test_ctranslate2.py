@@ -1,0 +1,88 @@
+"""CTranslate2 with our weights against our search."""
+
+import ctranslate2
+import numpy as np
+import pytest
+from small import TOKENIZER, transformer
+
+from aiayn.checkpoint import Model, flatten
+from aiayn.config import DecodeConfig, Experiment, ModelConfig
+from aiayn.ctranslate import export
+from aiayn.decode import Translator
+
+SHAPES = {
+    "interleaved": ModelConfig(num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8),
+    "learned, swish": ModelConfig(
+        num_layers=3,
+        d_model=12,
+        d_ff=20,
+        num_heads=3,
+        d_k=4,
+        d_v=4,
+        positions="learned",
+        activation="swish",
+        logits_bias=True,
+    ),
+}
+DECODE = DecodeConfig(length_penalty=0.0, max_extra_tokens=50)
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def pair(request, tmp_path_factory):
+    config = SHAPES[request.param]
+    _, params = transformer(config, TOKENIZER.num_words, seed=2)
+    flat = {name: np.array(value) for name, value in flatten(params).items()}
+    # Of random weights few outputs end: a longer row of EOS wins in some states, and early or late.
+    flat["embedding"][TOKENIZER.eos] *= 3.0
+    model = Model(Experiment("small", model=config, preset="custom"), TOKENIZER, flat)
+    folder = tmp_path_factory.mktemp("ct2") / "model"
+    export(model, folder)
+    return model, ctranslate2.Translator(str(folder), device="cpu", compute_type="float32")
+
+
+def sentences(count):
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(WORDS, rng.integers(1, 6))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_the_best_hypothesis_and_its_score_agree(pair, beam_size):
+    model, theirs = pair
+    lines = sentences(600)
+    decode = DecodeConfig(
+        beam_size=beam_size,
+        length_penalty=0.0,
+        max_extra_tokens=DECODE.max_extra_tokens,
+    )
+    ours = Translator(model, decode).translate(lines)
+    found = theirs.translate_batch(
+        [TOKENIZER.pieces(ids) for ids in TOKENIZER.encode(lines)],
+        beam_size=beam_size,
+        length_penalty=0,
+        patience=4.0,
+        min_decoding_length=0,
+        max_decoding_length=40,
+        return_scores=True,
+    )
+    compared = 0
+    for hypotheses, result in zip(ours, found, strict=True):
+        pieces = result.hypotheses[0]
+        if len(pieces) >= 40:
+            continue  # cut off at the limit, where the two have different rules
+        compared += 1
+        ids = [TOKENIZER.pieces(range(TOKENIZER.num_words)).index(piece) for piece in pieces]
+        assert hypotheses[0].text == TOKENIZER.decode([ids])[0]
+        if beam_size > 1:
+            assert hypotheses[0].score == pytest.approx(result.scores[0], rel=1e-4)
+    assert compared >= 100
+
+
+def test_quantised_weights_are_smaller_and_still_translate(pair, tmp_path):
+    model, _ = pair
+    for name in ("float32", "int8"):
+        export(model, tmp_path / name, name)
+    sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("float32", "int8")]
+    assert sizes[1] < sizes[0]
+    small = ctranslate2.Translator(str(tmp_path / "int8"), device="cpu", compute_type="int8")
+    assert small.translate_batch([["\u2581one"]], max_decoding_length=5)[0].hypotheses
