@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
         of_verb.set_defaults(verb=name)
         return of_verb
 
-    known = "".join(f"  {name:18}{about}\n" for name, about in list_experiments().items())
+    experiments = list_experiments()
+    width = 2 + max(map(len, experiments), default=0)
+    known = "".join(f"  {name:{width}}{about}\n" for name, about in experiments.items())
     train = verb(
         "train",
         "Train an experiment from raw text to a BLEU table.",
@@ -108,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("out", type=Path, help="where to write it")
     export.add_argument(
         "--quantization",
-        choices=("float32", "int8", "int8_float32", "int16", "float16", "bfloat16"),
+        choices=("float32", "int8", "int8_float32", "int16", "float16"),
         default="float32",
         help="how weights are stored (default: float32)",
     )
@@ -200,8 +202,9 @@ only, since a pickle is code.
 """
 
 _EXPORT = """\
-Needs CTranslate2 (pip install ctranslate2). Its Translator takes and gives the pieces of
-tokenizer.model, a SentencePiece model that lies beside the weights; EOS is added to sources there.
+Needs CTranslate2 (pip install ctranslate2). Its Translator takes and gives SentencePiece's pieces:
+those of tokenizer.model beside the weights, or, where the model was imported, of source.spm and
+target.spm. It adds EOS to sources.
 """
 
 _SWEEP = """\

@@ -28,7 +28,9 @@ class Found(NamedTuple):
     holds: bool
 
 
-SMALL = ModelConfig(num_layers=1, d_model=12, d_ff=20, num_heads=2, d_k=5, d_v=7)
+SMALL = ModelConfig(
+    num_layers=1, d_model=12, d_ff=20, num_heads=2, d_k=5, d_v=7, matmul_dtype="float32"
+)
 BASE_MODEL = ModelConfig()
 WORDS = 37_000
 
@@ -70,7 +72,17 @@ def post_norm() -> Found:
     x_BSD, mask = random(1, 4, 12), jnp.ones((1, 1, 4, 4), bool)
     attended = layer.self_norm(x_BSD + layer.self_attention(x_BSD, x_BSD, mask))
     wanted = layer.feed_forward_norm(attended + layer.feed_forward(attended))
-    return agrees("LayerNorm(x + Sublayer(x)) twice", layer(x_BSD, mask), wanted)
+    encoder = difference(layer(x_BSD, mask), wanted)
+    layer = built(lambda rngs: model.DecoderLayer(SMALL, rngs=rngs))
+    memory = random(1, 4, 12, seed=1)
+    attended = layer.self_norm(x_BSD + layer.self_attention(x_BSD, x_BSD, mask))
+    crossed = layer.cross_norm(attended + layer.cross_attention(attended, memory, mask))
+    wanted = layer.feed_forward_norm(crossed + layer.feed_forward(crossed))
+    decoder = difference(layer(x_BSD, memory, mask, mask), wanted)
+    worst = max(encoder, decoder)
+    return Found(
+        f"twice in the encoder, thrice in the decoder, to within {worst:.0e}", worst < 1e-5
+    )
 
 
 def widths() -> Found:

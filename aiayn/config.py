@@ -98,7 +98,7 @@ class DataConfig:
             f"at most the widest row, {self.row_widths[-1]}",
         )
         _require(
-            300 <= self.vocab_size <= 65_000, "data.vocab_size", self.vocab_size, "300 to 65,000"
+            300 <= self.vocab_size <= 65_535, "data.vocab_size", self.vocab_size, "300 to 65,535"
         )
         _positive(self, "data", "max_tokens", "src_tokens_per_update", "tgt_tokens_per_update")
         _not_negative(self, "data", "holdout_pairs", "limit", "max_words", "max_ratio")

@@ -1,7 +1,7 @@
 """Models for CTranslate2, a fast C++ engine for CPUs and GPUs, from ours.
 
-The folder holds what `ctranslate2.Translator` reads, and `tokenizer.model`, with whose pieces it is
-fed. CTranslate2 is no dependency of this program; it is wanted only here.
+The folder holds what `ctranslate2.Translator` reads, and the SentencePiece models with whose pieces
+it is fed. CTranslate2 is no dependency of this program; it is wanted only here.
 """
 
 import shutil
@@ -38,7 +38,8 @@ def export(model: Model, out: Path, quantization: str = "float32") -> None:
         spec.validate()
         spec.optimize(quantization=quantization)
         spec.save(str(building))
-        write_bytes(building / "tokenizer.model", model.tokenizer.model)
+        for name, content in model.tokenizer.files().items():
+            write_bytes(building / name, content)
         building.rename(out)
 
 

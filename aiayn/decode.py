@@ -124,13 +124,14 @@ class Translator:
     def _cut(self, ids: list[int]) -> list[list[int]]:
         """Pieces that leave room for EOS, ending before a word's first token where one is near."""
         most = self.max_tokens - 1
+        prefix = self.tokenizer.prefix(ids)
         cut: list[list[int]] = []
         while len(ids) > most:
             names = self.tokenizer.pieces(ids[: most + 1])
             starts = [i for i in range(most // 2, most + 1) if names[i].startswith("\u2581")]
             end = starts[-1] if starts else most
             cut.append(ids[:end])
-            ids = ids[end:]
+            ids = [*prefix, *ids[end:]]
         return [*cut, ids]
 
     def _search(

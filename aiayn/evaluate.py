@@ -214,8 +214,19 @@ def _pictures(
     plot_curves(read_metrics(run_dir / "metrics.jsonl"), run_dir / "curves.png")
     name, split = next(iter(prepared.test_sets.items()))
     sources = prepared.lines(split, "src")
-    # A sentence long enough to show something and short enough to read.
-    number = min(range(len(sources)), key=lambda n: abs(len(sources[n].split()) - 9))
+    # A sentence long enough to show something and short enough to read; a model that has learnt
+    # little may have no output that is one.
+    ids = zip(
+        model.tokenizer.encode(sources), model.tokenizer.encode_target(outputs[name]), strict=True
+    )
+    fitting = [
+        number
+        for number, pair in enumerate(ids)
+        if all(0 < len(side) < model.experiment.data.max_tokens for side in pair)
+    ]
+    if not fitting:
+        return
+    number = min(fitting, key=lambda n: abs(len(sources[n].split()) - 9))
     looks = look(Translator(model), sources[number], outputs[name][number])
     plot_attention(
         looks.cross[-1],

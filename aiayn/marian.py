@@ -31,6 +31,16 @@ _MUST_BE = {
     "static_position_embeddings": True,
 }
 """What this model has no switch for; keys that a config leaves out are as wanted."""
+_PAIRS = (
+    ("layers", ("encoder_layers", "decoder_layers")),
+    ("heads", ("encoder_attention_heads", "decoder_attention_heads")),
+    ("d_ff", ("encoder_ffn_dim", "decoder_ffn_dim")),
+)
+"""What both stacks must have alike."""
+
+
+_NEVER = -1e4
+"""Added to the logit of padding, which is 0 in Marian's models and must never be said."""
 
 
 def read_marian(folder: Path) -> Model:
@@ -40,11 +50,12 @@ def read_marian(folder: Path) -> Model:
         UserError: a file is missing or damaged, or the model is of another kind than ours.
     """
     config = _read_json(folder / "config.json")
+    sizes = model_config(config, folder)
     experiment = Experiment(
         name=folder.resolve().name,
         preset="custom",
-        data=_data(folder, int(config.get("vocab_size", 0))),
-        model=model_config(config, folder),
+        data=_data(folder, config["vocab_size"]),
+        model=sizes,
     )
     tokenizer = _tokenizer(folder, config)
     path = folder / "model.safetensors"
@@ -58,6 +69,7 @@ def read_marian(folder: Path) -> Model:
     except SafetensorError as error:
         raise UserError(f"{path} is damaged: {error}") from None
     params = marian_params(state, experiment.model, path)
+    params["logits_bias"][tokenizer.pad] = _NEVER
     check_fit(experiment, tokenizer, params, folder)
     return Model(experiment, tokenizer, params)
 
@@ -68,14 +80,20 @@ def model_config(config: Mapping[str, Any], where: Path) -> ModelConfig:
     Raises:
         UserError: the model is of another kind than ours; the setting is named.
     """
+    needed = (
+        "model_type",
+        "vocab_size",
+        "decoder_start_token_id",
+        "d_model",
+        "activation_function",
+    )
+    for key in (*needed, *(key for _, pair in _PAIRS for key in pair)):
+        if key not in config:
+            raise UserError(f"{where} has no {key}; wanted the config.json of a MarianMTModel.")
     for key, wanted in _MUST_BE.items():
         if config.get(key, wanted) != wanted:
             raise UserError(f"{where}: {key} is {config[key]!r}; wanted {wanted!r}.")
-    for ours, theirs in (
-        ("layers", ("encoder_layers", "decoder_layers")),
-        ("heads", ("encoder_attention_heads", "decoder_attention_heads")),
-        ("d_ff", ("encoder_ffn_dim", "decoder_ffn_dim")),
-    ):
+    for ours, theirs in _PAIRS:
         encoder, decoder = (config[key] for key in theirs)
         if encoder != decoder:
             raise UserError(
@@ -154,12 +172,10 @@ def marian_params(
 
 def _data(folder: Path, vocab_size: int) -> DataConfig:
     languages = _read_json(folder / "tokenizer_config.json")
-    return DataConfig(
-        corpus="imported",
-        src=str(languages.get("source_lang") or "src"),
-        tgt=str(languages.get("target_lang") or "tgt"),
-        vocab_size=vocab_size,
-    )
+    src, tgt = (str(languages.get(f"{side}_lang") or side) for side in ("source", "target"))
+    if src == tgt:  # a group of languages on either side
+        src, tgt = f"{src}_source", f"{tgt}_target"
+    return DataConfig(corpus="imported", src=src, tgt=tgt, vocab_size=vocab_size)
 
 
 def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PairTokenizer:

@@ -186,8 +186,9 @@ def plot_links(
     line = 0.27  # inches
     height = line * max(num_query, num_memory)
     widths = [_label_length(tokens, line) for tokens in (query_tokens, memory_tokens)]
-    margin, gap = 0.25, 2.6
-    sheet = _Sheet(2 * margin + sum(widths) + gap, 3 * margin + line + height)
+    margin, gap, number_width = 0.25, 2.6, 0.65
+    content = max(sum(widths) + gap, 0.11 * len(title), number_width * len(heads))
+    sheet = _Sheet(2 * margin + content, 3 * margin + line + height)
     sheet.write(margin, margin, title, fontsize=12.0, fontweight="bold", color=_INK)
     axes = sheet.place(margin + widths[0], 2 * margin + line, gap, height)
     axes.set_axis_off()
@@ -212,7 +213,9 @@ def plot_links(
                 parse_math=False, clip_on=False,
             )  # fmt: skip
     for number, (head, colour) in enumerate(zip(heads, colours, strict=True)):
-        sheet.write(margin + 0.65 * number, 1.6 * margin + line / 2, f"head {head}", color=colour)
+        sheet.write(
+            margin + number_width * number, 1.6 * margin + line / 2, f"head {head}", color=colour
+        )
     _save(sheet.figure, path)
 
 

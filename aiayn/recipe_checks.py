@@ -141,9 +141,10 @@ def residual_dropout() -> Found:
         difference(memory, 0.0),
         difference(whole.decode(rows, memory, noise[:1]), 0.0),
     ]
+    rate = BASE_MODEL.dropout_rate
     return Found(
-        f"{dropped:.1%} of the elements are dropped; at a rate of 1 nothing but norms is left",
-        abs(dropped - 0.1) < 0.005 and max(differences) < 1e-3,
+        f"{dropped:.1%} are dropped at P_drop = {rate}; at a rate of 1 nothing but norms is left",
+        rate == 0.1 and abs(dropped - rate) < 0.005 and max(differences) < 1e-3,
     )
 
 
@@ -180,17 +181,21 @@ def steps_and_hours(size: str) -> Found:
 def rule_flops(size: str) -> Found:
     """Training cost = time × GPUs × what a P100 sustains."""
     flops = TRAINING[size].hours * 3_600 * NUM_GPUS * SUSTAINED_FLOPS["P100"]
-    stated = TABLE_2[{"base": BASE, "big": BIG}[size]].ende_flops
+    system = TABLE_2[{"base": BASE, "big": BIG}[size]]
+    products = exact_flops(f"wmt14_ende_{size}")
     return Found(
-        f"{flops:.2e} by the rule; {exact_flops(size):.2e} are products, by our count",
-        stated is not None and abs(flops / stated - 1) < 0.03,
+        f"{flops:.2e} by the rule; {products:.2e} are products, by our count",
+        all(
+            stated and abs(flops / stated - 1) < 0.03
+            for stated in (system.ende_flops, system.enfr_flops)
+        ),
     )
 
 
 @cache
-def exact_flops(size: str) -> float:
-    """FLOPs of the products of a whole training run, by our count, at sentences of 28 tokens."""
-    experiment = load_experiment(f"wmt14_ende_{size}")
+def exact_flops(name: str) -> float:
+    """FLOPs of the products of an experiment's whole training, at sentences of 28 tokens."""
+    experiment = load_experiment(name)
     data, length = experiment.data, 28
     pairs = data.src_tokens_per_update / length
     per_pair = complexity.training_flops(experiment.model, data.vocab_size, length, length)

@@ -80,10 +80,10 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
     parts = [
         "# Results",
         "Rendered by `make results` from the records in `results/`; do not edit. The signature of "
-        "every figure is in its record, with what it may be compared with. BLEU (13a) and intl are "
-        "sacreBLEU's, cased. The others are on Moses' tokens: uncased, as Multi30k is reported; "
-        "with compounds split at hyphens, as tensor2tensor's script of the paper's month does; and "
-        "with quotes made plain besides. A dash: not taken by the version that ran.",
+        "every figure is in its record, with what it may be compared with. The first four are "
+        "sacreBLEU's. The others are BLEU on Moses' tokens: uncased, as Multi30k is reported; with "
+        "compounds split at hyphens, as tensor2tensor's script of the paper's month does; and with "
+        "quotes made plain besides. A dash: not taken by the version that ran.",
     ]
     for record in records:
         parts.append(f"## {_name(record)}")

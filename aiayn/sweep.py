@@ -6,6 +6,7 @@ Each is varied alone around the experiment's own setting, on dev: nothing is cho
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,18 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]
     sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
     checkpoints = Checkpoints.open(run_dir)
     steps = checkpoints.last(len(checkpoints.steps()))
+    _, tokenizer = checkpoints.about(steps[-1])
     metric = BLEU()
     known: dict[DecodeConfig, dict[str, float]] = {}
 
+    @cache
+    def averaged(count: int) -> Model:
+        return Model(experiment, tokenizer, average(checkpoints, steps[-count:]))
+
     def scored(decode: DecodeConfig) -> dict[str, float]:
         if decode not in known:
-            _, tokenizer = checkpoints.about(steps[-1])
-            params = average(checkpoints, steps[-decode.average_last :])
-            found = Translator(Model(experiment, tokenizer, params), decode).translate(sources)
+            model = averaged(decode.average_last)
+            found = Translator(model, decode).translate(sources)
             score = metric.corpus_score([best[0].text for best in found], [references])
             known[decode] = {"bleu": score.score, "length_ratio": score.ratio}
         return known[decode]
@@ -81,7 +86,7 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]
         "split": "dev",
         "sentences": len(sources),
         "signature": metric.get_signature().format(),
-        "averaged_steps": steps,
+        "kept_steps": steps,
         "around": {name: getattr(around, name) for name in series},
         **environment(),
         "series": series,

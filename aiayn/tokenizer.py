@@ -52,6 +52,14 @@ class Tokenizer:
         """The ids of sentences of the target language: here the same pieces."""
         return self.encode(sentences)
 
+    def prefix(self, ids: Sequence[int]) -> list[int]:
+        """What each part of a source that is cut must begin with."""
+        return []
+
+    def files(self) -> dict[str, bytes]:
+        """The SentencePiece models, by the names they are given in files."""
+        return {"tokenizer.model": self.model}
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Plain text; special pieces vanish."""
         return self._processor.decode([[int(i) for i in sentence] for sentence in ids])
@@ -90,10 +98,11 @@ class PairTokenizer(Tokenizer):
         try:
             values = json.loads(model)
             self._ids: dict[str, int] = {str(k): int(v) for k, v in values["vocabulary"].items()}
+            models = [base64.b64decode(values[side]) for side in ("source", "target")]
             self._sides: list[Any] = [
-                sentencepiece.SentencePieceProcessor(model_proto=base64.b64decode(values[side]))
-                for side in ("source", "target")
+                sentencepiece.SentencePieceProcessor(model_proto=proto) for proto in models
             ]
+            self._files = dict(zip(("source.spm", "target.spm"), models, strict=True))
             self.bos = int(values["starts_with"])
             self.pad, self.eos, self._unknown = (
                 self._ids[piece] for piece in ("<pad>", "</s>", "<unk>")
@@ -111,6 +120,12 @@ class PairTokenizer(Tokenizer):
 
     def encode_target(self, sentences: Sequence[str]) -> list[list[int]]:
         return [self._encode(text, self._sides[1]) for text in sentences]
+
+    def prefix(self, ids: Sequence[int]) -> list[int]:
+        return list(ids[:1]) if re.match(">>.+<<", self.pieces(ids[:1])[0]) else []
+
+    def files(self) -> dict[str, bytes]:
+        return self._files
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         special = {self.pad, self.eos, self._unknown}

@@ -1,10 +1,12 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
 
+import aiayn.checks
 import aiayn.model
 import aiayn.optim
 import aiayn.search
@@ -48,6 +50,10 @@ def test_what_was_not_run_names_a_command_and_its_cost(every):
     assert "make train EXPERIMENT=table3_a1" in claim.how
     # 100,000 steps of 25,000 + 25,000 tokens at 381 MFLOP a pair of tokens are 9.5e17.
     assert "9.5e+17 FLOPs" in claim.how
+    # C5, of 168 million parameters, costs more, and the paper's hours are not its.
+    (wide,) = (claim for claim in every if claim.id == "bleu-C5")
+    assert "9.5e+17" not in wide.how
+    assert "P100" not in wide.how
 
 
 # --- A claim fails when its code is broken ------------------------------------------------------
@@ -73,6 +79,7 @@ BROKEN = {
     "post-norm": (aiayn.model.EncoderLayer, "__call__", _pre_norm),
     "positions": (aiayn.model, "sinusoids", lambda p, d, layout: jnp.zeros((*p.shape, d))),
     "dropout": (aiayn.model, "dropout", lambda x, rate, noise: x),
+    "layers": (aiayn.checks, "BASE_MODEL", replace(aiayn.checks.BASE_MODEL, num_layers=5)),
     "schedule": (aiayn.optim, "learning_rate", lambda *a: 2 * _rate(*a)),
     "beam": (aiayn.search, "length_penalty", lambda length, alpha: length**alpha),
 }
@@ -138,6 +145,13 @@ def test_a_recorded_run_is_shown_with_all_that_it_takes_to_trust_it():
 def test_a_record_of_a_changed_experiment_is_stale():
     config = load_experiment("wmt14_ende_base").with_overrides(["train.seed=2"]).to_dict()
     assert "STALE" in _with_record(_record(config=config))["bleu-base"].how
+
+
+def test_a_record_without_the_score_says_so():
+    scores = {"test": _record()["scores"]["test"]}
+    claim = _with_record(_record(scores=scores))["bleu-base"]
+    assert (claim.status, claim.ours) == ("not run here", "–")
+    assert "not scored by the run" in claim.how
 
 
 # --- The page -----------------------------------------------------------------------------------

@@ -66,6 +66,25 @@ def test_n_best_output_is_numbered_and_scored(model, monkeypatch, capfdbinary):
     assert float(rows[0][1]) >= float(rows[1][1])
 
 
+def test_the_length_penalty_changes_scores(model, monkeypatch, capfdbinary):
+    scores = []
+    for alpha in ("0", "1"):
+        options = ("--num-best", "2", "--length-penalty", alpha)
+        out, _ = _filter(monkeypatch, capfdbinary, model, b"one two\n", *options)
+        scores.append(float(out.split("\t")[1]))
+    assert scores[0] < scores[1], "log-probabilities, and such over a length"
+
+
+def test_attention_is_drawn_for_a_translation_of_ones_own(model, tmp_path, capsys):
+    options = ["--target", "three four", "--kind", "encoder", "--layer", "2", "--heads", "1"]
+    out = tmp_path / "pictures"
+    arguments = ["attention", str(model), "one two", *options, "--word", "two", "--out", str(out)]
+    assert main(arguments) == 0
+    assert (out / "links.png").stat().st_size > 0
+    assert main([*arguments[:-3], "nothing", "--out", str(out)]) == 2
+    assert "wanted one of one, two" in capsys.readouterr().err
+
+
 def test_score_and_evaluate_read_files(model, tmp_path, capsys):
     for name, text in (("src", "one two\nthree\n"), ("tgt", "four\nfive six\n"), ("bad", "one\n")):
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -8,8 +8,9 @@ from small import TOKENIZER, transformer
 from aiayn.__main__ import main
 from aiayn.checkpoint import flatten, load_model
 from aiayn.config import ModelConfig
+from aiayn.decode import Translator
 from aiayn.errors import UserError
-from aiayn.marian import read_marian
+from aiayn.marian import _tokenizer, read_marian
 
 CONFIG = ModelConfig(
     num_layers=2,
@@ -103,6 +104,9 @@ def test_every_tensor_finds_its_place(folder):
     _, params = transformer(CONFIG, WORDS)
     wanted = flatten(params)
     assert model.params.keys() == wanted.keys()
+    # Padding must never be said, whatever the others' logits are.
+    assert model.params["logits_bias"][TOKENIZER.pad] < -1_000
+    model.params["logits_bias"][TOKENIZER.pad] = wanted["logits_bias"][TOKENIZER.pad]
     for name, value in model.params.items():
         found = value[:WORDS] if name in ("embedding", "logits_bias") else value
         np.testing.assert_array_equal(found, wanted[name][: len(found)], err_msg=name)
@@ -125,6 +129,8 @@ def test_an_imported_model_translates(folder, tmp_path, capsys):
     assert "parameters" in capsys.readouterr().out
     again = load_model(out)
     assert again.tokenizer.encode(["one"]) == TOKENIZER.encode(["one"])
+    lines = Translator(again).translate(["one two", "three " * 300])
+    assert all(hypotheses[0].text is not None for hypotheses in lines)
     assert main(["import", str(folder), str(out)]) == 2
     assert "exists already" in capsys.readouterr().err
 
@@ -136,6 +142,7 @@ def test_an_imported_model_translates(folder, tmp_path, capsys):
         ({"decoder_layers": 1}, "layers are 2, the decoder's 1"),
         ({"activation_function": "gelu"}, "activation_function is 'gelu'"),
         ({"vocab_size": WORDS + 1}, "vocab.json has"),
+        ({"activation_function": None}, "activation_function is None"),
         ({"model_type": "t5"}, "model_type is 't5'; wanted 'marian'"),
         ({"encoder_ffn_dim": 24, "decoder_ffn_dim": 24}, "belongs to another model"),
     ],
@@ -144,6 +151,25 @@ def test_other_kinds_of_models_are_refused_by_name(folder, changes, message):
     change(folder, **changes)
     with pytest.raises(UserError, match=message):
         read_marian(folder)
+
+
+def test_a_config_that_lacks_a_setting_is_refused_by_its_name(folder):
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    del values["encoder_layers"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match="has no encoder_layers"):
+        read_marian(folder)
+
+
+def test_every_part_of_a_cut_line_keeps_the_code_of_its_language(folder):
+    change(folder, "vocab", **{">>de<<": WORDS})
+    change(folder, vocab_size=WORDS + 1)
+    tokenizer = _tokenizer(folder, json.loads((folder / "config.json").read_text()))
+    coded, plain = tokenizer.encode([">>de<< one two", "one two"])
+    assert tokenizer.prefix(coded) == [WORDS]
+    assert coded == [WORDS, *plain]
+    assert tokenizer.prefix(plain) == []
 
 
 @pytest.mark.parametrize(

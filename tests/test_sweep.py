@@ -8,11 +8,12 @@ from small import copy_corpus, reverse_experiment
 
 import aiayn.sweep
 import aiayn.train
+from aiayn.__main__ import main
 from aiayn.config import DecodeConfig
 from aiayn.decode import Hypothesis
 from aiayn.prepare import prepare
 from aiayn.step import data_mesh
-from aiayn.sweep import settings, sweep, table
+from aiayn.sweep import settings
 from aiayn.train import train
 
 
@@ -31,14 +32,12 @@ def test_each_setting_varies_alone_and_the_own_one_is_among_them():
     }
 
 
-def test_a_sweep_scores_dev_once_for_each_setting(tmp_path, monkeypatch):
+def test_a_sweep_scores_dev_once_for_each_setting(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
     copy_corpus(tmp_path / "corpus", 500)
     experiment = reverse_experiment(tmp_path / "corpus", num_steps=3, checkpoint_every=1)
     prepared = prepare(experiment.data, tmp_path / "data", progress=False)
-    written = io.StringIO()
-    console = Console(file=written, width=100)
-    train(experiment, tmp_path / "run", prepared, console)
+    train(experiment, tmp_path / "run", prepared, Console(file=io.StringIO()))
     translated = []
 
     class Stub:
@@ -54,15 +53,14 @@ def test_a_sweep_scores_dev_once_for_each_setting(tmp_path, monkeypatch):
             return [[Hypothesis(text, 0.0)] for text in outputs]
 
     monkeypatch.setattr(aiayn.sweep, "Translator", Stub)
-    record = sweep(tmp_path / "run", prepared, console)
+    folders = [str(tmp_path / "run"), "--data-dir", str(tmp_path / "data")]
+    assert main(["sweep", *folders]) == 0
+    assert "4 (the experiment's)" in capsys.readouterr().out
+    record = json.loads((tmp_path / "run/sweep.json").read_text())
     assert len(translated) == len(set(translated)) == 3 + 5 + 5 - 2, "the own setting comes thrice"
-    assert record == json.loads((tmp_path / "run/sweep.json").read_text())
     assert (tmp_path / "run/sweep.png").stat().st_size > 0
     assert record["around"] == {"average_last": 3, "beam_size": 4, "length_penalty": 0.6}
     scores = {size: point["bleu"] for size, point in record["series"]["beam_size"].items()}
     assert scores["4"] == pytest.approx(100)
     assert max(scores[size] for size in ("1", "2", "8", "16")) < 50
-    console.print(table(record))
-    shown = written.getvalue()
-    assert "4 (the experiment's)" in shown
     assert "tok:13a" in record["signature"]

@@ -17,6 +17,7 @@ from small import copy_corpus, reverse_experiment
 import aiayn.evaluate
 import aiayn.run
 import aiayn.train
+from aiayn.__main__ import main
 from aiayn.checkpoint import Checkpoints
 from aiayn.errors import UserError
 from aiayn.evaluate import evaluate_run, run_info
@@ -142,7 +143,7 @@ def test_stopping_and_resuming_is_bit_for_bit_a_straight_run(corpus, data_dir, t
 
 
 def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
-    corpus, data_dir, tmp_path, decoded
+    corpus, data_dir, tmp_path, decoded, capsys
 ):
     run_dir = tmp_path / "run"
     experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=2)
@@ -164,6 +165,13 @@ def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
     assert again["averaged_steps"] == [2, 4]
     assert again["sessions"] == record["sessions"]
     assert finished_record(greedy, run_dir, prepared) == again
+
+    assert main(["average", str(run_dir), "--last", "1"]) == 0
+    assert "average of steps 4\n" in capsys.readouterr().out
+    assert main(["average", str(run_dir), "--last", "3"]) == 2
+    assert "holds 2 checkpoints in a row" in capsys.readouterr().err
+    assert main(["info", str(run_dir), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["record"] == again
 
     with pytest.raises(UserError, match=r"at step 4 already; train.num_steps is 3"):
         _train(experiment.with_overrides(["train.num_steps=3"]), run_dir, data_dir)
@@ -203,6 +211,19 @@ def test_a_run_is_not_scored_on_other_data_than_its_own(corpus, data_dir, tmp_pa
     with pytest.raises(UserError, match="trained on other data"):
         _evaluate(tmp_path / "run", other)
     assert not decoded
+
+
+def test_a_run_whose_outputs_cannot_be_drawn_has_a_record_all_the_same(
+    corpus, data_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        aiayn.evaluate, "translate_file", lambda model, lines, *_: [""] * len(lines)
+    )
+    prepared = _train(
+        reverse_experiment(corpus, num_steps=2, checkpoint_every=2), tmp_path, data_dir
+    )
+    assert _evaluate(tmp_path, prepared)["updates"] == 2
+    assert not (tmp_path / "attention.png").exists()
 
 
 def test_another_experiment_in_the_directory_is_refused_by_name(corpus, data_dir, tmp_path):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from small import TOKENIZER, transformer
 
-from aiayn.checkpoint import Model, flatten
+from aiayn.__main__ import main
+from aiayn.checkpoint import Model, flatten, save_model
 from aiayn.config import DecodeConfig, Experiment, ModelConfig
 from aiayn.ctranslate import export
 from aiayn.decode import Translator
@@ -80,8 +81,10 @@ def test_the_best_hypothesis_and_its_score_agree(pair, beam_size):
 
 def test_quantised_weights_are_smaller_and_still_translate(pair, tmp_path):
     model, _ = pair
+    save_model(tmp_path / "model", model)
     for name in ("float32", "int8"):
-        export(model, tmp_path / name, name)
+        arguments = [str(tmp_path / "model"), str(tmp_path / name), "--quantization", name]
+        assert main(["export", *arguments]) == 0
     sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("float32", "int8")]
     assert sizes[1] < sizes[0]
     small = ctranslate2.Translator(str(tmp_path / "int8"), device="cpu", compute_type="int8")
