@@ -97,7 +97,8 @@ def _assert_bit_equal(a, b):
 
 
 def test_reversing_sentences_is_learnt_to_99_percent(corpus, data_dir, tmp_path):
-    experiment = reverse_experiment(corpus, validate_sentences=50)
+    # 600 updates bring 96 to 100 %, by seed; 800 brought 99 to 100.
+    experiment = reverse_experiment(corpus, num_steps=1_000, validate_sentences=50)
     command, quiet = _command(experiment, data_dir, tmp_path, "run")
     done = subprocess.run(command, **quiet, check=False)
     assert done.returncode == 0, done.stderr.decode()
@@ -118,7 +119,7 @@ def test_reversing_sentences_is_learnt_to_99_percent(corpus, data_dir, tmp_path)
     info = run_info(tmp_path / "run")
     assert info["record"] == written
     assert info["model"]["params_sha256"] == written["params_sha256"]
-    assert "600" in info["checkpoints"]
+    assert "1000" in info["checkpoints"]
 
 
 def test_stopping_and_resuming_is_bit_for_bit_a_straight_run(corpus, data_dir, tmp_path):
