@@ -102,7 +102,7 @@ class PairTokenizer(Tokenizer):
             self._sides: list[Any] = [
                 sentencepiece.SentencePieceProcessor(model_proto=proto) for proto in models
             ]
-            self._files = dict(zip(("source.spm", "target.spm"), models, strict=True))
+            self._files: dict[str, bytes] = {"source.spm": models[0], "target.spm": models[1]}
             self.bos = int(values["starts_with"])
             self.pad, self.eos, self._unknown = (
                 self._ids[piece] for piece in ("<pad>", "</s>", "<unk>")
