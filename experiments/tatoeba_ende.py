@@ -20,6 +20,6 @@ config = Experiment(
         tgt_tokens_per_update=2_000,
     ),
     model=ModelConfig(num_layers=3, d_model=256, d_ff=1024, num_heads=4),
-    train=TrainConfig(num_steps=5_000, warmup_steps=1_000, checkpoint_every=250),
+    train=TrainConfig(num_steps=9_600, warmup_steps=1_000, checkpoint_every=250),
     decode=DecodeConfig(average_last=5),
 )
