@@ -18,7 +18,7 @@ from aiayn.files import user_os_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status: 0 done, 1 a claim fails, 2 a user's mistake, 130 Ctrl-C."""
     parsed = parser().parse_args(arguments)
-    if arguments is None and parsed.verb == "train":
+    if arguments is None and parsed.verb in _TRAINING:
         _use_huge_pages()
     try:
         with user_os_errors(Path("standard output")):
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"aiayn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumes = parsed.verb == "train"
+        resumes = parsed.verb in _TRAINING
         advice = "; the same command goes on from the last checkpoint" if resumes else ""
         print(f"aiayn: interrupted{advice}.", file=sys.stderr)
         return 130
@@ -262,6 +262,46 @@ def _sweep(arguments: Any) -> None:
     console.print(f"Written to {arguments.run}: sweep.json, sweep.png.")
 
 
+def _ablate(arguments: Any) -> None:
+    for name in ("seeds", "jobs"):
+        value = getattr(arguments, name)
+        if value < 1:
+            raise UserError(f"--{name} is {value}; wanted 1 or more.")
+    base = _configured(arguments)
+    from rich.console import Console
+
+    from aiayn.ablation import ablate
+    from aiayn.report import configure_jax
+    from aiayn.table3 import summary, table
+
+    configure_jax()
+    console = Console()
+    folder = Path("runs") / base.name
+    record = ablate(
+        base,
+        folder,
+        arguments.data_dir,
+        console,
+        num_seeds=arguments.seeds,
+        num_jobs=arguments.jobs,
+    )
+    console.print(table(record))
+    console.print(summary(record), soft_wrap=True, highlight=False)
+    console.print(f"Written to {folder}: ablation.json, ablation.png.")
+
+
+def _bench(arguments: Any) -> None:
+    if min(arguments.pairs) < 1:
+        raise UserError(f"--pairs is {min(arguments.pairs)}; wanted 1 or more.")
+    from rich.console import Console
+
+    from aiayn.bench import bench_data
+
+    console = Console()
+    bench_data(arguments.pairs, arguments.out, console)
+    console.print(f"Written to {arguments.out}: data.json.")
+
+
 def _report(arguments: Any) -> int:
     from rich.console import Console
 
@@ -314,9 +354,12 @@ _VERBS: dict[str, Callable[[Any], int | None]] = {
     "import": _import,
     "export": _export,
     "sweep": _sweep,
+    "ablate": _ablate,
+    "bench": _bench,
     "report": _report,
     "info": _info,
 }
+_TRAINING = ("train", "ablate")
 
 
 if __name__ == "__main__":

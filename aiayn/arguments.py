@@ -4,6 +4,7 @@ Nothing here imports JAX, so that help answers at once.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import aiayn
@@ -121,6 +122,33 @@ def parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, default=Path("data"), help="prepared data (default: data)"
     )
 
+    ablate = verb("ablate", "Table 3 in miniature: all its rows at a small size.", _ABLATE)
+    _experiment_arguments(ablate)
+    ablate.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="runs of each row (default: 3)"
+    )
+    ablate.add_argument(
+        "--jobs",
+        type=int,
+        default=min(os.cpu_count() or 1, 8),
+        metavar="N",
+        help="runs at once, which share processors and accelerator (default: %(default)s)",
+    )
+
+    bench = verb("bench", "What a stage costs on this machine.", _BENCH)
+    bench.add_argument("what", choices=("data",), help="the stage")
+    bench.add_argument(
+        "--pairs",
+        type=int,
+        nargs="+",
+        default=[450_000, 4_508_785],
+        metavar="N",
+        help="sizes of the corpora (default: WMT14's, and a tenth of it)",
+    )
+    bench.add_argument(
+        "--out", type=Path, default=Path("runs/bench"), help="where (default: runs/bench)"
+    )
+
     report = verb("report", "Every claim of the paper, checked now or beside its record.", _REPORT)
     report.add_argument(
         "--out", type=Path, default=Path("runs/report"), help="where (default: runs/report)"
@@ -210,6 +238,18 @@ target.spm. It adds EOS to sources.
 _SWEEP = """\
 Translates dev with 1 to 20 checkpoints averaged, beams of 1 to 16 and α of 0 to 1.2, each varied
 alone around the experiment's own setting. Writes sweep.json and sweep.png into the run.
+"""
+
+_ABLATE = """\
+The experiment is the base; each row changes it as the paper's row changes the paper's base. Every
+run lives in runs/EXPERIMENT/ROW-SEED; stopped, the same command goes on. Ends with the paper's
+differences beside ours, and ablation.json and ablation.png in runs/EXPERIMENT.
+  aiayn ablate table3_miniature
+"""
+
+_BENCH = """\
+data  writes synthetic corpora with the lengths and the word frequencies of news, prepares them as
+      wmt14_ende_base is prepared, and records time and memory in OUT/data.json
 """
 
 _REPORT = """\

@@ -124,7 +124,7 @@ def draw(
     Raises:
         UserError: there is no such layer, head or word.
     """
-    from aiayn.plots import plot_attention, plot_links
+    from aiayn.attention_plots import plot_attention, plot_links
 
     weights_LHQM = looks.of(kind)
     num_layers, num_heads = weights_LHQM.shape[:2]

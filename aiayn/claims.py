@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from aiayn import checks, recipe_checks
+from aiayn import checks, recipe_checks, table3
 from aiayn.experiments import load_experiment
 from aiayn.paper import (
     BASE,
@@ -26,7 +26,7 @@ from aiayn.paper import (
     TOKENS_PER_UPDATE,
     TRAINING,
 )
-from aiayn.results import hardware_text, is_stale, load_records
+from aiayn.results import hardware_text, is_stale, load_ablations, load_records
 
 Status = Literal["holds", "fails", "measured", "differs", "not run here"]
 Records = Mapping[str, Mapping[str, Any]]
@@ -54,10 +54,12 @@ class Entry(NamedTuple):
     decide: Callable[[], Claim]
 
 
-def entries(records: Records) -> Iterator[Entry]:
+def entries(records: Records, ablations: Records) -> Iterator[Entry]:
     """The whole ledger, in the order of the paper, undecided."""
-    for part in (_architecture, _table_1, _data, _training, _table_2, _table_3, _rest):
+    for part in (_architecture, _table_1, _data, _training, _table_2, _table_3):
         yield from part(records)
+    yield from _miniature(ablations)
+    yield from _rest()
 
 
 def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> list[Claim]:
@@ -68,10 +70,14 @@ def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> l
     claims: list[Claim] = []
     # Against float64 on accelerators too, where products are coarser by default.
     with jax.default_matmul_precision("highest"):
-        for entry in entries({record["experiment"]: record for record in load_records(folder)}):
+        for entry in entries(_by_name(load_records(folder)), _by_name(load_ablations(folder))):
             on_claim(entry.id)
             claims.append(entry.decide())
     return claims
+
+
+def _by_name(records: Sequence[Mapping[str, Any]]) -> Records:
+    return {record["experiment"]: record for record in records}
 
 
 def counts(claims: Sequence[Claim]) -> dict[Status, int]:
@@ -328,6 +334,14 @@ def _table_3(records: Records) -> Iterator[Entry]:
         about = f"bleu-{row}", "Table 3", text, f"{variant.bleu}"
         value = _score("dev", "compound-split", averaged=False)
         yield _run(about, records, experiment, value, size)
+
+
+MINIATURES = ("table3_miniature", "table3_miniature_gpu")
+"""The experiments that `aiayn ablate` is run on."""
+
+
+def _miniature(ablations: Records) -> Iterator[Entry]:
+    """What §6.2 concludes from Table 3, beside the same rows at a small size."""
     heads = max(TABLE_3[row].bleu for row in ("base", "A1", "A2", "A3", "A4"))
     base = TABLE_3["base"].bleu
     for id, text, rows, against in (
@@ -342,9 +356,30 @@ def _table_3(records: Records) -> Iterator[Entry]:
         commands = " and ".join(f"table3_{row.lower()}" for row in rows)
         how = f"needs {commands} and wmt14_ende_base, see there"
         yield _said((id, "§6.2", text, paper), "–", "not run here", how)
+    text = "Table 3 in miniature: rank correlation of our differences with the paper's"
+    for name in MINIATURES:
+        about = f"table3-{name.rpartition('table3_')[2]}", "Table 3", text, "1 would be its order"
+        record = ablations.get(name)
+        if record is None:
+            cost = f"aiayn ablate {name}; {len(TABLE_3)} rows, 3 seeds each"
+            yield _said(about, "–", "not run here", cost)
+            continue
+        found = {measure: table3.differences(record, measure) for measure in table3.MEASURES}
+        ours = ", ".join(
+            f"{table3.rank_correlation(rows):.2f} in {measure}" for measure, rows in found.items()
+        )
+        hours = sum(run["seconds"] for row in record["rows"].values() for run in row["runs"]) / 3600
+        stale = "STALE, the experiment changed since: " if is_stale(record) else ""
+        how = (
+            f"{stale}experiments/results/ablations/{name}.json, commit "
+            f"{', '.join(commit[:12] for commit in record['commits'])}, config "
+            f"{record['config_hash'][:12]}, {len(record['rows']['base']['runs'])} seeds, "
+            f"{hours:.1f} h of processes on {hardware_text(record)}"
+        )
+        yield _said(about, ours, "measured", how)
 
 
-def _rest(_: Records) -> Iterator[Entry]:
+def _rest() -> Iterator[Entry]:
     for setting, score in PARSING_F1.items():
         text = f"Constituency parsing, 4 layers, {setting}: F1 on section 23 of the WSJ"
         yield _said(

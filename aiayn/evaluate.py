@@ -209,7 +209,8 @@ def _show_samples(
 def _pictures(
     run_dir: Path, model: Model, prepared: Prepared, outputs: Mapping[str, Sequence[str]]
 ) -> None:
-    from aiayn.plots import plot_attention, plot_curves
+    from aiayn.attention_plots import plot_attention
+    from aiayn.plots import plot_curves
 
     plot_curves(read_metrics(run_dir / "metrics.jsonl"), run_dir / "curves.png")
     name, split = next(iter(prepared.test_sets.items()))

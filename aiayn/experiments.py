@@ -7,6 +7,9 @@ from pathlib import Path
 from aiayn.config import Experiment, all_keys, unknown
 from aiayn.errors import UserError
 
+_ACCELERATOR = "accelerator"
+"""The folder, in that of the experiments, of those that want a GPU or a TPU."""
+
 
 def load_experiment(name: str) -> Experiment:
     """The `config` of an experiment file, by path or by its name under `experiments/`.
@@ -15,7 +18,8 @@ def load_experiment(name: str) -> Experiment:
         UserError: no such file (the known names are listed), or a file that defines no Experiment.
     """
     path = Path(name)
-    folders = [Path("experiments"), Path(__file__).parent.parent / "experiments"]
+    roots = [Path("experiments"), Path(__file__).parent.parent / "experiments"]
+    folders = [folder for root in roots for folder in (root, root / _ACCELERATOR)]
     if path.suffix != ".py":
         path = next((f / f"{name}.py" for f in folders if (f / f"{name}.py").is_file()), path)
     if not path.is_file():
@@ -40,7 +44,7 @@ def list_experiments() -> dict[str, str]:
     if not folder.is_dir():
         folder = Path(__file__).parent.parent / "experiments"
     found: dict[str, str] = {}
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted([*folder.glob("*.py"), *(folder / _ACCELERATOR).glob("*.py")]):
         first = path.read_text(encoding="utf-8").split("\n", 1)[0]
         found[path.stem] = first.strip('"')
     return found

@@ -53,12 +53,21 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Generator[None]:
-    """Hold a lock file, after other processes that hold it; it is let go of with the process."""
+def locked(path: Path, wait: bool = True) -> Generator[None]:
+    """Hold a lock file, after other processes that hold it; it is let go of with the process.
+
+    Raises:
+        UserError: another process holds it, and `wait` is off.
+    """
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise UserError(
+                    f"Another process is at work in {path.parent}; wait for its end, or choose "
+                    "another directory."
+                ) from None
             print(f"Waiting for another process in {path.parent} ...", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,5 +1,8 @@
 """The tables of results, rendered from the records; nothing in them is typed by hand.
 
+experiments/results/*.json is what runs wrote, ablations/, sweeps/ and bench/ in it what the
+commands of these names wrote, with a picture beside each that has one.
+
 python -m aiayn.results           write experiments/RESULTS.md and the README's table
 python -m aiayn.results --check   fail if they differ from the records
 """
@@ -14,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from aiayn import table3
 from aiayn.bleu import Scores, table
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
@@ -31,8 +35,14 @@ _FIGURES = {
 }
 
 
-def load_records(folder: Path) -> list[dict[str, Any]]:
-    """Every record of a folder, by name.
+_OF_A_RUN = ("experiment", "config", "scores", "config_hash", "commit")
+_OF_AN_ABLATION = ("experiment", "config", "rows", "config_hash", "commits")
+_OF_A_BENCH = ("bench", "runs", "definitions", "commit")
+_OF_A_SWEEP = ("experiment", "config", "series", "around", "commit")
+
+
+def load_records(folder: Path, wanted: Sequence[str] = _OF_A_RUN) -> list[dict[str, Any]]:
+    """Every record of a folder, by name; those of runs unless said otherwise.
 
     Raises:
         UserError: a file that is no record.
@@ -41,13 +51,18 @@ def load_records(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            missing = {"experiment", "config", "scores", "config_hash", "commit"} - set(record)
+            missing = set(wanted) - set(record)
         except (ValueError, TypeError) as error:
-            raise UserError(f"{path} is no record of a run: {error}.") from None
+            raise UserError(f"{path} is no record: {error}.") from None
         if missing:
-            raise UserError(f"{path} is no record of a run: it lacks {', '.join(sorted(missing))}.")
+            raise UserError(f"{path} is no record: it lacks {', '.join(sorted(missing))}.")
         records.append(record)
     return records
+
+
+def load_ablations(folder: Path) -> list[dict[str, Any]]:
+    """What `aiayn ablate` wrote, where `folder` holds the records of runs."""
+    return load_records(folder / "ablations", _OF_AN_ABLATION)
 
 
 def is_stale(record: Mapping[str, Any]) -> bool:
@@ -106,6 +121,77 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def render_ablations(records: Iterable[Mapping[str, Any]]) -> str:
+    """Table 3 in miniature beside the paper's."""
+    parts: list[str] = []
+    for record in records:
+        parts.append(f"## Table 3 in miniature: {_name(record)}")
+        parts.append(f"![Our differences over the paper's](results/ablations/{_picture(record)})")
+        parts.append(markdown_table(list(table3.table_rows(record))))
+        hours = sum(run["seconds"] for row in record["rows"].values() for run in row["runs"])
+        parts.append(
+            f"{table3.summary(record)} Scored on {record['split']}, {record['sentences']:,} "
+            f"sentences, beam search with the last checkpoint; {record['signature']}. Preset "
+            f"{record['preset']}; {_duration(hours)} of processes, {record['jobs']} at once, on "
+            f"{hardware_text(record)}. Commit {', '.join(c[:12] for c in record['commits'])}, "
+            f"config {record['config_hash'][:12]}, jax {record['versions']['jax']}, Python "
+            f"{record['versions']['python']}."
+        )
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def render_sweeps(records: Iterable[Mapping[str, Any]]) -> str:
+    """What averaging, beam and length penalty are worth."""
+    parts: list[str] = []
+    for record in records:
+        parts.append(f"## Averaging, beam, length penalty: {_name(record)}")
+        parts.append(f"![BLEU by each setting](results/sweeps/{_picture(record)})")
+        rows = [["setting", "value", "BLEU (13a)", "length ratio"]]
+        for name, points in record["series"].items():
+            own = str(record["around"][name])
+            for value, point in points.items():
+                mark = f"**{value}**" if value == own else value
+                rows.append([name, mark, f"{point['bleu']:.2f}", f"{point['length_ratio']:.3f}"])
+        parts.append(markdown_table(rows))
+        parts.append(
+            f"Each setting varies alone around the experiment's own, in bold; on "
+            f"{record['split']}, {record['sentences']:,} sentences; {record['signature']}. On "
+            f"{hardware_text(record)}, commit {record['commit'][:12]}, jax "
+            f"{record['versions']['jax']}, Python {record['versions']['python']}."
+        )
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
+    """What preparing a corpus of WMT14's size costs."""
+    parts: list[str] = []
+    for record in records:
+        parts.append("## Preparing a corpus of WMT14's size")
+        rows = [["pairs", "text", "time", "of it", "pairs/s", "memory", "slots filled, by width"]]
+        for run in record["runs"]:
+            stages = ", ".join(f"{name} {_duration(s)}" for name, s in run["stages"].items())
+            fill = ", ".join(f"{width}: {share:.1%}" for width, share in run["fill"].items())
+            rows.append(
+                [
+                    f"{run['pairs']:,}",
+                    f"{run['text_bytes'] / 1e6:,.0f} MB",
+                    _duration(run["seconds"]),
+                    stages,
+                    f"{run['pairs_per_second']:,.0f}",
+                    f"{run['peak_rss_bytes'] / 1e9:.1f} GB",
+                    fill,
+                ]
+            )
+        parts.append(markdown_table(rows))
+        parts.append(
+            f"Synthetic text with the lengths and the word frequencies of news, by `aiayn bench "
+            f"{record['bench']}`. Memory: {record['definitions']['peak_rss_bytes']}. On "
+            f"{hardware_text(record)}, commit {record['commit'][:12]}, Python "
+            f"{record['versions']['python']}."
+        )
+    return "".join(f"\n{part}\n" for part in parts)
+
+
 def render_output(record: Mapping[str, Any]) -> str:
     """The table a run of `record` ends with, as a terminal shows it, without the legend."""
     results = {
@@ -137,14 +223,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
     check: bool = parser.parse_args(arguments).check
     root = Path(__file__).parent.parent
-    records = load_records(root / "experiments" / "results")
+    folder = root / "experiments" / "results"
+    records = load_records(folder)
+    ablations = load_ablations(folder)
+    sweeps = load_records(folder / "sweeps", _OF_A_SWEEP)
+    benchmarks = load_records(folder / "bench", _OF_A_BENCH)
     text = (root / "README.md").read_text(encoding="utf-8")
     text = between_markers(text, TABLE, render_short(records))
     for record in records:
         if record["experiment"] == "phrasebook":
             text = between_markers(text, OUTPUT, render_output(record))
     wanted = {
-        root / "experiments" / "RESULTS.md": render_full(records),
+        root / "experiments" / "RESULTS.md": (
+            render_full(records)
+            + render_ablations(ablations)
+            + render_sweeps(sweeps)
+            + render_bench(benchmarks)
+        ),
         root / "README.md": text,
     }
     for path, text in wanted.items():
@@ -159,6 +254,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _name(record: Mapping[str, Any]) -> str:
     return record["experiment"] + (" (stale: the experiment changed)" if is_stale(record) else "")
+
+
+def _picture(record: Mapping[str, Any]) -> str:
+    return f"{record['experiment']}.png"
 
 
 def _values(scores: Mapping[str, Any]) -> dict[str, float | None]:

@@ -77,7 +77,6 @@ def open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
         "data_fingerprint": prepared.fingerprint,
     }
     with user_os_errors(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
         write_text(run_dir / "config.json", json.dumps(about, indent=1) + "\n")
         write_text(run_dir / "manifest.json", prepared.manifest.to_json())
         write_bytes(run_dir / "tokenizer.model", prepared.tokenizer.model)

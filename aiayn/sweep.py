@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 from sacrebleu.metrics.bleu import BLEU
 
-from aiayn.checkpoint import Checkpoints, Model, average
+from aiayn.checkpoint import Checkpoints, Model, average, portable
 from aiayn.config import DecodeConfig
 from aiayn.decode import Translator
 from aiayn.evaluate import check_data
@@ -83,6 +83,7 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]
     checkpoints.close()
     record = {
         "experiment": experiment.name,
+        "config": portable(experiment),
         "split": "dev",
         "sentences": len(sources),
         "signature": metric.get_signature().format(),

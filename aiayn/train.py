@@ -25,7 +25,7 @@ from aiayn.complexity import matmul_flops
 from aiayn.config import DecodeConfig, Experiment
 from aiayn.decode import Translator
 from aiayn.errors import UserError
-from aiayn.files import user_os_errors, write_text
+from aiayn.files import locked, user_os_errors, write_text
 from aiayn.model import Transformer
 from aiayn.optim import learning_rate, optimizer
 from aiayn.prepare import Prepared
@@ -50,11 +50,18 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
     """Train up to `train.num_steps`, from the newest checkpoint of `run_dir` if there is one.
 
     Raises:
-        UserError: the directory holds another experiment, or a run past `train.num_steps`; or the
-            loss is not finite.
+        UserError: the directory holds another experiment, or a run past `train.num_steps`, or
+            another process trains in it; or the loss is not finite.
     """
-    config = experiment.train
     check_run(experiment, run_dir, prepared)
+    with user_os_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+    with locked(run_dir / f"lock.{jax.process_index()}", wait=False):
+        _train(experiment, run_dir, prepared, console)
+
+
+def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Console) -> None:
+    config = experiment.train
     checkpoints = Checkpoints(run_dir / "checkpoints", config.keep_last, config.keep_best)
     start = checkpoints.newest()
     if start > config.num_steps:

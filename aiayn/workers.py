@@ -57,6 +57,10 @@ def parallel_map(
             "A worker process was ended from outside or could not start: memory ran out, or the "
             "calling script has no `if __name__ == '__main__':`."
         ) from error
+    except BaseException:  # Ctrl-C, a job that failed: nobody waits for the others' results
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

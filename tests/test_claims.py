@@ -16,7 +16,7 @@ from aiayn.experiments import load_experiment
 from aiayn.page import as_html, as_json, as_markdown
 
 RESULTS = Path(__file__).parents[1] / "experiments" / "results"
-ENTRIES = {entry.id: entry for entry in entries({})}
+ENTRIES = {entry.id: entry for entry in entries({}, {})}
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def _record(**changes):
 
 
 def _with_record(record) -> dict[str, Claim]:
-    found = {entry.id: entry for entry in entries({record["experiment"]: record})}
+    found = {entry.id: entry for entry in entries({record["experiment"]: record}, {})}
     wanted = ("batch-wmt14_ende_base", "bleu-ende-base", "bleu-base", "perplexity-base")
     return {id: found[id].decide() for id in wanted}
 

@@ -11,7 +11,8 @@ from aiayn.experiments import list_experiments, load_experiment
 def test_every_experiment_loads_and_is_named_as_its_file(name):
     experiment = load_experiment(name)
     assert experiment.name == name
-    assert load_experiment(str(Path("experiments") / f"{name}.py")) == experiment
+    (path,) = Path("experiments").rglob(f"{name}.py")
+    assert load_experiment(str(path)) == experiment
 
 
 def test_the_experiments_of_table_2_are_the_papers():

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
 
-from aiayn import plots
+from aiayn import attention_plots, plots
+from aiayn.table3 import Difference
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_attention_shows_the_mean_and_every_head_with_its_tokens(
     for target in range(3):
         weights[0, target, target] = weights[1, target, target + 1] = 1
     src_tokens, tgt_tokens = ["▁a", "b", "$c_1$", "d", "</s>"], ["▁A", "B", "</s>"]
-    plots.plot_attention(weights, tgt_tokens, src_tokens, tmp_path / "a.png", "Layer 1")
+    attention_plots.plot_attention(weights, tgt_tokens, src_tokens, tmp_path / "a.png", "Layer 1")
 
     mean, _, *heads, _ = figures[0].axes  # a colour bar after the mean and one after the heads
     np.testing.assert_array_equal(shown(mean), weights.mean(axis=0))
@@ -90,17 +91,19 @@ def test_attention_takes_any_shape(tmp_path: Path, num_heads: int, num_tgt: int,
     weights = np.full((num_heads, num_tgt, num_src), 1 / num_src, np.float32)
     path = tmp_path / "a.png"
     tokens = ["y"] * num_tgt, ["x"] * num_src
-    plots.plot_attention(weights, *tokens, path, "")
-    assert max(imread(path).shape) <= 160 * plots._LONGEST_SIDE
-    plots.plot_links(weights, *tokens, path, "", heads=range(1, num_heads + 1))
-    assert max(imread(path).shape) <= 160 * plots._LONGEST_SIDE
+    attention_plots.plot_attention(weights, *tokens, path, "")
+    assert max(imread(path).shape) <= 160 * attention_plots._LONGEST_SIDE
+    attention_plots.plot_links(weights, *tokens, path, "", heads=range(1, num_heads + 1))
+    assert max(imread(path).shape) <= 160 * attention_plots._LONGEST_SIDE
 
 
 def test_links_are_as_dark_as_weights_and_coloured_by_head(tmp_path: Path, figures: list[Figure]):
     # Heads 5 and 6 of two tokens that look at three; only the second of them looks.
     weights = np.array([[[1, 0, 0], [0.2, 0.3, 0.5]], [[0, 1, 0], [0.0, 0.9, 0.1]]])
     path = tmp_path / "a.png"
-    plots.plot_links(weights, ["▁a", "b"], ["c", "d", "e"], path, "", heads=(5, 6), looking=(1,))
+    attention_plots.plot_links(
+        weights, ["▁a", "b"], ["c", "d", "e"], path, "", heads=(5, 6), looking=(1,)
+    )
     fifth, sixth = figures[0].axes[0].collections
     assert isinstance(fifth, LineCollection)
     assert isinstance(sixth, LineCollection)
@@ -120,4 +123,25 @@ def test_links_are_as_dark_as_weights_and_coloured_by_head(tmp_path: Path, figur
 
 def test_attention_refuses_tokens_that_the_weights_are_not_for(tmp_path: Path):
     with pytest.raises(ValueError, match="2 tokens that look at 3; given are 3 and 2"):
-        plots.plot_attention(np.ones((1, 2, 3)), ["a"] * 3, ["b"] * 2, tmp_path / "a.png", "")
+        attention_plots.plot_attention(
+            np.ones((1, 2, 3)), ["a"] * 3, ["b"] * 2, tmp_path / "a.png", ""
+        )
+
+
+def test_an_ablation_shows_each_row_at_its_two_differences(tmp_path: Path, figures: list[Figure]):
+    found = {"A1": Difference(0.07, (0.1, 0.3)), "B1": Difference(-0.5, (0.2,))}
+    path = tmp_path / "ablation.png"
+    plots.plot_ablation("Table 3", {"nats": ("rank 1", found), "BLEU": ("", found)}, path)
+    for axes in figures[0].axes:
+        zero_lines, marks = axes.lines[:2], axes.lines[2:]
+        assert [line.get_color() for line in zero_lines] == [plots.MUTED] * 2
+        assert [points(line) for line in marks] == [
+            [[0.07, pytest.approx(0.2)]],
+            [[-0.5, pytest.approx(0.2)]],
+        ]
+        (bar,) = axes.collections  # one seed has no spread
+        assert isinstance(bar, LineCollection)
+        low, high = (y for _, y in bar.get_segments()[0])
+        assert high - low == pytest.approx(2 * 0.02**0.5)  # ± the deviation of 0.1 and 0.3
+        assert {"A1", "B1"} <= {text.get_text() for text in axes.texts}
+    assert imread(path).shape[2] == 4

@@ -21,6 +21,7 @@ from aiayn.__main__ import main
 from aiayn.checkpoint import Checkpoints
 from aiayn.errors import UserError
 from aiayn.evaluate import evaluate_run, run_info
+from aiayn.files import locked
 from aiayn.prepare import prepare
 from aiayn.report import read_metrics
 from aiayn.run import finished_record, read_run
@@ -233,6 +234,18 @@ def test_another_experiment_in_the_directory_is_refused_by_name(corpus, data_dir
     other = experiment.with_overrides(["model.d_ff=64"])
     with pytest.raises(UserError, match=r"model.d_ff \(there 128, now 64\)"):
         _train(other, tmp_path / "run", data_dir)
+
+
+def test_a_directory_that_another_process_trains_in_is_refused(corpus, data_dir, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=1)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    with (
+        locked(run_dir / "lock.0"),
+        pytest.raises(UserError, match=f"Another process is at work in {run_dir}"),
+    ):
+        _train(experiment, run_dir, data_dir)
+    assert [path.name for path in run_dir.iterdir()] == ["lock.0"], "nothing was touched"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(corpus, data_dir, tmp_path):

@@ -1,0 +1,281 @@
+"""Table 3 in miniature: all its rows at a small size, over several seeds (§6.2).
+
+A row changes the small base as the paper's row changes the paper's: sizes and updates by the same
+factor, rates and kinds to the same value. Like Table 3, every row is scored on dev, with the last
+checkpoint. Each run lies in a folder of its own; what is finished there is not run again.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+from sacrebleu.metrics.bleu import BLEU
+
+from aiayn.checkpoint import Checkpoints, Model, portable
+from aiayn.complexity import matmul_flops
+from aiayn.config import Experiment
+from aiayn.decode import Translator
+from aiayn.errors import UserError
+from aiayn.files import user_os_errors, write_text
+from aiayn.model import count_parameters
+from aiayn.paper import TABLE_3
+from aiayn.prepare import Prepared, prepare
+from aiayn.report import configure_jax, read_metrics
+from aiayn.run import read_sessions
+from aiayn.table3 import panels
+from aiayn.train import train
+from aiayn.workers import parallel_map
+
+_SCORES = "dev.json"
+"""What a finished run of an ablation holds; written last of all."""
+
+
+def changes(base: Experiment, row: str) -> dict[str, Any]:
+    """What a row of Table 3 sets at the size of `base`, by the names of settings.
+
+    Raises:
+        UserError: a factor of the paper's that leaves no whole number here.
+    """
+    paper = asdict(Experiment(name="paper"))
+    own = asdict(base)
+    found: dict[str, Any] = {}
+    for key, value in TABLE_3[row].changes.items():
+        section, name = key.split(".")
+        if isinstance(value, int):
+            scaled = own[section][name] * Fraction(value, paper[section][name])
+            if scaled.denominator != 1:
+                raise UserError(
+                    f"{key} of {base.name} is {own[section][name]}; wanted a number that row {row} "
+                    f"of Table 3 can take times {value}/{paper[section][name]}."
+                )
+            value = int(scaled)
+        found[key] = value
+    return found
+
+
+def variant(base: Experiment, row: str, seed: int) -> Experiment:
+    """The experiment of a row and a seed."""
+    assignments = [f"{key}={value}" for key, value in changes(base, row).items()]
+    made = base.with_overrides([*assignments, f"train.seed={seed}"])
+    return replace(made, name=f"{base.name}_{row.lower()}_{seed}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row with one seed, and where it lives."""
+
+    row: str
+    experiment: Experiment
+    run_dir: Path
+    data_dir: Path
+
+    @property
+    def cost(self) -> float:
+        """FLOPs of its training, up to a factor that all runs share."""
+        experiment = self.experiment
+        return experiment.train.num_steps * matmul_flops(
+            experiment.model, experiment.data.vocab_size, 1, 1
+        )
+
+    def share_done(self) -> float:
+        """How much of its training is on disk, 0 to 1."""
+        rows = read_metrics(self.run_dir / "metrics.jsonl")
+        return rows[-1]["step"] / self.experiment.train.num_steps if rows else 0.0
+
+
+def ablate(
+    base: Experiment,
+    folder: Path,
+    data_dir: Path,
+    console: Console,
+    *,
+    num_seeds: int,
+    num_jobs: int,
+    rows: Sequence[str] = tuple(TABLE_3),
+) -> dict[str, Any]:
+    """Train and score what is not finished in `folder`; the record, also in `ablation.json`.
+
+    `num_jobs` runs go on at once, each in a process with its share of the processors, and of an
+    accelerator's memory. `ablation.png` beside the record shows it.
+
+    Raises:
+        UserError: `base` is of a size that some row cannot scale; or a folder holds another run.
+    """
+    from aiayn.plots import plot_ablation
+
+    seeds = range(base.train.seed, base.train.seed + num_seeds)
+    runs = [
+        Run(row, variant(base, row, seed), folder / f"{row}-{seed}", data_dir)
+        for seed in seeds
+        for row in rows
+    ]
+    prepared = prepare(base.data, data_dir)
+    finished = {run.run_dir: scores for run in runs if (scores := _read_scores(run, prepared))}
+    # Seed by seed, so that a whole table is there early; long runs first, so that none lags behind.
+    waiting = sorted(
+        (run for run in runs if run.run_dir not in finished),
+        key=lambda run: (run.experiment.train.seed, -run.cost),
+    )
+    _share_machine(num_jobs)
+    with _View(base.name, runs, finished, console) as view:
+        for run, scores in parallel_map(_perform, waiting, num_jobs):
+            finished[run.run_dir] = scores
+            view.say_finished(run, scores)
+
+    some = finished[runs[0].run_dir]
+    record: dict[str, Any] = {
+        "experiment": base.name,
+        "preset": base.preset,
+        "config": portable(base),
+        "config_hash": base.hash(),
+        "split": "dev",
+        "sentences": len(prepared.lines("dev", "src")),
+        **{key: some[key] for key in ("signature", "data_fingerprint", "versions", "hardware")},
+        "commits": sorted({scores["commit"] for scores in finished.values()}),
+        "jobs": num_jobs,
+        "rows": {
+            row: {
+                "changes": changes(base, row),
+                "parameters": finished[folder / f"{row}-{seeds[0]}"]["parameters"],
+                "runs": [
+                    {key: finished[folder / f"{row}-{seed}"][key] for key in _OF_A_RUN}
+                    for seed in seeds
+                ],
+            }
+            for row in rows
+        },
+    }
+    write_text(folder / "ablation.json", json.dumps(record, indent=1) + "\n")
+    plot_ablation(f"{base.name}: Table 3 in miniature", panels(record), folder / "ablation.png")
+    return record
+
+
+_OF_A_RUN = ("seed", "perplexity", "bleu", "updates", "seconds")
+
+
+def _share_machine(num_jobs: int) -> None:
+    """Give each process that is started from now on its part of the machine."""
+    cores = (os.cpu_count() or 1) // num_jobs
+    os.environ.setdefault("NPROC", str(max(1, cores)))  # the threads of XLA on CPU
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / num_jobs:.3f}")
+
+
+def _read_scores(run: Run, prepared: Prepared) -> dict[str, Any] | None:
+    """The scores of a run that is finished, of this experiment and of this data."""
+    try:
+        scores: dict[str, Any] = json.loads((run.run_dir / _SCORES).read_text(encoding="utf-8"))
+        same_data = scores["data_fingerprint"] == prepared.fingerprint
+        return scores if same_data and run.experiment.is_same(scores["config"]) else None
+    except (OSError, ValueError, LookupError, TypeError):  # not there, or damaged: run it again
+        return None
+
+
+def _perform(run: Run) -> dict[str, Any]:
+    """Train a run to its end, score dev, and write the scores; in a process of its own."""
+    configure_jax()
+    experiment = run.experiment
+    prepared = prepare(experiment.data, run.data_dir, progress=False)
+    train(experiment, run.run_dir, prepared, Console(quiet=True))
+    began = time.perf_counter()
+    checkpoints = Checkpoints.open(run.run_dir)
+    newest = checkpoints.newest()
+    model = Model(experiment, prepared.tokenizer, checkpoints.params(newest))
+    checkpoints.close()
+    sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
+    outputs = [best[0].text for best in Translator(model).translate(sources)]
+    metric = BLEU()
+    metrics = read_metrics(run.run_dir / "metrics.jsonl")
+    session = read_sessions(run.run_dir)[-1]
+    scores = {
+        "row": run.row,
+        "seed": experiment.train.seed,
+        "config": portable(experiment),
+        "data_fingerprint": prepared.fingerprint,
+        "perplexity": next(row for row in metrics[::-1] if "dev_loss" in row)["dev_perplexity"],
+        "bleu": metric.corpus_score(outputs, [references]).score,
+        "signature": metric.get_signature().format(),
+        "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
+        "updates": newest,
+        "seconds": metrics[-1]["seconds"] + time.perf_counter() - began,
+        **{key: session[key] for key in ("commit", "versions", "hardware")},
+    }
+    with user_os_errors(run.run_dir):
+        write_text(run.run_dir / _SCORES, json.dumps(scores, indent=1) + "\n")
+    return scores
+
+
+# --- What is shown meanwhile --------------------------------------------------------------------
+
+
+class _View:
+    """All runs as one: a bar over the whole, which rows train, what has come out."""
+
+    def __init__(
+        self,
+        name: str,
+        runs: Sequence[Run],
+        finished: Mapping[Path, Mapping[str, Any]],
+        console: Console,
+    ):
+        self._name, self._runs, self._finished, self._console = name, runs, finished, console
+        self._bar = Progress(
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:.1f}%"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=console,
+            speed_estimate_period=600,
+        )
+        self._task = self._bar.add_task("ablate", total=sum(run.cost for run in runs))
+        self._live = Live(console=console, get_renderable=self._renderable, refresh_per_second=1)
+
+    def _renderable(self) -> Group:
+        grid = Table(title=f"{self._name}: {self._counted()}", title_justify="left")
+        for heading in ("row", "dev perplexity", "dev BLEU", "training"):
+            grid.add_column(heading)
+        done = 0.0
+        for row in dict.fromkeys(run.row for run in self._runs):
+            perplexities, scores, training = list[str](), list[str](), list[str]()
+            for run in (run for run in self._runs if run.row == row):
+                found = self._finished.get(run.run_dir)
+                share = 1.0 if found else run.share_done()
+                done += share * run.cost
+                if found:
+                    perplexities.append(f"{found['perplexity']:.2f}")
+                    scores.append(f"{found['bleu']:.1f}")
+                elif share:
+                    training.append(f"seed {run.experiment.train.seed}: {share:.0%}")
+            grid.add_row(row, *(", ".join(texts) for texts in (perplexities, scores, training)))
+        self._bar.update(self._task, completed=done)
+        return Group(grid, self._bar, Text("Ctrl-C stops; the same command goes on."))
+
+    def _counted(self) -> str:
+        return f"{len(self._finished)} of {len(self._runs)} runs"
+
+    def say_finished(self, run: Run, scores: Mapping[str, Any]) -> None:
+        """A line for a log; a terminal has the table."""
+        if not self._console.is_terminal:
+            text = (
+                f"{run.row}, seed {scores['seed']}: dev perplexity {scores['perplexity']:.2f}, "
+                f"BLEU {scores['bleu']:.2f}, {scores['seconds'] / 60:.1f} min ({self._counted()})"
+            )
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> "_View":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()

@@ -1,0 +1,188 @@
+"""Table 3 in miniature: the rows are the paper's, each is run once, the comparison is by hand."""
+
+import io
+import json
+from dataclasses import replace
+
+import jax
+import pytest
+from rich.console import Console
+from small import copy_corpus, reverse_experiment
+
+import aiayn.ablation
+import aiayn.train
+from aiayn.__main__ import main
+from aiayn.ablation import ablate, changes, variant
+from aiayn.claims import MINIATURES
+from aiayn.config import Experiment
+from aiayn.errors import UserError
+from aiayn.experiments import load_experiment
+from aiayn.paper import TABLE_3
+from aiayn.step import data_mesh
+from aiayn.table3 import Difference, differences, rank_correlation, summary, table_rows
+
+
+@pytest.mark.parametrize("row", TABLE_3)
+def test_at_the_papers_size_the_rows_are_the_papers(row):
+    assert changes(Experiment("paper"), row) == TABLE_3[row].changes
+
+
+def test_rows_scale_with_the_base():
+    base = load_experiment("table3_miniature")
+    assert (base.model.num_layers, base.model.d_model, base.model.d_ff) == (3, 64, 256)
+    assert (base.model.num_heads, base.model.d_k, base.model.d_v) == (8, 8, 8)
+    assert changes(base, "base") == {}
+    assert changes(base, "A1") == {"model.num_heads": 1, "model.d_k": 64, "model.d_v": 64}
+    assert changes(base, "A4") == {"model.num_heads": 32, "model.d_k": 2, "model.d_v": 2}
+    assert changes(base, "B1") == {"model.d_k": 2}
+    assert changes(base, "C3") == {"model.num_layers": 4}
+    assert changes(base, "C4") == {"model.d_model": 32, "model.d_k": 4, "model.d_v": 4}
+    assert changes(base, "D1") == {"model.dropout_rate": 0.0}
+    assert changes(base, "D4") == {"train.label_smoothing": 0.2}
+    assert changes(base, "E") == {"model.positions": "learned"}
+    assert changes(base, "big") == {
+        "model.d_model": 128,
+        "model.d_ff": 512,
+        "model.num_heads": 16,
+        "model.dropout_rate": 0.3,
+        "train.num_steps": 3 * base.train.num_steps,
+    }
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_a_miniature_differs_from_its_base_by_the_row_and_the_seed_alone(name):
+    base = load_experiment(name)
+    for row in TABLE_3:
+        made = variant(base, row, seed=7)
+        settings = {**changes(base, row), "name": made.name, "train.seed": 7}
+        assert made == base.with_overrides([f"{key}={value}" for key, value in settings.items()])
+
+
+def test_a_size_that_a_row_cannot_scale_is_refused():
+    base = Experiment("odd", model=replace(Experiment("x").model, num_layers=2))
+    with pytest.raises(UserError, match=r"model.num_layers of odd is 2; .* row C1 .* times 2/6"):
+        changes(base, "C1")
+
+
+# --- Running ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    copy_corpus(folder, 300)
+    return folder
+
+
+@pytest.fixture
+def run_ablation(corpus, tmp_path, monkeypatch):
+    """Two rows of a tiny base with two seeds, in this process; what was trained is listed."""
+    monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    for name in ("NPROC", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
+        monkeypatch.setenv(name, "1")
+    trained: list[str] = []
+
+    def counting(experiment, *rest):
+        trained.append(experiment.name)
+        aiayn.train.train(experiment, *rest)
+
+    monkeypatch.setattr(aiayn.ablation, "train", counting)
+
+    def run(**settings: int):
+        trained.clear()
+        base = reverse_experiment(corpus, **{"num_steps": 2, "keep_last": 3, **settings})
+        output = io.StringIO()
+        record = ablate(
+            base,
+            tmp_path / "runs",
+            tmp_path / "data",
+            Console(file=output),
+            num_seeds=2,
+            num_jobs=1,
+            rows=("base", "D2"),
+        )
+        return record, list(trained), output.getvalue()
+
+    return run
+
+
+def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_path):
+    record, trained, output = run_ablation()
+    assert sorted(trained) == ["reverse_base_1", "reverse_base_2", "reverse_d2_1", "reverse_d2_2"]
+    assert output.count("dev perplexity") == 4
+    assert "(4 of 4 runs)" in output
+    assert [run["seed"] for run in record["rows"]["D2"]["runs"]] == [1, 2]
+    perplexities = {run["perplexity"] for row in record["rows"].values() for run in row["runs"]}
+    assert len(perplexities) == 4, "each row and each seed trains another model"
+    assert json.loads((tmp_path / "runs/ablation.json").read_text()) == record
+    assert (tmp_path / "runs/ablation.png").stat().st_size > 0
+
+    again, trained, _ = run_ablation()
+    assert (again, trained) == (record, [])
+
+    (tmp_path / "runs/D2-1/dev.json").write_text('{"half a fi')
+    again, trained, _ = run_ablation()
+    assert trained == ["reverse_d2_1"]
+    assert {**again, "rows": None} == {**record, "rows": None}
+    (anew, _), (before, _) = (r["rows"]["D2"]["runs"] for r in (again, record))
+    assert {**anew, "seconds": 0} == {**before, "seconds": 0}, "the checkpoint was there still"
+
+    with pytest.raises(UserError, match="warmup_steps"):
+        run_ablation(warmup_steps=50)
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--jobs"])
+def test_no_seeds_and_no_jobs_are_refused(option, capsys):
+    assert main(["ablate", "table3_miniature", option, "0"]) == 2
+    assert f"{option} is 0; wanted 1 or more" in capsys.readouterr().err
+
+
+# --- Comparing ----------------------------------------------------------------------------------
+
+
+def _record(**rows):
+    def runs(pairs):
+        return {
+            "changes": {"model.d_k": 2},
+            "parameters": 1_000,
+            "runs": [
+                {"seed": seed, "perplexity": perplexity, "bleu": bleu, "seconds": 1.0}
+                for seed, (perplexity, bleu) in enumerate(pairs, 1)
+            ],
+        }
+
+    return {"experiment": "x", "rows": {row: runs(pairs) for row, pairs in rows.items()}}
+
+
+def test_a_seed_is_compared_with_the_base_of_the_same_seed():
+    # The seeds differ by 10 BLEU; row B1 is 1 and 3 below, each against its own.
+    record = _record(base=[(10.0, 20.0), (5.0, 30.0)], B1=[(20.0, 19.0), (20.0, 27.0)])
+    (bleu,) = differences(record, "bleu").values()
+    assert bleu.ours == (-1.0, -3.0)
+    assert bleu.paper == pytest.approx(25.1 - 25.8)
+    assert bleu.mean == -2.0
+    assert bleu.spread == pytest.approx(2**0.5)
+    (nats,) = differences(record, "nats").values()
+    # ln 2 and ln 4, so 1.5 ln 2 in the mean; the paper's is ln(5.16 / 4.92).
+    assert nats.mean == pytest.approx(1.0397, abs=1e-4)
+    assert nats.paper == pytest.approx(0.04763, abs=1e-5)
+    text = "\n".join(" | ".join(row) for row in table_rows(record))
+    assert "B1 | d_k 2 | 1,000 | +0.048 | +1.040 ± 0.490 | -0.7 | -2.00 ± 1.41" in text
+
+
+def test_the_order_of_the_paper_has_rank_correlation_1_and_its_reverse_minus_1():
+    for sign in (1, -1):
+        # Any rising function keeps the ranks.
+        found = {str(d): Difference(d, (sign * d**3, sign * d**3)) for d in (-1.0, -0.5, 0.2, 0.9)}
+        assert rank_correlation(found) == pytest.approx(sign)
+    # One pair of neighbours changed: 1 - 6 * (1 + 1) / (4 * 15).
+    found = {
+        str(p): Difference(p, (float(o),)) for p, o in ((1.0, 1), (2.0, 3), (3.0, 2), (4.0, 4))
+    }
+    assert rank_correlation(found) == pytest.approx(0.8)
+
+
+def test_one_seed_has_no_spread():
+    record = _record(base=[(10.0, 20.0)], B1=[(20.0, 19.0)], C7=[(9.0, 21.0)])
+    assert "±" not in "\n".join(" | ".join(row) for row in table_rows(record))
+    assert "over 1 seeds" not in summary(record)
