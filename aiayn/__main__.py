@@ -10,13 +10,15 @@ from typing import Any
 import aiayn
 from aiayn.arguments import parser
 from aiayn.config import Experiment
-from aiayn.errors import UserError
+from aiayn.errors import Preempted, UserError
 from aiayn.experiments import load_experiment
 from aiayn.files import user_os_errors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0 done, 1 a claim fails, 2 a user's mistake, 130 Ctrl-C."""
+    """Run one command; the exit status: 0 done, or stopped by SIGTERM with all saved, 1 a claim
+    fails, 2 a user's mistake, 130 Ctrl-C.
+    """
     parsed = parser().parse_args(arguments)
     if arguments is None and parsed.verb in _TRAINING:
         _use_huge_pages()
@@ -31,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         advice = "; the same command goes on from the last checkpoint" if resumes else ""
         print(f"aiayn: interrupted{advice}.", file=sys.stderr)
         return 130
+    except Preempted as stopped:
+        print(f"aiayn: {stopped} The same command goes on.", file=sys.stderr)
+        return 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -2,7 +2,8 @@
 
 A row changes the small base as the paper's row changes the paper's: sizes and updates by the same
 factor, rates and kinds to the same value. Like Table 3, every row is scored on dev, with the last
-checkpoint. Each run lies in a folder of its own; what is finished there is not run again.
+checkpoint. Further rows show what our deviations cost (experiments/DEVIATIONS.md). Each run lies in
+a folder of its own; what is finished there is not run again.
 """
 
 import json
@@ -40,12 +41,29 @@ _SCORES = "dev.json"
 """What a finished run of an ablation holds; written last of all."""
 
 
+DEVIATIONS: Mapping[str, Mapping[str, Any]] = {
+    "halves": {"preset": "custom", "model.positions": "halves"},
+    "others": {"preset": "custom", "train.smoothing_over": "others"},
+    "t2t_v1": {
+        "preset": "t2t_v1",
+        "model.positions": "halves",
+        "train.smoothing_over": "others",
+        "model.target_space_embedding": True,
+    },
+    "bfloat16": {"model.matmul_dtype": "bfloat16"},
+}
+"""What the code of June 2017 and accelerators do otherwise than the text."""
+ROWS = (*TABLE_3, *DEVIATIONS)
+
+
 def changes(base: Experiment, row: str) -> dict[str, Any]:
-    """What a row of Table 3 sets at the size of `base`, by the names of settings.
+    """What a row sets at the size of `base`, by the names of settings.
 
     Raises:
         UserError: a factor of the paper's that leaves no whole number here.
     """
+    if row in DEVIATIONS:
+        return dict(DEVIATIONS[row])
     paper = asdict(Experiment(name="paper"))
     own = asdict(base)
     found: dict[str, Any] = {}
@@ -101,7 +119,7 @@ def ablate(
     *,
     num_seeds: int,
     num_jobs: int,
-    rows: Sequence[str] = tuple(TABLE_3),
+    rows: Sequence[str] = ROWS,
 ) -> dict[str, Any]:
     """Train and score what is not finished in `folder`; the record, also in `ablation.json`.
 

@@ -189,7 +189,7 @@ examples
 _TRAIN = """\
 Prepares the data, trains, validates, averages, translates the test sets and writes result.json.
 The same command run again resumes from the newest checkpoint, or shows the scores of a finished
-run. --set changes any setting, for example
+run; SIGTERM has the present step saved first. --set changes any setting, for example
   --set train.num_steps=2000 --set model.num_layers=2 --set data.folder=../corpus
 """
 

@@ -93,9 +93,16 @@ class Checkpoints:
         return chosen
 
     def save(
-        self, state: TrainState, experiment: Experiment, tokenizer: Tokenizer, dev_loss: float
+        self,
+        state: TrainState,
+        experiment: Experiment,
+        tokenizer: Tokenizer,
+        dev_loss: float | None = None,
     ) -> None:
-        """Begin to write; the state may be changed or donated as soon as this returns."""
+        """Begin to write; the state may be changed or donated as soon as this returns.
+
+        `dev_loss` ranks the checkpoint where the best are kept.
+        """
         about = {
             "experiment": experiment.to_dict(),
             "tokenizer": base64.b64encode(tokenizer.model).decode(),
@@ -106,7 +113,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state._asdict()), about=ocp.args.JsonSave(about)
                 ),
-                metrics={"dev_loss": dev_loss},
+                metrics=None if dev_loss is None else {"dev_loss": dev_loss},
                 force=True,
             )
 

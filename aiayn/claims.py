@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from aiayn import checks, recipe_checks, table3
+from aiayn.ablation import ROWS
 from aiayn.experiments import load_experiment
 from aiayn.paper import (
     BASE,
@@ -361,7 +362,7 @@ def _miniature(ablations: Records) -> Iterator[Entry]:
         about = f"table3-{name.rpartition('table3_')[2]}", "Table 3", text, "1 would be its order"
         record = ablations.get(name)
         if record is None:
-            cost = f"aiayn ablate {name}; {len(TABLE_3)} rows, 3 seeds each"
+            cost = f"aiayn ablate {name}; {len(ROWS)} rows, 3 seeds each"
             yield _said(about, "–", "not run here", cost)
             continue
         found = {measure: table3.differences(record, measure) for measure in table3.MEASURES}

@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend."""
+"""What is not a defect of the program: a user's mistake, and being asked to stop."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The message names the file or setting, the value found and the value wanted.
     """
+
+
+class Preempted(Exception):  # noqa: N818, it is no error
+    """SIGTERM came, and what there was to save is saved: exit status 0."""

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import platform
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -56,20 +57,27 @@ def write_bytes(path: Path, content: bytes) -> None:
 def locked(path: Path, wait: bool = True) -> Generator[None]:
     """Hold a lock file, after other processes that hold it; it is let go of with the process.
 
+    The file names its holder.
+
     Raises:
         UserError: another process holds it, and `wait` is off.
     """
-    with path.open("ab") as file:
+    with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            file.seek(0)
+            holder = file.read() or "another process"
             if not wait:
                 raise UserError(
-                    f"Another process is at work in {path.parent}; wait for its end, or choose "
-                    "another directory."
+                    f"{path.parent} is in use by {holder}; wait for its end, or choose another "
+                    "directory."
                 ) from None
-            print(f"Waiting for another process in {path.parent} ...", file=sys.stderr)
+            print(f"{path.parent} is in use by {holder}; waiting ...", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
         yield
 
 

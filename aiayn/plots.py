@@ -133,6 +133,8 @@ def plot_ablation(
         axes.axhline(0, color=MUTED, linewidth=0.8)
         axes.axvline(0, color=MUTED, linewidth=0.8)
         for row, difference in found.items():
+            if difference.paper is None:
+                continue
             axes.errorbar(
                 difference.paper,
                 difference.mean,

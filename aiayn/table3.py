@@ -19,7 +19,8 @@ class Difference:
     can share; BLEU in points.
     """
 
-    paper: float
+    paper: float | None
+    """None for a row that the paper has not."""
     ours: tuple[float, ...]
 
     @property
@@ -41,17 +42,16 @@ MEASURES = {"nats": "ln perplexity, nats per token", "bleu": "BLEU"}
 def differences(record: Mapping[str, Any], measure: str) -> dict[str, Difference]:
     """Of every row of an ablation but the base, in `nats` or `bleu`."""
 
+    def value(perplexity: float, bleu: float) -> float:
+        return math.log(perplexity) if measure == "nats" else bleu
+
     def ours(row: str) -> list[float]:
-        runs = record["rows"][row]["runs"]
-        return [math.log(r["perplexity"]) if measure == "nats" else r["bleu"] for r in runs]
+        return [value(run["perplexity"], run["bleu"]) for run in record["rows"][row]["runs"]]
 
-    def paper(row: str) -> float:
-        variant = TABLE_3[row]
-        return math.log(variant.perplexity) if measure == "nats" else variant.bleu
-
+    paper = {row: value(variant.perplexity, variant.bleu) for row, variant in TABLE_3.items()}
     return {
         row: Difference(
-            paper(row) - paper("base"),
+            paper[row] - paper["base"] if row in paper else None,
             tuple(own - base for own, base in zip(ours(row), ours("base"), strict=True)),
         )
         for row in record["rows"]
@@ -61,7 +61,7 @@ def differences(record: Mapping[str, Any], measure: str) -> dict[str, Difference
 
 def rank_correlation(found: Mapping[str, Difference]) -> float:
     """Spearman's, between the paper's differences and the means of ours."""
-    rows = found.values()
+    rows = [d for d in found.values() if d.paper is not None]
     result: Any = spearmanr([d.paper for d in rows], [d.mean for d in rows])  # typed too loosely
     return float(result.statistic)
 
@@ -71,7 +71,7 @@ def table_rows(record: Mapping[str, Any]) -> Iterator[list[str]]:
     nats, bleu = (differences(record, measure) for measure in MEASURES)
     yield ["row", "changes", "parameters", "Δ nats, paper", "ours", "Δ BLEU, paper", "ours"]
     for row, found in record["rows"].items():
-        text = ", ".join(f"{k.partition('.')[2]} {v}" for k, v in found["changes"].items())
+        text = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in found["changes"].items())
         about = [row, text, f"{found['parameters']:,}"]
         if row == "base":
             perplexity, score = (
@@ -84,8 +84,8 @@ def table_rows(record: Mapping[str, Any]) -> Iterator[list[str]]:
         else:
             yield [
                 *about,
-                *(f"{nats[row].paper:+.3f}", with_spread(nats[row], 3)),
-                *(f"{bleu[row].paper:+.1f}", with_spread(bleu[row], 2)),
+                *(_signed(nats[row].paper, 3), with_spread(nats[row], 3)),
+                *(_signed(bleu[row].paper, 1), with_spread(bleu[row], 2)),
             ]
 
 
@@ -125,4 +125,8 @@ def table(record: Mapping[str, Any]) -> Table:
 def with_spread(found: Difference, digits: int) -> str:
     """The mean, and where there are several seeds how far they scatter."""
     spread = "" if math.isnan(found.spread) else f" ± {found.spread:.{digits}f}"
-    return f"{found.mean:+.{digits}f}{spread}"
+    return _signed(found.mean, digits) + spread
+
+
+def _signed(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}"

@@ -1,14 +1,18 @@
 """A run from a config to a trained model: data, state, restore, loop (§5).
 
 Which state wins: the newest complete checkpoint of the run directory. What `metrics.jsonl` says of
-later steps is cut off, since those steps run again, and give the same numbers.
+later steps is cut off, since those steps run again, and give the same numbers. SIGTERM, by which
+machines are taken away, has the present step saved in `interrupted/`, apart from the checkpoints
+that are kept and averaged: these are the same however often a run was stopped.
 """
 
 import json
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from aiayn.checkpoint import Checkpoints, Model
 from aiayn.complexity import matmul_flops
 from aiayn.config import DecodeConfig, Experiment
 from aiayn.decode import Translator
-from aiayn.errors import UserError
+from aiayn.errors import Preempted, UserError
 from aiayn.files import locked, user_os_errors, write_text
 from aiayn.model import Transformer
 from aiayn.optim import learning_rate, optimizer
@@ -52,6 +56,7 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
     Raises:
         UserError: the directory holds another experiment, or a run past `train.num_steps`, or
             another process trains in it; or the loss is not finite.
+        Preempted: SIGTERM came; the same call goes on from the step it came in.
     """
     check_run(experiment, run_dir, prepared)
     with user_os_errors(run_dir):
@@ -63,7 +68,9 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
 def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Console) -> None:
     config = experiment.train
     checkpoints = Checkpoints(run_dir / "checkpoints", config.keep_last, config.keep_best)
-    start = checkpoints.newest()
+    interrupted = Checkpoints(run_dir / "interrupted")
+    newest = max(checkpoints, interrupted, key=Checkpoints.newest)
+    start = newest.newest()
     if start > config.num_steps:
         raise UserError(
             f"{run_dir} is at step {start:,} already; train.num_steps is {config.num_steps:,}. "
@@ -100,7 +107,7 @@ def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: C
 
     # Restore.
     if start:
-        state = checkpoints.restore(start, like=state)
+        state = newest.restore(start, like=state)
         console.print(f"Resuming from step {start:,} of {config.num_steps:,}.")
     log = _Log(run_dir, experiment)
     log.cut_after(start)
@@ -109,7 +116,7 @@ def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: C
 
     # Loop.
     progress = TrainingProgress(console, config.num_steps, start)
-    with closing(log), closing(checkpoints), progress:
+    with closing(log), closing(checkpoints), closing(interrupted), progress, _sigterm() as asked:
         waiting: list[Metrics] = []
         for step, (layout, rows) in enumerate(
             read_ahead(rows_on_devices, start, config.num_steps), start + 1
@@ -118,7 +125,7 @@ def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: C
             waiting.append(metrics)
             log.count_slots(layout, rows)
             progress.advance()
-            last = step == config.num_steps
+            last, stopping = step == config.num_steps, asked()
             if step % config.log_every == 0 or step % config.checkpoint_every == 0 or last:
                 progress.show(log.write(step, waiting))
                 waiting = []
@@ -127,6 +134,26 @@ def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: C
                 found = validate(state)
                 progress.show(log.write_validation(step, found))
                 checkpoints.save(state, experiment, prepared.tokenizer, found["dev_loss"])
+            elif stopping:
+                if waiting:
+                    log.write(step, waiting)
+                interrupted.save(state, experiment, prepared.tokenizer)
+            if stopping and not last:
+                raise Preempted(f"SIGTERM came; step {step:,} of {config.num_steps:,} is saved.")
+
+
+@contextmanager
+def _sigterm() -> Generator[Callable[[], bool]]:
+    """Whether SIGTERM came since; it does nothing else. Only a main thread can ask for that."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _validator(

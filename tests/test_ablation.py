@@ -12,7 +12,7 @@ from small import copy_corpus, reverse_experiment
 import aiayn.ablation
 import aiayn.train
 from aiayn.__main__ import main
-from aiayn.ablation import ablate, changes, variant
+from aiayn.ablation import ROWS, ablate, changes, variant
 from aiayn.claims import MINIATURES
 from aiayn.config import Experiment
 from aiayn.errors import UserError
@@ -52,7 +52,7 @@ def test_rows_scale_with_the_base():
 @pytest.mark.parametrize("name", MINIATURES)
 def test_a_miniature_differs_from_its_base_by_the_row_and_the_seed_alone(name):
     base = load_experiment(name)
-    for row in TABLE_3:
+    for row in ROWS:
         made = variant(base, row, seed=7)
         settings = {**changes(base, row), "name": made.name, "train.seed": 7}
         assert made == base.with_overrides([f"{key}={value}" for key, value in settings.items()])
@@ -76,7 +76,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture
 def run_ablation(corpus, tmp_path, monkeypatch):
-    """Two rows of a tiny base with two seeds, in this process; what was trained is listed."""
+    """Three rows of a tiny base with two seeds, in this process; what was trained is listed."""
     monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
     for name in ("NPROC", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
         monkeypatch.setenv(name, "1")
@@ -99,7 +99,7 @@ def run_ablation(corpus, tmp_path, monkeypatch):
             Console(file=output),
             num_seeds=2,
             num_jobs=1,
-            rows=("base", "D2"),
+            rows=("base", "D2", "halves"),
         )
         return record, list(trained), output.getvalue()
 
@@ -108,12 +108,19 @@ def run_ablation(corpus, tmp_path, monkeypatch):
 
 def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_path):
     record, trained, output = run_ablation()
-    assert sorted(trained) == ["reverse_base_1", "reverse_base_2", "reverse_d2_1", "reverse_d2_2"]
-    assert output.count("dev perplexity") == 4
-    assert "(4 of 4 runs)" in output
+    assert sorted(trained) == [
+        "reverse_base_1",
+        "reverse_base_2",
+        "reverse_d2_1",
+        "reverse_d2_2",
+        "reverse_halves_1",
+        "reverse_halves_2",
+    ]
+    assert output.count("dev perplexity") == 6
+    assert "(6 of 6 runs)" in output
     assert [run["seed"] for run in record["rows"]["D2"]["runs"]] == [1, 2]
     perplexities = {run["perplexity"] for row in record["rows"].values() for run in row["runs"]}
-    assert len(perplexities) == 4, "each row and each seed trains another model"
+    assert len(perplexities) == 6, "each row and each seed trains another model"
     assert json.loads((tmp_path / "runs/ablation.json").read_text()) == record
     assert (tmp_path / "runs/ablation.png").stat().st_size > 0
 
@@ -180,6 +187,16 @@ def test_the_order_of_the_paper_has_rank_correlation_1_and_its_reverse_minus_1()
         str(p): Difference(p, (float(o),)) for p, o in ((1.0, 1), (2.0, 3), (3.0, 2), (4.0, 4))
     }
     assert rank_correlation(found) == pytest.approx(0.8)
+
+
+def test_a_row_that_the_paper_has_not_is_shown_and_not_ranked():
+    paper_rows = {"base": [(10.0, 20.0)], "B1": [(20.0, 19.0)], "C7": [(9.0, 21.0)]}
+    alone, record = _record(**paper_rows), _record(**paper_rows, halves=[(99.0, 5.0)])
+    assert summary(alone) == summary(record)
+    assert next(row for row in table_rows(record) if row[0] == "halves")[3:] == [
+        *("–", "+2.293"),  # ln 9.9
+        *("–", "-15.00"),
+    ]
 
 
 def test_one_seed_has_no_spread():

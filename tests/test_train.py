@@ -19,7 +19,7 @@ import aiayn.run
 import aiayn.train
 from aiayn.__main__ import main
 from aiayn.checkpoint import Checkpoints
-from aiayn.errors import UserError
+from aiayn.errors import Preempted, UserError
 from aiayn.evaluate import evaluate_run, run_info
 from aiayn.files import locked
 from aiayn.prepare import prepare
@@ -242,7 +242,7 @@ def test_a_directory_that_another_process_trains_in_is_refused(corpus, data_dir,
     run_dir.mkdir()
     with (
         locked(run_dir / "lock.0"),
-        pytest.raises(UserError, match=f"Another process is at work in {run_dir}"),
+        pytest.raises(UserError, match=f"{run_dir} is in use by process {os.getpid()} on "),
     ):
         _train(experiment, run_dir, data_dir)
     assert [path.name for path in run_dir.iterdir()] == ["lock.0"], "nothing was touched"
@@ -292,6 +292,38 @@ def test_a_killed_run_started_again_ends_with_the_same_bits(corpus, data_dir, tm
     step, params = _final_params(tmp_path / "killed")
     assert step == 60
     _assert_bit_equal(params, _final_params(tmp_path / "straight")[1])
+
+
+def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
+    corpus, data_dir, tmp_path, monkeypatch
+):
+    experiment = reverse_experiment(corpus, num_steps=12, checkpoint_every=4, log_every=3)
+    _train(experiment, tmp_path / "straight", data_dir)
+
+    advance = aiayn.train.TrainingProgress.advance
+    calls = []
+
+    def interrupted(progress):
+        advance(progress)
+        calls.append(None)
+        if len(calls) in (4, 6):  # in step 4, which is saved anyway, and in step 6
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(aiayn.train.TrainingProgress, "advance", interrupted)
+    before = signal.getsignal(signal.SIGTERM)
+    for step in (4, 6):
+        with pytest.raises(Preempted, match=f"step {step} of 12 is saved"):
+            _train(experiment, tmp_path / "run", data_dir)
+        assert signal.getsignal(signal.SIGTERM) == before
+    _train(experiment, tmp_path / "run", data_dir)
+    assert len(calls) == 12, "no step ran twice"
+
+    found, wanted = (Checkpoints.open(tmp_path / run) for run in ("run", "straight"))
+    assert found.steps() == wanted.steps() == [4, 8, 12], "what is averaged is the same"
+    for step in wanted.steps():
+        _assert_bit_equal(found.params(step), wanted.params(step))
+    tokens = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("run", "straight")]
+    assert max(r.get("tokens", 0) for r in tokens[0]) == max(r.get("tokens", 0) for r in tokens[1])
 
 
 def test_metrics_of_a_run_are_complete(corpus, data_dir, tmp_path):
