@@ -16,7 +16,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help train test check smoke reproduce ablate parity results clean
+.PHONY: help train test check smoke reproduce ablate bench parity results clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -43,6 +43,9 @@ reproduce: $(CORE) ## check every claim of the paper; a page in runs/report
 
 ablate: $(CORE) ## Table 3 in miniature: every row at a small size; hours; a picture in runs
 	$(BIN)/aiayn ablate table3_miniature $(ARGS)
+
+bench: $(CORE) $(PARITY)/.done ## training steps in turns with Hugging Face's; ARGS='--workload T2'
+	$(BIN)/aiayn bench train --peer hf $(ARGS)
 
 parity: $(PARITY)/.done ## the same figures as PyTorch, Hugging Face and CTranslate2; own environment
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)

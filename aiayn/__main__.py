@@ -13,6 +13,7 @@ from aiayn.config import Experiment
 from aiayn.errors import Preempted, UserError
 from aiayn.experiments import load_experiment
 from aiayn.files import user_os_errors
+from aiayn.pages import use_large_pages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = parser().parse_args(arguments)
     if arguments is None and parsed.verb in _TRAINING:
-        _use_huge_pages()
+        use_large_pages()
     try:
         with user_os_errors(Path("standard output")):
             return _VERBS[parsed.verb](parsed) or 0
@@ -39,18 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _use_huge_pages() -> None:
-    """Start this process over with glibc's allocator on large pages.
-
-    XLA on CPU allocates its buffers anew in every step; with pages of 4 KiB a quarter of the
-    processor time of a small model's step goes to page faults. glibc reads the setting at start
-    only, and only where the user has not set it.
-    """
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, sys.orig_argv)
 
 
 def _configured(arguments: Any) -> Experiment:
@@ -300,11 +289,18 @@ def _bench(arguments: Any) -> None:
         raise UserError(f"--pairs is {min(arguments.pairs)}; wanted 1 or more.")
     from rich.console import Console
 
-    from aiayn.bench import bench_data
-
     console = Console()
-    bench_data(arguments.pairs, arguments.out, console)
-    console.print(f"Written to {arguments.out}: data.json.")
+    if arguments.what == "data":
+        from aiayn.bench_data import bench_data
+
+        bench_data(arguments.pairs, arguments.out, console)
+    else:
+        from aiayn.bench import bench_train, summary, table
+
+        record = bench_train(arguments.workload, arguments.peer, arguments.out, console)
+        console.print(table(record))
+        console.print(summary(record), soft_wrap=True, highlight=False)
+    console.print(f"Written to {arguments.out}.")
 
 
 def _report(arguments: Any) -> int:

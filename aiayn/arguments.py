@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiayn
 from aiayn.experiments import list_experiments
+from aiayn.workloads import PEERS, WORKLOADS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -136,14 +137,21 @@ def parser() -> argparse.ArgumentParser:
     )
 
     bench = verb("bench", "What a stage costs on this machine.", _BENCH)
-    bench.add_argument("what", choices=("data",), help="the stage")
+    bench.add_argument("what", choices=("train", "data"), help="the stage")
+    bench.add_argument(
+        "--workload",
+        choices=tuple(WORKLOADS),
+        default="T1",
+        help="train: what is trained (default: T1)",
+    )
+    bench.add_argument("--peer", choices=PEERS, help="train: whom to take turns with")
     bench.add_argument(
         "--pairs",
         type=int,
         nargs="+",
         default=[450_000, 4_508_785],
         metavar="N",
-        help="sizes of the corpora (default: WMT14's, and a tenth of it)",
+        help="data: sizes of the corpora (default: WMT14's, and a tenth of it)",
     )
     bench.add_argument(
         "--out", type=Path, default=Path("runs/bench"), help="where (default: runs/bench)"
@@ -248,8 +256,12 @@ differences beside ours, and ablation.json and ablation.png in runs/EXPERIMENT.
 """
 
 _BENCH = """\
-data  writes synthetic corpora with the lengths and the word frequencies of news, prepares them as
-      wmt14_ende_base is prepared, and records time and memory in OUT/data.json
+train  times training steps: T1 (3+3 layers, d_model 256, 8,000 words, 64 sentences of 32 tokens),
+       T2 (the base model, 37,000 words, 32 sentences), base and big (25,200 tokens a side in rows
+       of 256, for accelerators). A peer, Hugging Face's Marian or torch.nn.Transformer, takes turns
+       with ours on the same work; `make parity` installs it.
+data   writes synthetic corpora with the lengths and the word frequencies of news, prepares them as
+       wmt14_ende_base is prepared, and records time and memory
 """
 
 _REPORT = """\

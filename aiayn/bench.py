@@ -1,211 +1,209 @@
-"""Benchmarks: what a stage costs on this machine, by the command that a user would type.
+"""Training speed on this machine, alone or in turns with a peer on the same work.
 
-The record of each says what every figure means, and on what it was taken.
+Each contender is a process of its own that waits while another runs. A ratio is taken within a
+round, so that what else the machine does in the meantime hits both; the load of others is noted.
 """
 
 import json
 import os
-import shutil
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
+from rich.table import Table
 
+from aiayn.complexity import training_flops
 from aiayn.errors import UserError
 from aiayn.files import user_os_errors, write_text
-from aiayn.report import environment
-from aiayn.rows import PackedSplit
-from aiayn.workers import parallel_map
+from aiayn.pages import LARGE_PAGES
+from aiayn.workloads import WORKLOADS
 
-WMT14_PAIRS = 4_508_785
-"""Of its English and German (§5.1)."""
-
+_WARM_UP = 10
+_ROUNDS = 6
 _DEFINITIONS = {
-    "seconds": "wall time of `aiayn prepare` on two text files, its start included",
-    "stages": "of it, by when each stage's last file was complete: text cleaned and without "
-    "duplicates, tokenizer trained, rows packed",
-    "pairs_per_second": "pairs of the text files by seconds",
-    "peak_rss_bytes": "resident memory of all its processes together, the highest of two samples a "
-    "second; a page that processes share counts in each",
-    "text_bytes": "size of the two text files",
-    "fill": "share of the slots of a class of rows that hold a token, by its target width",
+    "seconds_per_step": f"wall time by steps, of {_ROUNDS} rounds after {_WARM_UP} steps; the "
+    "workers take turns, round by round",
+    "processor_seconds_per_step": "of all threads of the worker",
+    "others": "processors that were busy with anything but the worker, in the mean of the round",
+    "target_tokens_per_second": "real target tokens, no padding, by the median step",
+    "flops_per_step": "of the matrix products of a step: 2 for each multiply-add, three passes, no "
+    "causal saving (aiayn.complexity.training_flops)",
+    "ceilings": "FLOP/s of a large matrix product and bytes/s read and written by a large copy, on "
+    "all devices, the best of ten just before; FLOP/s by the maker's data sheet",
+    "share_of_ceiling": "flops_per_step by the median step, by the ceiling of the matrix product",
+    "ratio": "the peer's seconds_per_step by ours in the same round: above 1, ours is faster",
+    "peak_rss_bytes": "the highest resident memory of the worker",
+    "first_step_seconds": "compilation and the first step",
 }
 
 
-class _Chunk(NamedTuple):
-    """Lines of the synthetic corpus that one job writes."""
+class _Worker:
+    """A contender's process."""
 
-    first: int
-    num_lines: int
-
-
-_CHUNK = 20_000
-_TYPES = 1_000_000
-"""Different words of a language."""
-
-
-def synthetic_pairs(chunk: _Chunk) -> tuple[str, str]:
-    """Text of both sides: words by Zipf's law, lengths log-normal with a mean near WMT14's 27.
-
-    A pure function of the numbers of the lines.
-    """
-    rng = np.random.default_rng([14, chunk.first])
-    length = 18 * np.exp(rng.normal(0, 0.62, chunk.num_lines))  # words; a word is some 1.2 pieces
-    sides: list[str] = []
-    for language, scale in ((0, 1.0), (1, np.exp(rng.normal(0, 0.2, chunk.num_lines)))):
-        counts = np.clip((length * scale).round(), 1, 200).astype(int)
-        ranks = np.exp(rng.random(counts.sum()) * np.log(_TYPES)).astype(int)
-        made = [_word(rank, language) for rank in ranks.tolist()]
-        ends = np.cumsum(counts).tolist()
-        lines = (
-            " ".join(made[end - count : end]).capitalize() + "."
-            for end, count in zip(ends, counts.tolist(), strict=True)
+    def __init__(self, command: list[str], environment: Mapping[str, str]):
+        self.command = " ".join(command)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        sides.append("".join(f"{line}\n" for line in lines))
-    return sides[0], sides[1]
+        self.about = self._answer()
+
+    def run(self, steps: int) -> dict[str, Any]:
+        """So many steps, now."""
+        assert self.process.stdin
+        print(steps, file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            status = self.process.wait()
+            raise UserError(f"{self.command} ended with status {status}; its words stand above.")
+        return json.loads(line)
+
+    def __enter__(self) -> "_Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
-_SYLLABLES = (
-    [c + v + e for c in "bdfgklmnprstvwz" for v in "aeiou" for e in ("", "n", "r", "st")],
-    [c + v + e for c in "bdfghklmnrstwz" for v in ("a", "e", "i", "ei", "ö", "u") for e in "lnrs"],
-)
-
-
-@cache
-def _word(rank: int, language: int) -> str:
-    """The word of a rank: frequent ones are short."""
-    syllables = _SYLLABLES[language]
-    word = ""
-    while rank:
-        rank, place = divmod(rank, len(syllables))
-        word += syllables[place]
-    return word
-
-
-def write_synthetic(folder: Path, num_pairs: int, console: Console) -> None:
-    """`train.aa` and `train.bb` in `folder`, unless they are there."""
-    if folder.is_dir():
-        return
-    half_done = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(half_done, ignore_errors=True)
-    half_done.mkdir(parents=True)
-    chunks = [
-        _Chunk(first, min(_CHUNK, num_pairs - first)) for first in range(0, num_pairs, _CHUNK)
-    ]
-    made = parallel_map(synthetic_pairs, chunks)
-    description = f"Writing {num_pairs:,} synthetic pairs"
-    with (
-        (half_done / "train.aa").open("w", encoding="utf-8") as src,
-        (half_done / "train.bb").open("w", encoding="utf-8") as tgt,
-    ):
-        for _, (src_text, tgt_text) in track(
-            made, description, total=len(chunks), console=console, transient=True
-        ):
-            src.write(src_text)
-            tgt.write(tgt_text)
-    half_done.replace(folder)
-
-
-def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str, Any]:
-    """Prepare synthetic corpora of so many pairs; the record, also in `folder/data.json`.
+def bench_train(name: str, peer: str | None, folder: Path, console: Console) -> dict[str, Any]:
+    """Measure a workload; the record, also in `folder/train-WORKLOAD[-PEER].json`.
 
     Raises:
-        UserError: `aiayn prepare` failed.
+        UserError: a worker failed, or the peer's environment is not there.
     """
-    runs: list[dict[str, Any]] = []
-    for num_pairs in sizes:
-        corpus = folder / f"corpus-{num_pairs}"
-        with user_os_errors(folder):
-            write_synthetic(corpus, num_pairs, console)
-            runs.append(_prepare(corpus, num_pairs, folder / "data"))
-        console.print(describe(runs[-1]), highlight=False, soft_wrap=True)
-    record = {"bench": "data", **environment(), "definitions": _DEFINITIONS, "runs": runs}
-    write_text(folder / "data.json", json.dumps(record, indent=1) + "\n")
+    workload = WORKLOADS[name]
+    ours = [sys.executable, "-m", "aiayn.bench_ours"]
+    commands = {"aiayn": ([*ours, name], {**LARGE_PAGES, **os.environ})}
+    if peer:
+        python = Path(".venv-parity/bin/python")
+        if not python.is_file():
+            raise UserError(f"{python} is not there; `make parity` installs the peers.")
+        commands[peer] = ([str(python), "-m", "aiayn.bench_peers", name, peer], dict(os.environ))
+    measured = subprocess.run([*ours, "ceilings"], capture_output=True, text=True, check=True)
+    ceilings = json.loads(measured.stdout)
+    rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in commands}
+    with ExitStack() as stack, Progress(console=console, transient=True) as bar:
+        total = len(commands) * (_ROUNDS + 1)
+        task = bar.add_task("", total=total)
+        workers: dict[str, _Worker] = {}
+        for contender, (command, environment) in commands.items():
+            bar.update(task, description=f"Warming up {contender}")
+            workers[contender] = stack.enter_context(_Worker(command, environment))
+            workers[contender].run(_WARM_UP)
+            bar.advance(task)
+        for number in range(_ROUNDS):
+            for contender, worker in workers.items():
+                bar.update(task, description=f"Round {number + 1}, {contender}")
+                rounds[contender].append(_round(worker, workload.steps_per_round))
+                bar.advance(task)
+    about = {contender: worker.about for contender, worker in workers.items()}
+    flops = workload.num_sentences * training_flops(
+        workload.model, workload.num_words, workload.length, workload.length
+    )
+    record: dict[str, Any] = {
+        "bench": "train",
+        "workload": name,
+        **{key: about["aiayn"].pop(key) for key in ("commit", "versions", "hardware")},
+        "definitions": _DEFINITIONS,
+        "ceilings": ceilings,
+        "flops_per_step": flops,
+        "target_tokens_per_step": workload.tokens,
+        "padding": 1 - workload.tokens / (workload.num_rows * workload.width),
+        "contenders": {},
+    }
+    for contender, found in rounds.items():
+        median = statistics.median(r["seconds_per_step"] for r in found)
+        record["contenders"][contender] = {
+            **about[contender],
+            "rounds": found,
+            "median_seconds_per_step": median,
+            "target_tokens_per_second": workload.tokens / median,
+            "share_of_ceiling": flops / median / ceilings["matmul_flops_per_second"],
+        }
+    if peer:
+        pairs = zip(rounds[peer], rounds["aiayn"], strict=True)
+        record["ratios"] = [p["seconds_per_step"] / a["seconds_per_step"] for p, a in pairs]
+    path = folder / f"train-{name}{f'-{peer}' if peer else ''}.json"
+    with user_os_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(record, indent=1) + "\n")
     return record
 
 
-def describe(run: Mapping[str, Any]) -> str:
-    """The figures of one preparation in a line."""
-    stages = ", ".join(f"{name} {seconds:,.0f} s" for name, seconds in run["stages"].items())
-    memory = run["peak_rss_bytes"]
+def _round(worker: _Worker, steps: int) -> dict[str, Any]:
+    busy, began = _busy_seconds(), time.perf_counter()
+    found = worker.run(steps)
+    busy, seconds = _busy_seconds() - busy, time.perf_counter() - began
+    return {
+        "seconds_per_step": found["seconds"] / steps,
+        "processor_seconds_per_step": found["processor_seconds"] / steps,
+        "others": max(0.0, (busy - found["processor_seconds"]) / seconds),
+        "loss": found["loss"],
+        "peak_rss_bytes": found["peak_rss_bytes"],
+        "peak_device_bytes": found["peak_device_bytes"],
+    }
+
+
+def _busy_seconds() -> float:
+    """Processor seconds of the whole machine since its start; 0 where /proc is not there."""
+    try:
+        user, nice, system, _, _, irq, soft_irq, *_ = map(
+            int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        )
+    except OSError:
+        return 0.0
+    return (user + nice + system + irq + soft_irq) / os.sysconf("SC_CLK_TCK")
+
+
+def figures(record: Mapping[str, Any]) -> list[list[str]]:
+    """The figures as text: a head, then a row for each contender."""
+    rows = [["", "s/step", "range", "target tokens/s", "of the ceiling", "memory", "first step"]]
+    for name, found in record["contenders"].items():
+        seconds = [r["seconds_per_step"] for r in found["rounds"]]
+        rows.append(
+            [
+                name,
+                f"{found['median_seconds_per_step']:.3f}",
+                f"{min(seconds):.3f}–{max(seconds):.3f}",
+                f"{found['target_tokens_per_second']:,.0f}",
+                f"{found['share_of_ceiling']:.1%}",
+                f"{found['rounds'][-1]['peak_rss_bytes'] / 1e9:.2f} GB",
+                f"{found['first_step_seconds']:.1f} s",
+            ]
+        )
+    return rows
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """The ratio, and whether the machine was quiet."""
+    others = max(r["others"] for c in record["contenders"].values() for r in c["rounds"])
+    quiet = f"At most {others:.2f} processors were busy with other work in any round."
+    if "ratios" not in record:
+        return quiet
+    ratios = record["ratios"]
     return (
-        f"{run['pairs']:,} pairs, {run['text_bytes'] / 1e6:,.0f} MB of text: "
-        f"{run['seconds']:,.0f} s ({stages}), {run['pairs_per_second']:,.0f} pairs/s, "
-        + (f"at most {memory / 1e9:.1f} GB of memory" if memory else "memory not measured")
+        f"Ratio {statistics.median(ratios):.2f}, in pairs "
+        f"{', '.join(f'{ratio:.2f}' for ratio in ratios)}: above 1, ours is faster. {quiet}"
     )
 
 
-def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
-    """Run the command on a corpus, with the settings of `wmt14_ende_base` besides."""
-    shutil.rmtree(data_dir, ignore_errors=True)
-    settings = {
-        "data.corpus": "synthetic",
-        "data.src": "aa",
-        "data.tgt": "bb",
-        "data.hub": "",
-        "data.hub_config": "",
-        "data.revision": "",
-        "data.num_pairs": "",
-        "data.folder": str(corpus),
-        "data.train_files": "train.{lang}",
-        "data.holdout_pairs": str(min(3_000, num_pairs // 10)),
-    }
-    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "aiayn", "prepare", "wmt14_ende_base", *overrides]
-    began = time.time()
-    with subprocess.Popen(
-        [*command, "--data-dir", str(data_dir)], start_new_session=True
-    ) as process:
-        peak = max(_samples(process))
-    seconds = time.time() - began
-    if process.returncode:
-        raise UserError(f"aiayn prepare failed on {corpus}; its own words stand above.")
-    (made,) = data_dir.iterdir()
-    ends = {
-        "text": made / "text" / "manifest.json",
-        "tokenizer": made / "tokenizer.made_from",
-        "rows": made / "rows" / "dev.made_from",
-    }
-    times = [began, *(path.stat().st_mtime for path in ends.values())]
-    train = PackedSplit.load(made / "rows", "train")
-    return {
-        "pairs": num_pairs,
-        "text_bytes": sum(path.stat().st_size for path in corpus.iterdir()),
-        "seconds": seconds,
-        "stages": {
-            name: end - begin for name, begin, end in zip(ends, times, times[1:], strict=False)
-        },
-        "pairs_per_second": num_pairs / seconds,
-        "peak_rss_bytes": peak,
-        "rows": sum(row_class.num_rows for row_class in train.classes),
-        "fill": {str(row_class.tgt_width): row_class.fill for row_class in train.classes},
-    }
-
-
-def _samples(process: subprocess.Popen[bytes]) -> Iterator[int]:
-    """Resident bytes of a process and its descendants until it ends; 0 where /proc is not there."""
-    yield 0
-    page = os.sysconf("SC_PAGE_SIZE")
-    while process.returncode is None:
-        try:
-            process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            yield sum(_pages(folder, process.pid) for folder in Path("/proc").glob("[0-9]*")) * page
-
-
-def _pages(folder: Path, session: int) -> int:
-    """Resident pages of a process, if it is of this session."""
-    try:
-        after_name = (folder / "stat").read_text().rpartition(")")[2].split()
-        return (
-            int((folder / "statm").read_text().split()[1]) if int(after_name[3]) == session else 0
-        )
-    except (OSError, IndexError):  # it has ended
-        return 0
+def table(record: Mapping[str, Any]) -> Table:
+    """The figures, for a terminal."""
+    head, *body = figures(record)
+    grid = Table(title=f"Training, workload {record['workload']}", title_justify="left")
+    for heading in head:
+        grid.add_column(heading, justify="right" if heading else "left")
+    for row in body:
+        grid.add_row(*row)
+    return grid

@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from aiayn import table3
+from aiayn import bench, table3
 from aiayn.bleu import Scores, table
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
@@ -37,7 +37,7 @@ _FIGURES = {
 
 _OF_A_RUN = ("experiment", "config", "scores", "config_hash", "commit")
 _OF_AN_ABLATION = ("experiment", "config", "rows", "config_hash", "commits")
-_OF_A_BENCH = ("bench", "runs", "definitions", "commit")
+_OF_A_BENCH = ("bench", "definitions", "commit")
 _OF_A_SWEEP = ("experiment", "config", "series", "around", "commit")
 
 
@@ -163,33 +163,51 @@ def render_sweeps(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
-    """What preparing a corpus of WMT14's size costs."""
+    """What stages cost."""
     parts: list[str] = []
     for record in records:
-        parts.append("## Preparing a corpus of WMT14's size")
-        rows = [["pairs", "text", "time", "of it", "pairs/s", "memory", "slots filled, by width"]]
-        for run in record["runs"]:
-            stages = ", ".join(f"{name} {_duration(s)}" for name, s in run["stages"].items())
-            fill = ", ".join(f"{width}: {share:.1%}" for width, share in run["fill"].items())
-            rows.append(
-                [
-                    f"{run['pairs']:,}",
-                    f"{run['text_bytes'] / 1e6:,.0f} MB",
-                    _duration(run["seconds"]),
-                    stages,
-                    f"{run['pairs_per_second']:,.0f}",
-                    f"{run['peak_rss_bytes'] / 1e9:.1f} GB",
-                    fill,
-                ]
-            )
-        parts.append(markdown_table(rows))
-        parts.append(
-            f"Synthetic text with the lengths and the word frequencies of news, by `aiayn bench "
-            f"{record['bench']}`. Memory: {record['definitions']['peak_rss_bytes']}. On "
-            f"{hardware_text(record)}, commit {record['commit'][:12]}, Python "
-            f"{record['versions']['python']}."
-        )
+        render = {"data": _render_data, "train": _render_training}[record["bench"]]
+        parts += [
+            *render(record),
+            f"On {hardware_text(record)}, commit {record['commit'][:12]}, jax "
+            f"{record['versions']['jax']}, Python {record['versions']['python']}.",
+        ]
     return "".join(f"\n{part}\n" for part in parts)
+
+
+def _render_data(record: Mapping[str, Any]) -> list[str]:
+    rows = [["pairs", "text", "time", "of it", "pairs/s", "memory", "slots filled, by width"]]
+    for run in record["runs"]:
+        stages = ", ".join(f"{name} {_duration(s)}" for name, s in run["stages"].items())
+        fill = ", ".join(f"{width}: {share:.1%}" for width, share in run["fill"].items())
+        rows.append(
+            [
+                f"{run['pairs']:,}",
+                f"{run['text_bytes'] / 1e6:,.0f} MB",
+                _duration(run["seconds"]),
+                stages,
+                f"{run['pairs_per_second']:,.0f}",
+                f"{run['peak_rss_bytes'] / 1e9:.1f} GB",
+                fill,
+            ]
+        )
+    return [
+        "## Preparing a corpus of WMT14's size",
+        markdown_table(rows),
+        "Synthetic text with the lengths and the word frequencies of news, by `aiayn bench data`. "
+        f"Memory: {record['definitions']['peak_rss_bytes']}.",
+    ]
+
+
+def _render_training(record: Mapping[str, Any]) -> list[str]:
+    return [
+        f"## Training speed, workload {record['workload']}",
+        markdown_table(bench.figures(record)),
+        f"{bench.summary(record)} Ceiling: "
+        f"{record['ceilings']['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s; a step's products "
+        f"are {record['flops_per_step'] / 1e9:,.1f} GFLOP. By `aiayn bench train`; every figure is "
+        "defined in its record.",
+    ]
 
 
 def render_output(record: Mapping[str, Any]) -> str:
@@ -269,8 +287,9 @@ def _number(value: float | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
 
 
 def hardware_text(record: Mapping[str, Any]) -> str:

@@ -7,10 +7,14 @@ from aiayn.experiments import load_experiment
 from aiayn.results import (
     between_markers,
     is_stale,
+    load_ablations,
     load_records,
     main,
+    render_ablations,
+    render_bench,
     render_full,
     render_short,
+    render_sweeps,
 )
 
 
@@ -83,3 +87,68 @@ def test_what_is_no_record_is_refused(tmp_path):
 
 def test_the_committed_tables_are_those_of_the_records():
     assert main(["--check"]) == 0
+
+
+SHARED = {
+    key: _record()[key] for key in ("config", "config_hash", "commit", "hardware", "versions")
+}
+
+
+def test_an_ablation_is_rendered_with_what_it_takes_to_repeat_it(tmp_path):
+    def row(changes, perplexity, bleu):
+        runs = [{"perplexity": perplexity, "bleu": bleu, "seconds": 1_800.0} for _ in range(2)]
+        return {"changes": changes, "parameters": 1_000, "runs": runs}
+
+    record = {
+        **SHARED,
+        "experiment": "phrasebook",
+        "preset": "paper",
+        "commits": ["0123456789abcdef"],
+        "rows": {
+            "base": row({}, 10.0, 20.0),
+            "B1": row({"model.d_k": 2}, 20.0, 19.0),
+            "C7": row({"model.d_ff": 4}, 9.0, 21.0),
+        },
+        "split": "dev",
+        "sentences": 7,
+        "signature": "a signature",
+        "jobs": 2,
+    }
+    text = render_ablations([record])
+    assert "| B1 | d_k 2 | 1,000 | +0.048 | +0.693 ± 0.000 | -0.7 | -1.00 ± 0.00 |" in text
+    assert "(Spearman): 1.00 in nats, 1.00 in BLEU" in text
+    assert "3.0 h of processes, 2 at once, on 2 cores, a CPU" in text
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "ablations/phrasebook.json").write_text(json.dumps(record))
+    assert load_ablations(tmp_path) == [json.loads(json.dumps(record))]
+
+
+def test_a_sweep_is_rendered_with_the_own_setting_in_bold():
+    points = {value: {"bleu": 30.0 + float(value), "length_ratio": 1.0} for value in ("1", "4")}
+    record = {
+        **SHARED,
+        "experiment": "phrasebook",
+        "series": {"beam_size": points},
+        "around": {"beam_size": 4},
+        "split": "dev",
+        "sentences": 7,
+        "signature": "a signature",
+    }
+    text = render_sweeps([record])
+    assert "| beam_size | 1 | 31.00 | 1.000 |" in text
+    assert "| beam_size | **4** | 34.00 | 1.000 |" in text
+
+
+def test_a_benchmark_of_data_is_rendered():
+    run = {
+        "pairs": 1_000,
+        "text_bytes": 5e6,
+        "seconds": 90.0,
+        "stages": {"text": 30.0, "rows": 60.0},
+        "pairs_per_second": 11.1,
+        "peak_rss_bytes": 2.34e9,
+        "fill": {"64": 0.97},
+    }
+    record = {**SHARED, "bench": "data", "runs": [run], "definitions": {"peak_rss_bytes": "what"}}
+    wanted = "| 1,000 | 5 MB | 90 s | text 30 s, rows 60 s | 11 | 2.3 GB | 64: 97.0% |"
+    assert wanted in render_bench([record])

@@ -1,0 +1,211 @@
+"""Benchmarks: what a stage costs on this machine, by the command that a user would type.
+
+The record of each says what every figure means, and on what it was taken.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from aiayn.errors import UserError
+from aiayn.files import user_os_errors, write_text
+from aiayn.report import environment
+from aiayn.rows import PackedSplit
+from aiayn.workers import parallel_map
+
+WMT14_PAIRS = 4_508_785
+"""Of its English and German (§5.1)."""
+
+_DEFINITIONS = {
+    "seconds": "wall time of `aiayn prepare` on two text files, its start included",
+    "stages": "of it, by when each stage's last file was complete: text cleaned and without "
+    "duplicates, tokenizer trained, rows packed",
+    "pairs_per_second": "pairs of the text files by seconds",
+    "peak_rss_bytes": "resident memory of all its processes together, the highest of two samples a "
+    "second; a page that processes share counts in each",
+    "text_bytes": "size of the two text files",
+    "fill": "share of the slots of a class of rows that hold a token, by its target width",
+}
+
+
+class _Chunk(NamedTuple):
+    """Lines of the synthetic corpus that one job writes."""
+
+    first: int
+    num_lines: int
+
+
+_CHUNK = 20_000
+_TYPES = 1_000_000
+"""Different words of a language."""
+
+
+def synthetic_pairs(chunk: _Chunk) -> tuple[str, str]:
+    """Text of both sides: words by Zipf's law, lengths log-normal with a mean near WMT14's 27.
+
+    A pure function of the numbers of the lines.
+    """
+    rng = np.random.default_rng([14, chunk.first])
+    length = 18 * np.exp(rng.normal(0, 0.62, chunk.num_lines))  # words; a word is some 1.2 pieces
+    sides: list[str] = []
+    for language, scale in ((0, 1.0), (1, np.exp(rng.normal(0, 0.2, chunk.num_lines)))):
+        counts = np.clip((length * scale).round(), 1, 200).astype(int)
+        ranks = np.exp(rng.random(counts.sum()) * np.log(_TYPES)).astype(int)
+        made = [_word(rank, language) for rank in ranks.tolist()]
+        ends = np.cumsum(counts).tolist()
+        lines = (
+            " ".join(made[end - count : end]).capitalize() + "."
+            for end, count in zip(ends, counts.tolist(), strict=True)
+        )
+        sides.append("".join(f"{line}\n" for line in lines))
+    return sides[0], sides[1]
+
+
+_SYLLABLES = (
+    [c + v + e for c in "bdfgklmnprstvwz" for v in "aeiou" for e in ("", "n", "r", "st")],
+    [c + v + e for c in "bdfghklmnrstwz" for v in ("a", "e", "i", "ei", "ö", "u") for e in "lnrs"],
+)
+
+
+@cache
+def _word(rank: int, language: int) -> str:
+    """The word of a rank: frequent ones are short."""
+    syllables = _SYLLABLES[language]
+    word = ""
+    while rank:
+        rank, place = divmod(rank, len(syllables))
+        word += syllables[place]
+    return word
+
+
+def write_synthetic(folder: Path, num_pairs: int, console: Console) -> None:
+    """`train.aa` and `train.bb` in `folder`, unless they are there."""
+    if folder.is_dir():
+        return
+    half_done = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(half_done, ignore_errors=True)
+    half_done.mkdir(parents=True)
+    chunks = [
+        _Chunk(first, min(_CHUNK, num_pairs - first)) for first in range(0, num_pairs, _CHUNK)
+    ]
+    made = parallel_map(synthetic_pairs, chunks)
+    description = f"Writing {num_pairs:,} synthetic pairs"
+    with (
+        (half_done / "train.aa").open("w", encoding="utf-8") as src,
+        (half_done / "train.bb").open("w", encoding="utf-8") as tgt,
+    ):
+        for _, (src_text, tgt_text) in track(
+            made, description, total=len(chunks), console=console, transient=True
+        ):
+            src.write(src_text)
+            tgt.write(tgt_text)
+    half_done.replace(folder)
+
+
+def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str, Any]:
+    """Prepare synthetic corpora of so many pairs; the record, also in `folder/data.json`.
+
+    Raises:
+        UserError: `aiayn prepare` failed.
+    """
+    runs: list[dict[str, Any]] = []
+    for num_pairs in sizes:
+        corpus = folder / f"corpus-{num_pairs}"
+        with user_os_errors(folder):
+            write_synthetic(corpus, num_pairs, console)
+            runs.append(_prepare(corpus, num_pairs, folder / "data"))
+        console.print(describe(runs[-1]), highlight=False, soft_wrap=True)
+    record = {"bench": "data", **environment(), "definitions": _DEFINITIONS, "runs": runs}
+    write_text(folder / "data.json", json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def describe(run: Mapping[str, Any]) -> str:
+    """The figures of one preparation in a line."""
+    stages = ", ".join(f"{name} {seconds:,.0f} s" for name, seconds in run["stages"].items())
+    memory = run["peak_rss_bytes"]
+    return (
+        f"{run['pairs']:,} pairs, {run['text_bytes'] / 1e6:,.0f} MB of text: "
+        f"{run['seconds']:,.0f} s ({stages}), {run['pairs_per_second']:,.0f} pairs/s, "
+        + (f"at most {memory / 1e9:.1f} GB of memory" if memory else "memory not measured")
+    )
+
+
+def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
+    """Run the command on a corpus, with the settings of `wmt14_ende_base` besides."""
+    shutil.rmtree(data_dir, ignore_errors=True)
+    settings = {
+        "data.corpus": "synthetic",
+        "data.src": "aa",
+        "data.tgt": "bb",
+        "data.hub": "",
+        "data.hub_config": "",
+        "data.revision": "",
+        "data.num_pairs": "",
+        "data.folder": str(corpus),
+        "data.train_files": "train.{lang}",
+        "data.holdout_pairs": str(min(3_000, num_pairs // 10)),
+    }
+    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "aiayn", "prepare", "wmt14_ende_base", *overrides]
+    began = time.time()
+    with subprocess.Popen(
+        [*command, "--data-dir", str(data_dir)], start_new_session=True
+    ) as process:
+        peak = max(_samples(process))
+    seconds = time.time() - began
+    if process.returncode:
+        raise UserError(f"aiayn prepare failed on {corpus}; its own words stand above.")
+    (made,) = data_dir.iterdir()
+    ends = {
+        "text": made / "text" / "manifest.json",
+        "tokenizer": made / "tokenizer.made_from",
+        "rows": made / "rows" / "dev.made_from",
+    }
+    times = [began, *(path.stat().st_mtime for path in ends.values())]
+    train = PackedSplit.load(made / "rows", "train")
+    return {
+        "pairs": num_pairs,
+        "text_bytes": sum(path.stat().st_size for path in corpus.iterdir()),
+        "seconds": seconds,
+        "stages": {
+            name: end - begin for name, begin, end in zip(ends, times, times[1:], strict=False)
+        },
+        "pairs_per_second": num_pairs / seconds,
+        "peak_rss_bytes": peak,
+        "rows": sum(row_class.num_rows for row_class in train.classes),
+        "fill": {str(row_class.tgt_width): row_class.fill for row_class in train.classes},
+    }
+
+
+def _samples(process: subprocess.Popen[bytes]) -> Iterator[int]:
+    """Resident bytes of a process and its descendants until it ends; 0 where /proc is not there."""
+    yield 0
+    page = os.sysconf("SC_PAGE_SIZE")
+    while process.returncode is None:
+        try:
+            process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            yield sum(_pages(folder, process.pid) for folder in Path("/proc").glob("[0-9]*")) * page
+
+
+def _pages(folder: Path, session: int) -> int:
+    """Resident pages of a process, if it is of this session."""
+    try:
+        after_name = (folder / "stat").read_text().rpartition(")")[2].split()
+        return (
+            int((folder / "statm").read_text().split()[1]) if int(after_name[3]) == session else 0
+        )
+    except (OSError, IndexError):  # it has ended
+        return 0

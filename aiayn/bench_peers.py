@@ -1,0 +1,127 @@
+"""The workers of a benchmark that train with PyTorch, in an environment that has it:
+
+python -m aiayn.bench_peers WORKLOAD hf       Hugging Face's MarianMTModel
+python -m aiayn.bench_peers WORKLOAD torch    torch.nn.Transformer
+
+Both share one matrix among embeddings and output, drop out where the paper does, smooth labels and
+follow Adam with the paper's rate, as ours does.
+"""
+
+import math
+import sys
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from aiayn.bench_worker import Trainer, rows_of, serve
+from aiayn.workloads import Workload
+
+
+def trainer(workload: Workload) -> Trainer:
+    """A peer's step on the same rows again and again."""
+    assert workload.sentences_per_row == 1, "peers have no packed rows"
+    torch.manual_seed(0)
+    src, tgt, _ = (torch.tensor(np.asarray(side), dtype=torch.long) for side in rows_of(workload))
+    shifted = functional.pad(tgt, (1, -1), value=2)
+    model = {"hf": _Marian, "torch": _Transformer}[sys.argv[2]](workload)
+    model.train()
+    d_model, warmup = workload.model.d_model, 4_000
+    adam = torch.optim.Adam(model.parameters(), 1.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    rate = torch.optim.lr_scheduler.LambdaLR(
+        adam, lambda step: d_model**-0.5 * min((step + 1) ** -0.5, (step + 1) * warmup**-1.5)
+    )
+
+    def run(steps: int) -> float:
+        loss = torch.tensor(0.0)
+        for _ in range(steps):
+            logits = model(src, shifted)
+            loss = functional.cross_entropy(
+                logits.flatten(0, 1), tgt.flatten(), label_smoothing=0.1
+            )
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            rate.step()
+        return float(loss.detach())
+
+    packages = ("torch", "transformers") if sys.argv[2] == "hf" else ("torch",)
+    about = {
+        "name": sys.argv[2],
+        "versions": {name: version(name) for name in packages},
+        "threads": torch.get_num_threads(),
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+    return Trainer(about, run)
+
+
+class _Marian(nn.Module):
+    def __init__(self, workload: Workload):
+        super().__init__()
+        from transformers import MarianConfig, MarianMTModel
+
+        size = workload.model
+        config = MarianConfig(
+            vocab_size=workload.num_words,
+            d_model=size.d_model,
+            encoder_layers=size.num_layers,
+            decoder_layers=size.num_layers,
+            encoder_attention_heads=size.num_heads,
+            decoder_attention_heads=size.num_heads,
+            encoder_ffn_dim=size.d_ff,
+            decoder_ffn_dim=size.d_ff,
+            activation_function="relu",
+            dropout=size.dropout_rate,
+            attention_dropout=0.0,
+            activation_dropout=0.0,
+            scale_embedding=True,
+            pad_token_id=0,
+            decoder_start_token_id=2,
+            use_cache=False,
+        )
+        self.model = MarianMTModel(config)
+
+    def forward(self, src: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
+        return self.model(input_ids=src, decoder_input_ids=shifted).logits
+
+
+class _Transformer(nn.Module):
+    def __init__(self, workload: Workload):
+        super().__init__()
+        size = workload.model
+        self.embedding = nn.Embedding(workload.num_words, size.d_model)
+        nn.init.normal_(self.embedding.weight, std=size.d_model**-0.5)
+        self.transformer = nn.Transformer(
+            size.d_model,
+            size.num_heads,
+            size.num_layers,
+            size.num_layers,
+            size.d_ff,
+            size.dropout_rate,
+            batch_first=True,
+        )
+        for module in self.transformer.modules():  # nowhere but on the outputs of sublayers
+            if isinstance(module, nn.MultiheadAttention):
+                module.dropout = 0.0
+            if isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+                module.dropout.p = 0.0
+        place = torch.arange(workload.width)[:, None]
+        rate = 10_000 ** (-torch.arange(0, size.d_model, 2) / size.d_model)
+        waves = torch.stack([(place * rate).sin(), (place * rate).cos()], dim=-1).flatten(1)
+        self.register_buffer("positions", waves)
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(workload.width))
+        self.scale, self.rate = math.sqrt(size.d_model), size.dropout_rate
+
+    def forward(self, src: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
+        src, tgt = (
+            functional.dropout(self.embedding(ids) * self.scale + self.positions, self.rate)
+            for ids in (src, shifted)
+        )
+        features = self.transformer(src, tgt, tgt_mask=self.mask, tgt_is_causal=True)
+        return features @ self.embedding.weight.T
+
+
+if __name__ == "__main__":
+    serve(trainer)

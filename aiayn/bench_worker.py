@@ -1,0 +1,74 @@
+"""The process that a benchmark times, ours or a peer's.
+
+It prepares itself, then obeys lines on standard input and answers each with a line of JSON.
+So two of them can take turns on one machine, each with its own libraries, and wait meanwhile
+without using a processor. This module imports neither JAX nor PyTorch.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aiayn.workloads import WORKLOADS, Workload
+
+Ids = npt.NDArray[np.int32]
+
+
+def rows_of(workload: Workload) -> tuple[Ids, Ids, Ids]:
+    """Source ids, target ids and the segments of both, one row a line. No id is a special piece."""
+    rng = np.random.default_rng(0)
+    shape = workload.num_rows, workload.width
+    place = np.arange(workload.width)
+    filled = workload.sentences_per_row * workload.length
+    segments = np.where(place < filled, place // workload.length + 1, 0)
+    segments = np.broadcast_to(segments, shape).astype(np.int32)
+    src, tgt = (
+        np.where(segments > 0, rng.integers(4, workload.num_words, shape), 0).astype(np.int32)
+        for _ in range(2)
+    )
+    return src, tgt, segments
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What a worker serves: `run` does so many steps to their end and returns the last loss."""
+
+    about: Mapping[str, Any]
+    run: Callable[[int], float]
+    peak_device_bytes: Callable[[], int | None] = lambda: None
+
+
+def serve(prepare: Callable[[Workload], Trainer]) -> None:
+    """Be a worker for the workload that the command line names, until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no answer
+
+    def answer(**values: Any) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    began = time.perf_counter()
+    trainer = prepare(WORKLOADS[sys.argv[1]])
+    prepared = time.perf_counter()
+    trainer.run(1)
+    first = time.perf_counter() - prepared
+    answer(**trainer.about, start_seconds=prepared - began, first_step_seconds=first)
+    for line in sys.stdin:
+        steps = int(line)
+        wall, processor = time.perf_counter(), time.process_time()
+        loss = trainer.run(steps)
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+        answer(
+            seconds=wall,
+            processor_seconds=processor,
+            loss=loss,
+            peak_rss_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            peak_device_bytes=trainer.peak_device_bytes(),
+        )

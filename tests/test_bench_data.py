@@ -1,0 +1,65 @@
+"""Benchmarks measure what they say; the figures themselves are nobody's to assert."""
+
+import json
+import math
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from aiayn.__main__ import main
+from aiayn.bench_data import _Chunk, _samples, _word, synthetic_pairs
+
+
+def test_synthetic_text_is_the_same_every_time_and_has_the_lengths_of_news():
+    src, tgt = synthetic_pairs(_Chunk(0, 2_000))
+    assert (src, tgt) == synthetic_pairs(_Chunk(0, 2_000))
+    assert src != synthetic_pairs(_Chunk(2_000, 2_000))[0]
+    for side in (src, tgt):
+        lengths = [len(line.split()) for line in side.splitlines()]
+        assert len(lengths) == 2_000
+        assert 20 < sum(lengths) / 2_000 < 24
+        assert max(lengths) > 90
+        # By Zipf's law words 1 to r are ln(r + 1) in ln(1,000,000): the first is one in 20.
+        words = Counter(side.lower().replace(".", "").split())
+        share = words.most_common(1)[0][1] / words.total()
+        assert share == pytest.approx(math.log(2) / math.log(1_000_000), rel=0.1)
+
+
+def test_every_rank_has_a_word_of_its_own():
+    for language in (0, 1):
+        assert len({_word(rank, language) for rank in range(1, 50_000)}) == 49_999
+
+
+def test_memory_of_a_process_counts_its_children():
+    hold = "x = bytearray(50_000_000); x[::4096] = b'1' * len(x[::4096]); input()"
+    parent = (
+        "import subprocess, sys; "
+        f"child = subprocess.Popen([sys.executable, '-c', {hold!r}], stdin=sys.stdin); "
+        f"{hold}; child.wait()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdin
+        highest = 0
+        for sample in _samples(process):
+            highest = max(highest, sample)
+            if highest > 100_000_000:
+                process.stdin.write(b"\n\n")
+                process.stdin.close()
+                break
+        assert highest > 100_000_000
+
+
+def test_data_is_prepared_by_the_command_and_measured(tmp_path):
+    assert main(["bench", "data", "--pairs", "4000", "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "data.json").read_text())
+    (run,) = record["runs"]
+    assert run["pairs"] == 4_000
+    assert run["text_bytes"] == sum(p.stat().st_size for p in tmp_path.glob("corpus-4000/*"))
+    assert run["peak_rss_bytes"] > 30_000_000, "an interpreter alone takes as much"
+    assert 0 < sum(run["stages"].values()) <= run["seconds"]
+    assert set(record["definitions"]) >= set(run) - {"pairs", "rows"}
+    assert main(["bench", "data", "--pairs", "0", "--out", str(tmp_path)]) == 2
