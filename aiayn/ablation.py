@@ -30,7 +30,7 @@ from aiayn.errors import UserError
 from aiayn.files import user_os_errors, write_text
 from aiayn.model import count_parameters
 from aiayn.paper import TABLE_3
-from aiayn.prepare import Prepared, prepare
+from aiayn.prepare import Prepared, open_prepared, prepare
 from aiayn.report import configure_jax, read_metrics
 from aiayn.run import read_sessions
 from aiayn.table3 import panels
@@ -95,7 +95,8 @@ class Run:
     row: str
     experiment: Experiment
     run_dir: Path
-    data_dir: Path
+    data: Path
+    """The folder of the prepared data."""
 
     @property
     def cost(self) -> float:
@@ -132,12 +133,12 @@ def ablate(
     from aiayn.plots import plot_ablation
 
     seeds = range(base.train.seed, base.train.seed + num_seeds)
+    prepared = prepare(base.data, data_dir)
     runs = [
-        Run(row, variant(base, row, seed), folder / f"{row}-{seed}", data_dir)
+        Run(row, variant(base, row, seed), folder / f"{row}-{seed}", prepared.folder)
         for seed in seeds
         for row in rows
     ]
-    prepared = prepare(base.data, data_dir)
     finished = {run.run_dir: scores for run in runs if (scores := _read_scores(run, prepared))}
     # Seed by seed, so that a whole table is there early; long runs first, so that none lags behind.
     waiting = sorted(
@@ -201,9 +202,11 @@ def _read_scores(run: Run, prepared: Prepared) -> dict[str, Any] | None:
 def _perform(run: Run) -> dict[str, Any]:
     """Train a run to its end, score dev, and write the scores; in a process of its own."""
     configure_jax()
-    experiment = run.experiment
-    prepared = prepare(experiment.data, run.data_dir, progress=False)
-    train(experiment, run.run_dir, prepared, Console(quiet=True))
+    experiment, prepared = run.experiment, open_prepared(run.data)
+    try:
+        train(experiment, run.run_dir, prepared, Console(quiet=True))
+    except UserError as error:
+        raise UserError(f"Row {run.row}, seed {experiment.train.seed}: {error}") from None
     began = time.perf_counter()
     checkpoints = Checkpoints.open(run.run_dir)
     newest = checkpoints.newest()

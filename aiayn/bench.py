@@ -35,6 +35,8 @@ _DEFINITIONS = {
     "target_tokens_per_second": "real target tokens, no padding, by the median step",
     "flops_per_step": "of the matrix products of a step: 2 for each multiply-add, three passes, no "
     "causal saving (aiayn.complexity.training_flops)",
+    "contenders": "ours starts as `aiayn train` starts itself, with large pages of memory on CPU "
+    "(aiayn.pages), a peer as it comes; both in float32 on CPU with as many threads as they take",
     "ceilings": "FLOP/s of a large matrix product and bytes/s read and written by a large copy, on "
     "all devices, the best of ten just before; FLOP/s by the maker's data sheet",
     "share_of_ceiling": "flops_per_step by the median step, by the ceiling of the matrix product",

@@ -73,11 +73,16 @@ def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
     with user_os_errors(folder), locked(folder / "lock"):
         manifest = prepare_corpus(data, folder / "text", progress=progress)
         tokenizer = _tokenizer(data, manifest, folder)
-        splits = {
-            split: _rows(data, manifest, tokenizer, folder, split, progress)
-            for split in ("train", "dev")
-        }
-    return Prepared(folder, manifest, tokenizer, splits["train"], splits["dev"])
+        for split in ("train", "dev"):
+            _rows(data, manifest, tokenizer, folder, split, progress)
+    return open_prepared(folder)
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """What `prepare` left in a folder, as it is."""
+    train, dev = (PackedSplit.load(folder / "rows", split) for split in ("train", "dev"))
+    manifest = Manifest.load(folder / "text")
+    return Prepared(folder, manifest, Tokenizer.load(folder / "tokenizer.model"), train, dev)
 
 
 def _tokenizer(data: DataConfig, manifest: Manifest, folder: Path) -> Tokenizer:
@@ -99,8 +104,8 @@ def _rows(
     folder: Path,
     split: str,
     progress: bool,
-) -> PackedSplit:
-    """The rows of this text and tokenizer, packed now unless they were before."""
+) -> None:
+    """Pack the rows of this text and tokenizer, unless they were before."""
     rows = folder / "rows"
     rows.mkdir(exist_ok=True)
     model = hashlib.sha256(tokenizer.model).hexdigest()
@@ -115,7 +120,6 @@ def _rows(
             )
             limits = data if split == "train" else unlimited(data)
             pack_split(pairs, num_pairs, tokenizer, limits, rows, split, progress)
-    return PackedSplit.load(rows, split)
 
 
 def _hashes(manifest: Manifest, split: str) -> list[str]:

@@ -144,9 +144,12 @@ def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: C
 
 @contextmanager
 def _sigterm() -> Generator[Callable[[], bool]]:
-    """Whether SIGTERM came since; it does nothing else. Only a main thread can ask for that."""
+    """Whether SIGTERM came since; it does nothing else.
+
+    Only a main thread can ask for that, and of several hosts none may stop alone.
+    """
     came = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
         yield came.is_set
         return
     before = signal.signal(signal.SIGTERM, lambda *_: came.set())
