@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,19 +54,20 @@ def _train(arguments: Any) -> None:
     from aiayn.evaluate import evaluate_run, show_record
     from aiayn.prepare import prepare
     from aiayn.report import configure_jax
-    from aiayn.run import finished_record
+    from aiayn.run import finished_record, in_use
     from aiayn.train import train
 
     console = Console()
     configure_jax()
     run_dir = arguments.run_dir or Path("runs") / experiment.name
     prepared = prepare(experiment.data, arguments.data_dir)
-    record = finished_record(experiment, run_dir, prepared)
-    if record:
-        show_record(run_dir, record, console)
-    else:
-        train(experiment, run_dir, prepared, console)
-        evaluate_run(run_dir, prepared, console)
+    with in_use(run_dir):
+        record = finished_record(experiment, run_dir, prepared)
+        if record:
+            show_record(run_dir, record, console)
+        else:
+            train(experiment, run_dir, prepared, console)
+            evaluate_run(run_dir, prepared, console)
 
 
 def _prepare(arguments: Any) -> None:
@@ -197,7 +199,7 @@ def _evaluate(arguments: Any) -> None:
     from aiayn.evaluate import evaluate_files, evaluate_run
     from aiayn.prepare import prepare
     from aiayn.report import configure_jax
-    from aiayn.run import read_run
+    from aiayn.run import in_use, read_run
 
     configure_jax()
     console = Console()
@@ -213,7 +215,8 @@ def _evaluate(arguments: Any) -> None:
         )
     experiment, _ = read_run(arguments.model)
     prepared = prepare(experiment.data, arguments.data_dir)
-    evaluate_run(arguments.model, prepared, console)
+    with in_use(arguments.model):
+        evaluate_run(arguments.model, prepared, console)
 
 
 def _import(arguments: Any) -> None:
@@ -268,6 +271,10 @@ def _ablate(arguments: Any) -> None:
     from aiayn.report import configure_jax
     from aiayn.table3 import summary, table
 
+    def stop(*_: object) -> None:
+        raise Preempted("SIGTERM came; the runs that were training are saved.")
+
+    signal.signal(signal.SIGTERM, stop)
     configure_jax()
     console = Console()
     folder = Path("runs") / base.name

@@ -27,15 +27,15 @@ from aiayn.complexity import matmul_flops
 from aiayn.config import Experiment
 from aiayn.decode import Translator
 from aiayn.errors import UserError
-from aiayn.files import user_os_errors, write_text
+from aiayn.files import locked, user_os_errors, write_text
 from aiayn.model import count_parameters
 from aiayn.paper import TABLE_3
 from aiayn.prepare import Prepared, open_prepared, prepare
 from aiayn.report import configure_jax, read_metrics
-from aiayn.run import read_sessions
+from aiayn.run import in_use, read_sessions
 from aiayn.table3 import panels
 from aiayn.train import train
-from aiayn.workers import parallel_map
+from aiayn.workers import as_finished
 
 _SCORES = "dev.json"
 """What a finished run of an ablation holds; written last of all."""
@@ -97,6 +97,8 @@ class Run:
     run_dir: Path
     data: Path
     """The folder of the prepared data."""
+    num_jobs: int
+    """Runs that share the machine."""
 
     @property
     def cost(self) -> float:
@@ -128,14 +130,30 @@ def ablate(
     accelerator's memory. `ablation.png` beside the record shows it.
 
     Raises:
-        UserError: `base` is of a size that some row cannot scale; or a folder holds another run.
+        UserError: `base` is of a size that some row cannot scale; a folder holds another run; or
+            another process is at work in `folder`.
     """
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / "lock", wait=False):
+        return _ablate(base, folder, data_dir, console, num_seeds, num_jobs, rows)
+
+
+def _ablate(
+    base: Experiment,
+    folder: Path,
+    data_dir: Path,
+    console: Console,
+    num_seeds: int,
+    num_jobs: int,
+    rows: Sequence[str],
+) -> dict[str, Any]:
     from aiayn.plots import plot_ablation
 
     seeds = range(base.train.seed, base.train.seed + num_seeds)
     prepared = prepare(base.data, data_dir)
     runs = [
-        Run(row, variant(base, row, seed), folder / f"{row}-{seed}", prepared.folder)
+        Run(row, variant(base, row, seed), folder / f"{row}-{seed}", prepared.folder, num_jobs)
         for seed in seeds
         for row in rows
     ]
@@ -147,7 +165,7 @@ def ablate(
     )
     _share_machine(num_jobs)
     with _View(base.name, runs, finished, console) as view:
-        for run, scores in parallel_map(_perform, waiting, num_jobs):
+        for run, scores in as_finished(_perform, waiting, num_jobs):
             finished[run.run_dir] = scores
             view.say_finished(run, scores)
 
@@ -159,9 +177,7 @@ def ablate(
         "config_hash": base.hash(),
         "split": "dev",
         "sentences": len(prepared.lines("dev", "src")),
-        **{key: some[key] for key in ("signature", "data_fingerprint", "versions", "hardware")},
-        "commits": sorted({scores["commit"] for scores in finished.values()}),
-        "jobs": num_jobs,
+        **{key: some[key] for key in ("signature", "data_fingerprint", "versions")},
         "rows": {
             row: {
                 "changes": changes(base, row),
@@ -179,14 +195,18 @@ def ablate(
     return record
 
 
-_OF_A_RUN = ("seed", "perplexity", "bleu", "updates", "seconds")
+_OF_A_RUN = (
+    *("seed", "perplexity", "bleu", "updates", "seconds"),
+    *("commits", "hardware", "jobs"),
+)
 
 
 def _share_machine(num_jobs: int) -> None:
     """Give each process that is started from now on its part of the machine."""
     cores = (os.cpu_count() or 1) // num_jobs
     os.environ.setdefault("NPROC", str(max(1, cores)))  # the threads of XLA on CPU
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / num_jobs:.3f}")
+    if "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:  # the older name of the same setting
+        os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", f"{0.9 / num_jobs:.3f}")
 
 
 def _read_scores(run: Run, prepared: Prepared) -> dict[str, Any] | None:
@@ -204,19 +224,21 @@ def _perform(run: Run) -> dict[str, Any]:
     configure_jax()
     experiment, prepared = run.experiment, open_prepared(run.data)
     try:
-        train(experiment, run.run_dir, prepared, Console(quiet=True))
+        with in_use(run.run_dir):
+            train(experiment, run.run_dir, prepared, Console(quiet=True))
     except UserError as error:
         raise UserError(f"Row {run.row}, seed {experiment.train.seed}: {error}") from None
     began = time.perf_counter()
     checkpoints = Checkpoints.open(run.run_dir)
     newest = checkpoints.newest()
+    assert newest == experiment.train.num_steps
     model = Model(experiment, prepared.tokenizer, checkpoints.params(newest))
     checkpoints.close()
     sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
     outputs = [best[0].text for best in Translator(model).translate(sources)]
     metric = BLEU()
     metrics = read_metrics(run.run_dir / "metrics.jsonl")
-    session = read_sessions(run.run_dir)[-1]
+    sessions = read_sessions(run.run_dir)
     scores = {
         "row": run.row,
         "seed": experiment.train.seed,
@@ -228,7 +250,9 @@ def _perform(run: Run) -> dict[str, Any]:
         "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
         "updates": newest,
         "seconds": metrics[-1]["seconds"] + time.perf_counter() - began,
-        **{key: session[key] for key in ("commit", "versions", "hardware")},
+        "commits": sorted({session["commit"] for session in sessions}),
+        "jobs": run.num_jobs,
+        **{key: sessions[-1][key] for key in ("versions", "hardware")},
     }
     with user_os_errors(run.run_dir):
         write_text(run.run_dir / _SCORES, json.dumps(scores, indent=1) + "\n")

@@ -197,7 +197,7 @@ examples
 _TRAIN = """\
 Prepares the data, trains, validates, averages, translates the test sets and writes result.json.
 The same command run again resumes from the newest checkpoint, or shows the scores of a finished
-run; SIGTERM has the present step saved first. --set changes any setting, for example
+run; SIGTERM has the present step saved first, on one host. --set changes any setting, for example
   --set train.num_steps=2000 --set model.num_layers=2 --set data.folder=../corpus
 """
 
@@ -249,9 +249,10 @@ alone around the experiment's own setting. Writes sweep.json and sweep.png into 
 """
 
 _ABLATE = """\
-The experiment is the base; each row changes it as the paper's row changes the paper's base. Every
-run lives in runs/EXPERIMENT/ROW-SEED; stopped, the same command goes on. Ends with the paper's
-differences beside ours, and ablation.json and ablation.png in runs/EXPERIMENT.
+The experiment is the base; each row changes it as the paper's row changes the paper's base, and
+four rows more show what our deviations from the paper's text cost. Every run lives in
+runs/EXPERIMENT/ROW-SEED; stopped, the same command goes on. Ends with the paper's differences
+beside ours, and ablation.json and ablation.png in runs/EXPERIMENT.
   aiayn ablate table3_miniature
 """
 

@@ -33,7 +33,7 @@ _DEFINITIONS = {
     "duplicates, tokenizer trained, rows packed",
     "pairs_per_second": "pairs of the text files by seconds",
     "peak_rss_bytes": "resident memory of all its processes together, the highest of two samples a "
-    "second; a page that processes share counts in each",
+    "second, in each stage; a page that processes share counts in each",
     "text_bytes": "size of the two text files",
     "fill": "share of the slots of a class of rows that hold a token, by its target width",
 }
@@ -134,7 +134,7 @@ def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str
 def describe(run: Mapping[str, Any]) -> str:
     """The figures of one preparation in a line."""
     stages = ", ".join(f"{name} {seconds:,.0f} s" for name, seconds in run["stages"].items())
-    memory = run["peak_rss_bytes"]
+    memory = max(run["peak_rss_bytes"].values())
     return (
         f"{run['pairs']:,} pairs, {run['text_bytes'] / 1e6:,.0f} MB of text: "
         f"{run['seconds']:,.0f} s ({stages}), {run['pairs_per_second']:,.0f} pairs/s, "
@@ -163,7 +163,7 @@ def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
     with subprocess.Popen(
         [*command, "--data-dir", str(data_dir)], start_new_session=True
     ) as process:
-        peak = max(_samples(process))
+        samples = list(_samples(process))
     seconds = time.time() - began
     if process.returncode:
         raise UserError(f"aiayn prepare failed on {corpus}; its own words stand above.")
@@ -174,30 +174,35 @@ def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
         "rows": made / "rows" / "dev.made_from",
     }
     times = [began, *(path.stat().st_mtime for path in ends.values())]
+    stages = list(zip(ends, times, times[1:], strict=False))
     train = PackedSplit.load(made / "rows", "train")
     return {
         "pairs": num_pairs,
         "text_bytes": sum(path.stat().st_size for path in corpus.iterdir()),
         "seconds": seconds,
-        "stages": {
-            name: end - begin for name, begin, end in zip(ends, times, times[1:], strict=False)
-        },
+        "stages": {name: end - begin for name, begin, end in stages},
         "pairs_per_second": num_pairs / seconds,
-        "peak_rss_bytes": peak,
+        "peak_rss_bytes": {
+            name: max((size for at, size in samples if begin <= at < end), default=0)
+            for name, begin, end in stages
+        },
         "rows": sum(row_class.num_rows for row_class in train.classes),
         "fill": {str(row_class.tgt_width): row_class.fill for row_class in train.classes},
     }
 
 
-def _samples(process: subprocess.Popen[bytes]) -> Iterator[int]:
-    """Resident bytes of a process and its descendants until it ends; 0 where /proc is not there."""
-    yield 0
+def _samples(process: subprocess.Popen[bytes]) -> Iterator[tuple[float, int]]:
+    """The time, and resident bytes of a process and its descendants, until it ends.
+
+    The bytes are 0 where there is no /proc.
+    """
     page = os.sysconf("SC_PAGE_SIZE")
     while process.returncode is None:
         try:
             process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:
-            yield sum(_pages(folder, process.pid) for folder in Path("/proc").glob("[0-9]*")) * page
+            pages = (_pages(folder, process.pid) for folder in Path("/proc").glob("[0-9]*"))
+            yield time.time(), page * sum(pages)
 
 
 def _pages(folder: Path, session: int) -> int:

@@ -27,7 +27,13 @@ from aiayn.paper import (
     TOKENS_PER_UPDATE,
     TRAINING,
 )
-from aiayn.results import hardware_text, is_stale, load_ablations, load_records
+from aiayn.results import (
+    ablation_origin,
+    hardware_text,
+    is_stale,
+    load_ablations,
+    load_records,
+)
 
 Status = Literal["holds", "fails", "measured", "differs", "not run here"]
 Records = Mapping[str, Mapping[str, Any]]
@@ -369,14 +375,8 @@ def _miniature(ablations: Records) -> Iterator[Entry]:
         ours = ", ".join(
             f"{table3.rank_correlation(rows):.2f} in {measure}" for measure, rows in found.items()
         )
-        hours = sum(run["seconds"] for row in record["rows"].values() for run in row["runs"]) / 3600
         stale = "STALE, the experiment changed since: " if is_stale(record) else ""
-        how = (
-            f"{stale}experiments/results/ablations/{name}.json, commit "
-            f"{', '.join(commit[:12] for commit in record['commits'])}, config "
-            f"{record['config_hash'][:12]}, {len(record['rows']['base']['runs'])} seeds, "
-            f"{hours:.1f} h of processes on {hardware_text(record)}"
-        )
+        how = f"{stale}experiments/results/ablations/{name}.json, {ablation_origin(record)}"
         yield _said(about, ours, "measured", how)
 
 

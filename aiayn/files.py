@@ -22,6 +22,9 @@ _REASONS = {
     errno.EEXIST: "a file is in the way",
     errno.EISDIR: "it is a folder",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOLCK: "the file system has no locks",
+    errno.ENOSYS: "the file system has no locks",
+    errno.ENOTSUP: "the file system has no locks",
 }
 _STATUS = {"RESOURCE_EXHAUSTED": errno.ENOSPC, "PERMISSION_DENIED": errno.EACCES}
 """How TensorStore, which writes checkpoints, begins its own errors."""

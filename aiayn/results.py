@@ -36,7 +36,7 @@ _FIGURES = {
 
 
 _OF_A_RUN = ("experiment", "config", "scores", "config_hash", "commit")
-_OF_AN_ABLATION = ("experiment", "config", "rows", "config_hash", "commits")
+_OF_AN_ABLATION = ("experiment", "config", "rows", "config_hash")
 _OF_A_BENCH = ("bench", "definitions", "commit")
 _OF_A_SWEEP = ("experiment", "config", "series", "around", "commit")
 
@@ -121,6 +121,20 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def ablation_origin(record: Mapping[str, Any]) -> str:
+    """Which code ran where, and for how long."""
+    runs = [run for row in record["rows"].values() for run in row["runs"]]
+    commits = sorted({commit[:12] for run in runs for commit in run["commits"]})
+    machines = sorted({hardware_text(run) for run in runs})
+    jobs = sorted({run["jobs"] for run in runs})
+    hours = sum(run["seconds"] for run in runs) / 3_600
+    return (
+        f"commit {', '.join(commits)}, config {record['config_hash'][:12]}, "
+        f"{len(record['rows']['base']['runs'])} seeds, {hours:.1f} h of processes, "
+        f"{' or '.join(map(str, jobs))} at once, on {'; '.join(machines)}"
+    )
+
+
 def render_ablations(records: Iterable[Mapping[str, Any]]) -> str:
     """Table 3 in miniature beside the paper's."""
     parts: list[str] = []
@@ -128,13 +142,11 @@ def render_ablations(records: Iterable[Mapping[str, Any]]) -> str:
         parts.append(f"## Table 3 in miniature: {_name(record)}")
         parts.append(f"![Our differences over the paper's](results/ablations/{_picture(record)})")
         parts.append(markdown_table(list(table3.table_rows(record))))
-        hours = sum(run["seconds"] for row in record["rows"].values() for run in row["runs"])
+        origin = ablation_origin(record)
         parts.append(
             f"{table3.summary(record)} Scored on {record['split']}, {record['sentences']:,} "
             f"sentences, beam search with the last checkpoint; {record['signature']}. Preset "
-            f"{record['preset']}; {_duration(hours)} of processes, {record['jobs']} at once, on "
-            f"{hardware_text(record)}. Commit {', '.join(c[:12] for c in record['commits'])}, "
-            f"config {record['config_hash'][:12]}, jax {record['versions']['jax']}, Python "
+            f"{record['preset']}; {origin}; jax {record['versions']['jax']}, Python "
             f"{record['versions']['python']}."
         )
     return "".join(f"\n{part}\n" for part in parts)
@@ -179,6 +191,7 @@ def _render_data(record: Mapping[str, Any]) -> list[str]:
     rows = [["pairs", "text", "time", "of it", "pairs/s", "memory", "slots filled, by width"]]
     for run in record["runs"]:
         stages = ", ".join(f"{name} {_duration(s)}" for name, s in run["stages"].items())
+        memory = ", ".join(f"{name} {b / 1e9:.1f} GB" for name, b in run["peak_rss_bytes"].items())
         fill = ", ".join(f"{width}: {share:.1%}" for width, share in run["fill"].items())
         rows.append(
             [
@@ -187,7 +200,7 @@ def _render_data(record: Mapping[str, Any]) -> list[str]:
                 _duration(run["seconds"]),
                 stages,
                 f"{run['pairs_per_second']:,.0f}",
-                f"{run['peak_rss_bytes'] / 1e9:.1f} GB",
+                memory,
                 fill,
             ]
         )

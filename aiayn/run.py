@@ -6,12 +6,16 @@ sessions.jsonl  a line for each time that training began or went on: from which 
 """
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from aiayn.config import Experiment
 from aiayn.errors import UserError
-from aiayn.files import user_os_errors, write_bytes, write_text
+from aiayn.files import locked, user_os_errors, write_bytes, write_text
 from aiayn.model import matmul_dtype
 from aiayn.prepare import Prepared
 from aiayn.report import environment, read_metrics
@@ -46,6 +50,19 @@ def read_run(run_dir: Path) -> tuple[Experiment, str]:
         raise UserError(f"{run_dir} is no run directory: no usable config.json in it.") from None
 
 
+@contextmanager
+def in_use(run_dir: Path) -> Generator[None]:
+    """Keep other processes out of a run directory; it is made where it is not there.
+
+    Raises:
+        UserError: another process is at work in it.
+    """
+    with user_os_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+    with user_os_errors(run_dir), locked(run_dir / f"lock.{jax.process_index()}", wait=False):
+        yield
+
+
 def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
     """Refuse a directory that holds another run; changes nothing.
 
@@ -65,7 +82,7 @@ def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None
     if changed:
         raise UserError(
             f"{run_dir} holds another run; different: {', '.join(changed)}. "
-            "Choose another --run-dir, or delete that one to start anew."
+            "Choose another directory, or delete that one to start anew."
         )
 
 

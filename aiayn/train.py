@@ -2,12 +2,14 @@
 
 Which state wins: the newest complete checkpoint of the run directory. What `metrics.jsonl` says of
 later steps is cut off, since those steps run again, and give the same numbers. SIGTERM, by which
-machines are taken away, has the present step saved in `interrupted/`, apart from the checkpoints
-that are kept and averaged: these are the same however often a run was stopped.
+machines are taken away, has the present step saved in `interrupted/` (where there is one host),
+apart from the checkpoints that are kept and averaged: these are the same however often a run was
+stopped.
 """
 
 import json
 import math
+import shutil
 import signal
 import threading
 import time
@@ -29,7 +31,7 @@ from aiayn.complexity import matmul_flops
 from aiayn.config import DecodeConfig, Experiment
 from aiayn.decode import Translator
 from aiayn.errors import Preempted, UserError
-from aiayn.files import locked, user_os_errors, write_text
+from aiayn.files import user_os_errors, write_text
 from aiayn.model import Transformer
 from aiayn.optim import learning_rate, optimizer
 from aiayn.prepare import Prepared
@@ -54,27 +56,38 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
     """Train up to `train.num_steps`, from the newest checkpoint of `run_dir` if there is one.
 
     Raises:
-        UserError: the directory holds another experiment, or a run past `train.num_steps`, or
-            another process trains in it; or the loss is not finite.
+        UserError: the directory holds another experiment, or a run past `train.num_steps`; or
+            the loss is not finite.
         Preempted: SIGTERM came; the same call goes on from the step it came in.
     """
     check_run(experiment, run_dir, prepared)
-    with user_os_errors(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
-    with locked(run_dir / f"lock.{jax.process_index()}", wait=False):
-        _train(experiment, run_dir, prepared, console)
+    config, folder = experiment.train, run_dir / "interrupted"
+    with (
+        closing(
+            Checkpoints(run_dir / "checkpoints", config.keep_last, config.keep_best)
+        ) as checkpoints,
+        closing(Checkpoints(folder)) as interrupted,
+    ):
+        _train(experiment, run_dir, prepared, console, checkpoints, interrupted)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Console) -> None:
+def _train(
+    experiment: Experiment,
+    run_dir: Path,
+    prepared: Prepared,
+    console: Console,
+    checkpoints: Checkpoints,
+    interrupted: Checkpoints,
+) -> None:
     config = experiment.train
-    checkpoints = Checkpoints(run_dir / "checkpoints", config.keep_last, config.keep_best)
-    interrupted = Checkpoints(run_dir / "interrupted")
-    newest = max(checkpoints, interrupted, key=Checkpoints.newest)
+    between = checkpoints.newest() < interrupted.newest() < config.num_steps
+    newest = interrupted if between else checkpoints
     start = newest.newest()
     if start > config.num_steps:
         raise UserError(
             f"{run_dir} is at step {start:,} already; train.num_steps is {config.num_steps:,}. "
-            "Ask for as many or more, or choose another --run-dir."
+            "Ask for as many or more, or choose another directory."
         )
     open_run(experiment, run_dir, prepared)
     if start == config.num_steps:
@@ -116,7 +129,7 @@ def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: C
 
     # Loop.
     progress = TrainingProgress(console, config.num_steps, start)
-    with closing(log), closing(checkpoints), closing(interrupted), progress, _sigterm() as asked:
+    with closing(log), progress, _sigterm() as asked:
         waiting: list[Metrics] = []
         for step, (layout, rows) in enumerate(
             read_ahead(rows_on_devices, start, config.num_steps), start + 1
@@ -125,7 +138,7 @@ def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: C
             waiting.append(metrics)
             log.count_slots(layout, rows)
             progress.advance()
-            last, stopping = step == config.num_steps, asked()
+            last = step == config.num_steps
             if step % config.log_every == 0 or step % config.checkpoint_every == 0 or last:
                 progress.show(log.write(step, waiting))
                 waiting = []
@@ -134,11 +147,13 @@ def _train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: C
                 found = validate(state)
                 progress.show(log.write_validation(step, found))
                 checkpoints.save(state, experiment, prepared.tokenizer, found["dev_loss"])
-            elif stopping:
+            elif asked():
                 if waiting:
                     log.write(step, waiting)
                 interrupted.save(state, experiment, prepared.tokenizer)
-            if stopping and not last:
+            else:
+                continue
+            if asked():
                 raise Preempted(f"SIGTERM came; step {step:,} of {config.num_steps:,} is saved.")
 
 

@@ -6,12 +6,13 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TypeVar
 
-from aiayn.errors import UserError
+from aiayn.errors import Preempted, UserError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -41,10 +42,8 @@ def parallel_map(
         for job in jobs:
             yield job, function(job)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, context, _start_worker)
     pending: deque[tuple[Job, Future[Result]]] = deque()
-    try:
+    with _pool(num_workers) as pool:
         for job in jobs:
             pending.append((job, pool.submit(function, job)))
             if len(pending) > 2 * num_workers:
@@ -52,12 +51,49 @@ def parallel_map(
                 yield done, future.result()
         for done, future in pending:
             yield done, future.result()
+
+
+def as_finished(
+    function: Callable[[Job], Result], jobs: Iterable[Job], num_workers: int
+) -> Generator[tuple[Job, Result], None, None]:
+    """As `parallel_map`, for long jobs: each with its result as soon as there is one.
+
+    No job waits in a queue, so that where one fails, or on Ctrl-C, none begins any more; those that
+    are going on may save what they have and raise Preempted.
+    """
+    if num_workers == 1:
+        yield from parallel_map(function, jobs, 1)
+        return
+    waiting = iter(jobs)
+    with _pool(num_workers) as pool:
+        running = {pool.submit(_or_end, function, job): job for job in islice(waiting, num_workers)}
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+                for job in islice(waiting, 1):
+                    running[pool.submit(_or_end, function, job)] = job
+
+
+def _or_end(function: Callable[[Job], Result], job: Job) -> Result:
+    """What a job returns. One that was told to stop ends its worker: the pool would wait for it."""
+    try:
+        return function(job)
+    except Preempted:
+        os._exit(0)
+
+
+@contextmanager
+def _pool(num_workers: int) -> Generator[ProcessPoolExecutor]:
+    """Worker processes, ended at once by whatever goes wrong: nobody waits for their results."""
+    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _start_worker)
+    try:
+        yield pool
     except BrokenProcessPool as error:
         raise UserError(
             "A worker process was ended from outside or could not start: memory ran out, or the "
             "calling script has no `if __name__ == '__main__':`."
         ) from error
-    except BaseException:  # Ctrl-C, a job that failed: nobody waits for the others' results
+    except BaseException:
         for worker in multiprocessing.active_children():
             worker.terminate()
         raise

@@ -78,7 +78,7 @@ def corpus(tmp_path_factory):
 def run_ablation(corpus, tmp_path, monkeypatch):
     """Three rows of a tiny base with two seeds, in this process; what was trained is listed."""
     monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
-    for name in ("NPROC", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
+    for name in ("NPROC", "XLA_CLIENT_MEM_FRACTION"):
         monkeypatch.setenv(name, "1")
     trained: list[str] = []
 

@@ -44,7 +44,7 @@ def test_memory_of_a_process_counts_its_children():
     ) as process:
         assert process.stdin
         highest = 0
-        for sample in _samples(process):
+        for _, sample in _samples(process):
             highest = max(highest, sample)
             if highest > 100_000_000:
                 process.stdin.write(b"\n\n")
@@ -59,7 +59,7 @@ def test_data_is_prepared_by_the_command_and_measured(tmp_path):
     (run,) = record["runs"]
     assert run["pairs"] == 4_000
     assert run["text_bytes"] == sum(p.stat().st_size for p in tmp_path.glob("corpus-4000/*"))
-    assert run["peak_rss_bytes"] > 30_000_000, "an interpreter alone takes as much"
+    assert max(run["peak_rss_bytes"].values()) > 30_000_000, "an interpreter alone takes as much"
     assert 0 < sum(run["stages"].values()) <= run["seconds"]
     assert set(record["definitions"]) >= set(run) - {"pairs", "rows"}
     assert main(["bench", "data", "--pairs", "0", "--out", str(tmp_path)]) == 2

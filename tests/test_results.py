@@ -96,14 +96,14 @@ SHARED = {
 
 def test_an_ablation_is_rendered_with_what_it_takes_to_repeat_it(tmp_path):
     def row(changes, perplexity, bleu):
-        runs = [{"perplexity": perplexity, "bleu": bleu, "seconds": 1_800.0} for _ in range(2)]
-        return {"changes": changes, "parameters": 1_000, "runs": runs}
+        about = {"seconds": 1_800.0, "jobs": 2, "commits": ["0123456789abcdef"]}
+        run = {"perplexity": perplexity, "bleu": bleu, "hardware": SHARED["hardware"], **about}
+        return {"changes": changes, "parameters": 1_000, "runs": [run, run]}
 
     record = {
         **SHARED,
         "experiment": "phrasebook",
         "preset": "paper",
-        "commits": ["0123456789abcdef"],
         "rows": {
             "base": row({}, 10.0, 20.0),
             "B1": row({"model.d_k": 2}, 20.0, 19.0),
@@ -112,9 +112,9 @@ def test_an_ablation_is_rendered_with_what_it_takes_to_repeat_it(tmp_path):
         "split": "dev",
         "sentences": 7,
         "signature": "a signature",
-        "jobs": 2,
     }
     text = render_ablations([record])
+    assert "commit 0123456789ab, config" in text
     assert "| B1 | d_k 2 | 1,000 | +0.048 | +0.693 ± 0.000 | -0.7 | -1.00 ± 0.00 |" in text
     assert "(Spearman): 1.00 in nats, 1.00 in BLEU" in text
     assert "3.0 h of processes, 2 at once, on 2 cores, a CPU" in text
@@ -146,9 +146,11 @@ def test_a_benchmark_of_data_is_rendered():
         "seconds": 90.0,
         "stages": {"text": 30.0, "rows": 60.0},
         "pairs_per_second": 11.1,
-        "peak_rss_bytes": 2.34e9,
+        "peak_rss_bytes": {"text": 2.34e9, "rows": 1e9},
         "fill": {"64": 0.97},
     }
     record = {**SHARED, "bench": "data", "runs": [run], "definitions": {"peak_rss_bytes": "what"}}
-    wanted = "| 1,000 | 5 MB | 90 s | text 30 s, rows 60 s | 11 | 2.3 GB | 64: 97.0% |"
+    wanted = (
+        "| 1,000 | 5 MB | 90 s | text 30 s, rows 60 s | 11 | text 2.3 GB, rows 1.0 GB | 64: 97.0% |"
+    )
     assert wanted in render_bench([record])

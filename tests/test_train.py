@@ -21,10 +21,9 @@ from aiayn.__main__ import main
 from aiayn.checkpoint import Checkpoints
 from aiayn.errors import Preempted, UserError
 from aiayn.evaluate import evaluate_run, run_info
-from aiayn.files import locked
 from aiayn.prepare import prepare
 from aiayn.report import read_metrics
-from aiayn.run import finished_record, read_run
+from aiayn.run import finished_record, in_use, read_run
 from aiayn.step import data_mesh
 from aiayn.train import train
 
@@ -236,15 +235,13 @@ def test_another_experiment_in_the_directory_is_refused_by_name(corpus, data_dir
         _train(other, tmp_path / "run", data_dir)
 
 
-def test_a_directory_that_another_process_trains_in_is_refused(corpus, data_dir, tmp_path):
+def test_a_directory_that_another_process_works_in_is_refused(corpus, data_dir, tmp_path, capsys):
     experiment = reverse_experiment(corpus, num_steps=1)
     run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    with (
-        locked(run_dir / "lock.0"),
-        pytest.raises(UserError, match=f"{run_dir} is in use by process {os.getpid()} on "),
-    ):
-        _train(experiment, run_dir, data_dir)
+    command, _ = _command(experiment, data_dir, tmp_path, "run")
+    with in_use(run_dir):
+        assert main(command[3:]) == 2
+    assert f"{run_dir} is in use by process {os.getpid()} on " in capsys.readouterr().err
     assert [path.name for path in run_dir.iterdir()] == ["lock.0"], "nothing was touched"
 
 
@@ -306,17 +303,18 @@ def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
     def interrupted(progress):
         advance(progress)
         calls.append(None)
-        if len(calls) in (4, 6):  # in step 4, which is saved anyway, and in step 6
+        if len(calls) in (4, 6, 12):  # in step 4, which is saved anyway, in step 6, in the last
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(aiayn.train.TrainingProgress, "advance", interrupted)
     before = signal.getsignal(signal.SIGTERM)
-    for step in (4, 6):
+    for step in (4, 6, 12):
         with pytest.raises(Preempted, match=f"step {step} of 12 is saved"):
             _train(experiment, tmp_path / "run", data_dir)
         assert signal.getsignal(signal.SIGTERM) == before
     _train(experiment, tmp_path / "run", data_dir)
     assert len(calls) == 12, "no step ran twice"
+    assert not (tmp_path / "run/interrupted").exists()
 
     found, wanted = (Checkpoints.open(tmp_path / run) for run in ("run", "straight"))
     assert found.steps() == wanted.steps() == [4, 8, 12], "what is averaged is the same"

@@ -1,11 +1,12 @@
 """Jobs in other processes: results in order, and nobody waits for what is no longer wanted."""
 
 import signal
+from pathlib import Path
 
 import pytest
 
-from aiayn.errors import UserError
-from aiayn.workers import parallel_map
+from aiayn.errors import Preempted, UserError
+from aiayn.workers import as_finished, parallel_map
 
 
 def _square_or_stay(number: int) -> int:
@@ -24,3 +25,30 @@ def test_a_job_that_fails_ends_the_others():
     # The second is refused while the third would never end.
     with pytest.raises(UserError, match="one is refused"):
         list(parallel_map(_square_or_stay, [2, 1, 0], 2))
+
+
+def _report_sigterm(job: tuple[str, int]) -> None:
+    """Job 1 fails once job 0 has begun; job 0 ends when it is asked to, as training does."""
+    folder, number = job
+    (Path(folder) / f"began {number}").touch()
+    if number == 0:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        (Path(folder) / "ready").touch()
+        signal.sigwait({signal.SIGTERM})
+        (Path(folder) / "saved").touch()
+        raise Preempted
+    elif number == 1:
+        while not (Path(folder) / "ready").exists():
+            pass
+        raise UserError("one is refused")
+
+
+def test_long_jobs_come_as_they_end_and_none_begins_after_a_failure(tmp_path):
+    assert {n * n for n in range(2, 9)} == {
+        square for _, square in as_finished(_square_or_stay, range(2, 9), 2)
+    }
+    with pytest.raises(UserError, match="one is refused"):
+        list(as_finished(_report_sigterm, [(str(tmp_path), n) for n in range(6)], 2))
+    began = {path.name for path in tmp_path.glob("began *")}
+    assert began == {"began 0", "began 1"}
+    assert (tmp_path / "saved").exists()
