@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ class _Worker:
     def run(self, steps: int) -> dict[str, Any]:
         """So many steps, now."""
         assert self.process.stdin
-        print(steps, file=self.process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # it has ended; the answer that is missing says so
+            print(steps, file=self.process.stdin, flush=True)
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
@@ -85,23 +86,30 @@ def bench_train(name: str, peer: str | None, folder: Path, console: Console) -> 
         UserError: a worker failed, or the peer's environment is not there.
     """
     workload = WORKLOADS[name]
+    if peer and workload.sentences_per_row > 1:
+        raise UserError(f"{peer} has no packed rows, which {name} is; wanted T1 or T2.")
+    environment = {**LARGE_PAGES, **os.environ}
+    if peer:
+        environment["JAX_PLATFORMS"] = "cpu"  # where peers run
     ours = [sys.executable, "-m", "aiayn.bench_ours"]
-    commands = {"aiayn": ([*ours, name], {**LARGE_PAGES, **os.environ})}
+    commands = {"aiayn": ([*ours, name], environment)}
     if peer:
         python = Path(".venv-parity/bin/python")
         if not python.is_file():
             raise UserError(f"{python} is not there; `make parity` installs the peers.")
         commands[peer] = ([str(python), "-m", "aiayn.bench_peers", name, peer], dict(os.environ))
-    measured = subprocess.run([*ours, "ceilings"], capture_output=True, text=True, check=True)
+    measured = subprocess.run([*ours, "ceilings"], env=environment, stdout=subprocess.PIPE)
+    if measured.returncode:
+        raise UserError("The ceilings of the machine could not be measured; see above.")
     ceilings = json.loads(measured.stdout)
     rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in commands}
     with ExitStack() as stack, Progress(console=console, transient=True) as bar:
         total = len(commands) * (_ROUNDS + 1)
         task = bar.add_task("", total=total)
         workers: dict[str, _Worker] = {}
-        for contender, (command, environment) in commands.items():
+        for contender, (command, variables) in commands.items():
             bar.update(task, description=f"Warming up {contender}")
-            workers[contender] = stack.enter_context(_Worker(command, environment))
+            workers[contender] = stack.enter_context(_Worker(command, variables))
             workers[contender].run(_WARM_UP)
             bar.advance(task)
         for number in range(_ROUNDS):
@@ -160,12 +168,12 @@ def _round(worker: _Worker, steps: int) -> dict[str, Any]:
 def _busy_seconds() -> float:
     """Processor seconds of the whole machine since its start; 0 where /proc is not there."""
     try:
-        user, nice, system, _, _, irq, soft_irq, *_ = map(
+        user, nice, system, _, _, irq, soft_irq, stolen, *_ = map(
             int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
         )
     except OSError:
         return 0.0
-    return (user + nice + system + irq + soft_irq) / os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + soft_irq + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 def figures(record: Mapping[str, Any]) -> list[list[str]]:

@@ -56,6 +56,11 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
     assert "`make parity` installs the peers" in capsys.readouterr().err
 
 
+def test_a_peer_is_not_asked_for_packed_rows(capsys):
+    assert main(["bench", "train", "--workload", "base", "--peer", "hf"]) == 2
+    assert "hf has no packed rows, which base is" in capsys.readouterr().err
+
+
 def test_ratios_are_of_the_same_round():
     def rounds(*seconds):
         return [{"seconds_per_step": s, "others": 0.1, "peak_rss_bytes": 1e9} for s in seconds]
