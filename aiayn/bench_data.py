@@ -24,9 +24,6 @@ from aiayn.report import environment
 from aiayn.rows import PackedSplit
 from aiayn.workers import parallel_map
 
-WMT14_PAIRS = 4_508_785
-"""Of its English and German (§5.1)."""
-
 _DEFINITIONS = {
     "seconds": "wall time of `aiayn prepare` on two text files, its start included",
     "stages": "of it, by when each stage's last file was complete: text cleaned and without "

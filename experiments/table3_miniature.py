@@ -1,6 +1,6 @@
 """Table 3 in miniature, base row: captions of Multi30k, En-De, an eighth of the paper's widths.
 
-Run     aiayn ablate table3_miniature, every row with three seeds; about two hours on 2 cores
+Run     aiayn ablate table3_miniature, every row with three seeds; not timed yet
 Local   add --set data.folder=DIR, a folder with the files of multi30k_ende
 Others  none; the paper's differences stand beside ours
 """
