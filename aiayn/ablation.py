@@ -133,66 +133,62 @@ def ablate(
         UserError: `base` is of a size that some row cannot scale; a folder holds another run; or
             another process is at work in `folder`.
     """
-    with user_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / "lock", wait=False):
-        return _ablate(base, folder, data_dir, console, num_seeds, num_jobs, rows)
-
-
-def _ablate(
-    base: Experiment,
-    folder: Path,
-    data_dir: Path,
-    console: Console,
-    num_seeds: int,
-    num_jobs: int,
-    rows: Sequence[str],
-) -> dict[str, Any]:
     from aiayn.plots import plot_ablation
 
     seeds = range(base.train.seed, base.train.seed + num_seeds)
-    prepared = prepare(base.data, data_dir)
-    runs = [
-        Run(row, variant(base, row, seed), folder / f"{row}-{seed}", prepared.folder, num_jobs)
-        for seed in seeds
-        for row in rows
-    ]
-    finished = {run.run_dir: scores for run in runs if (scores := _read_scores(run, prepared))}
-    # Seed by seed, so that a whole table is there early; long runs first, so that none lags behind.
-    waiting = sorted(
-        (run for run in runs if run.run_dir not in finished),
-        key=lambda run: (run.experiment.train.seed, -run.cost),
-    )
-    _share_machine(num_jobs)
-    with _View(base.name, runs, finished, console) as view:
-        for run, scores in as_finished(_perform, waiting, num_jobs):
-            finished[run.run_dir] = scores
-            view.say_finished(run, scores)
+    variants = {(row, seed): variant(base, row, seed) for seed in seeds for row in rows}
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with user_os_errors(folder), locked(folder / "lock", wait=False):
+        prepared = prepare(base.data, data_dir)
+        runs = {
+            (row, seed): Run(row, made, folder / f"{row}-{seed}", prepared.folder, num_jobs)
+            for (row, seed), made in variants.items()
+        }
+        finished = {
+            run.run_dir: scores for run in runs.values() if (scores := _read_scores(run, prepared))
+        }
+        # Seed by seed, so that a whole table is there early; long runs first, so that none lags
+        # behind.
+        waiting = sorted(
+            (run for run in runs.values() if run.run_dir not in finished),
+            key=lambda run: (run.experiment.train.seed, -run.cost),
+        )
+        _share_machine(num_jobs)
+        with _View(base.name, list(runs.values()), finished, console) as view:
+            for run, scores in as_finished(_perform, waiting, num_jobs):
+                finished[run.run_dir] = scores
+                view.say_finished(run, scores)
+        record = _record(base, prepared, {key: finished[run.run_dir] for key, run in runs.items()})
+        write_text(folder / "ablation.json", json.dumps(record, indent=1) + "\n")
+        plot_ablation(f"{base.name}: Table 3 in miniature", panels(record), folder / "ablation.png")
+    return record
 
-    some = finished[runs[0].run_dir]
-    record: dict[str, Any] = {
+
+def _record(
+    base: Experiment, prepared: Prepared, scores: Mapping[tuple[str, int], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What came out of every row and seed."""
+    runs = list(scores.values())
+    rows: dict[str, Any] = {}
+    for (row, _), found in scores.items():
+        about = {"changes": changes(base, row), "parameters": found["parameters"], "runs": []}
+        rows.setdefault(row, about)["runs"].append({key: found[key] for key in _OF_A_RUN})
+    return {
         "experiment": base.name,
         "preset": base.preset,
         "config": portable(base),
         "config_hash": base.hash(),
         "split": "dev",
         "sentences": len(prepared.lines("dev", "src")),
-        **{key: some[key] for key in ("signature", "data_fingerprint", "versions")},
-        "rows": {
-            row: {
-                "changes": changes(base, row),
-                "parameters": finished[folder / f"{row}-{seeds[0]}"]["parameters"],
-                "runs": [
-                    {key: finished[folder / f"{row}-{seed}"][key] for key in _OF_A_RUN}
-                    for seed in seeds
-                ],
-            }
-            for row in rows
+        "signature": runs[0]["signature"],
+        "data_fingerprint": prepared.fingerprint,
+        "versions": {
+            name: ", ".join(sorted({run["versions"][name] for run in runs}))
+            for name in runs[0]["versions"]
         },
+        "rows": rows,
     }
-    write_text(folder / "ablation.json", json.dumps(record, indent=1) + "\n")
-    plot_ablation(f"{base.name}: Table 3 in miniature", panels(record), folder / "ablation.png")
-    return record
 
 
 _OF_A_RUN = (
@@ -206,7 +202,7 @@ def _share_machine(num_jobs: int) -> None:
     cores = (os.cpu_count() or 1) // num_jobs
     os.environ.setdefault("NPROC", str(max(1, cores)))  # the threads of XLA on CPU
     if "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:  # the older name of the same setting
-        os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", f"{0.9 / num_jobs:.3f}")
+        os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", f"{0.75 / num_jobs:.3f}")
 
 
 def _read_scores(run: Run, prepared: Prepared) -> dict[str, Any] | None:
@@ -214,7 +210,9 @@ def _read_scores(run: Run, prepared: Prepared) -> dict[str, Any] | None:
     try:
         scores: dict[str, Any] = json.loads((run.run_dir / _SCORES).read_text(encoding="utf-8"))
         same_data = scores["data_fingerprint"] == prepared.fingerprint
-        return scores if same_data and run.experiment.is_same(scores["config"]) else None
+        complete = scores.keys() >= {*_OF_A_RUN, "parameters", "signature", "versions"}
+        same = same_data and run.experiment.is_same(scores["config"])
+        return scores if same and complete else None
     except (OSError, ValueError, LookupError, TypeError):  # not there, or damaged: run it again
         return None
 
@@ -303,7 +301,7 @@ class _View:
                     training.append(f"seed {run.experiment.train.seed}: {share:.0%}")
             grid.add_row(row, *(", ".join(texts) for texts in (perplexities, scores, training)))
         self._bar.update(self._task, completed=done)
-        return Group(grid, self._bar, Text("Ctrl-C stops; the same command goes on."))
+        return Group(self._bar, Text("Ctrl-C stops; the same command goes on."), grid)
 
     def _counted(self) -> str:
         return f"{len(self._finished)} of {len(self._runs)} runs"

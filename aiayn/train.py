@@ -63,12 +63,13 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
     check_run(experiment, run_dir, prepared)
     config, folder = experiment.train, run_dir / "interrupted"
     with (
+        _sigterm() as asked,  # around the rest, whose end waits for what is being written
         closing(
             Checkpoints(run_dir / "checkpoints", config.keep_last, config.keep_best)
         ) as checkpoints,
         closing(Checkpoints(folder)) as interrupted,
     ):
-        _train(experiment, run_dir, prepared, console, checkpoints, interrupted)
+        _train(experiment, run_dir, prepared, console, checkpoints, interrupted, asked)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -79,6 +80,7 @@ def _train(
     console: Console,
     checkpoints: Checkpoints,
     interrupted: Checkpoints,
+    asked: Callable[[], bool],
 ) -> None:
     config = experiment.train
     between = checkpoints.newest() < interrupted.newest() < config.num_steps
@@ -127,9 +129,12 @@ def _train(
     self_check(experiment, prepared, updates, console)
     validate = _validator(experiment, prepared, graphdef, mesh)
 
+    if asked():
+        raise Preempted(f"SIGTERM came; step {start:,} of {config.num_steps:,} is saved.")
+
     # Loop.
     progress = TrainingProgress(console, config.num_steps, start)
-    with closing(log), progress, _sigterm() as asked:
+    with closing(log), progress:
         waiting: list[Metrics] = []
         for step, (layout, rows) in enumerate(
             read_ahead(rows_on_devices, start, config.num_steps), start + 1
@@ -159,19 +164,26 @@ def _train(
 
 @contextmanager
 def _sigterm() -> Generator[Callable[[], bool]]:
-    """Whether SIGTERM came since; it does nothing else.
+    """Whether SIGTERM came since; it does nothing until the end, where Preempted answers it.
 
-    Only a main thread can ask for that, and of several hosts none may stop alone.
+    Whatever else the end is, the signal is sent again and does what it did before. Only a main
+    thread can put it off, and of several hosts none may stop alone.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
         yield came.is_set
         return
     before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    answered = False
     try:
         yield came.is_set
+    except Preempted:
+        answered = True
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
+        if came.is_set() and not answered:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def _validator(

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import signal
+import threading
 from dataclasses import replace
 
 import jax
@@ -15,9 +18,10 @@ from aiayn.__main__ import main
 from aiayn.ablation import ROWS, ablate, changes, variant
 from aiayn.claims import MINIATURES
 from aiayn.config import Experiment
-from aiayn.errors import UserError
+from aiayn.errors import Preempted, UserError
 from aiayn.experiments import load_experiment
 from aiayn.paper import TABLE_3
+from aiayn.run import read_sessions
 from aiayn.step import data_mesh
 from aiayn.table3 import Difference, differences, rank_correlation, summary, table_rows
 
@@ -137,6 +141,65 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
 
     with pytest.raises(UserError, match="warmup_steps"):
         run_ablation(warmup_steps=50)
+
+
+def _perform_until_stopped(run):
+    """In a worker: `_perform`, whose second step does not end before SIGTERM comes."""
+    advance, came = aiayn.train.TrainingProgress.advance, threading.Event()
+    steps = []
+
+    def waiting(progress):
+        advance(progress)
+        steps.append(None)
+        if len(steps) == 2:
+            answer = signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda *arguments: (answer(*arguments), came.set()))
+            (run.run_dir / "ready").touch()
+            came.wait()
+
+    aiayn.train.TrainingProgress.advance = waiting
+    return aiayn.ablation._perform(run)
+
+
+def test_an_ablation_that_is_stopped_saves_what_was_training(corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")  # workers with one device
+    for name in ("NPROC", "XLA_CLIENT_MEM_FRACTION"):
+        monkeypatch.setenv(name, "1")
+    rows = ("base", "D2")
+
+    def run():
+        return ablate(
+            reverse_experiment(corpus, num_steps=4, keep_last=3),
+            tmp_path / "runs",
+            tmp_path / "data",
+            Console(quiet=True),
+            num_seeds=1,
+            num_jobs=2,
+            rows=rows,
+        )
+
+    def stop(*_):
+        raise Preempted
+
+    def stop_when_ready():
+        while not all((tmp_path / f"runs/{row}-1/ready").exists() for row in rows):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with monkeypatch.context() as while_stopped:
+            while_stopped.setattr(aiayn.ablation, "_perform", _perform_until_stopped)
+            threading.Thread(target=stop_when_ready, daemon=True).start()
+            with pytest.raises(Preempted):
+                run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    record = run()
+    assert [len(row["runs"]) for row in record["rows"].values()] == [1, 1]
+    for row in rows:
+        sessions = read_sessions(tmp_path / f"runs/{row}-1")
+        assert [session["from_step"] for session in sessions] == [0, 2]
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--jobs"])

@@ -307,11 +307,19 @@ def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(aiayn.train.TrainingProgress, "advance", interrupted)
-    before = signal.getsignal(signal.SIGTERM)
-    for step in (4, 6, 12):
-        with pytest.raises(Preempted, match=f"step {step} of 12 is saved"):
-            _train(experiment, tmp_path / "run", data_dir)
-        assert signal.getsignal(signal.SIGTERM) == before
+    close = Checkpoints.close
+
+    def stopped_again(checkpoints):
+        os.kill(os.getpid(), signal.SIGTERM)  # while it waits for what is being written
+        close(checkpoints)
+
+    with monkeypatch.context() as while_stopped:
+        while_stopped.setattr(Checkpoints, "close", stopped_again)
+        before = signal.getsignal(signal.SIGTERM)
+        for step in (4, 6, 12):
+            with pytest.raises(Preempted, match=f"step {step} of 12 is saved"):
+                _train(experiment, tmp_path / "run", data_dir)
+            assert signal.getsignal(signal.SIGTERM) == before
     _train(experiment, tmp_path / "run", data_dir)
     assert len(calls) == 12, "no step ran twice"
     assert not (tmp_path / "run/interrupted").exists()
@@ -322,6 +330,22 @@ def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
         _assert_bit_equal(found.params(step), wanted.params(step))
     tokens = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("run", "straight")]
     assert max(r.get("tokens", 0) for r in tokens[0]) == max(r.get("tokens", 0) for r in tokens[1])
+
+
+def test_sigterm_that_training_does_not_answer_is_not_lost(corpus, data_dir, tmp_path, monkeypatch):
+    def stopped_and_broken(progress):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(aiayn.train.TrainingProgress, "advance", stopped_and_broken)
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(None))
+    try:
+        with pytest.raises(UserError, match="the disk is full"):
+            _train(reverse_experiment(corpus, num_steps=2), tmp_path / "run", data_dir)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(came) == 1
 
 
 def test_metrics_of_a_run_are_complete(corpus, data_dir, tmp_path):
