@@ -349,20 +349,28 @@ MINIATURES = ("table3_miniature", "table3_miniature_gpu")
 
 def _miniature(ablations: Records) -> Iterator[Entry]:
     """What §6.2 concludes from Table 3, beside the same rows at a small size."""
-    heads = max(TABLE_3[row].bleu for row in ("base", "A1", "A2", "A3", "A4"))
-    base = TABLE_3["base"].bleu
-    for id, text, rows, against in (
-        ("one-head", "A single head is worse than the best number of heads", ("A1",), heads),
-        ("many-heads", "Quality drops with too many heads", ("A4",), heads),
-        ("small-keys", "Smaller keys hurt", ("B1", "B2"), base),
-        ("bigger-better", "Bigger models are better", ("C5", "C7"), base),
-        ("dropout-helps", "Dropout avoids over-fitting", ("D1",), base),
-        ("learned-positions", "Learned positions do nearly as well", ("E",), base),
+    for id, text, rows in (
+        ("one-head", "A single head is worse than eight, the best number", ("A1",)),
+        ("many-heads", "Quality drops with too many heads", ("A4",)),
+        ("small-keys", "Smaller keys hurt", ("B1", "B2")),
+        ("bigger-better", "Bigger models are better", ("C5", "C7")),
+        ("dropout-helps", "Dropout avoids over-fitting", ("D1",)),
+        ("learned-positions", "Learned positions do nearly as well", ("E",)),
     ):
-        paper = ", ".join(f"{row} {TABLE_3[row].bleu - against:+.1f} BLEU" for row in rows)
+        base = TABLE_3["base"].bleu
+        paper = ", ".join(f"{row} {TABLE_3[row].bleu - base:+.1f} BLEU" for row in rows)
         commands = " and ".join(f"table3_{row.lower()}" for row in rows)
-        how = f"needs {commands} and wmt14_ende_base, see there"
-        yield _said((id, "§6.2", text, paper), "–", "not run here", how)
+        how = f"at the paper's size it needs {commands} and wmt14_ende_base, see there"
+        about = id, "§6.2", text, paper
+        if not ablations:
+            yield _said(about, "–", "not run here", how)
+            continue
+        ours = "; ".join(
+            f"{name}: {', '.join(_small_difference(record, row) for row in rows)}"
+            for name, record in ablations.items()
+        )
+        files = [_from_ablation(name, record) for name, record in ablations.items()]
+        yield _said(about, ours, "measured", "; ".join(["in miniature", *files, how]))
     text = "Table 3 in miniature: rank correlation of our differences with the paper's"
     for name in MINIATURES:
         about = f"table3-{name.rpartition('table3_')[2]}", "Table 3", text, "1 would be its order"
@@ -375,9 +383,17 @@ def _miniature(ablations: Records) -> Iterator[Entry]:
         ours = ", ".join(
             f"{table3.rank_correlation(rows):.2f} in {measure}" for measure, rows in found.items()
         )
-        stale = "STALE, the experiment changed since: " if is_stale(record) else ""
-        how = f"{stale}experiments/results/ablations/{name}.json, {ablation_origin(record)}"
-        yield _said(about, ours, "measured", how)
+        yield _said(about, ours, "measured", _from_ablation(name, record))
+
+
+def _small_difference(record: Mapping[str, Any], row: str) -> str:
+    nats, bleu = (table3.differences(record, measure)[row] for measure in table3.MEASURES)
+    return f"{row} {table3.with_spread(bleu, 2)} BLEU, {table3.with_spread(nats, 3)} nats"
+
+
+def _from_ablation(name: str, record: Mapping[str, Any]) -> str:
+    stale = "STALE, the experiment changed since: " if is_stale(record) else ""
+    return f"{stale}experiments/results/ablations/{name}.json, {ablation_origin(record)}"
 
 
 def _rest() -> Iterator[Entry]:

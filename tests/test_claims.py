@@ -154,6 +154,32 @@ def test_a_record_without_the_score_says_so():
     assert "not scored by the run" in claim.how
 
 
+def test_a_miniature_stands_beside_what_the_paper_concludes_from_table_3():
+    hardware = {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"}
+    about = {"commits": ["0123456789abcdef"], "seconds": 60.0, "jobs": 1, "hardware": hardware}
+
+    def runs(perplexity, *scores):
+        return {"runs": [{"perplexity": perplexity, "bleu": bleu, **about} for bleu in scores]}
+
+    rows = {row: runs(10.0, 20.0, 22.0) for row in paper.TABLE_3}
+    record = {
+        "experiment": "table3_miniature",
+        "config": load_experiment("table3_miniature").to_dict(),
+        "config_hash": "abc",
+        "rows": {**rows, "B1": runs(20.0, 19.0, 20.0)},
+    }
+    (entry,) = (e for e in entries({}, {"table3_miniature": record}) if e.id == "small-keys")
+    claim = entry.decide()
+    assert claim.paper == "B1 -0.7 BLEU, B2 -0.4 BLEU"  # 25.1 and 25.4 after 25.8
+    # One and two points below the base of the same seed; ln 2.
+    assert claim.ours.startswith(
+        "table3_miniature: B1 -1.50 ± 0.71 BLEU, +0.693 ± 0.000 nats, B2 +0.00 ± 0.00 BLEU"
+    )
+    assert claim.status == "measured"
+    assert "ablations/table3_miniature.json, commit 0123456789ab" in claim.how
+    assert ENTRIES["small-keys"].decide().status == "not run here"
+
+
 # --- The page -----------------------------------------------------------------------------------
 
 CLAIMS = [
