@@ -44,8 +44,8 @@ reproduce: $(CORE) ## check every claim of the paper; a page in runs/report
 ablate: $(CORE) ## Table 3 in miniature: every row at a small size; hours; a picture in runs
 	$(BIN)/aiayn ablate table3_miniature $(ARGS)
 
-bench: $(CORE) $(PARITY)/.done ## training steps in turns with Hugging Face's; ARGS='--workload T2'
-	$(BIN)/aiayn bench train --peer hf $(ARGS)
+bench: $(CORE) $(PARITY)/.done ## updates in turns with Hugging Face's; ARGS='decode --peer ctranslate2'
+	$(BIN)/aiayn bench $(or $(ARGS),train --peer hf)
 
 parity: $(PARITY)/.done ## the same figures as PyTorch, Hugging Face and CTranslate2; own environment
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)

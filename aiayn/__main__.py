@@ -10,6 +10,7 @@ from typing import Any
 
 import aiayn
 from aiayn.arguments import parser
+from aiayn.bench.workloads import DECODING, TRAINING
 from aiayn.config import Experiment
 from aiayn.errors import Preempted, UserError
 from aiayn.experiments import load_experiment
@@ -296,17 +297,27 @@ def _bench(arguments: Any) -> None:
         raise UserError(f"--pairs is {min(arguments.pairs)}; wanted 1 or more.")
     from rich.console import Console
 
-    console = Console()
-    if arguments.what == "data":
-        from aiayn.bench_data import bench_data
+    console, what = Console(), arguments.what
+    if what == "data":
+        from aiayn.bench.data import bench_data
 
         bench_data(arguments.pairs, arguments.out, console)
     else:
-        from aiayn.bench import bench_train, summary, table
+        known = DECODING if what == "decode" else TRAINING
+        name = arguments.workload or {"train": "T1", "decode": "D1tiny", "start": "T2"}[what]
+        if name not in known:
+            raise UserError(f"--workload is {name}; to {what}, wanted one of {', '.join(known)}.")
+        if what == "start":
+            from aiayn.bench import start
 
-        record = bench_train(arguments.workload, arguments.peer, arguments.out, console)
-        console.print(table(record))
-        console.print(summary(record), soft_wrap=True, highlight=False)
+            console.print(start.table(start.bench_start(name, arguments.out, console)))
+        else:
+            from aiayn.bench import contest
+
+            measure = contest.bench_train if what == "train" else contest.bench_decode
+            for record in measure(name, arguments.peer, arguments.out, console):
+                console.print(contest.table(record))
+                console.print(contest.summary(record), soft_wrap=True, highlight=False)
     console.print(f"Written to {arguments.out}.")
 
 

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 import aiayn
+from aiayn.bench.workloads import DECODING, PEERS, TRAINING
 from aiayn.experiments import list_experiments
-from aiayn.workloads import PEERS, WORKLOADS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -137,14 +137,13 @@ def parser() -> argparse.ArgumentParser:
     )
 
     bench = verb("bench", "What a stage costs on this machine.", _BENCH)
-    bench.add_argument("what", choices=("train", "data"), help="the stage")
+    bench.add_argument("what", choices=("train", "decode", "start", "data"), help="the stage")
     bench.add_argument(
         "--workload",
-        choices=tuple(WORKLOADS),
-        default="T1",
-        help="train: what is trained (default: T1)",
+        choices=tuple({**TRAINING, **DECODING}),
+        help="the work (default: T1 to train, D1tiny to decode, T2 to start)",
     )
-    bench.add_argument("--peer", choices=PEERS, help="train: whom to take turns with")
+    bench.add_argument("--peer", choices=PEERS, help="train, decode: whom to take turns with")
     bench.add_argument(
         "--pairs",
         type=int,
@@ -257,12 +256,17 @@ beside ours, and ablation.json and ablation.png in runs/EXPERIMENT.
 """
 
 _BENCH = """\
-train  times training steps: T1 (3+3 layers, d_model 256, 8,000 words, 64 sentences of 32 tokens),
-       T2 (the base model, 37,000 words, 32 sentences), base and big (25,200 tokens a side in rows
-       of 256, for accelerators). A peer, Hugging Face's Marian or torch.nn.Transformer, takes turns
-       with ours on the same work; `make parity` installs it.
+train  times updates: T1 (3+3 layers, d_model 256, 8,000 words, 64 sentences of 32 tokens), T2 (the
+       base model, 37,000 words, 32 sentences), base and big (26,208 tokens a side in rows of 256,
+       for accelerators)
+decode times greedy search and beam 4 over 64 sentences of 30 tokens, 16 at once, to outputs of 32:
+       D1tiny (the model of T1), D1base (that of T2)
+start  times the help, and the first update of a workload to train, compiled anew and from the cache
 data   writes synthetic corpora with the lengths and the word frequencies of news, prepares them as
        wmt14_ende_base is prepared, and records time and memory
+
+A peer takes turns with ours on the same work; `make parity` installs all three: Hugging Face's
+Marian (hf), torch.nn.Transformer (torch, to train), CTranslate2 (ctranslate2, to decode).
 """
 
 _REPORT = """\

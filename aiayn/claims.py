@@ -33,6 +33,7 @@ from aiayn.results import (
     is_stale,
     load_ablations,
     load_records,
+    short_commit,
 )
 
 Status = Literal["holds", "fails", "measured", "differs", "not run here"]
@@ -139,8 +140,8 @@ def _run(
         return _said(about, "–", "not run here", cost)
     stale = "STALE, the experiment changed since: " if is_stale(record) else ""
     how = (
-        f"{stale}experiments/results/{experiment}.json, commit {record['commit'][:12]}, config "
-        f"{record['config_hash'][:12]}, preset {record['preset']}, seed "
+        f"{stale}experiments/results/{experiment}.json, commit {short_commit(record['commit'])}, "
+        f"config {record['config_hash'][:12]}, preset {record['preset']}, seed "
         f"{record['config']['train']['seed']}, {record['seconds'] / 3_600:.1f} h on "
         f"{hardware_text(record)}"
     )

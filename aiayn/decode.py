@@ -179,7 +179,7 @@ class Translator:
         """Sentences of like length together, widest last: (width, their numbers)."""
         order = sorted(range(len(lengths)), key=lambda n: lengths[n])
         while order:
-            width = _width(lengths[order[0]])
+            width = padded_width(lengths[order[0]])
             fitting = [n for n in order if lengths[n] <= width]
             size = self._batch_size(width, beams)
             for start in range(0, len(fitting), size):
@@ -196,8 +196,8 @@ def _one_line(text: str) -> str:
     return text.replace("\r", " ").replace("\n", " ")
 
 
-def _width(length: int) -> int:
-    """The next power of two: few widths, each compiled once."""
+def padded_width(length: int) -> int:
+    """Slots of a row for a sentence of that length: few widths, each compiled once."""
     width = _NARROWEST
     while width < length:
         width *= 2

@@ -17,7 +17,7 @@ from aiayn.complexity import COUNTED_D, NUM_NEAR
 from aiayn.files import user_os_errors, write_text
 from aiayn.recipe_checks import layer_costs
 from aiayn.report import environment
-from aiayn.results import markdown_table
+from aiayn.results import markdown_table, short_commit
 
 _COLUMNS = ("section", "claim", "paper", "here", "status", "how")
 _COLOURS: dict[Status, str] = {
@@ -127,8 +127,8 @@ def _summary(claims: Sequence[Claim], about: dict[str, Any]) -> str:
     hardware = about["hardware"]
     return (
         f"{len(claims)} claims: {found}. Checked by `make reproduce` at commit "
-        f"{about['commit'][:12]}, jax {about['versions']['jax']}, on {hardware['num_devices']} "
-        f"{hardware['platform']} device(s), {hardware['cpu']}."
+        f"{short_commit(about['commit'])}, jax {about['versions']['jax']}, on "
+        f"{hardware['num_devices']} {hardware['platform']} device(s), {hardware['cpu']}."
     )
 
 

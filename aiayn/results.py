@@ -17,7 +17,8 @@ from typing import Any
 
 from rich.console import Console
 
-from aiayn import bench, table3
+from aiayn import table3
+from aiayn.bench import contest, start
 from aiayn.bleu import Scores, table
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
@@ -115,7 +116,7 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
             f"{record['tgt_tokens_per_update']:,.0f} target tokens; "
             f"{_duration(record['seconds'])} on {hardware_text(record)}; "
             f"{record['tokens_per_second']:,.0f} tokens/s (median, both sides); one seed. "
-            f"Commit {record['commit'][:12]}, config {record['config_hash'][:12]}, "
+            f"Commit {short_commit(record['commit'])}, config {record['config_hash'][:12]}, "
             f"jax {versions['jax']}, Python {versions['python']}."
         )
     return "\n\n".join(parts) + "\n"
@@ -124,7 +125,7 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
 def ablation_origin(record: Mapping[str, Any]) -> str:
     """Which code ran where, and for how long."""
     runs = [run for row in record["rows"].values() for run in row["runs"]]
-    commits = sorted({commit[:12] for run in runs for commit in run["commits"]})
+    commits = sorted({short_commit(commit) for run in runs for commit in run["commits"]})
     machines = sorted({hardware_text(run) for run in runs})
     jobs = sorted({run["jobs"] for run in runs})
     hours = sum(run["seconds"] for run in runs) / 3_600
@@ -168,7 +169,7 @@ def render_sweeps(records: Iterable[Mapping[str, Any]]) -> str:
         parts.append(
             f"Each setting varies alone around the experiment's own, in bold; on "
             f"{record['split']}, {record['sentences']:,} sentences; {record['signature']}. On "
-            f"{hardware_text(record)}, commit {record['commit'][:12]}, jax "
+            f"{hardware_text(record)}, commit {short_commit(record['commit'])}, jax "
             f"{record['versions']['jax']}, Python {record['versions']['python']}."
         )
     return "".join(f"\n{part}\n" for part in parts)
@@ -178,10 +179,10 @@ def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
     """What stages cost."""
     parts: list[str] = []
     for record in records:
-        render = {"data": _render_data, "train": _render_training}[record["bench"]]
+        render = {"data": _render_data, "start": _render_start}.get(record["bench"], _render_speed)
         parts += [
             *render(record),
-            f"On {hardware_text(record)}, commit {record['commit'][:12]}, jax "
+            f"On {hardware_text(record)}, commit {short_commit(record['commit'])}, jax "
             f"{record['versions']['jax']}, Python {record['versions']['python']}.",
         ]
     return "".join(f"\n{part}\n" for part in parts)
@@ -212,14 +213,22 @@ def _render_data(record: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _render_training(record: Mapping[str, Any]) -> list[str]:
+def _render_speed(record: Mapping[str, Any]) -> list[str]:
+    texts = [contest.summary(record)]
+    if record["bench"] == "train":
+        texts.append(
+            f"Ceiling: {record['ceilings']['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s; a "
+            f"step's products are {record['flops_per_step'] / 1e9:,.1f} GFLOP."
+        )
+    texts.append(f"By `aiayn bench {record['bench']}`; every figure is defined in its record.")
+    return [f"## {contest.title(record)}", markdown_table(contest.figures(record)), " ".join(texts)]
+
+
+def _render_start(record: Mapping[str, Any]) -> list[str]:
     return [
-        f"## Training speed, workload {record['workload']}",
-        markdown_table(bench.figures(record)),
-        f"{bench.summary(record)} Ceiling: "
-        f"{record['ceilings']['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s; a step's products "
-        f"are {record['flops_per_step'] / 1e9:,.1f} GFLOP. By `aiayn bench train`; every figure is "
-        "defined in its record.",
+        f"## Start, workload {record['workload']}",
+        markdown_table(start.figures(record)),
+        "By `aiayn bench start`; every figure is defined in its record.",
     ]
 
 
@@ -311,6 +320,12 @@ def hardware_text(record: Mapping[str, Any]) -> str:
     if hardware["platform"] == "cpu":
         return f"{hardware['cpu_count']} cores, {hardware['cpu']}"
     return f"{hardware['num_devices']} × {hardware['device']}"
+
+
+def short_commit(commit: str) -> str:
+    """Its first digits, with `-dirty` where it has that."""
+    digits, dash, dirty = commit.partition("-")
+    return digits[:12] + dash + dirty
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:

@@ -6,7 +6,7 @@ Each is varied alone around the experiment's own setting, on dev: nothing is cho
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]
     metric = BLEU()
     known: dict[DecodeConfig, dict[str, float]] = {}
 
-    @cache
+    @lru_cache(maxsize=1)  # one model at a time in memory
     def averaged(count: int) -> Model:
         return Model(experiment, tokenizer, average(checkpoints, steps[-count:]))
 

@@ -148,11 +148,12 @@ def _perform_until_stopped(run):
     advance, came = aiayn.train.TrainingProgress.advance, threading.Event()
     steps = []
 
-    def waiting(progress):
-        advance(progress)
+    def waiting(self):
+        advance(self)
         steps.append(None)
         if len(steps) == 2:
             answer = signal.getsignal(signal.SIGTERM)
+            assert callable(answer)
             signal.signal(signal.SIGTERM, lambda *arguments: (answer(*arguments), came.set()))
             (run.run_dir / "ready").touch()
             came.wait()

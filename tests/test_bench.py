@@ -5,16 +5,19 @@ import json
 import numpy as np
 import pytest
 
+import aiayn.bench.contest
+import aiayn.bench.start
 from aiayn.__main__ import main
-from aiayn.bench import figures, summary
-from aiayn.bench_worker import rows_of
+from aiayn.bench.contest import figures, summary
+from aiayn.bench.worker import rows_of
+from aiayn.bench.workloads import TRAINING
 from aiayn.complexity import training_flops
-from aiayn.workloads import WORKLOADS
+from aiayn.results import render_bench
 
 
 def test_workloads_hold_the_tokens_they_name():
-    for name, tokens in {"T1": 64 * 32, "T2": 32 * 32, "base": 25_200, "big": 25_200}.items():
-        workload = WORKLOADS[name]
+    for name, tokens in {"T1": 64 * 32, "T2": 32 * 32, "base": 26_208, "big": 26_208}.items():
+        workload = TRAINING[name]
         src, tgt, segments = rows_of(workload)
         assert workload.tokens == tokens == (segments > 0).sum()
         assert segments.max() == workload.sentences_per_row
@@ -28,26 +31,48 @@ def test_workloads_hold_the_tokens_they_name():
 @pytest.mark.parametrize(("name", "gigaflops"), [("T1", 94.6), ("T2", 390.6)])
 def test_flops_of_a_step_are_those_that_others_count(name, gigaflops):
     # Others' count of the same work: two FLOPs a multiply-add of every dot of a traced step.
-    w = WORKLOADS[name]
+    w = TRAINING[name]
     per_sentence = training_flops(w.model, w.num_words, w.length, w.length)
     assert w.num_sentences * per_sentence / 1e9 == pytest.approx(gigaflops, abs=0.05)
 
 
-def test_a_workload_is_trained_and_recorded(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("what", ["train", "decode"])
+def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")  # one device, as users have
-    assert main(["bench", "train", "--workload", "tiny", "--out", str(tmp_path)]) == 0
-    assert "Training, workload tiny" in capsys.readouterr().out
-    record = json.loads((tmp_path / "train-tiny.json").read_text())
+    monkeypatch.setattr(aiayn.bench.contest, "BEAM_SIZES", (4,))
+    assert main(["bench", what, "--workload", "tiny", "--out", str(tmp_path)]) == 0
+    assert "ing, workload tiny" in capsys.readouterr().out
+    name, tokens = {"train": ("train-tiny", 4 * 16), "decode": ("decode-tiny-beam4", 4 * 5)}[what]
+    record = json.loads((tmp_path / f"{name}.json").read_text())
     (found,) = record["contenders"].values()
-    losses = [r["loss"] for r in found["rounds"]]
-    assert len(set(losses)) == len(losses) == 6, "each round is of other steps"
-    assert max(losses) < 7.0  # ln 300 is 5.7
+    assert len(found["rounds"]) == 6
+    if what == "train":
+        losses = [r["loss"] for r in found["rounds"]]
+        assert len(set(losses)) == 6, "each round is of other steps"
+        assert max(losses) < 7.0  # ln 300 is 5.7
+    else:
+        assert {r["tokens"] for r in found["rounds"]} == {tokens}, "every output has its length"
     assert found["target_tokens_per_second"] == pytest.approx(
-        4 * 16 / found["median_seconds_per_step"]
+        tokens / found["median_seconds_per_step"]
     )
     assert record["hardware"]["platform"] == "cpu"
     keys = set(record) | set(found) | set(found["rounds"][0])
-    assert set(record["definitions"]) - keys == {"ratio"}
+    assert set(record["definitions"]) <= keys | {"step"}
+
+
+def test_a_start_is_timed_without_and_with_compiled_programs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(aiayn.bench.start, "_TIMES", 2)
+    assert main(["bench", "start", "--workload", "tiny", "--out", str(tmp_path)]) == 0
+    assert "first update, compiled before" in capsys.readouterr().out
+    record = json.loads((tmp_path / "start-tiny.json").read_text())
+    assert {what: len(found) for what, found in record["seconds"].items()} == {
+        "help": 2,
+        "cold": 1,
+        "warm": 2,
+    }
+    assert record["seconds"].keys() == record["definitions"].keys()
+    assert "| first update, nothing compiled |" in render_bench([record])
 
 
 def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
@@ -56,9 +81,18 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
     assert "`make parity` installs the peers" in capsys.readouterr().err
 
 
-def test_a_peer_is_not_asked_for_packed_rows(capsys):
-    assert main(["bench", "train", "--workload", "base", "--peer", "hf"]) == 2
-    assert "hf has no packed rows, which base is" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --workload base --peer hf", "hf has no packed rows, which base is"),
+        ("train --peer ctranslate2", "ctranslate2 does not train"),
+        ("decode --peer torch", "torch.nn.Transformer has no search"),
+        ("decode --workload T1", "to decode, wanted one of D1tiny, D1base, tiny"),
+    ],
+)
+def test_work_that_a_peer_or_a_stage_has_not_is_refused(arguments, message, capsys):
+    assert main(["bench", *arguments.split()]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_ratios_are_of_the_same_round():
@@ -75,7 +109,8 @@ def test_ratios_are_of_the_same_round():
         }
 
     contenders = {"aiayn": contender(1.0, 2.0, 4.0), "hf": contender(2.0, 2.2, 2.0)}
-    record = {"contenders": contenders, "ratios": [2.0, 1.1, 0.5]}
+    ratios = {"hf": [2.0, 1.1, 0.5]}
+    record = {"bench": "train", "contenders": contenders, "ratios": ratios}
     assert figures(record)[2][:3] == ["hf", "2.200", "2.000–2.200"]
-    assert "Ratio 1.10, in pairs 2.00, 1.10, 0.50" in summary(record)
+    assert "in pairs: hf 1.10 (2.00, 1.10, 0.50)." in summary(record)
     assert "At most 0.10 processors" in summary(record)

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from aiayn.__main__ import main
-from aiayn.bench_data import _Chunk, _samples, _word, synthetic_pairs
+from aiayn.bench.data import _Chunk, _samples, _word, synthetic_pairs
 
 
 def test_synthetic_text_is_the_same_every_time_and_has_the_lengths_of_news():

@@ -1,4 +1,4 @@
-"""The peers of the benchmark do our work: as many parameters, a loss like ours."""
+"""The peers of the benchmark do our work: as many parameters, a loss and outputs like ours."""
 
 import json
 import subprocess
@@ -6,21 +6,41 @@ import sys
 
 import pytest
 
+from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 from aiayn.model import count_parameters
-from aiayn.workloads import PEERS, WORKLOADS
-
-TINY = WORKLOADS["tiny"]
 
 
-@pytest.mark.parametrize("peer", PEERS)
+def _answers(*command):
+    """What a worker says of itself, then of a step and of another."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command], input="1\n1\n", capture_output=True, text=True, check=True
+    )
+    return map(json.loads, done.stdout.splitlines())
+
+
+def _parameters(workload: Training | Decoding) -> int:
+    """Ours, but for the rows that our embedding has more."""
+    padding = -workload.num_words % 128
+    row = workload.model.d_model + workload.model.logits_bias
+    return count_parameters(workload.model, workload.num_words) - padding * row
+
+
+@pytest.mark.parametrize("peer", ["hf", "torch"])
 def test_a_peer_trains_a_model_of_our_size_on_the_same_rows(peer):
-    command = [sys.executable, "-m", "aiayn.bench_peers", "tiny", peer]
-    done = subprocess.run(command, input="1\n1\n", capture_output=True, text=True, check=True)
-    about, first, second = map(json.loads, done.stdout.splitlines())
-    padding = -TINY.num_words % 128 * TINY.model.d_model  # our embedding has rows more
+    about, first, second = _answers("aiayn.bench.peers", peer, "train", "tiny")
+    tiny = TRAINING["tiny"]
     # torch.nn.Transformer has a norm behind either stack.
-    norms = 4 * TINY.model.d_model if peer == "torch" else 0
-    ours = count_parameters(TINY.model, TINY.num_words) - padding
-    assert about["parameters"] == ours + norms
+    norms = 4 * tiny.model.d_model if peer == "torch" else 0
+    assert about["parameters"] == _parameters(tiny) + norms
     assert first["loss"] != second["loss"]
     assert max(first["loss"], second["loss"]) < 7.0  # ln 300 is 5.7
+
+
+@pytest.mark.parametrize("beam_size", ["1", "4"])
+@pytest.mark.parametrize("worker", ["peers hf", "ctranslate2"])
+def test_a_peer_translates_to_the_same_length(worker, beam_size):
+    about, first, second = _answers(*f"aiayn.bench.{worker} decode tiny".split(), beam_size)
+    tiny = DECODING["tiny"]
+    if about["name"] == "hf":  # whose bias of the logits is no parameter
+        assert about["parameters"] == _parameters(tiny) - tiny.num_words
+    assert first["tokens"] == second["tokens"] == tiny.tokens

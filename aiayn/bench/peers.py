@@ -1,14 +1,16 @@
-"""The workers of a benchmark that train with PyTorch, in an environment that has it:
+"""The workers of a benchmark that run PyTorch, in an environment that has it:
 
-python -m aiayn.bench_peers WORKLOAD hf       Hugging Face's MarianMTModel
-python -m aiayn.bench_peers WORKLOAD torch    torch.nn.Transformer
+python -m aiayn.bench.peers hf train WORKLOAD               Hugging Face's MarianMTModel
+python -m aiayn.bench.peers torch train WORKLOAD            torch.nn.Transformer
+python -m aiayn.bench.peers hf decode WORKLOAD BEAM_SIZE
 
-Both share one matrix among embeddings and output, drop out where the paper does, smooth labels and
-follow Adam with the paper's rate, as ours does.
+In training both share one matrix among embeddings and output, drop out where the paper does, smooth
+labels and follow Adam with the paper's rate, as ours does.
 """
 
 import math
 import sys
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -16,17 +18,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from aiayn.bench_worker import Trainer, rows_of, serve
-from aiayn.workloads import Workload
+from aiayn.bench.worker import Contender, rows_of, sentences_of, serve
+from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 
 
-def trainer(workload: Workload) -> Trainer:
+def trainer(peer: str, workload: Training) -> Contender:
     """A peer's step on the same rows again and again."""
     assert workload.sentences_per_row == 1, "peers have no packed rows"
     torch.manual_seed(0)
     src, tgt, _ = (torch.tensor(np.asarray(side), dtype=torch.long) for side in rows_of(workload))
     shifted = functional.pad(tgt, (1, -1), value=2)
-    model = {"hf": _Marian, "torch": _Transformer}[sys.argv[2]](workload)
+    model = {"hf": _Marian, "torch": _Transformer}[peer](workload)
     model.train()
     d_model, warmup = workload.model.d_model, 4_000
     adam = torch.optim.Adam(model.parameters(), 1.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
@@ -34,7 +36,7 @@ def trainer(workload: Workload) -> Trainer:
         adam, lambda step: d_model**-0.5 * min((step + 1) ** -0.5, (step + 1) * warmup**-1.5)
     )
 
-    def run(steps: int) -> float:
+    def run(steps: int) -> dict[str, float]:
         loss = torch.tensor(0.0)
         for _ in range(steps):
             logits = model(src, shifted)
@@ -45,20 +47,51 @@ def trainer(workload: Workload) -> Trainer:
             loss.backward()
             adam.step()
             rate.step()
-        return float(loss.detach())
+        return {"loss": float(loss.detach())}
 
-    packages = ("torch", "transformers") if sys.argv[2] == "hf" else ("torch",)
-    about = {
-        "name": sys.argv[2],
+    return Contender(_about(peer, model), run)
+
+
+def translator(workload: Decoding, beam_size: int) -> Contender:
+    """Hugging Face's search, which is kept from EOS up to the last token."""
+    torch.manual_seed(0)
+    model = _Marian(workload).model.eval()
+    ids = torch.tensor(sentences_of(workload), dtype=torch.long)
+    length = workload.output_length
+
+    @torch.inference_mode()
+    def run(steps: int) -> dict[str, float]:
+        tokens = 0
+        for _ in range(steps):
+            found = [
+                model.generate(
+                    input_ids=batch,
+                    attention_mask=torch.ones_like(batch),
+                    num_beams=beam_size,
+                    do_sample=False,
+                    min_new_tokens=length,
+                    max_new_tokens=length,
+                )
+                for batch in ids.split(workload.batch_size)
+            ]
+            tokens = sum(output[:, 1:].numel() for output in found)
+        return {"tokens": tokens}
+
+    return Contender(_about("hf", model), run)
+
+
+def _about(peer: str, model: nn.Module) -> dict[str, object]:
+    packages = ("torch", "transformers") if peer == "hf" else ("torch",)
+    return {
+        "name": peer,
         "versions": {name: version(name) for name in packages},
         "threads": torch.get_num_threads(),
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
-    return Trainer(about, run)
 
 
 class _Marian(nn.Module):
-    def __init__(self, workload: Workload):
+    def __init__(self, workload: Training | Decoding):
         super().__init__()
         from transformers import MarianConfig, MarianMTModel
 
@@ -79,7 +112,9 @@ class _Marian(nn.Module):
             scale_embedding=True,
             pad_token_id=0,
             decoder_start_token_id=2,
-            use_cache=False,
+            eos_token_id=3,
+            forced_eos_token_id=None,
+            use_cache=isinstance(workload, Decoding),
         )
         self.model = MarianMTModel(config)
 
@@ -88,7 +123,7 @@ class _Marian(nn.Module):
 
 
 class _Transformer(nn.Module):
-    def __init__(self, workload: Workload):
+    def __init__(self, workload: Training):
         super().__init__()
         size = workload.model
         self.embedding = nn.Embedding(workload.num_words, size.d_model)
@@ -124,4 +159,8 @@ class _Transformer(nn.Module):
 
 
 if __name__ == "__main__":
-    serve(trainer)
+    match sys.argv[1:]:
+        case [peer, "train", name]:
+            serve(partial(trainer, peer, TRAINING[name]))
+        case ["hf", "decode", name, beam_size]:
+            serve(partial(translator, DECODING[name], int(beam_size)))

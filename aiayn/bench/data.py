@@ -6,6 +6,7 @@ The record of each says what every figure means, and on what it was taken.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -160,7 +161,11 @@ def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
     with subprocess.Popen(
         [*command, "--data-dir", str(data_dir)], start_new_session=True
     ) as process:
-        samples = list(_samples(process))
+        try:
+            samples = list(_samples(process))
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)  # Ctrl-C does not reach a session of its own
+            raise
     seconds = time.time() - began
     if process.returncode:
         raise UserError(f"aiayn prepare failed on {corpus}; its own words stand above.")

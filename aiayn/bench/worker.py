@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aiayn.workloads import WORKLOADS, Workload
+from aiayn.bench.workloads import Decoding, Training
 
 Ids = npt.NDArray[np.int32]
 
 
-def rows_of(workload: Workload) -> tuple[Ids, Ids, Ids]:
+def rows_of(workload: Training) -> tuple[Ids, Ids, Ids]:
     """Source ids, target ids and the segments of both, one row a line. No id is a special piece."""
     rng = np.random.default_rng(0)
     shape = workload.num_rows, workload.width
@@ -37,38 +37,50 @@ def rows_of(workload: Workload) -> tuple[Ids, Ids, Ids]:
     return src, tgt, segments
 
 
+def sentences_of(workload: Decoding) -> Ids:
+    """Source ids, one sentence a line. No id is a special piece."""
+    rng = np.random.default_rng(0)
+    shape = workload.num_sentences, workload.length
+    return rng.integers(4, workload.num_words, shape).astype(np.int32)
+
+
 @dataclass(frozen=True)
-class Trainer:
-    """What a worker serves: `run` does so many steps to their end and returns the last loss."""
+class Contender:
+    """What a worker serves.
+
+    `run` does so many steps to their end and says what came out: the last `loss` of training, the
+    `tokens` of the last step's outputs.
+    """
 
     about: Mapping[str, Any]
-    run: Callable[[int], float]
+    run: Callable[[int], Mapping[str, float]]
     peak_device_bytes: Callable[[], int | None] = lambda: None
 
 
-def serve(prepare: Callable[[Workload], Trainer]) -> None:
-    """Be a worker for the workload that the command line names, until standard input ends."""
+def serve(prepare: Callable[[], Contender]) -> None:
+    """Be a worker until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
 
     def answer(**values: Any) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     began = time.perf_counter()
-    trainer = prepare(WORKLOADS[sys.argv[1]])
+    contender = prepare()
     prepared = time.perf_counter()
-    trainer.run(1)
+    contender.run(1)
     first = time.perf_counter() - prepared
-    answer(**trainer.about, start_seconds=prepared - began, first_step_seconds=first)
+    answer(**contender.about, start_seconds=prepared - began, first_step_seconds=first)
     for line in sys.stdin:
         steps = int(line)
         wall, processor = time.perf_counter(), time.process_time()
-        loss = trainer.run(steps)
+        found = contender.run(steps)
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
         answer(
             seconds=wall,
             processor_seconds=processor,
-            loss=loss,
-            peak_rss_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-            peak_device_bytes=trainer.peak_device_bytes(),
+            **found,
+            peak_rss_bytes=unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            peak_device_bytes=contender.peak_device_bytes(),
         )

@@ -1,0 +1,1 @@
+"""What stages cost on this machine, in turns with peers; importing it loads nothing."""

@@ -1,0 +1,318 @@
+"""Speed of training and of decoding on this machine, alone or in turns with a peer.
+
+All do the same work, each in a process of its own that waits while another runs. A ratio is taken
+within a round, so that what else the machine does in the meantime hits both; the load of others is
+noted. A peer runs twice: as it comes, and with the large pages of memory that ours asks for.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from aiayn.bench.workloads import BEAM_SIZES, DECODING, TRAINING, Decoding, Training
+from aiayn.complexity import training_flops
+from aiayn.errors import UserError
+from aiayn.files import user_os_errors, write_text
+from aiayn.pages import LARGE_PAGES
+
+_ROUNDS = 6
+_DEFINITIONS = {
+    "seconds_per_step": "wall time by steps, of rounds after warming_up steps; the workers take "
+    "turns, round by round",
+    "warming_up": "steps before the first round",
+    "processor_seconds_per_step": "of all threads of the worker",
+    "others": "processors that were busy with anything but the worker, in the mean of the round",
+    "target_tokens_per_second": "real target tokens, no padding, by the median step",
+    "contenders": "ours starts as `aiayn train` starts itself, with large pages of memory on CPU "
+    "(aiayn.pages); a peer as it comes, and once more with large pages; all in float32 on CPU with "
+    "as many threads as they take",
+    "ratios": "the peer's seconds_per_step by ours in the same round: above 1, ours is faster",
+    "peak_rss_bytes": "the highest resident memory of the worker",
+    "first_step_seconds": "the first step, with its compilation: nothing comes from a cache",
+}
+_OF_TRAINING = {
+    "flops_per_step": "of the matrix products of a step: 2 for each multiply-add, three passes, no "
+    "causal saving, of packed sentences each with itself alone "
+    "(aiayn.complexity.training_flops)",
+    "ceilings": "FLOP/s of a large matrix product and bytes/s read and written by a large copy, on "
+    "all devices, the best of ten just before; FLOP/s by the maker's data sheet",
+    "share_of_ceiling": "flops_per_step by the median step, by the ceiling of the matrix product",
+    "loss": "nats per target token of a round's last step",
+}
+_OF_DECODING = {
+    "step": "all sentences translated once, batch by batch, to outputs of a forced length",
+    "tokens": "of all best outputs of a round's last step, EOS included",
+}
+
+
+_Command = tuple[list[str], Mapping[str, str]]
+
+
+class Worker:
+    """A contender's process."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str]):
+        self.command = " ".join(command)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.about = self._answer()
+
+    def run(self, steps: int) -> dict[str, Any]:
+        """So many steps, now."""
+        assert self.process.stdin
+        with suppress(BrokenPipeError):  # it has ended; the answer that is missing says so
+            print(steps, file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            status = self.process.wait()
+            raise UserError(f"{self.command} ended with status {status}; its words stand above.")
+        return json.loads(line)
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def bench_train(
+    name: str, peer: str | None, folder: Path, console: Console
+) -> list[dict[str, Any]]:
+    """Measure updates; the one record, also in `folder/train-WORKLOAD[-PEER].json`.
+
+    Raises:
+        UserError: a worker failed, or the peer's environment is not there; or the peer cannot do
+            this work.
+    """
+    workload = TRAINING[name]
+    if peer == "ctranslate2":
+        raise UserError("ctranslate2 does not train; wanted hf or torch.")
+    if peer and workload.sentences_per_row > 1:
+        raise UserError(f"{peer} has no packed rows, which {name} is; wanted T1 or T2.")
+    path = _path(folder, f"train-{name}", peer)
+    commands = _commands(["train", name], peer)
+    ceilings = _ceilings(peer)
+    record = _contest(f"Training, {name}", workload, commands, console)
+    flops = workload.num_sentences * training_flops(
+        workload.model, workload.num_words, workload.length, workload.length
+    )
+    for found in record["contenders"].values():
+        per_second = flops / found["median_seconds_per_step"]
+        found["share_of_ceiling"] = per_second / ceilings["matmul_flops_per_second"]
+    about = {
+        "bench": "train",
+        "workload": name,
+        "definitions": {**_DEFINITIONS, **_OF_TRAINING},
+        "ceilings": ceilings,
+        "flops_per_step": flops,
+        "padding": 1 - workload.tokens / (workload.num_rows * workload.width),
+    }
+    return [_write(path, {**about, **record})]
+
+
+def bench_decode(
+    name: str, peer: str | None, folder: Path, console: Console
+) -> list[dict[str, Any]]:
+    """Measure greedy and beam search; the records, also in
+    `folder/decode-WORKLOAD-beamSIZE[-PEER].json`.
+
+    Raises:
+        UserError: as `bench_train`.
+    """
+    workload = DECODING[name]
+    if peer == "torch":
+        raise UserError("torch.nn.Transformer has no search; wanted hf or ctranslate2.")
+    records: list[dict[str, Any]] = []
+    for beam_size in BEAM_SIZES:
+        path = _path(folder, f"decode-{name}-beam{beam_size}", peer)
+        commands = _commands(["decode", name, str(beam_size)], peer)
+        title = f"Decoding, {name}, beam {beam_size}"
+        about = {
+            "bench": "decode",
+            "workload": name,
+            "beam_size": beam_size,
+            "definitions": {**_DEFINITIONS, **_OF_DECODING},
+        }
+        records.append(_write(path, {**about, **_contest(title, workload, commands, console)}))
+    return records
+
+
+def _path(folder: Path, name: str, peer: str | None) -> Path:
+    """Where a record goes; a folder that cannot be is refused before anything is measured."""
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}{f'-{peer}' if peer else ''}.json"
+
+
+def _write(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    with user_os_errors(path):
+        write_text(path, json.dumps(record, indent=1) + "\n")
+    return record
+
+
+_OURS = [sys.executable, "-m", "aiayn.bench.ours"]
+
+
+def _our_environment(peer: str | None) -> dict[str, str]:
+    where = {"JAX_PLATFORMS": "cpu"} if peer else {}  # where peers run
+    return {**LARGE_PAGES, **os.environ, **where, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+
+
+def _commands(arguments: Sequence[str], peer: str | None) -> dict[str, _Command]:
+    """How to start each contender, and its environment."""
+    commands: dict[str, _Command] = {"aiayn": ([*_OURS, *arguments], _our_environment(peer))}
+    if peer:
+        python = Path(".venv-parity/bin/python")
+        if not python.is_file():
+            raise UserError(f"{python} is not there; `make parity` installs the peers.")
+        own = ["aiayn.bench.ctranslate2"] if peer == "ctranslate2" else ["aiayn.bench.peers", peer]
+        command = [str(python), "-m", *own, *arguments]
+        as_it_comes = dict(os.environ)
+        commands[peer] = command, as_it_comes
+        if LARGE_PAGES:
+            commands[f"{peer}, large pages"] = command, {**as_it_comes, **LARGE_PAGES}
+    return commands
+
+
+def _ceilings(peer: str | None) -> dict[str, Any]:
+    command = [*_OURS, "ceilings"]
+    measured = subprocess.run(command, env=_our_environment(peer), stdout=subprocess.PIPE)
+    if measured.returncode:
+        raise UserError("The ceilings of the machine could not be measured; see above.")
+    return json.loads(measured.stdout)
+
+
+def _contest(
+    title: str,
+    workload: Training | Decoding,
+    commands: Mapping[str, _Command],
+    console: Console,
+) -> dict[str, Any]:
+    """What all records have: who ran where, every round, medians and ratios."""
+    rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in commands}
+    with ExitStack() as stack, Progress(console=console, transient=True) as bar:
+        task = bar.add_task("", total=len(commands) * (_ROUNDS + 1))
+        workers: dict[str, Worker] = {}
+        for contender, command in commands.items():
+            bar.update(task, description=f"{title}: warming up {contender}")
+            workers[contender] = stack.enter_context(Worker(*command))
+            workers[contender].run(workload.warm_up)
+            bar.advance(task)
+        for number in range(_ROUNDS):
+            for contender, worker in workers.items():
+                bar.update(task, description=f"{title}: round {number + 1}, {contender}")
+                rounds[contender].append(_round(worker, workload.steps_per_round))
+                bar.advance(task)
+    about = {contender: worker.about for contender, worker in workers.items()}
+    record: dict[str, Any] = {
+        **{key: about["aiayn"].pop(key) for key in ("commit", "versions", "hardware")},
+        "warming_up": workload.warm_up,
+        "target_tokens_per_step": workload.tokens,
+        "contenders": {},
+    }
+    for contender, found in rounds.items():
+        median = statistics.median(r["seconds_per_step"] for r in found)
+        record["contenders"][contender] = {
+            **about[contender],
+            "rounds": found,
+            "median_seconds_per_step": median,
+            "target_tokens_per_second": workload.tokens / median,
+        }
+    own = [r["seconds_per_step"] for r in rounds.pop("aiayn")]
+    record["ratios"] = {
+        contender: [r["seconds_per_step"] / ours for r, ours in zip(found, own, strict=True)]
+        for contender, found in rounds.items()
+    }
+    return record
+
+
+def _round(worker: Worker, steps: int) -> dict[str, Any]:
+    busy, began = _busy_seconds(), time.perf_counter()
+    found = worker.run(steps)
+    busy, seconds = _busy_seconds() - busy, time.perf_counter() - began
+    return {
+        "seconds_per_step": found["seconds"] / steps,
+        "processor_seconds_per_step": found["processor_seconds"] / steps,
+        "others": max(0.0, (busy - found["processor_seconds"]) / seconds),
+        **{key: value for key, value in found.items() if not key.endswith("seconds")},
+    }
+
+
+def _busy_seconds() -> float:
+    """Processor seconds of the whole machine since its start; 0 where /proc is not there."""
+    try:
+        user, nice, system, _, _, irq, soft_irq, stolen, *_ = map(
+            int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        )
+    except OSError:
+        return 0.0
+    return (user + nice + system + irq + soft_irq + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def figures(record: Mapping[str, Any]) -> list[list[str]]:
+    """The figures as text: a head, then a row for each contender."""
+    trains = record["bench"] == "train"
+    share = ["of the ceiling"] if trains else []
+    rows = [["", "s/step", "range", "target tokens/s", *share, "memory", "first step"]]
+    for name, found in record["contenders"].items():
+        seconds = [r["seconds_per_step"] for r in found["rounds"]]
+        rows.append(
+            [
+                name,
+                f"{found['median_seconds_per_step']:.3f}",
+                f"{min(seconds):.3f}–{max(seconds):.3f}",
+                f"{found['target_tokens_per_second']:,.0f}",
+                *([f"{found['share_of_ceiling']:.1%}"] if trains else []),
+                f"{found['rounds'][-1]['peak_rss_bytes'] / 1e9:.2f} GB",
+                f"{found['first_step_seconds']:.1f} s",
+            ]
+        )
+    return rows
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """The ratios, and whether the machine was quiet."""
+    others = max(r["others"] for c in record["contenders"].values() for r in c["rounds"])
+    quiet = f"At most {others:.2f} processors were busy with other work in any round."
+    ratios = [
+        f"{contender} {statistics.median(found):.2f} ({', '.join(f'{r:.2f}' for r in found)})"
+        for contender, found in record["ratios"].items()
+    ]
+    if not ratios:
+        return quiet
+    return f"Ratios, above 1 ours is faster, in pairs: {'; '.join(ratios)}. {quiet}"
+
+
+def title(record: Mapping[str, Any]) -> str:
+    """What was done."""
+    if record["bench"] == "train":
+        return f"Training, workload {record['workload']}"
+    return f"Decoding, workload {record['workload']}, beam {record['beam_size']}"
+
+
+def table(record: Mapping[str, Any]) -> Table:
+    """The figures, for a terminal."""
+    head, *body = figures(record)
+    grid = Table(title=title(record), title_justify="left")
+    for heading in head:
+        grid.add_column(heading, justify="right" if heading else "left")
+    for row in body:
+        grid.add_row(*row)
+    return grid

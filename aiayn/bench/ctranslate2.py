@@ -1,0 +1,92 @@
+"""The worker of a benchmark that runs CTranslate2, in an environment that has it:
+
+python -m aiayn.bench.ctranslate2 decode WORKLOAD BEAM_SIZE
+"""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from aiayn.bench.worker import Contender, sentences_of, serve
+from aiayn.bench.workloads import DECODING, Decoding
+
+
+def translator(workload: Decoding, beam_size: int) -> Contender:
+    """CTranslate2's search, kept from EOS up to the last token, with random weights of our model.
+
+    They are exported in a process of its own, so that no JAX is in this one.
+    """
+    import ctranslate2
+
+    threads = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model"
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            pool.apply(_export, (workload, model))
+        engine = ctranslate2.Translator(
+            str(model), device="cpu", compute_type="float32", intra_threads=threads
+        )
+    pieces = _Pieces(workload.num_words)
+    sentences = [pieces.pieces(ids) for ids in sentences_of(workload).tolist()]
+
+    def run(steps: int) -> dict[str, float]:
+        tokens = 0
+        for _ in range(steps):
+            found = engine.translate_batch(
+                sentences,
+                beam_size=beam_size,
+                max_batch_size=workload.batch_size,
+                min_decoding_length=workload.output_length,
+                max_decoding_length=workload.output_length,
+            )
+            tokens = sum(len(result.hypotheses[0]) for result in found)
+        return {"tokens": tokens}
+
+    about = {
+        "name": "ctranslate2",
+        "versions": {"ctranslate2": version("ctranslate2")},
+        "threads": threads,
+    }
+    return Contender(about, run)
+
+
+class _Pieces:
+    """What an export asks of a tokenizer, for words that have no text."""
+
+    bos, eos = 2, 3
+
+    def __init__(self, num_words: int):
+        self.num_words = num_words
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        special = ("<pad>", "<unk>", "<s>", "</s>")
+        return [special[id] if id < len(special) else f"w{id}" for id in ids]
+
+    def files(self) -> Mapping[str, bytes]:
+        return {}
+
+
+def _export(workload: Decoding, out: Path) -> None:
+    import numpy as np
+    from flax import nnx
+
+    from aiayn.checkpoint import Model, flatten
+    from aiayn.config import Experiment
+    from aiayn.ctranslate import export
+    from aiayn.model import Transformer
+
+    made = Transformer(workload.model, workload.num_words, rngs=nnx.Rngs(0))
+    params = flatten(nnx.to_pure_dict(nnx.state(made, nnx.Param)))
+    experiment = Experiment("bench", model=workload.model, preset="custom")
+    arrays = {name: np.asarray(value) for name, value in params.items()}
+    export(Model(experiment, _Pieces(workload.num_words), arrays), out)
+
+
+if __name__ == "__main__":
+    _, name, beam_size = sys.argv[1:]
+    serve(partial(translator, DECODING[name], int(beam_size)))

@@ -1,0 +1,145 @@
+"""The workers of a benchmark that run this program, and the ceilings of the machine.
+
+python -m aiayn.bench.ours train WORKLOAD
+python -m aiayn.bench.ours decode WORKLOAD BEAM_SIZE
+python -m aiayn.bench.ours ceilings
+"""
+
+import json
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from aiayn.bench.worker import Contender, rows_of, sentences_of, serve
+from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
+from aiayn.config import DecodeConfig, TrainConfig
+from aiayn.decode import padded_width
+from aiayn.model import Transformer, count_parameters
+from aiayn.optim import optimizer
+from aiayn.report import configure_jax, environment, peak_flops
+from aiayn.rows import make_rows
+from aiayn.search import search
+from aiayn.step import build, data_mesh, initial_state, mapped_train_step, replicated, sharded
+
+
+def trainer(workload: Training) -> Contender:
+    """The step that `aiayn train` runs, on the same rows again and again."""
+    configure_jax()
+    mesh = data_mesh()
+    config = TrainConfig()
+    src, tgt, segments = rows_of(workload)
+    rows = make_rows(src, segments, tgt, segments, bos=2)
+    rows = sharded(jax.tree.map(lambda x: x[None], rows), mesh, axis=1)
+    adam = optimizer(workload.model, config)
+    first = initial_state(workload.model, workload.num_words, config.seed, adam)
+    state = replicated(first, mesh)
+    update = mapped_train_step(build(workload.model, workload.num_words), config, adam, mesh)
+    key = jax.random.key(config.seed)
+
+    def run(steps: int) -> dict[str, float]:
+        nonlocal state
+        metrics = None
+        for _ in range(steps):
+            state, metrics = update(state, rows, key)
+        assert metrics is not None
+        return {"loss": float(metrics.loss) / int(metrics.tgt_tokens)}
+
+    return Contender(_about(workload), run, _peak_device_bytes)
+
+
+def translator(workload: Decoding, beam_size: int) -> Contender:
+    """The search that `aiayn translate` runs, in rows as wide as it pads to; EOS comes last."""
+    configure_jax()
+    graphdef = build(workload.model, workload.num_words)
+    model = Transformer(workload.model, workload.num_words, rngs=nnx.Rngs(0))
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    params["logits_bias"] = params["logits_bias"].at[: _EOS + 1].set(-1e4)
+    ids = sentences_of(workload)
+    src = np.pad(ids, [(0, 0), (0, padded_width(workload.length) - workload.length)])
+    batches = np.split(src, workload.num_sentences // workload.batch_size)
+    limit_B = jnp.full(workload.batch_size, workload.output_length)
+
+    def run(steps: int) -> dict[str, float]:
+        tokens = 0
+        for _ in range(steps):
+            found = [
+                search(
+                    graphdef,
+                    params,
+                    jnp.asarray(src_BS),
+                    jnp.asarray((src_BS > 0).astype(np.int32)),
+                    limit_B,
+                    beam_size=beam_size,
+                    alpha=DecodeConfig().length_penalty,
+                    max_length=workload.output_length,
+                    bos=_BOS,
+                    eos=_EOS,
+                )
+                for src_BS in batches
+            ]
+            tokens = sum(int((np.asarray(best.words_BWT[:, 0]) > 0).sum()) for best in found)
+        return {"tokens": tokens}
+
+    return Contender(_about(workload), run, _peak_device_bytes)
+
+
+_BOS, _EOS = 2, 3
+
+
+def _about(workload: Training | Decoding) -> dict[str, Any]:
+    parameters = count_parameters(workload.model, workload.num_words)
+    return {"name": "aiayn", **environment(), "parameters": parameters}
+
+
+def _peak_device_bytes() -> int | None:
+    found = (device.memory_stats() for device in jax.local_devices())
+    return max((stats["peak_bytes_in_use"] for stats in found if stats), default=None)
+
+
+def _matmul_ceiling() -> float:
+    """FLOP/s of a large matrix product in the type that training multiplies in; the best of ten."""
+    on_cpu = jax.default_backend() == "cpu"
+    size, dtype = (2048, jnp.float32) if on_cpu else (8192, jnp.bfloat16)
+    x = jnp.ones((size, size), dtype)
+    return 2 * size**3 / _best(jax.jit(jnp.matmul), x, x)
+
+
+def _copies() -> float:
+    """Bytes per second that are read and written when a large array is copied; the best of ten."""
+    x = jnp.ones((64, 1024, 1024), jnp.float32)
+    return 2 * x.nbytes / _best(jax.jit(partial(jnp.add, 1.0)), x)
+
+
+def _best(function: jax.stages.Wrapped, *arguments: jax.Array) -> float:
+    jax.block_until_ready(function(*arguments))
+    seconds: list[float] = []
+    for _ in range(10):
+        began = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def ceilings() -> dict[str, float | None]:
+    """What the devices can do at most: by measuring, and by the data sheet where we know it."""
+    return {
+        "matmul_flops_per_second": jax.device_count() * _matmul_ceiling(),
+        "copy_bytes_per_second": jax.device_count() * _copies(),
+        "datasheet_flops_per_second": peak_flops(),
+    }
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["train", name]:
+            serve(partial(trainer, TRAINING[name]))
+        case ["decode", name, beam_size]:
+            serve(partial(translator, DECODING[name], int(beam_size)))
+        case _:
+            print(json.dumps(ceilings()))

@@ -1,0 +1,91 @@
+"""The work that benchmarks time, and whom they can take turns with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from aiayn.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Training:
+    """Updates on rows of random tokens, each filled with as many sentences as go in whole."""
+
+    model: ModelConfig
+    num_words: int
+    num_rows: int
+    width: int
+    """Slots of a row, on either side."""
+    length: int
+    """Tokens of a sentence, EOS included, on either side."""
+    steps_per_round: int
+    warm_up: ClassVar[int] = 10
+
+    @property
+    def sentences_per_row(self) -> int:
+        return self.width // self.length
+
+    @property
+    def num_sentences(self) -> int:
+        return self.num_rows * self.sentences_per_row
+
+    @property
+    def tokens(self) -> int:
+        """Real target tokens of a step; as many on the source side."""
+        return self.num_sentences * self.length
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Greedy or beam search over sentences of random tokens, to outputs of a forced length.
+
+    A step translates them all, batch by batch.
+    """
+
+    model: ModelConfig
+    num_words: int
+    steps_per_round: int
+    num_sentences: int = 64
+    batch_size: int = 16
+    length: int = 30
+    """Tokens of a source sentence, EOS included."""
+    output_length: int = 32
+    """Tokens of an output, EOS included."""
+    warm_up: ClassVar[int] = 1
+
+    @property
+    def tokens(self) -> int:
+        """Target tokens of a step."""
+        return self.num_sentences * self.output_length
+
+
+_SMALL = ModelConfig(num_layers=3, d_model=256, d_ff=1024, num_heads=4, d_k=64, d_v=64)
+_BIG = ModelConfig(d_model=1024, d_ff=4096, num_heads=16, d_k=64, d_v=64, dropout_rate=0.3)
+_TINY = ModelConfig(num_layers=1, d_model=16, d_ff=32, num_heads=2, d_k=8, d_v=8)
+TRAINING: Mapping[str, Training] = {
+    "T1": Training(_SMALL, 8_000, num_rows=64, width=32, length=32, steps_per_round=3),
+    "T2": Training(ModelConfig(), 37_000, num_rows=32, width=32, length=32, steps_per_round=2),
+    "base": Training(ModelConfig(), 37_000, 104, width=256, length=28, steps_per_round=20),
+    "big": Training(_BIG, 37_000, 104, width=256, length=28, steps_per_round=20),
+    "tiny": Training(_TINY, 300, 4, width=16, length=16, steps_per_round=1),
+}
+"""T1 and T2 fit two processor cores; base and big an accelerator, or eight: 26,208 tokens a side,
+packed. `tiny` is there to try a benchmark."""
+
+
+def _biased(model: ModelConfig) -> ModelConfig:
+    """With a bias of the logits, which can keep a search from EOS."""
+    return replace(model, logits_bias=True)
+
+
+DECODING: Mapping[str, Decoding] = {
+    "D1tiny": Decoding(_biased(_SMALL), 8_000, steps_per_round=4),
+    "D1base": Decoding(_biased(ModelConfig()), 37_000, steps_per_round=1),
+    "tiny": Decoding(_biased(_TINY), 300, 1, num_sentences=4, batch_size=2, output_length=5),
+}
+"""The models of T1 and T2."""
+BEAM_SIZES = (1, 4)
+"""That a decoding workload is timed with."""
+PEERS = ("hf", "torch", "ctranslate2")
+"""Hugging Face's MarianMTModel; torch.nn.Transformer, which trains only; CTranslate2, which decodes
+only."""
