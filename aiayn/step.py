@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 import optax
 from flax import nnx
@@ -21,6 +22,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from aiayn.config import ModelConfig, TrainConfig
 from aiayn.dropout import row_noise
+from aiayn.errors import UserError
 from aiayn.loss import Sums, smoothed_cross_entropy
 from aiayn.model import Transformer
 from aiayn.rows import Rows
@@ -150,12 +152,40 @@ def mapped_train_step(
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
 ) -> Callable[[TrainState, Rows, Key[Array, ""]], tuple[TrainState, Metrics]]:
-    """`train_step` over the mesh: rows shared out, the rest everywhere; the state is donated."""
+    """`train_step` over the mesh: rows shared out, the rest everywhere; the state is donated.
+
+    Raises:
+        UserError: see `refuse_slow_scatter`.
+    """
+    refuse_slow_scatter(mesh.devices.flat[0].platform, jaxlib.__version__)
     step = partial(train_step, graphdef=graphdef, config=config, optimizer=optimizer)
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(P(), P(None, "data"), P()), out_specs=P(), check_vma=False
     )
     return jax.jit(mapped, donate_argnums=0)
+
+
+_SLOW_SCATTER = (0, 10, 2), (0, 11, 0)
+"""The first and the last jaxlib that adds float32 in a GPU's memory by a loop of retries."""
+
+
+def refuse_slow_scatter(platform: str, jaxlib_version: str) -> None:
+    """Training on a GPU by a jaxlib that is known for it is hundreds of times too slow.
+
+    The gradient of the embedding adds up rows of words that occur again and again, where the
+    retries never end (jax-ml/jax#38806).
+
+    Raises:
+        UserError: naming the version found and those wanted.
+    """
+    version = tuple(int(part) for part in jaxlib_version.split(".")[:3])
+    first, last = _SLOW_SCATTER
+    if platform == "gpu" and first <= version <= last:
+        raise UserError(
+            f"jaxlib is {jaxlib_version}, whose scatter-add on GPUs takes hundreds of times as "
+            "long as it should (jax-ml/jax#38806); wanted 0.11.1 or later, which needs Python 3.12 "
+            "(make clean, then make train PYTHON=python3.12), or one before 0.10.2."
+        )
 
 
 def mapped_evaluation_step(

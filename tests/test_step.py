@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
 
@@ -10,6 +11,7 @@ from small import NUM_WORDS, random_pairs, unpacked_rows
 
 from aiayn.checkpoint import flatten
 from aiayn.config import TrainConfig
+from aiayn.errors import UserError
 from aiayn.optim import optimizer
 from aiayn.rows import Rows
 from aiayn.step import (
@@ -18,6 +20,7 @@ from aiayn.step import (
     initial_state,
     mapped_evaluation_step,
     mapped_train_step,
+    refuse_slow_scatter,
     replicated,
     sharded,
     train_step,
@@ -130,3 +133,21 @@ def test_the_state_is_donated():
     state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
     update(state, sharded(_rows(1), mesh, 1), KEY)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+
+
+@pytest.mark.parametrize(
+    ("platform", "version", "refused"),
+    [
+        ("gpu", "0.10.1", False),
+        ("gpu", "0.10.2", True),
+        ("gpu", "0.11.0", True),
+        ("gpu", "0.11.1", False),
+        ("gpu", "0.11.0.dev20260401", True),
+        ("cpu", "0.10.2", False),
+        ("tpu", "0.11.0", False),
+    ],
+)
+def test_versions_whose_scatter_add_crawls_on_gpus_are_refused(platform, version, refused):
+    wanted = f"jaxlib is {version}, .* wanted 0.11.1 or later"
+    with pytest.raises(UserError, match=wanted) if refused else nullcontext():
+        refuse_slow_scatter(platform, version)
