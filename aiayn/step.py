@@ -7,11 +7,11 @@ test holds the two against each other.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 import optax
 from flax import nnx
@@ -157,7 +157,7 @@ def mapped_train_step(
     Raises:
         UserError: see `refuse_slow_scatter`.
     """
-    refuse_slow_scatter(mesh.devices.flat[0].platform, jaxlib.__version__)
+    refuse_slow_scatter(mesh.devices.flat[0].platform, version("jaxlib"))
     step = partial(train_step, graphdef=graphdef, config=config, optimizer=optimizer)
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(P(), P(None, "data"), P()), out_specs=P(), check_vma=False
@@ -178,9 +178,9 @@ def refuse_slow_scatter(platform: str, jaxlib_version: str) -> None:
     Raises:
         UserError: naming the version found and those wanted.
     """
-    version = tuple(int(part) for part in jaxlib_version.split(".")[:3])
+    found = tuple(int(part) for part in jaxlib_version.split(".")[:3])
     first, last = _SLOW_SCATTER
-    if platform == "gpu" and first <= version <= last:
+    if platform == "gpu" and first <= found <= last:
         raise UserError(
             f"jaxlib is {jaxlib_version}, whose scatter-add on GPUs takes hundreds of times as "
             "long as it should (jax-ml/jax#38806); wanted 0.11.1 or later, which needs Python 3.12 "
