@@ -311,6 +311,11 @@ def _bench(arguments: Any) -> None:
             from aiayn.bench import start
 
             console.print(start.table(start.bench_start(name, arguments.out, console)))
+        elif arguments.profile:
+            from aiayn.bench import profile
+
+            for grid in profile.tables(profile.profile(what, name, arguments.out, console)):
+                console.print(grid)
         else:
             from aiayn.bench import contest
 

@@ -143,7 +143,11 @@ def parser() -> argparse.ArgumentParser:
         choices=tuple({**TRAINING, **DECODING}),
         help="the work (default: T1 to train, D1tiny to decode, T2 to start)",
     )
-    bench.add_argument("--peer", choices=PEERS, help="train, decode: whom to take turns with")
+    contest = bench.add_mutually_exclusive_group()
+    contest.add_argument("--peer", choices=PEERS, help="train, decode: whom to take turns with")
+    contest.add_argument(
+        "--profile", action="store_true", help="train, decode: where the time goes, and a trace"
+    )
     bench.add_argument(
         "--pairs",
         type=int,
@@ -265,8 +269,10 @@ start  times the help, and the first update of a workload to train, compiled ane
 data   writes synthetic corpora with the lengths and the word frequencies of news, prepares them as
        wmt14_ende_base is prepared, and records time and memory
 
-A peer takes turns with ours on the same work; `make parity` installs all three: Hugging Face's
-Marian (hf), torch.nn.Transformer (torch, to train), CTranslate2 (ctranslate2, to decode).
+--profile writes a trace for Perfetto or TensorBoard and shows the dearest kernels, and the parts of
+the model they are of. A peer takes turns with ours on the same work; `make parity` installs all
+three: Hugging Face's Marian (hf), torch.nn.Transformer (torch, to train), CTranslate2 (ctranslate2,
+to decode).
 """
 
 _REPORT = """\

@@ -21,6 +21,7 @@ def row_noise(key: Key[Array, ""], step: Int[Array, ""], row_B: Int[Array, " bat
     return jax.vmap(lambda row: jax.random.key_data(jax.random.fold_in(step_key, row)))(row_B)
 
 
+@jax.named_scope("dropout")
 def fold(noise_B2: Noise | None, place: int) -> Noise | None:
     """The noise of one place in the model, independent of that of any other place."""
     if noise_B2 is None:
@@ -29,6 +30,7 @@ def fold(noise_B2: Noise | None, place: int) -> Noise | None:
     return jnp.stack([_mix(salted[:, 0], salted[:, 1]), _mix(salted[:, 1], ~salted[:, 0])], axis=-1)
 
 
+@jax.named_scope("dropout")
 def dropout(
     x: Float[Array, "batch *rest"], rate: float, noise_B2: Noise | None
 ) -> Float[Array, "batch *rest"]:

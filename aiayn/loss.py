@@ -28,6 +28,7 @@ Chunk = tuple[Float[Array, "chunk d_model"], Int[Array, " chunk"], Float[Array, 
 """The decoder's output, the right word and the weight of some tokens."""
 
 
+@jax.named_scope("loss")
 def smoothed_cross_entropy(
     x_BTD: Float[Array, "batch target d_model"],
     embedding_VD: Float[Array, "vocabulary d_model"],

@@ -105,6 +105,7 @@ class LayerNorm(nnx.Module):
         self.scale = nnx.Param(jnp.ones((d_model,), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((d_model,), jnp.float32))
 
+    @jax.named_scope("norm")
     def __call__(self, x: Float[Array, "*shape d_model"]) -> Float[Array, "*shape d_model"]:
         wide = x.astype(jnp.float32)
         centred = wide - wide.mean(-1, keepdims=True)
@@ -130,16 +131,19 @@ class MultiHeadAttention(nnx.Module):
         self.value = Dense(config.d_model, heads * config.d_v, rngs=rngs)
         self.out = Dense(heads * config.d_v, config.d_model, rngs=rngs)
 
+    @jax.named_scope("attention")
     def queries(
         self, x_BQD: Float[Array, "batch query d_model"]
     ) -> Float[Array, "batch query heads d_k"]:
         return self._split(self.query(x_BQD))
 
+    @jax.named_scope("attention")
     def keys_values(
         self, memory_BMD: Float[Array, "batch memory d_model"]
     ) -> tuple[Float[Array, "batch memory heads d_k"], Float[Array, "batch memory heads d_v"]]:
         return self._split(self.key(memory_BMD)), self._split(self.value(memory_BMD))
 
+    @jax.named_scope("attention")
     def attend(
         self,
         q_BQHK: Float[Array, "batch query heads d_k"],
@@ -186,6 +190,7 @@ class FeedForward(nnx.Module):
         self.inner = Dense(config.d_model, config.d_ff, rngs=rngs)
         self.outer = Dense(config.d_ff, config.d_model, rngs=rngs)
 
+    @jax.named_scope("feed_forward")
     def __call__(
         self, x_BTD: Float[Array, "batch target d_model"], noise_B2: Noise | None = None
     ) -> Float[Array, "batch target d_model"]:
@@ -384,6 +389,7 @@ class Transformer(nnx.Module):
             updated.append(cache)
         return self.logits(x_BWD), tuple(updated)
 
+    @jax.named_scope("embedding")
     def embed(
         self,
         ids_BT: Int[Array, "batch target"],
@@ -401,6 +407,7 @@ class Transformer(nnx.Module):
             x_BTD = x_BTD + sinusoids(positions_BT, self.config.d_model, self.config.positions)
         return x_BTD.astype(matmul_dtype(self.config))
 
+    @jax.named_scope("logits")
     def logits(
         self, x_BTD: Float[Array, "batch target d_model"]
     ) -> Float[Array, "batch target vocabulary"]:

@@ -117,8 +117,9 @@ def train_step(
         (total, src_tokens, tgt_tokens), "data"
     )
     grads = jax.tree.map(lambda g: g / tgt_tokens, grads)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("optimizer"):
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
     metrics = Metrics(loss, plain_loss, src_tokens, tgt_tokens, optax.tree.norm(grads))
     return TrainState(params, opt_state, state.step + 1), metrics
 

@@ -9,6 +9,7 @@ import aiayn.bench.contest
 import aiayn.bench.start
 from aiayn.__main__ import main
 from aiayn.bench.contest import figures, summary
+from aiayn.bench.profile import Kernel, kernels
 from aiayn.bench.worker import rows_of
 from aiayn.bench.workloads import TRAINING
 from aiayn.complexity import training_flops
@@ -42,7 +43,7 @@ def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(aiayn.bench.contest, "BEAM_SIZES", (4,))
     assert main(["bench", what, "--workload", "tiny", "--out", str(tmp_path)]) == 0
     assert "ing, workload tiny" in capsys.readouterr().out
-    name, tokens = {"train": ("train-tiny", 4 * 16), "decode": ("decode-tiny-beam4", 4 * 5)}[what]
+    name, tokens = {"train": ("train-tiny", 8 * 16), "decode": ("decode-tiny-beam4", 4 * 5)}[what]
     record = json.loads((tmp_path / f"{name}.json").read_text())
     (found,) = record["contenders"].values()
     assert len(found["rounds"]) == 6
@@ -93,6 +94,50 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
 def test_work_that_a_peer_or_a_stage_has_not_is_refused(arguments, message, capsys):
     assert main(["bench", *arguments.split()]) == 2
     assert message in capsys.readouterr().err
+
+
+# --- Profiles -----------------------------------------------------------------------------------
+
+
+def _event(name, begins, lasts, thread=1):
+    about = {"ph": "X", "pid": 1, "tid": thread, "ts": begins, "dur": lasts}
+    return {**about, "args": {"hlo_op": name} if name else {}}
+
+
+def test_a_kernels_time_is_its_own_and_its_part_the_innermost_scope():
+    program = """
+  %dot.1 = f32[8,4]{1,0} dot(%a, %b), metadata={op_name="jit(f)/transpose(jvp(attention))/dot"}
+  ROOT fusion.2 = (f32[3]{0}, s32[]) fusion(%c), metadata={op_name="jit(f)/loss/dropout/mul"}
+  %while.3 = s32[] while(%d), metadata={op_name="jit(f)/while"}
+"""
+    events = [
+        _event("while.3", 0, 10_000),  # holds both runs of dot.1
+        _event("dot.1", 1_000, 3_000),
+        _event("dot.1", 5_000, 4_000),
+        _event("fusion.2", 2_000, 6_000, thread=2),
+        _event(None, 0, 50_000),
+        {"ph": "M", "pid": 1, "name": "process_name"},
+    ]
+    assert kernels(events, program) == [
+        Kernel("dot.1", "attention", "f32[8,4]", pytest.approx(0.007), 2),
+        Kernel("fusion.2", "dropout", "(f32[3], s32[])", pytest.approx(0.006), 1),
+        Kernel("while.3", "other", "s32[]", pytest.approx(0.003), 1),
+    ]
+
+
+@pytest.mark.parametrize("what", ["train", "decode"])
+def test_a_profile_names_the_parts_of_the_model(what, tmp_path, capsys):
+    arguments = ["--workload", "tiny", "--profile", "--out", str(tmp_path)]
+    assert main(["bench", what, *arguments]) == 0
+    record = json.loads((tmp_path / f"profile-{what}-tiny.json").read_text())
+    seen = {kernel["part"] for kernel in record["kernels"]}
+    both = {"attention", "feed_forward", "norm"}
+    assert both | {"train": {"loss", "optimizer"}, "decode": {"logits"}}[what] <= seen
+    assert "feed_forward" in capsys.readouterr().out
+    assert list((tmp_path / f"profile-{what}-tiny").rglob("*.trace.json.gz"))
+
+
+# --- What is shown ------------------------------------------------------------------------------
 
 
 def test_ratios_are_of_the_same_round():

@@ -45,7 +45,7 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
                 max_decoding_length=workload.output_length,
             )
             tokens = sum(len(result.hypotheses[0]) for result in found)
-        return {"tokens": tokens}
+        return {"tokens": float(tokens)}
 
     about = {
         "name": "ctranslate2",

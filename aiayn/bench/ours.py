@@ -50,7 +50,10 @@ def trainer(workload: Training) -> Contender:
         assert metrics is not None
         return {"loss": float(metrics.loss) / int(metrics.tgt_tokens)}
 
-    return Contender(_about(workload), run, _peak_device_bytes)
+    def program() -> str:
+        return _program(update, state, rows, key)
+
+    return Contender(_about(workload), run, _peak_device_bytes, program)
 
 
 def translator(workload: Decoding, beam_size: int) -> Contender:
@@ -62,31 +65,30 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
     params["logits_bias"] = params["logits_bias"].at[: _EOS + 1].set(-1e4)
     ids = sentences_of(workload)
     src = np.pad(ids, [(0, 0), (0, padded_width(workload.length) - workload.length)])
-    batches = np.split(src, workload.num_sentences // workload.batch_size)
+    batches = [
+        (graphdef, params, src_BS, (src_BS > 0).astype(jnp.int32))
+        for src_BS in jnp.split(jnp.asarray(src), workload.num_sentences // workload.batch_size)
+    ]
     limit_B = jnp.full(workload.batch_size, workload.output_length)
+    settings: dict[str, Any] = {
+        "beam_size": beam_size,
+        "alpha": DecodeConfig().length_penalty,
+        "max_length": workload.output_length,
+        "bos": _BOS,
+        "eos": _EOS,
+    }
 
     def run(steps: int) -> dict[str, float]:
         tokens = 0
         for _ in range(steps):
-            found = [
-                search(
-                    graphdef,
-                    params,
-                    jnp.asarray(src_BS),
-                    jnp.asarray((src_BS > 0).astype(np.int32)),
-                    limit_B,
-                    beam_size=beam_size,
-                    alpha=DecodeConfig().length_penalty,
-                    max_length=workload.output_length,
-                    bos=_BOS,
-                    eos=_EOS,
-                )
-                for src_BS in batches
-            ]
+            found = [search(*batch, limit_B, **settings) for batch in batches]
             tokens = sum(int((np.asarray(best.words_BWT[:, 0]) > 0).sum()) for best in found)
-        return {"tokens": tokens}
+        return {"tokens": float(tokens)}
 
-    return Contender(_about(workload), run, _peak_device_bytes)
+    def program() -> str:
+        return _program(search, *batches[0], limit_B, **settings)
+
+    return Contender(_about(workload), run, _peak_device_bytes, program)
 
 
 _BOS, _EOS = 2, 3
@@ -95,6 +97,11 @@ _BOS, _EOS = 2, 3
 def _about(workload: Training | Decoding) -> dict[str, Any]:
     parameters = count_parameters(workload.model, workload.num_words)
     return {"name": "aiayn", **environment(), "parameters": parameters}
+
+
+def _program(function: Any, *arguments: Any, **settings: Any) -> str:
+    """What a jitted function is compiled into for such arguments."""
+    return function.lower(*arguments, **settings).compile().as_text()
 
 
 def _peak_device_bytes() -> int | None:

@@ -75,7 +75,7 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
                 for batch in ids.split(workload.batch_size)
             ]
             tokens = sum(output[:, 1:].numel() for output in found)
-        return {"tokens": tokens}
+        return {"tokens": float(tokens)}
 
     return Contender(_about("hf", model), run)
 

@@ -55,6 +55,8 @@ class Contender:
     about: Mapping[str, Any]
     run: Callable[[int], Mapping[str, float]]
     peak_device_bytes: Callable[[], int | None] = lambda: None
+    program: Callable[[], str] = lambda: ""
+    """The compiled text of what `run` runs."""
 
 
 def serve(prepare: Callable[[], Contender]) -> None:

@@ -67,7 +67,7 @@ TRAINING: Mapping[str, Training] = {
     "T2": Training(ModelConfig(), 37_000, num_rows=32, width=32, length=32, steps_per_round=2),
     "base": Training(ModelConfig(), 37_000, 104, width=256, length=28, steps_per_round=20),
     "big": Training(_BIG, 37_000, 104, width=256, length=28, steps_per_round=20),
-    "tiny": Training(_TINY, 300, 4, width=16, length=16, steps_per_round=1),
+    "tiny": Training(_TINY, 300, 8, width=16, length=16, steps_per_round=1),
 }
 """T1 and T2 fit two processor cores; base and big an accelerator, or eight: 26,208 tokens a side,
 packed. `tiny` is there to try a benchmark."""
