@@ -344,6 +344,16 @@ def _report(arguments: Any) -> int:
     return int(any(claim.status == "fails" for claim in claims))
 
 
+def _replay(arguments: Any) -> None:
+    from aiayn.replay import replay
+    from aiayn.report import configure_jax
+    from aiayn.run import NOT_FINITE
+
+    configure_jax()
+    for line in replay(arguments.run_dir / NOT_FINITE):
+        print(line)
+
+
 def _info(arguments: Any) -> None:
     from aiayn.evaluate import run_info
     from aiayn.report import configure_jax
@@ -381,6 +391,7 @@ _VERBS: dict[str, Callable[[Any], int | None]] = {
     "ablate": _ablate,
     "bench": _bench,
     "report": _report,
+    "replay": _replay,
     "info": _info,
 }
 _TRAINING = ("train", "ablate")

@@ -166,6 +166,9 @@ def parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--json", action="store_true", help="print the list as JSON instead")
 
+    replay = verb("replay", "Look again at the update that training gave up at.", _REPLAY)
+    replay.add_argument("run_dir", type=Path, help="its run directory")
+
     info = verb("info", "What a run or a model holds: record, parameters, hashes.")
     info.add_argument("path", type=Path, help="a run directory or an exported model")
     info.add_argument("--json", action="store_true", help="everything, as JSON")
@@ -273,6 +276,12 @@ data   writes synthetic corpora with the lengths and the word frequencies of new
 the model they are of. A peer takes turns with ours on the same work; `make parity` installs all
 three: Hugging Face's Marian (hf), torch.nn.Transformer (torch, to train), CTranslate2 (ctranslate2,
 to decode).
+"""
+
+_REPLAY = """\
+Where losses or gradients are not finite, the update is not applied; after ten in a row training
+gives up and keeps the first of them, rows and parameters, in RUN/not_finite. This computes it again
+and says which parameters, gradients and rows are not finite, and which line of code comes first.
 """
 
 _REPORT = """\

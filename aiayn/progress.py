@@ -136,8 +136,10 @@ def _describe(row: Mapping[str, Any]) -> tuple[str, str]:
     if "dev_loss" in row:
         bleu = f"  dev BLEU {row['dev_bleu']:.1f}" if "dev_bleu" in row else ""
         return "dev", f"dev ppl {row['dev_perplexity']:.2f}{bleu}"
+    loss = f"loss {row['loss']:.3f}  ppl {row['perplexity']:.2f}  " if "loss" in row else ""
     mfu = f"  MFU {row['mfu']:.1%}" if "mfu" in row else ""
+    skipped = f"  {row['skipped']} not finite, left out" if "skipped" in row else ""
     return "train", (
-        f"loss {row['loss']:.3f}  ppl {row['perplexity']:.2f}  lr {row['learning_rate']:.2e}  "
-        f"{row['tokens_per_second']:,.0f} tok/s  padding {row['padding']:.1%}{mfu}"
+        f"{loss}lr {row['learning_rate']:.2e}  "
+        f"{row['tokens_per_second']:,.0f} tok/s  padding {row['padding']:.1%}{mfu}{skipped}"
     )

@@ -22,6 +22,8 @@ from aiayn.report import environment, read_metrics
 
 RECORD = "result.json"
 """Written last of all."""
+NOT_FINITE = "not_finite"
+"""Holds the update that training gave up at."""
 
 _MAY_CHANGE = (
     "train.num_steps",

@@ -85,6 +85,35 @@ def train_step(
     rounds and devices before they are divided by the real target tokens of all, and dropout
     depends on a row's number within the update: so the result does not depend on how the rows
     were shared out, but for the order of float32 sums.
+
+    An update whose loss or gradient is not finite changes nothing but `step`; its metrics show it.
+    """
+    loss, plain_loss, src_tokens, tgt_tokens, grads = loss_and_gradient(
+        state, rows, key, graphdef=graphdef, config=config
+    )
+    grad_norm = optax.tree.norm(grads)
+    with jax.named_scope("optimizer"):
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        params, opt_state = jax.tree.map(
+            partial(jnp.where, finite), (params, opt_state), (state.params, state.opt_state)
+        )
+    metrics = Metrics(loss, plain_loss, src_tokens, tgt_tokens, grad_norm)
+    return TrainState(params, opt_state, state.step + 1), metrics
+
+
+def loss_and_gradient(
+    state: TrainState,
+    rows: Rows,
+    key: Key[Array, ""],
+    *,
+    graphdef: nnx.GraphDef[Transformer],
+    config: TrainConfig,
+) -> tuple[Array, Array, Array, Array, Params]:
+    """Both losses and the tokens of an update as in `Metrics`, and the gradient per target token.
+
+    As `train_step`, which has the rest: the axis "data", and what does not depend on it.
     """
     num_rounds, num_local = rows.src_BS.shape[:2]
 
@@ -117,11 +146,7 @@ def train_step(
         (total, src_tokens, tgt_tokens), "data"
     )
     grads = jax.tree.map(lambda g: g / tgt_tokens, grads)
-    with jax.named_scope("optimizer"):
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-    metrics = Metrics(loss, plain_loss, src_tokens, tgt_tokens, optax.tree.norm(grads))
-    return TrainState(params, opt_state, state.step + 1), metrics
+    return loss, plain_loss, src_tokens, tgt_tokens, grads
 
 
 def evaluation_step(

@@ -36,9 +36,10 @@ from aiayn.model import Transformer
 from aiayn.optim import learning_rate, optimizer
 from aiayn.prepare import Prepared
 from aiayn.progress import TrainingProgress, self_check
+from aiayn.replay import keep, look
 from aiayn.report import peak_flops, read_metrics
 from aiayn.rows import Layout, Rows, Updates, batches, read_ahead
-from aiayn.run import begin_session, check_run, open_run
+from aiayn.run import NOT_FINITE, begin_session, check_run, open_run
 from aiayn.step import (
     Metrics,
     TrainState,
@@ -57,7 +58,7 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
 
     Raises:
         UserError: the directory holds another experiment, or a run past `train.num_steps`; or
-            the loss is not finite.
+            MOST_IN_A_ROW updates are not finite.
         Preempted: SIGTERM came; the same call goes on from the step it came in.
     """
     check_run(experiment, run_dir, prepared)
@@ -70,7 +71,12 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
         closing(Checkpoints(folder)) as interrupted,
     ):
         _train(experiment, run_dir, prepared, console, checkpoints, interrupted, asked)
-    shutil.rmtree(folder, ignore_errors=True)
+    for rest in (folder, run_dir / NOT_FINITE):
+        shutil.rmtree(rest, ignore_errors=True)
+
+
+MOST_IN_A_ROW = 10
+"""Updates that may have a loss or a gradient that is not finite before training gives up."""
 
 
 def _train(
@@ -147,6 +153,11 @@ def _train(
             if step % config.log_every == 0 or step % config.checkpoint_every == 0 or last:
                 progress.show(log.write(step, waiting))
                 waiting = []
+                if log.in_a_row >= MOST_IN_A_ROW:
+                    first = step - log.in_a_row + 1
+                    _, rows = rows_on_devices(first)
+                    before = state._replace(step=state.step * 0 + (first - 1))
+                    raise _gives_up(experiment, run_dir, prepared, before, rows)
             if step % config.checkpoint_every == 0 or last:
                 progress.say("validating")
                 found = validate(state)
@@ -160,6 +171,23 @@ def _train(
                 continue
             if asked():
                 raise Preempted(f"SIGTERM came; step {step:,} of {config.num_steps:,} is saved.")
+
+
+def _gives_up(
+    experiment: Experiment, run_dir: Path, prepared: Prepared, state: TrainState, rows: Rows
+) -> UserError:
+    """Keep the first of the updates that were not finite, and say what is known of it."""
+    text = (
+        f"The loss or the gradient was not finite in {MOST_IN_A_ROW} steps in a row, the first of "
+        f"them {int(state.step) + 1:,}; none was applied. The newest checkpoint is from before: "
+        "lower train.learning_rate_constant or lengthen train.warmup_steps."
+    )
+    if jax.process_count() > 1:
+        return UserError(text)
+    keep(run_dir / NOT_FINITE, state, rows, experiment, prepared.tokenizer)
+    lines = look(experiment, prepared.tokenizer.num_words, state, rows)
+    again = f"`aiayn replay {run_dir}` computes it again."
+    return UserError("\n".join([text, *lines, again]))
 
 
 @contextmanager
@@ -231,6 +259,8 @@ class _Log:
         self.slots = 0
         self.seconds = 0.0
         self.tokens = 0
+        self.in_a_row = 0
+        """Updates that were not finite, since the last one that was."""
         self.began = time.perf_counter()
 
     def cut_after(self, step: int) -> None:
@@ -246,19 +276,21 @@ class _Log:
         self.slots += num_rows * (rows.src_BS.shape[-1] + rows.tgt_in_BT.shape[-1])
 
     def write(self, step: int, waiting: list[Metrics]) -> dict[str, Any]:
-        """One row for the updates since the last; waits for the device."""
-        sums = Metrics(*np.sum(jax.device_get(waiting), axis=0))
+        """One row for the updates since the last; waits for the device.
+
+        An update that is not finite was not applied: the row counts it as `skipped` and leaves it
+        out of the means of loss and gradient.
+        """
+        each = Metrics(*np.transpose(jax.device_get(waiting)))
         now = time.perf_counter()
         elapsed, self.began = now - self.began, now
-        if not np.isfinite(sums.loss + sums.grad_norm):
-            finite = [bool(np.isfinite(m.loss + m.grad_norm)) for m in waiting]
-            first = step - len(waiting) + 1 + finite.index(False)
-            raise UserError(
-                f"The loss or the gradient of step {first} is not finite. The newest checkpoint is "
-                "from before; lower train.learning_rate_constant or lengthen train.warmup_steps."
-            )
+        finite = np.isfinite(each.loss) & np.isfinite(each.grad_norm)
+        if finite.any():
+            self.in_a_row = int(np.argmax(finite[::-1]))  # updates after the last finite one
+        else:
+            self.in_a_row += len(finite)
+        tokens = int((each.src_tokens + each.tgt_tokens).sum())
         self.seconds += elapsed
-        tokens = int(sums.src_tokens + sums.tgt_tokens)
         self.tokens += tokens
         config = self.experiment
         rate = learning_rate(
@@ -269,23 +301,27 @@ class _Log:
         )
         row: dict[str, Any] = {
             "step": step,
-            "loss": float(sums.loss / sums.tgt_tokens),
-            "perplexity": math.exp(min(float(sums.plain_loss / sums.tgt_tokens), 50.0)),
             "learning_rate": float(rate),
-            "grad_norm": float(sums.grad_norm / len(waiting)),
-            "src_tokens_per_update": float(sums.src_tokens / len(waiting)),
-            "tgt_tokens_per_update": float(sums.tgt_tokens / len(waiting)),
+            "src_tokens_per_update": float(each.src_tokens.mean()),
+            "tgt_tokens_per_update": float(each.tgt_tokens.mean()),
             "tokens_per_second": tokens / elapsed,
-            "tgt_tokens_per_second": float(sums.tgt_tokens) / elapsed,
+            "tgt_tokens_per_second": float(each.tgt_tokens.sum()) / elapsed,
             "padding": 1.0 - tokens / self.slots,
             "seconds": self.seconds,
             "tokens": self.tokens,
         }
+        if finite.any():
+            count = each.tgt_tokens[finite].sum()
+            row["loss"] = float(each.loss[finite].sum() / count)
+            row["perplexity"] = math.exp(min(float(each.plain_loss[finite].sum() / count), 50.0))
+            row["grad_norm"] = float(each.grad_norm[finite].mean())
+        if not finite.all():
+            row["skipped"] = int((~finite).sum())
         self.slots = 0
         if self.peak:
             words = config.data.vocab_size
             flops = 3 * matmul_flops(
-                config.model, words, int(sums.src_tokens), int(sums.tgt_tokens)
+                config.model, words, int(each.src_tokens.sum()), int(each.tgt_tokens.sum())
             )
             row["mfu"] = flops / elapsed / self.peak
         self._append(row)

@@ -113,6 +113,20 @@ def test_metrics_count_real_tokens_only():
     assert int(metrics.tgt_tokens) == sum(t + 1 for _, t in LENGTHS)
 
 
+def test_an_update_that_is_not_finite_changes_nothing_but_the_step():
+    mesh = data_mesh(jax.devices()[:1])
+    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    state = initial_state(MODEL, NUM_WORDS, 1, ADAM)
+    # Finite, but its square is not: the variance of the first norm.
+    huge = {**state.params, "embedding": state.params["embedding"] * 1e30}
+    before = jax.device_get(state._replace(params=huge))
+    after, metrics = update(replicated(before, mesh), sharded(_rows(1), mesh, 1), KEY)
+    assert not (np.isfinite(metrics.loss) and np.isfinite(metrics.grad_norm))
+    assert int(after.step) == 1
+    jax.tree.map(np.testing.assert_array_equal, after[:2], before[:2])
+    assert flatten(after.params).keys() == flatten(before.params).keys()
+
+
 def test_evaluation_is_the_plain_loss_without_dropout():
     state = initial_state(MODEL, NUM_WORDS, 1, ADAM)
     rows = Rows(*(f[0] for f in _rows(1)))
