@@ -399,6 +399,23 @@ def test_sigterm_that_training_does_not_answer_is_not_lost(corpus, data_dir, tmp
     assert len(came) == 1
 
 
+def test_a_run_goes_on_with_other_numbers_of_devices(corpus, data_dir, tmp_path, monkeypatch):
+    experiment = reverse_experiment(corpus, num_steps=9, checkpoint_every=3, log_every=1)
+    _train(experiment, tmp_path / "straight", data_dir)  # on two
+    for count, num_steps in ((8, 3), (4, 6), (1, 9)):
+        devices = jax.devices()[:count]
+        monkeypatch.setattr(aiayn.train, "data_mesh", partial(data_mesh, devices))
+        begun = experiment.with_overrides([f"train.num_steps={num_steps}"])
+        _train(begun, tmp_path / "run", data_dir)
+    found, wanted = (
+        [row for row in read_metrics(tmp_path / run / "metrics.jsonl") if "loss" in row]
+        for run in ("run", "straight")
+    )
+    assert [row["tokens"] for row in found] == [row["tokens"] for row in wanted], "the same rows"
+    losses, same = ([row["loss"] for row in rows] for rows in (found, wanted))
+    assert losses == pytest.approx(same, rel=1e-5), "but for the order of float32 sums"
+
+
 def test_metrics_of_a_run_are_complete(corpus, data_dir, tmp_path):
     experiment = reverse_experiment(
         corpus, num_steps=4, checkpoint_every=4, log_every=2, validate_sentences=5
