@@ -5,6 +5,8 @@ EXPERIMENT ?= phrasebook
 ARGS ?=
 # cuda where an NVIDIA GPU answers, else cpu; on a TPU machine say ACCELERATOR=tpu.
 ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+# Python 3.11 gets a JAX that trains far too slowly on NVIDIA's GPUs (aiayn/step.py).
+MINOR := $(if $(filter cuda,$(ACCELERATOR)),12,11)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -58,8 +60,8 @@ clean: ## remove .venv and all caches; runs and data stay
 	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Python 3.11 or newer is wanted; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, $(MINOR)))' || { \
+	  echo "Python 3.$(MINOR) or newer is wanted; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 	    "Name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) -m venv failed; on Debian and Ubuntu it is in the package python3-venv." >&2; \

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fails, 2 a user's mistake, 130 Ctrl-C.
     """
     parsed = parser().parse_args(arguments)
-    if arguments is None and parsed.verb in _TRAINING:
+    if arguments is None and (parsed.verb in _COMPUTING or getattr(parsed, "profile", False)):
         use_large_pages()
     try:
         with user_os_errors(Path("standard output")):
@@ -273,7 +273,7 @@ def _ablate(arguments: Any) -> None:
     from aiayn.table3 import summary, table
 
     def stop(*_: object) -> None:
-        raise Preempted("SIGTERM came; the runs that were training are saved.")
+        raise Preempted("SIGTERM came; what was training saves its present step.")
 
     signal.signal(signal.SIGTERM, stop)
     configure_jax()
@@ -293,11 +293,16 @@ def _ablate(arguments: Any) -> None:
 
 
 def _bench(arguments: Any) -> None:
+    what = arguments.what
     if min(arguments.pairs) < 1:
         raise UserError(f"--pairs is {min(arguments.pairs)}; wanted 1 or more.")
+    if what in ("start", "data") and (arguments.peer or arguments.profile):
+        raise UserError(f"--peer and --profile are for train and decode, not for {what}.")
+    if what == "data" and arguments.workload:
+        raise UserError("--workload is not for data; wanted --pairs.")
     from rich.console import Console
 
-    console, what = Console(), arguments.what
+    console = Console()
     if what == "data":
         from aiayn.bench.data import bench_data
 
@@ -395,6 +400,7 @@ _VERBS: dict[str, Callable[[Any], int | None]] = {
     "info": _info,
 }
 _TRAINING = ("train", "ablate")
+_COMPUTING = (*_TRAINING, "evaluate", "translate", "score", "sweep")
 
 
 if __name__ == "__main__":

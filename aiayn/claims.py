@@ -351,7 +351,7 @@ MINIATURES = ("table3_miniature", "table3_miniature_gpu")
 def _miniature(ablations: Records) -> Iterator[Entry]:
     """What §6.2 concludes from Table 3, beside the same rows at a small size."""
     for id, text, rows in (
-        ("one-head", "A single head is worse than eight, the best number", ("A1",)),
+        ("one-head", "A single head is worse than the eight of the base model", ("A1",)),
         ("many-heads", "Quality drops with too many heads", ("A4",)),
         ("small-keys", "Smaller keys hurt", ("B1", "B2")),
         ("bigger-better", "Bigger models are better", ("C5", "C7")),

@@ -9,12 +9,14 @@ stopped.
 
 import json
 import math
+import multiprocessing
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ from aiayn.step import (
     initial_state,
     mapped_evaluation_step,
     mapped_train_step,
+    refuse_slow_scatter,
     replicated,
     sharded,
 )
@@ -58,9 +61,11 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
 
     Raises:
         UserError: the directory holds another experiment, or a run past `train.num_steps`; or
-            MOST_IN_A_ROW updates are not finite.
+            MOST_IN_A_ROW updates are not finite; or the devices are refused, see
+            `refuse_slow_scatter`.
         Preempted: SIGTERM came; the same call goes on from the step it came in.
     """
+    refuse_slow_scatter(jax.devices()[0].client.platform_version, version("jaxlib"))
     check_run(experiment, run_dir, prepared)
     config, folder = experiment.train, run_dir / "interrupted"
     with (
@@ -136,7 +141,7 @@ def _train(
     validate = _validator(experiment, prepared, graphdef, mesh)
 
     if asked():
-        raise Preempted(f"SIGTERM came; step {start:,} of {config.num_steps:,} is saved.")
+        raise Preempted(f"SIGTERM came before step {start + 1:,} of {config.num_steps:,}.")
 
     # Loop.
     progress = TrainingProgress(console, config.num_steps, start)
@@ -194,23 +199,24 @@ def _gives_up(
 def _sigterm() -> Generator[Callable[[], bool]]:
     """Whether SIGTERM came since; it does nothing until the end, where Preempted answers it.
 
-    Whatever else the end is, the signal is sent again and does what it did before. Only a main
-    thread can put it off, and of several hosts none may stop alone.
+    A normal end sends it again, to do what it did before; an error says more than it. A worker ends
+    by it all the same: nobody waits for what it has to say, and its pool would wait for it. Only a
+    main thread can put it off, and of several hosts none may stop alone.
     """
-    came = threading.Event()
+    came: list[None] = []  # handlers nest, so no lock
     if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
-        yield came.is_set
+        yield lambda: bool(came)
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(None))
     answered = False
     try:
-        yield came.is_set
-    except Preempted:
-        answered = True
+        yield lambda: bool(came)
+    except BaseException as error:
+        answered = isinstance(error, Preempted) or multiprocessing.parent_process() is None
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-        if came.is_set() and not answered:
+        if came and not answered:
             signal.raise_signal(signal.SIGTERM)
 
 

@@ -145,8 +145,8 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
 
 def _perform_until_stopped(run):
     """In a worker: `_perform`, whose second step does not end before SIGTERM comes."""
-    advance, came = aiayn.train.TrainingProgress.advance, threading.Event()
-    steps = []
+    advance = aiayn.train.TrainingProgress.advance
+    steps, came = [], []
 
     def waiting(self):
         advance(self)
@@ -154,9 +154,12 @@ def _perform_until_stopped(run):
         if len(steps) == 2:
             answer = signal.getsignal(signal.SIGTERM)
             assert callable(answer)
-            signal.signal(signal.SIGTERM, lambda *arguments: (answer(*arguments), came.set()))
+            signal.signal(
+                signal.SIGTERM, lambda *arguments: (answer(*arguments), came.append(None))
+            )
             (run.run_dir / "ready").touch()
-            came.wait()
+            while not came:
+                threading.Event().wait(0.05)
 
     aiayn.train.TrainingProgress.advance = waiting
     return aiayn.ablation._perform(run)
@@ -182,9 +185,12 @@ def test_an_ablation_that_is_stopped_saves_what_was_training(corpus, tmp_path, m
     def stop(*_):
         raise Preempted
 
+    over = threading.Event()
+
     def stop_when_ready():
         while not all((tmp_path / f"runs/{row}-1/ready").exists() for row in rows):
-            pass
+            if over.wait(0.05):
+                return
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, stop)
@@ -195,6 +201,7 @@ def test_an_ablation_that_is_stopped_saves_what_was_training(corpus, tmp_path, m
             with pytest.raises(Preempted):
                 run()
     finally:
+        over.set()
         signal.signal(signal.SIGTERM, before)
     record = run()
     assert [len(row["runs"]) for row in record["rows"].values()] == [1, 1]

@@ -8,7 +8,7 @@ import pytest
 import aiayn.bench.contest
 import aiayn.bench.start
 from aiayn.__main__ import main
-from aiayn.bench.contest import figures, summary
+from aiayn.bench.contest import ABOUT, figures, summary
 from aiayn.bench.profile import Kernel, kernels
 from aiayn.bench.worker import rows_of
 from aiayn.bench.workloads import TRAINING
@@ -58,7 +58,7 @@ def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
     )
     assert record["hardware"]["platform"] == "cpu"
     keys = set(record) | set(found) | set(found["rounds"][0])
-    assert set(record["definitions"]) <= keys | {"step"}
+    assert keys - set(ABOUT) <= set(record["definitions"]), "every figure is defined"
 
 
 def test_a_start_is_timed_without_and_with_compiled_programs(tmp_path, capsys, monkeypatch):
@@ -89,6 +89,9 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
         ("train --peer ctranslate2", "ctranslate2 does not train"),
         ("decode --peer torch", "torch.nn.Transformer has no search"),
         ("decode --workload T1", "to decode, wanted one of D1tiny, D1base, tiny"),
+        ("start --peer hf", "--peer and --profile are for train and decode, not for start"),
+        ("data --profile", "--peer and --profile are for train and decode, not for data"),
+        ("data --workload T1", "--workload is not for data"),
     ],
 )
 def test_work_that_a_peer_or_a_stage_has_not_is_refused(arguments, message, capsys):
@@ -99,13 +102,14 @@ def test_work_that_a_peer_or_a_stage_has_not_is_refused(arguments, message, caps
 # --- Profiles -----------------------------------------------------------------------------------
 
 
-def _event(name, begins, lasts, thread=1):
+def _event(name, begins, lasts, thread=1, module="jit_f"):
     about = {"ph": "X", "pid": 1, "tid": thread, "ts": begins, "dur": lasts}
-    return {**about, "args": {"hlo_op": name} if name else {}}
+    return {**about, "args": {"hlo_op": name, "hlo_module": module} if name else {}}
 
 
 def test_a_kernels_time_is_its_own_and_its_part_the_innermost_scope():
     program = """
+HloModule jit_f, is_scheduled=true
   %dot.1 = f32[8,4]{1,0} dot(%a, %b), metadata={op_name="jit(f)/transpose(jvp(attention))/dot"}
   ROOT fusion.2 = (f32[3]{0}, s32[]) fusion(%c), metadata={op_name="jit(f)/loss/dropout/mul"}
   %while.3 = s32[] while(%d), metadata={op_name="jit(f)/while"}
@@ -116,6 +120,7 @@ def test_a_kernels_time_is_its_own_and_its_part_the_innermost_scope():
         _event("dot.1", 5_000, 4_000),
         _event("fusion.2", 2_000, 6_000, thread=2),
         _event(None, 0, 50_000),
+        _event("dot.1", 20_000, 9_000, module="jit_other"),
         {"ph": "M", "pid": 1, "name": "process_name"},
     ]
     assert kernels(events, program) == [
@@ -142,7 +147,8 @@ def test_a_profile_names_the_parts_of_the_model(what, tmp_path, capsys):
 
 def test_ratios_are_of_the_same_round():
     def rounds(*seconds):
-        return [{"seconds_per_step": s, "others": 0.1, "peak_rss_bytes": 1e9} for s in seconds]
+        memory = {"peak_rss_bytes": 10**9, "peak_device_bytes": None}
+        return [{"seconds_per_step": s, "others": 0.1, **memory} for s in seconds]
 
     def contender(*seconds):
         return {
@@ -159,3 +165,5 @@ def test_ratios_are_of_the_same_round():
     assert figures(record)[2][:3] == ["hf", "2.200", "2.000–2.200"]
     assert "in pairs: hf 1.10 (2.00, 1.10, 0.50)." in summary(record)
     assert "At most 0.10 processors" in summary(record)
+    contenders["hf"]["rounds"][1]["others"] = None
+    assert summary(record).endswith("What else the machine did was not measured.")

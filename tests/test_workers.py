@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aiayn.errors import Preempted, UserError
+from aiayn.train import _sigterm
 from aiayn.workers import as_finished, parallel_map
 
 
@@ -54,3 +55,23 @@ def test_long_jobs_come_as_they_end_and_none_begins_after_a_failure(tmp_path):
     began = {path.name for path in tmp_path.glob("began *")}
     assert began == {"began 0", "began 1"}
     assert (tmp_path / "saved").exists()
+
+
+def _fail_after_sigterm(job: tuple[str, int]) -> None:
+    """Job 1 fails once job 0 trains; job 0 fails when SIGTERM comes, before it has answered it."""
+    folder, number = job
+    ready = Path(folder) / "ready"
+    if number == 1:
+        while not ready.exists():
+            threading.Event().wait(0.05)
+        raise UserError("one is refused")
+    with _sigterm() as asked:
+        ready.touch()
+        while not asked():
+            threading.Event().wait(0.05)
+        raise UserError("the disk is full")
+
+
+def test_a_worker_that_fails_after_sigterm_keeps_nobody_waiting(tmp_path):
+    with pytest.raises(UserError, match="one is refused"):
+        list(as_finished(_fail_after_sigterm, [(str(tmp_path), n) for n in range(2)], 2))

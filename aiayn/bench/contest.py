@@ -28,32 +28,43 @@ from aiayn.pages import LARGE_PAGES
 
 _ROUNDS = 6
 _DEFINITIONS = {
-    "seconds_per_step": "wall time by steps, of rounds after warming_up steps; the workers take "
-    "turns, round by round",
+    "contenders": "ours starts as the commands of `aiayn` start themselves, with large pages of "
+    "memory on CPU (aiayn.pages); a peer as it comes, and once more with large pages; next to "
+    "peers all in float32 on CPU",
+    "rounds": f"{_ROUNDS} for each contender, after warming_up steps; they take turns",
     "warming_up": "steps before the first round",
-    "processor_seconds_per_step": "of all threads of the worker",
-    "others": "processors that were busy with anything but the worker, in the mean of the round",
-    "target_tokens_per_second": "real target tokens, no padding, by the median step",
-    "contenders": "ours starts as `aiayn train` starts itself, with large pages of memory on CPU "
-    "(aiayn.pages); a peer as it comes, and once more with large pages; all in float32 on CPU with "
-    "as many threads as they take",
+    "seconds_per_step": "wall time of a round by its steps",
+    "median_seconds_per_step": "of the rounds",
+    "processor_seconds_per_step": "of all threads of the contender, in a round",
+    "others": "processors that were busy with anything but the contender, in the mean of a round; "
+    "none where the system does not say",
+    "target_tokens_per_step": "real target tokens, no padding",
+    "target_tokens_per_second": "target_tokens_per_step by median_seconds_per_step",
     "ratios": "the peer's seconds_per_step by ours in the same round: above 1, ours is faster",
-    "peak_rss_bytes": "the highest resident memory of the worker",
     "first_step_seconds": "the first step, with its compilation: nothing comes from a cache",
+    "peak_rss_bytes": "the highest resident memory of the contender so far",
+    "peak_device_bytes": "the highest memory of any of its devices so far, where they say",
+    "threads": "processors it may use (ours, CTranslate2); threads it takes (PyTorch)",
+    "parameters": "numbers that training changes; ours have rows of padding in the embedding",
 }
 _OF_TRAINING = {
+    "padding": "share of the target slots that hold no token",
     "flops_per_step": "of the matrix products of a step: 2 for each multiply-add, three passes, no "
     "causal saving, of packed sentences each with itself alone "
     "(aiayn.complexity.training_flops)",
-    "ceilings": "FLOP/s of a large matrix product and bytes/s read and written by a large copy, on "
-    "all devices, the best of ten just before; FLOP/s by the maker's data sheet",
+    "ceilings": "FLOP/s of a large matrix product, in float32 on CPU and bfloat16 elsewhere, and "
+    "bytes/s read and written by a large copy: the best of ten on one device just before, times "
+    "devices; FLOP/s of all devices by the maker's data sheet",
     "share_of_ceiling": "flops_per_step by the median step, by the ceiling of the matrix product",
     "loss": "nats per target token of a round's last step",
 }
 _OF_DECODING = {
+    "beam_size": "hypotheses of a sentence; 1 is greedy search",
     "step": "all sentences translated once, batch by batch, to outputs of a forced length",
     "tokens": "of all best outputs of a round's last step, EOS included",
 }
+ABOUT = ("bench", "workload", "definitions", "commit", "versions", "hardware", "name")
+"""What needs no definition."""
 
 
 _Command = tuple[list[str], Mapping[str, str]]
@@ -67,7 +78,8 @@ class Worker:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        self.about = self._answer()
+        self.about: dict[str, Any] = {}
+        """What it says of itself; there once it has taken its first step."""
 
     def run(self, steps: int) -> dict[str, Any]:
         """So many steps, now."""
@@ -85,9 +97,17 @@ class Worker:
         return json.loads(line)
 
     def __enter__(self) -> "Worker":
+        try:
+            self.about = self._answer()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self.process.kill()
         self.process.wait()
 
@@ -172,7 +192,7 @@ _OURS = [sys.executable, "-m", "aiayn.bench.ours"]
 
 def _our_environment(peer: str | None) -> dict[str, str]:
     where = {"JAX_PLATFORMS": "cpu"} if peer else {}  # where peers run
-    return {**LARGE_PAGES, **os.environ, **where, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    return {**os.environ, **LARGE_PAGES, **where, "JAX_ENABLE_COMPILATION_CACHE": "false"}
 
 
 def _commands(arguments: Sequence[str], peer: str | None) -> dict[str, _Command]:
@@ -184,10 +204,10 @@ def _commands(arguments: Sequence[str], peer: str | None) -> dict[str, _Command]
             raise UserError(f"{python} is not there; `make parity` installs the peers.")
         own = ["aiayn.bench.ctranslate2"] if peer == "ctranslate2" else ["aiayn.bench.peers", peer]
         command = [str(python), "-m", *own, *arguments]
-        as_it_comes = dict(os.environ)
-        commands[peer] = command, as_it_comes
+        plain = {name: value for name, value in os.environ.items() if name not in LARGE_PAGES}
+        commands[peer] = command, plain
         if LARGE_PAGES:
-            commands[f"{peer}, large pages"] = command, {**as_it_comes, **LARGE_PAGES}
+            commands[f"{peer}, large pages"] = command, {**plain, **LARGE_PAGES}
     return commands
 
 
@@ -244,25 +264,28 @@ def _contest(
 
 
 def _round(worker: Worker, steps: int) -> dict[str, Any]:
-    busy, began = _busy_seconds(), time.perf_counter()
+    before, began = _busy_seconds(), time.perf_counter()
     found = worker.run(steps)
-    busy, seconds = _busy_seconds() - busy, time.perf_counter() - began
+    after, seconds = _busy_seconds(), time.perf_counter() - began
+    others = None
+    if before is not None and after is not None:
+        others = max(0.0, (after - before - found["processor_seconds"]) / seconds)
     return {
         "seconds_per_step": found["seconds"] / steps,
         "processor_seconds_per_step": found["processor_seconds"] / steps,
-        "others": max(0.0, (busy - found["processor_seconds"]) / seconds),
+        "others": others,
         **{key: value for key, value in found.items() if not key.endswith("seconds")},
     }
 
 
-def _busy_seconds() -> float:
-    """Processor seconds of the whole machine since its start; 0 where /proc is not there."""
+def _busy_seconds() -> float | None:
+    """Processor seconds of the whole machine since its start; None where it does not say."""
     try:
         user, nice, system, _, _, irq, soft_irq, stolen, *_ = map(
             int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
         )
     except OSError:
-        return 0.0
+        return None
     return (user + nice + system + irq + soft_irq + stolen) / os.sysconf("SC_CLK_TCK")
 
 
@@ -280,17 +303,26 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
                 f"{min(seconds):.3f}–{max(seconds):.3f}",
                 f"{found['target_tokens_per_second']:,.0f}",
                 *([f"{found['share_of_ceiling']:.1%}"] if trains else []),
-                f"{found['rounds'][-1]['peak_rss_bytes'] / 1e9:.2f} GB",
+                f"{_memory(found['rounds'][-1]) / 1e9:.2f} GB",
                 f"{found['first_step_seconds']:.1f} s",
             ]
         )
     return rows
 
 
+def _memory(last_round: Mapping[str, Any]) -> int:
+    """Of the device where that has its own, else of the process."""
+    return last_round["peak_device_bytes"] or last_round["peak_rss_bytes"]
+
+
 def summary(record: Mapping[str, Any]) -> str:
     """The ratios, and whether the machine was quiet."""
-    others = max(r["others"] for c in record["contenders"].values() for r in c["rounds"])
-    quiet = f"At most {others:.2f} processors were busy with other work in any round."
+    others = [r["others"] for c in record["contenders"].values() for r in c["rounds"]]
+    quiet = (
+        "What else the machine did was not measured."
+        if None in others
+        else f"At most {max(others):.2f} processors were busy with other work in any round."
+    )
     ratios = [
         f"{contender} {statistics.median(found):.2f} ({', '.join(f'{r:.2f}' for r in found)})"
         for contender, found in record["ratios"].items()

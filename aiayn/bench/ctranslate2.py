@@ -4,7 +4,6 @@ python -m aiayn.bench.ctranslate2 decode WORKLOAD BEAM_SIZE
 """
 
 import multiprocessing
-import os
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from aiayn.bench.worker import Contender, sentences_of, serve
+from aiayn.bench.worker import Contender, num_processors, sentences_of, serve
 from aiayn.bench.workloads import DECODING, Decoding
 
 
@@ -23,7 +22,7 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
     """
     import ctranslate2
 
-    threads = os.cpu_count() or 1
+    threads = num_processors()
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -32,7 +31,8 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
             str(model), device="cpu", compute_type="float32", intra_threads=threads
         )
     pieces = _Pieces(workload.num_words)
-    sentences = [pieces.pieces(ids) for ids in sentences_of(workload).tolist()]
+    # It adds EOS itself.
+    sentences = [pieces.pieces(ids[:-1]) for ids in sentences_of(workload).tolist()]
 
     def run(steps: int) -> dict[str, float]:
         tokens = 0

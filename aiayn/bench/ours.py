@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from aiayn.bench.worker import Contender, rows_of, sentences_of, serve
+from aiayn.bench.worker import Contender, num_processors, rows_of, sentences_of, serve
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 from aiayn.config import DecodeConfig, TrainConfig
 from aiayn.decode import padded_width
@@ -57,7 +57,7 @@ def trainer(workload: Training) -> Contender:
 
 
 def translator(workload: Decoding, beam_size: int) -> Contender:
-    """The search that `aiayn translate` runs, in rows as wide as it pads to; EOS comes last."""
+    """The search that `aiayn translate` runs, in rows as wide as it makes them; EOS comes last."""
     configure_jax()
     graphdef = build(workload.model, workload.num_words)
     model = Transformer(workload.model, workload.num_words, rngs=nnx.Rngs(0))
@@ -73,7 +73,7 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
     settings: dict[str, Any] = {
         "beam_size": beam_size,
         "alpha": DecodeConfig().length_penalty,
-        "max_length": workload.output_length,
+        "max_length": src.shape[1] + DecodeConfig().max_extra_tokens,
         "bos": _BOS,
         "eos": _EOS,
     }
@@ -96,7 +96,12 @@ _BOS, _EOS = 2, 3
 
 def _about(workload: Training | Decoding) -> dict[str, Any]:
     parameters = count_parameters(workload.model, workload.num_words)
-    return {"name": "aiayn", **environment(), "parameters": parameters}
+    return {
+        "name": "aiayn",
+        **environment(),
+        "threads": num_processors(),
+        "parameters": parameters,
+    }
 
 
 def _program(function: Any, *arguments: Any, **settings: Any) -> str:

@@ -53,9 +53,10 @@ def trainer(peer: str, workload: Training) -> Contender:
 
 
 def translator(workload: Decoding, beam_size: int) -> Contender:
-    """Hugging Face's search, which is kept from EOS up to the last token."""
+    """Hugging Face's search, which the bias of the logits keeps from EOS, as it does ours."""
     torch.manual_seed(0)
     model = _Marian(workload).model.eval()
+    model.final_logits_bias[:, :4] = -1e4
     ids = torch.tensor(sentences_of(workload), dtype=torch.long)
     length = workload.output_length
 
@@ -69,7 +70,6 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
                     attention_mask=torch.ones_like(batch),
                     num_beams=beam_size,
                     do_sample=False,
-                    min_new_tokens=length,
                     max_new_tokens=length,
                 )
                 for batch in ids.split(workload.batch_size)

@@ -90,7 +90,8 @@ def kernels(events: Sequence[Mapping[str, Any]], program: str) -> list[Kernel]:
     known = {m["name"]: (m["shape"], m["path"]) for m in _INSTRUCTION.finditer(program)}
     seconds: dict[str, float] = defaultdict(float)
     calls: dict[str, int] = defaultdict(int)
-    for name, own in _own_times(events):
+    module = program.lstrip().split(",", 1)[0].removeprefix("HloModule ")
+    for name, own in _own_times([e for e in events if _module(e) == module]):
         seconds[name] += own
         calls[name] += 1
     made: list[Kernel] = []
@@ -102,12 +103,17 @@ def kernels(events: Sequence[Mapping[str, Any]], program: str) -> list[Kernel]:
     return made
 
 
+def _module(event: Mapping[str, Any]) -> str | None:
+    """The program that the event ran an operation of."""
+    about = event.get("args", {})
+    return about.get("hlo_module") if event.get("ph") == "X" and "hlo_op" in about else None
+
+
 def _own_times(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
     """Each run of a kernel: its name, and its seconds less those of kernels inside it."""
     threads: dict[tuple[int, int], list[Mapping[str, Any]]] = defaultdict(list)
     for event in events:
-        if event.get("ph") == "X" and "hlo_op" in event.get("args", {}):
-            threads[event["pid"], event["tid"]].append(event)
+        threads[event["pid"], event["tid"]].append(event)
     for thread in threads.values():
         thread.sort(key=lambda event: (event["ts"], -event["dur"]))
         own = [event["dur"] for event in thread]

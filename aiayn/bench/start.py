@@ -20,14 +20,16 @@ from rich.progress import track
 from rich.table import Table
 
 from aiayn.bench.contest import Worker
+from aiayn.errors import UserError
 from aiayn.files import user_os_errors, write_text
 from aiayn.pages import LARGE_PAGES
 
 _TIMES = 5
 _DEFINITIONS = {
     "help": f"wall time of `aiayn --help`, {_TIMES} times",
-    "cold": "wall time from the start of a process to the end of its first update, the rows made "
-    "at once and no program compiled before; once",
+    "cold": "wall time from the start of a process to the end of its first update, with rows that "
+    "need no reading, in the environment that `aiayn train` makes for itself, and no program "
+    "compiled before; once",
     "warm": f"the same once more, with the compiled programs in the cache; {_TIMES} times",
 }
 
@@ -43,7 +45,7 @@ def bench_start(name: str, folder: Path, console: Console) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"help": [], "cold": [], "warm": []}
     with user_os_errors(folder), tempfile.TemporaryDirectory() as cache:
         folder.mkdir(parents=True, exist_ok=True)
-        environment = {**LARGE_PAGES, **os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
+        environment = {**os.environ, **LARGE_PAGES, "JAX_COMPILATION_CACHE_DIR": cache}
         command = [sys.executable, "-m", "aiayn.bench.ours", "train", name]
         about: Mapping[str, Any] = {}
         jobs = [
@@ -54,13 +56,17 @@ def bench_start(name: str, folder: Path, console: Console) -> dict[str, Any]:
         for what in track(jobs, "Starting", console=console, transient=True):
             began = time.perf_counter()
             if what == "help":
-                subprocess.run(
-                    [sys.executable, "-m", "aiayn", "--help"], check=True, stdout=subprocess.DEVNULL
+                done = subprocess.run(
+                    [sys.executable, "-m", "aiayn", "--help"], stdout=subprocess.DEVNULL
                 )
+                if done.returncode:
+                    raise UserError("aiayn --help failed; its own words stand above.")
+                ended = time.perf_counter()
             else:
                 with Worker(command, environment) as worker:
                     about = worker.about
-            seconds[what].append(time.perf_counter() - began)
+                    ended = time.perf_counter()
+            seconds[what].append(ended - began)
         record = {
             "bench": "start",
             "workload": name,

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,13 +68,10 @@ def serve(prepare: Callable[[], Contender]) -> None:
     def answer(**values: Any) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    began = time.perf_counter()
     contender = prepare()
-    prepared = time.perf_counter()
+    began = time.perf_counter()
     contender.run(1)
-    first = time.perf_counter() - prepared
-    answer(**contender.about, start_seconds=prepared - began, first_step_seconds=first)
+    answer(**contender.about, first_step_seconds=time.perf_counter() - began)
     for line in sys.stdin:
         steps = int(line)
         wall, processor = time.perf_counter(), time.process_time()
@@ -83,6 +81,21 @@ def serve(prepare: Callable[[], Contender]) -> None:
             seconds=wall,
             processor_seconds=processor,
             **found,
-            peak_rss_bytes=unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            peak_rss_bytes=_peak_rss_bytes(),
             peak_device_bytes=contender.peak_device_bytes(),
         )
+
+
+def _peak_rss_bytes() -> int:
+    """The highest resident memory of this program; `ru_maxrss` would begin with its parent's."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def num_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
