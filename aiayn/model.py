@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from aiayn.config import ModelConfig
@@ -110,7 +111,7 @@ class LayerNorm(nnx.Module):
         wide = x.astype(jnp.float32)
         centred = wide - wide.mean(-1, keepdims=True)
         variance = jnp.square(centred).mean(-1, keepdims=True)
-        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
+        normal = centred * lax.rsqrt(variance + self.epsilon)
         shape = (1,) * (x.ndim - 1) + (-1,)
         return (normal * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)).astype(
             x.dtype
@@ -224,14 +225,20 @@ class EncoderLayer(nnx.Module):
 class LayerCache(NamedTuple):
     """One decoder layer's keys and values while decoding.
 
-    `self_*` hold every target slot of every hypothesis; `cross_*` are computed once per source
-    sentence and shared by its hypotheses.
+    `self_*` hold a slot for every place of the beam at every target position, position by position.
+    They are never moved: a hypothesis that grew from another place looks at the slots its words lie
+    in. `cross_*` are computed once per source sentence. Heads come first, as products want them.
     """
 
-    self_k: Float[Array, "hypotheses target heads d_k"]
-    self_v: Float[Array, "hypotheses target heads d_v"]
-    cross_k: Float[Array, "batch source heads d_k"]
-    cross_v: Float[Array, "batch source heads d_v"]
+    self_k: Float[Array, "batch heads slots d_k"]
+    self_v: Float[Array, "batch heads slots d_v"]
+    cross_k: Float[Array, "batch heads source d_k"]
+    cross_v: Float[Array, "batch heads source d_v"]
+
+
+def _swap(x: Float[Array, "batch one two each"]) -> Float[Array, "batch two one each"]:
+    """Heads before slots, as the cache has them, or after, as `attention` takes them."""
+    return jnp.swapaxes(x, 1, 2)
 
 
 class DecoderLayer(nnx.Module):
@@ -266,21 +273,25 @@ class DecoderLayer(nnx.Module):
         x_BWD: Float[Array, "batch beam d_model"],
         cache: LayerCache,
         position: Int[Array, ""],
+        self_mask_B1WM: Bool[Array, "batch 1 beam slots"],
         cross_mask_B11S: Bool[Array, "batch 1 1 source"],
     ) -> tuple[Float[Array, "batch beam d_model"], LayerCache]:
-        """The same for one target slot of each hypothesis, with what came before in the cache."""
-        x_N1D = x_BWD.reshape(-1, 1, x_BWD.shape[-1])
-        k_N1HK, v_N1HU = self.self_attention.keys_values(x_N1D)
+        """The same for one more word of each hypothesis, with what came before in the cache."""
+        k_BWHK, v_BWHU = self.self_attention.keys_values(x_BWD)
+        slot = position * x_BWD.shape[1]
         cache = cache._replace(
-            self_k=jax.lax.dynamic_update_slice_in_dim(cache.self_k, k_N1HK, position, axis=1),
-            self_v=jax.lax.dynamic_update_slice_in_dim(cache.self_v, v_N1HU, position, axis=1),
+            self_k=lax.dynamic_update_slice_in_dim(cache.self_k, _swap(k_BWHK), slot, axis=2),
+            self_v=lax.dynamic_update_slice_in_dim(cache.self_v, _swap(v_BWHU), slot, axis=2),
         )
-        written_111T = (jnp.arange(cache.self_k.shape[1]) <= position)[None, None, None]
-        q_N1HK = self.self_attention.queries(x_N1D)
-        y_N1D = self.self_attention.attend(q_N1HK, cache.self_k, cache.self_v, written_111T)
-        x_BWD = self.self_norm(x_BWD + y_N1D.reshape(x_BWD.shape))
+        q_BWHK = self.self_attention.queries(x_BWD)
+        y_BWD = self.self_attention.attend(
+            q_BWHK, _swap(cache.self_k), _swap(cache.self_v), self_mask_B1WM
+        )
+        x_BWD = self.self_norm(x_BWD + y_BWD)
         q_BWHK = self.cross_attention.queries(x_BWD)
-        y_BWD = self.cross_attention.attend(q_BWHK, cache.cross_k, cache.cross_v, cross_mask_B11S)
+        y_BWD = self.cross_attention.attend(
+            q_BWHK, _swap(cache.cross_k), _swap(cache.cross_v), cross_mask_B11S
+        )
         x_BWD = self.cross_norm(x_BWD + y_BWD)
         return self.feed_forward_norm(x_BWD + self.feed_forward(x_BWD)), cache
 
@@ -361,14 +372,14 @@ class Transformer(nnx.Module):
     def start(
         self, memory_BSD: Float[Array, "batch source d_model"], beam_size: int, max_length: int
     ) -> tuple[LayerCache, ...]:
-        """Empty caches for `max_length` target slots of `beam_size` hypotheses per sentence."""
+        """Empty caches for `max_length` words of `beam_size` hypotheses per sentence."""
         config, dtype = self.config, memory_BSD.dtype
-        shape = (memory_BSD.shape[0] * beam_size, max_length, config.num_heads)
+        shape = (memory_BSD.shape[0], config.num_heads, max_length * beam_size)
         return tuple(
             LayerCache(
                 jnp.zeros((*shape, config.d_k), dtype),
                 jnp.zeros((*shape, config.d_v), dtype),
-                *layer.cross_attention.keys_values(memory_BSD),
+                *map(_swap, layer.cross_attention.keys_values(memory_BSD)),
             )
             for layer in self.decoder
         )
@@ -378,14 +389,23 @@ class Transformer(nnx.Module):
         word_BW: Int[Array, "batch beam"],
         caches: tuple[LayerCache, ...],
         position: Int[Array, ""],
+        places_BWT: Int[Array, "batch beam target"],
         src_segments_BS: Int[Array, "batch source"],
     ) -> tuple[Float[Array, "batch beam vocabulary"], tuple[LayerCache, ...]]:
-        """Logits after one more word of each hypothesis; the cached form of `decode`."""
+        """Logits after one more word of each hypothesis; the cached form of `decode`.
+
+        `places_BWT` names for each of its words, this one included, the place of the beam it was
+        read at.
+        """
+        batch, beam_size, max_length = places_BWT.shape
+        theirs_BWTW = places_BWT[..., None] == jnp.arange(beam_size)[None, None, None]
+        written_11T1 = (jnp.arange(max_length) <= position)[None, None, :, None]
+        self_mask_B1WM = (theirs_BWTW & written_11T1).reshape(batch, 1, beam_size, -1)
         x_BWD = self.embed(word_BW, jnp.full_like(word_BW, position), "tgt")
         cross_mask_B11S = (src_segments_BS > 0)[:, None, None, :]
         updated: list[LayerCache] = []
         for layer, cache in zip(self.decoder, caches, strict=True):
-            x_BWD, cache = layer.step(x_BWD, cache, position, cross_mask_B11S)
+            x_BWD, cache = layer.step(x_BWD, cache, position, self_mask_B1WM, cross_mask_B11S)
             updated.append(cache)
         return self.logits(x_BWD), tuple(updated)
 

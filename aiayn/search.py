@@ -32,6 +32,8 @@ class _State(NamedTuple):
     ended_words_BWT: Int[Array, "batch beam target"]
     ended_scores_BW: Float[Array, "batch beam"]
     finished_B: Bool[Array, " batch"]
+    places_BWT: Int[Array, "batch beam target"]
+    """The place of the beam at which each word of the living was read."""
     caches: tuple[LayerCache, ...]
 
 
@@ -79,6 +81,7 @@ def search(
         ended_words_BWT=empty_BWT,
         ended_scores_BW=jnp.full((batch, beam_size), -jnp.inf),
         finished_B=limit_B <= 0,
+        places_BWT=empty_BWT,
         caches=model.start(memory_BSD, beam_size, max_length),
     )
 
@@ -88,7 +91,9 @@ def search(
             state.live_words_BWT, jnp.maximum(time - 1, 0), 1, axis=2
         )
         last_BW = jnp.where(time == 0, bos, before_BW1[..., 0])
-        logits_BWV, caches = model.step(last_BW, state.caches, time, src_segments_BS)
+        here_BW1 = jnp.broadcast_to(jnp.arange(beam_size)[None, :, None], (batch, beam_size, 1))
+        places_BWT = lax.dynamic_update_slice_in_dim(state.places_BWT, here_BW1, time, axis=2)
+        logits_BWV, caches = model.step(last_BW, state.caches, time, places_BWT, src_segments_BS)
         log_probs_BWC, words_BWC = _candidates(
             logits_BWV, state.live_log_probs_BW, limit_B, time, 2 * beam_size, eos
         )
@@ -131,7 +136,8 @@ def search(
             ended_words_BWT=ended_words_BWT,
             ended_scores_BW=ended_scores_BW,
             finished_B=state.finished_B | finished_B | (time + 1 >= limit_B),
-            caches=_reorder(caches, parent_BW),
+            places_BWT=jnp.take_along_axis(places_BWT, parent_BW[..., None], axis=1),
+            caches=caches,
         )
 
     def goes_on(state: _State) -> Bool[Array, ""]:
@@ -162,16 +168,3 @@ def _candidates(
     top_BWC = jnp.where(at_limit_B11, only_eos_BWC, top_BWC)
     words_BWC = jnp.where(at_limit_B11, eos, words_BWC)
     return live_log_probs_BW[..., None] + (top_BWC - lse_BW[..., None]), words_BWC
-
-
-def _reorder(
-    caches: tuple[LayerCache, ...], parent_BW: Int[Array, "batch beam"]
-) -> tuple[LayerCache, ...]:
-    """Each hypothesis' own keys and values, after hypotheses moved to other places of the beam."""
-    batch, beam_size = parent_BW.shape
-    if beam_size == 1:
-        return caches
-    row_N = (jnp.arange(batch)[:, None] * beam_size + parent_BW).reshape(-1)
-    return tuple(
-        cache._replace(self_k=cache.self_k[row_N], self_v=cache.self_v[row_N]) for cache in caches
-    )
