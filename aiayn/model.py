@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from aiayn.config import ModelConfig
 from aiayn.dropout import Noise, dropout, fold
+from aiayn.layers import Dense, LayerNorm
 from aiayn.rows import Rows
 
 VOCABULARY_MULTIPLE = 128
@@ -83,39 +84,6 @@ def sinusoids(
     if layout == "interleaved":
         return jnp.stack([sine_BTh, cosine_BTh], axis=-1).reshape(*positions_BT.shape, d_model)
     return jnp.concatenate([sine_BTh, cosine_BTh], axis=-1)
-
-
-class Dense(nnx.Module):
-    """x W + b, Glorot-uniform W (T2T's initialiser), in the type of x."""
-
-    def __init__(self, num_inputs: int, num_outputs: int, *, rngs: nnx.Rngs):
-        init = nnx.initializers.glorot_uniform()
-        self.kernel = nnx.Param(init(rngs.params(), (num_inputs, num_outputs), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((num_outputs,), jnp.float32))
-
-    def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape outputs"]:
-        y = x @ self.kernel[...].astype(x.dtype)
-        return y + self.bias[...].astype(x.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
-
-
-class LayerNorm(nnx.Module):
-    """Layer normalisation, computed in float32 (the paper names no ε)."""
-
-    def __init__(self, d_model: int, epsilon: float):
-        self.epsilon = epsilon
-        self.scale = nnx.Param(jnp.ones((d_model,), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((d_model,), jnp.float32))
-
-    @jax.named_scope("norm")
-    def __call__(self, x: Float[Array, "*shape d_model"]) -> Float[Array, "*shape d_model"]:
-        wide = x.astype(jnp.float32)
-        centred = wide - wide.mean(-1, keepdims=True)
-        variance = jnp.square(centred).mean(-1, keepdims=True)
-        normal = centred * lax.rsqrt(variance + self.epsilon)
-        shape = (1,) * (x.ndim - 1) + (-1,)
-        return (normal * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)).astype(
-            x.dtype
-        )
 
 
 class MultiHeadAttention(nnx.Module):

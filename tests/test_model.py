@@ -18,8 +18,8 @@ from small import (
 )
 
 from aiayn.config import ModelConfig
+from aiayn.layers import LayerNorm
 from aiayn.model import (
-    LayerNorm,
     attention,
     causal_mask,
     count_parameters,
