@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -161,7 +162,7 @@ def _train(
                 if log.in_a_row >= MOST_IN_A_ROW:
                     first = step - log.in_a_row + 1
                     _, rows = rows_on_devices(first)
-                    before = state._replace(step=state.step * 0 + (first - 1))
+                    before = state._replace(step=jnp.int32(first - 1))
                     raise _gives_up(experiment, run_dir, prepared, before, rows)
             if step % config.checkpoint_every == 0 or last:
                 progress.say("validating")
@@ -184,7 +185,7 @@ def _gives_up(
     """Keep the first of the updates that were not finite, and say what is known of it."""
     text = (
         f"The loss or the gradient was not finite in {MOST_IN_A_ROW} steps in a row, the first of "
-        f"them {int(state.step) + 1:,}; none was applied. The newest checkpoint is from before: "
+        f"them {int(state.step) + 1:,}; none was applied. A checkpoint from well before may go on: "
         "lower train.learning_rate_constant or lengthen train.warmup_steps."
     )
     if jax.process_count() > 1:
