@@ -26,6 +26,8 @@ from aiayn.files import sha256_if_small
 Pair = tuple[str, str]
 """A source sentence and its translation."""
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Of UTF-8, as some editors put it before a text."""
 ARROW_ROWS = 10_000
 """Rows of a Parquet file or a Hub dataset that are in memory at once."""
 
@@ -181,6 +183,8 @@ def _opened(path: Path) -> Generator[BinaryIO, None, None]:
     try:
         with path.open("rb") as raw:
             if path.suffix.lower() == ".gz":
+                if not raw.peek(1):  # which GzipFile takes for a file without content
+                    raise EOFError("it is empty")
                 # GzipFile finds its lines in Python; a BufferedReader around it does so in C.
                 yield io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw)), 1 << 18)
             else:
@@ -194,12 +198,15 @@ def _opened(path: Path) -> Generator[BinaryIO, None, None]:
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a file. Only \\n ends one: U+2028, \\x85, \\v and \\f occur inside sentences.
 
-    A trailing \\r and a byte order mark at the start of the file are no part of the text.
+    A trailing \\r and a byte order mark at the start of the file are no part of the text; a file
+    that is only a mark has no line.
     """
     with _opened(path) as file:
         for number, line in enumerate(file):
-            line = line.removesuffix(b"\n").removesuffix(b"\r")
-            yield line if number else line.removeprefix(b"\xef\xbb\xbf")
+            if number == 0:
+                line = line.removeprefix(BYTE_ORDER_MARK)
+            if line:
+                yield line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def read_text(path: Path) -> Iterator[str]:
@@ -349,14 +356,22 @@ def _arrow_texts(column: Any) -> list[str | None]:
 
 
 def _read_tmx(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair]:
-    """Translation units. Entity declarations are refused, and read elements are let go of."""
+    """Translation units. What a declaration could multiply is refused: entities, and default values
+    of attributes, which each element would have a copy of. Read elements are let go of.
+    """
     from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import iterparse
+    from defusedxml.ElementTree import DefusedXMLParser, iterparse
 
+    def check_attribute(_element: str, name: str, _kind: str, default: str | None, _: bool) -> None:
+        if default:
+            raise UserError(f"{path} declares a default value of {name!r}, which is refused.")
+
+    parser: Any = DefusedXMLParser()
+    parser.parser.AttlistDeclHandler = check_attribute
     number, body = 0, None
     with _opened(path) as file:
         try:
-            for event, element in iterparse(file, events=("start", "end")):
+            for event, element in iterparse(file, ("start", "end"), parser):
                 tag = element.tag.rpartition("}")[2]
                 if event == "start" and tag == "body":
                     body = element

@@ -1,0 +1,1 @@
+"""Fault harnesses: the long forms behind `make faults`."""
