@@ -136,9 +136,16 @@ def _translate(arguments: Any) -> None:
 
 
 def _stdin_lines() -> list[str]:
-    """Lines as `\\n` ends them; bytes that are no UTF-8 become U+FFFD, which is said."""
+    """Lines as `\\n` ends them; bytes that are no UTF-8 become U+FFFD, which is said.
+
+    A byte order mark at the start is no part of the text.
+    """
+    from aiayn.formats import BYTE_ORDER_MARK
+
     lines: list[str] = []
     for number, raw in enumerate(sys.stdin.buffer, 1):
+        if number == 1:
+            raw = raw.removeprefix(BYTE_ORDER_MARK)
         text = raw.removesuffix(b"\n").removesuffix(b"\r")
         try:
             lines.append(text.decode())
@@ -360,22 +367,17 @@ def _replay(arguments: Any) -> None:
 
 
 def _info(arguments: Any) -> None:
-    from aiayn.evaluate import run_info
+    from aiayn.evaluate import record_lines, run_info
     from aiayn.report import configure_jax
 
     configure_jax()
     info = run_info(arguments.path)
     if arguments.json:
-        print(json.dumps(info, indent=1, ensure_ascii=False))
+        print(json.dumps(info, indent=1))
         return
-    record = info["record"]
-    if record:
-        print(f"{record['experiment']} ({record['preset']}), {record['updates']:,} updates")
-        print(f"commit {record['commit']}, {record['seconds'] / 60:.1f} minutes")
-        for test, labels in record["scores"].items():
-            for label, scores in labels.items():
-                bleu = next(e for e in scores["entries"] if e["name"] == "sacrebleu")
-                print(f"  {test}, {label}: BLEU {bleu['value']:.2f}")
+    if info["record"]:
+        for line in record_lines(info["record"], arguments.path):
+            print(line)
     for step, about in info["checkpoints"].items():
         print(f"checkpoint {int(step):,}: {about['params_sha256'][:16]}")
     if "model" in info:

@@ -4,7 +4,8 @@ import base64
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from aiayn.config import Experiment
-from aiayn.errors import UserError
-from aiayn.files import user_os_errors, write_bytes, write_text
+from aiayn.errors import UserError, naming
+from aiayn.files import read_json, user_os_errors, write_bytes, write_text
 from aiayn.model import abstract_parameters
 from aiayn.step import Params, TrainState
 from aiayn.tokenizer import Tokenizer
@@ -44,7 +45,7 @@ class Checkpoints:
                     get_metric_fn=lambda metrics: metrics["dev_loss"], reverse=True, n=keep_best
                 )
             )
-        with user_os_errors(self.folder):
+        with _readable(self.folder):
             self._manager = ocp.CheckpointManager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(
@@ -130,17 +131,18 @@ class Checkpoints:
 
     def about(self, step: int) -> tuple[Experiment, Tokenizer]:
         """The config and the tokenizer that a checkpoint was written with."""
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
-        )
-        values = restored["about"]
-        tokenizer = Tokenizer.of(base64.b64decode(values["tokenizer"]))
-        return Experiment.from_dict(values["experiment"]), tokenizer
+        with _readable(self.folder / str(step)):
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
+            )
+            values = restored["about"]
+            tokenizer = Tokenizer.of(base64.b64decode(values["tokenizer"]))
+            return Experiment.from_dict(values["experiment"]), tokenizer
 
     def params(self, step: int) -> dict[str, np.ndarray]:
         """The parameters of `step` by their dotted names, on the host."""
         one_device = SingleDeviceSharding(jax.local_devices()[0])
-        with user_os_errors(self.folder):
+        with _readable(self.folder / str(step)):
             metadata = self._manager.item_metadata(step)["state"]
             target = jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one_device), metadata
@@ -148,13 +150,29 @@ class Checkpoints:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
             )
-        return flatten(restored["state"]["params"])
+            return flatten(restored["state"]["params"])
 
     def close(self) -> None:
         """Return when everything begun is on disk; errors of the background surface here."""
         with user_os_errors(self.folder):
             self._manager.wait_until_finished()
         self._manager.close()
+
+
+@contextmanager
+def _readable(where: Path) -> Generator[None]:
+    """Whatever opening or reading a damaged checkpoint ends in is a UserError that names it.
+
+    Orbax and TensorStore raise dozens of unrelated types, all of which say the same to the user.
+    """
+    try:
+        with naming(where), user_os_errors(where):
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = str(error).split("\n")[0][:300]
+        raise UserError(f"{where} cannot be read: {type(error).__name__}: {reason}") from error
 
 
 def average(checkpoints: Checkpoints, steps: Sequence[int]) -> dict[str, np.ndarray]:
@@ -200,27 +218,40 @@ def load_model(folder: Path) -> Model:
             raise UserError(
                 f"{folder} holds no {name}; wanted a model as `aiayn average` writes it."
             )
-    try:
-        experiment = Experiment.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
-    except ValueError as error:
-        raise UserError(f"{folder / 'config.json'} is damaged: {error}") from None
+    config = folder / "config.json"
+    with naming(config):
+        experiment = Experiment.from_dict(read_json(config))
     tokenizer = Tokenizer.load(folder / "tokenizer.model")
-    try:
-        params = load_file(folder / "weights.safetensors")
-    except SafetensorError as error:
-        raise UserError(f"{folder / 'weights.safetensors'} is damaged: {error}") from None
+    params = read_tensors(folder / "weights.safetensors")
     check_fit(experiment, tokenizer, params, folder)
     return Model(experiment, tokenizer, params)
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Tensors by name. Raises UserError if they cannot be read."""
+    try:
+        return load_file(path)
+    except (SafetensorError, LookupError, ValueError, OverflowError) as error:
+        raise UserError(f"{path} is damaged, or has numbers of a type unknown here: {error}") from (
+            None
+        )
 
 
 def check_fit(
     experiment: Experiment, tokenizer: Tokenizer, params: Mapping[str, np.ndarray], where: Path
 ) -> None:
     """Raises UserError unless these are the weights that the config and the tokenizer need."""
+    if experiment.model.num_layers > len(params):  # nor count on to a million
+        raise UserError(
+            f"{where}: the config needs {experiment.model.num_layers:,} layers, but the weights "
+            f"hold {len(params)} tensors. The config belongs to another model."
+        )
     needed = _by_name(abstract_parameters(experiment.model, tokenizer.num_words))
     for name, leaf in needed.items():
         found = params[name].shape if name in params else None
         if found == leaf.shape:
+            if params[name].dtype.kind != "f" or not np.isfinite(params[name]).all():
+                raise UserError(f"{where}: the weights hold values in {name} that are no numbers.")
             continue
         if name == "embedding":
             raise UserError(

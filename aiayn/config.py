@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from aiayn.errors import UserError
 
@@ -363,16 +363,17 @@ def all_keys(cls: type, prefix: str = "") -> list[str]:
     return keys
 
 
-def _build(cls: type[T], values: Mapping[str, Any], prefix: str) -> T:
+def _build(cls: type[T], values: object, prefix: str) -> T:
+    if not isinstance(values, Mapping):
+        title = prefix.removesuffix(".") or "The experiment"
+        raise UserError(f"{title} is {values!r}; wanted a table of settings.")
     hints = get_type_hints(cls)
     arguments: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, value in cast(Mapping[str, Any], values).items():
         if name not in hints:
             raise UserError(unknown("key", prefix + name, [prefix + known for known in hints]))
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
-            if not isinstance(value, Mapping):
-                raise UserError(f"{prefix}{name} is {value!r}; wanted a table of settings.")
             assert isinstance(hint, type)
             arguments[name] = _build(hint, value, f"{prefix}{name}.")
         else:
@@ -400,7 +401,10 @@ def _checked(hint: Any, value: Any, key: str) -> Any:
             raise UserError(f"{key} is {value!r}; wanted a list.")
         return tuple(_checked(get_args(hint)[0], item, key) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise UserError(f"{key} is {value}; wanted a number below 1e308.") from None
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise UserError(f"{key} is {value!r}; wanted {hint.__name__}.")
     return value

@@ -34,7 +34,7 @@ from aiayn.cleaning import (
 )
 from aiayn.config import DataConfig, data_hash
 from aiayn.errors import UserError
-from aiayn.files import sha256_if_small, user_os_errors
+from aiayn.files import read_json, sha256_if_small, user_os_errors
 from aiayn.formats import Pair, Skipped, Source, Split, open_files
 from aiayn.hub import open_hub
 
@@ -93,11 +93,13 @@ class Manifest:
             UserError: the folder holds none, or one that cannot be read.
         """
         try:
-            values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            values = read_json(folder / MANIFEST)
             values["splits"] = {k: SplitCounts(**v) for k, v in values["splits"].items()}
             values["files"] = {k: WrittenFile(**v) for k, v in values["files"].items()}
-            return cls(**values)
-        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+            manifest = cls(**values)
+            manifest.source["kind"]  # which readers go by
+            return manifest
+        except (OSError, UserError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{folder} holds no prepared text ({MANIFEST}: {error}).") from error
 
 

@@ -1,5 +1,6 @@
 """Raw text in, raw text out: batching, searching and scoring with a model (§6.1)."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -81,7 +82,7 @@ class Translator:
         results: list[list[Hypothesis]] = []
         for line, numbers in zip(lines, parts, strict=True):
             if not numbers:
-                results.append([Hypothesis(line.strip(), 0.0)])
+                results.append([Hypothesis(_one_line(line.strip()), 0.0)])
             elif len(numbers) == 1:
                 results.append(found[numbers[0]])
             else:
@@ -166,6 +167,11 @@ class Translator:
             words, scores = np.asarray(found.words_BWT), np.asarray(found.scores_BW)
             for row, number in enumerate(numbers):
                 kept = np.flatnonzero(scores[row] > -np.inf)
+                if not len(kept):
+                    raise UserError(
+                        "The model's scores are not finite, so that it says nothing: its weights "
+                        "are too large, or not finite themselves."
+                    )
                 texts = tokenizer.decode([_until(words[row, k], tokenizer.eos) for k in kept])
                 results[number] = [
                     Hypothesis(_one_line(text), float(scores[row, k]))
@@ -191,9 +197,13 @@ class Translator:
         return max(1, self.config.slots_per_batch // slots)
 
 
+_LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+"""All that one program or another ends a line at."""
+
+
 def _one_line(text: str) -> str:
     """A model may spell a line break in bytes; a translation is one line all the same."""
-    return text.replace("\r", " ").replace("\n", " ")
+    return _LINE_BREAK.sub(" ", text)
 
 
 def padded_width(length: int) -> int:

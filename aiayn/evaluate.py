@@ -23,7 +23,7 @@ from aiayn.checkpoint import (
 from aiayn.config import Experiment
 from aiayn.decode import Translator
 from aiayn.errors import UserError
-from aiayn.files import user_os_errors, write_text
+from aiayn.files import read_json, user_os_errors, write_text
 from aiayn.formats import read_text
 from aiayn.model import count_parameters
 from aiayn.prepare import Prepared
@@ -291,10 +291,7 @@ def run_info(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no run or model directory: it holds no config.json.")
     info: dict[str, Any] = {"record": None, "checkpoints": {}}
     if record_path.is_file():
-        try:
-            info["record"] = json.loads(record_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{record_path} is damaged: {error}.") from None
+        info["record"] = read_json(record_path)
     if (path / "checkpoints").is_dir():
         checkpoints = Checkpoints(path / "checkpoints", read_only=True)
         for step in checkpoints.steps():
@@ -304,6 +301,26 @@ def run_info(path: Path) -> dict[str, Any]:
     if (folder / "weights.safetensors").is_file():
         info["model"] = _describe(load_model(folder).params)
     return info
+
+
+def record_lines(record: Mapping[str, Any], where: Path) -> list[str]:
+    """The record of a run in some lines that are safe to show, whoever wrote it.
+
+    Raises:
+        UserError: it is of something else.
+    """
+    try:
+        lines = [
+            f"{record['experiment']} ({record['preset']}), {record['updates']:,} updates",
+            f"commit {record['commit']}, {record['seconds'] / 60:.1f} minutes",
+        ]
+        for test, labels in record["scores"].items():
+            for label, scores in labels.items():
+                found = bleu.Scores.from_dict(scores)["sacrebleu"]
+                lines.append(f"  {test}, {label}: BLEU {found.value:.2f}")
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{where / RECORD} is no record of a run: {error!r}.") from None
+    return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]
 
 
 def _describe(params: Mapping[str, np.ndarray]) -> dict[str, Any]:

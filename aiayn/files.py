@@ -3,12 +3,14 @@
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import platform
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from aiayn.errors import UserError
 
@@ -54,6 +56,23 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The table in a JSON file, whoever wrote it.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged: it holds no table.")
+    return found
 
 
 @contextmanager

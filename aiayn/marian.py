@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from aiayn.checkpoint import Model, check_fit
+from aiayn.checkpoint import Model, check_fit, read_tensors
 from aiayn.config import DataConfig, Experiment, ModelConfig
-from aiayn.errors import UserError
+from aiayn.errors import UserError, naming
+from aiayn.files import read_json
 from aiayn.model import VOCABULARY_MULTIPLE
 from aiayn.tokenizer import PairTokenizer
 
@@ -31,6 +30,7 @@ _MUST_BE = {
     "static_position_embeddings": True,
 }
 """What this model has no switch for; keys that a config leaves out are as wanted."""
+_WHOLE = ("vocab_size", "decoder_start_token_id", "d_model")
 _PAIRS = (
     ("layers", ("encoder_layers", "decoder_layers")),
     ("heads", ("encoder_attention_heads", "decoder_attention_heads")),
@@ -64,13 +64,9 @@ def read_marian(folder: Path) -> Model:
             f"{folder} holds no model.safetensors. pytorch_model.bin is a pickle, which is code: "
             "where you trust it, load and save_pretrained it once."
         )
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    params = marian_params(state, experiment.model, path)
-    params["logits_bias"][tokenizer.pad] = _NEVER
+    params = marian_params(read_tensors(path), experiment.model, path)
     check_fit(experiment, tokenizer, params, folder)
+    params["logits_bias"][tokenizer.pad] = _NEVER
     return Model(experiment, tokenizer, params)
 
 
@@ -80,16 +76,17 @@ def model_config(config: Mapping[str, Any], where: Path) -> ModelConfig:
     Raises:
         UserError: the model is of another kind than ours; the setting is named.
     """
-    needed = (
+    for key in (
         "model_type",
-        "vocab_size",
-        "decoder_start_token_id",
-        "d_model",
         "activation_function",
-    )
-    for key in (*needed, *(key for _, pair in _PAIRS for key in pair)):
+        *_WHOLE,
+        *(key for _, pair in _PAIRS for key in pair),
+    ):
         if key not in config:
             raise UserError(f"{where} has no {key}; wanted the config.json of a MarianMTModel.")
+    for key in (*_WHOLE, *(key for _, pair in _PAIRS for key in pair)):
+        if type(config[key]) is not int or config[key] < 0:
+            raise UserError(f"{where}: {key} is {config[key]!r}; wanted a whole number.")
     for key, wanted in _MUST_BE.items():
         if config.get(key, wanted) != wanted:
             raise UserError(f"{where}: {key} is {config[key]!r}; wanted {wanted!r}.")
@@ -102,11 +99,14 @@ def model_config(config: Mapping[str, Any], where: Path) -> ModelConfig:
             )
     activations = {"relu": "relu", "swish": "swish", "silu": "swish"}
     activation = config["activation_function"]
-    if activation not in activations:
+    if not isinstance(activation, str) or activation not in activations:
         raise UserError(
             f"{where}: activation_function is {activation!r}; wanted {', '.join(activations)}."
         )
-    width = config["d_model"] // config["encoder_attention_heads"]
+    dropout = config.get("dropout", 0.1)
+    if not isinstance(dropout, int | float):
+        raise UserError(f"{where}: dropout is {dropout!r}; wanted a number.")
+    width = config["d_model"] // max(1, config["encoder_attention_heads"])
     values: dict[str, Any] = {
         "num_layers": config["encoder_layers"],
         "d_model": config["d_model"],
@@ -114,7 +114,7 @@ def model_config(config: Mapping[str, Any], where: Path) -> ModelConfig:
         "num_heads": config["encoder_attention_heads"],
         "d_k": width,
         "d_v": width,
-        "dropout_rate": float(config.get("dropout", 0.1)),
+        "dropout_rate": float(dropout),
         "activation": activations[activation],
         "positions": "huggingface",
         "layer_norm_epsilon": 1e-5,  # PyTorch's default, which Hugging Face leaves
@@ -139,6 +139,8 @@ def marian_params(
         raise UserError(f"{where} holds no {names[0]}.")
 
     table = tensor("model.shared.weight", "model.encoder.embed_tokens.weight", "lm_head.weight")
+    if table.ndim != 2:
+        raise UserError(f"{where} holds an embedding of shape {table.shape}; wanted two axes.")
     missing = -len(table) % VOCABULARY_MULTIPLE
     params = {
         "embedding": np.pad(table, ((0, missing), (0, 0))),
@@ -193,18 +195,11 @@ def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PairTokenizer:
         files[side] = base64.b64encode(path.read_bytes()).decode()
     starts = config["decoder_start_token_id"]
     model = {**files, "vocabulary": vocabulary, "starts_with": starts}
-    return PairTokenizer(json.dumps(model, ensure_ascii=False).encode())
+    with naming(folder):
+        return PairTokenizer(json.dumps(model).encode())
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path.parent} holds no {path.name}; wanted a model of Hugging Face's."
-        ) from (None)
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds no table; wanted a model of Hugging Face's.")
-    return found
+    if not path.is_file():
+        raise UserError(f"{path.parent} holds no {path.name}; wanted a model of Hugging Face's.")
+    return read_json(path)

@@ -7,11 +7,12 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 
 import aiayn
+from aiayn.errors import UserError
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
 
@@ -99,14 +100,22 @@ def configure_jax() -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a last line that was cut off is left out."""
+    """The rows of a `metrics.jsonl`; a last line that was cut off is left out.
+
+    Raises:
+        UserError: another line is no row.
+    """
+    lines = path.read_bytes().removesuffix(b"\n").split(b"\n") if path.is_file() else []
     rows: list[dict[str, Any]] = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            rows.append(cast(dict[str, Any], row))
+        elif number < len(lines):
+            raise UserError(f"{path}, line {number}, is damaged; wanted one JSON table a line.")
     return rows
 
 

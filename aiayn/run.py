@@ -14,8 +14,8 @@ from typing import Any
 import jax
 
 from aiayn.config import Experiment
-from aiayn.errors import UserError
-from aiayn.files import locked, user_os_errors, write_bytes, write_text
+from aiayn.errors import UserError, naming
+from aiayn.files import locked, read_json, user_os_errors, write_bytes, write_text
 from aiayn.model import matmul_dtype
 from aiayn.prepare import Prepared
 from aiayn.report import environment, read_metrics
@@ -45,11 +45,14 @@ def read_run(run_dir: Path) -> tuple[Experiment, str]:
     Raises:
         UserError: it is no run directory.
     """
+    path = run_dir / "config.json"
     try:
-        about = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-        return Experiment.from_dict(about["experiment"]), about["data_fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
+        about = read_json(path)
+        values, fingerprint = about["experiment"], about["data_fingerprint"]
+    except (OSError, UserError, KeyError):
         raise UserError(f"{run_dir} is no run directory: no usable config.json in it.") from None
+    with naming(path):
+        return Experiment.from_dict(values), fingerprint
 
 
 @contextmanager
@@ -133,10 +136,10 @@ def finished_record(
     if not path.is_file():
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         same_data = record["data"]["fingerprint"] == prepared.fingerprint
         return record if same_data and experiment.is_same(record["config"]) else None
-    except (ValueError, LookupError, TypeError):  # damaged: the evaluation writes it anew
+    except (UserError, LookupError, TypeError):  # damaged: the evaluation writes it anew
         return None
 
 

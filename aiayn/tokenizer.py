@@ -11,7 +11,7 @@ from typing import Any
 import sentencepiece
 
 from aiayn.cleaning import clean
-from aiayn.errors import UserError
+from aiayn.errors import UserError, naming
 
 _MAX_SENTENCES = 10_000_000
 
@@ -36,7 +36,7 @@ class Tokenizer:
             self._processor.bos_id(),
             self._processor.eos_id(),
         )
-        if min(self.pad, self.bos, self.eos) < 0:
+        if not all(piece in range(self.num_words) for piece in (self.pad, self.bos, self.eos)):
             raise UserError("The tokenizer lacks a piece for padding, BOS or EOS.")
 
     @property
@@ -76,12 +76,10 @@ class Tokenizer:
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
         """Raises UserError if the file is missing or no tokenizer."""
-        try:
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; wanted a SentencePiece model.")
+        with naming(path):
             return cls.of(path.read_bytes())
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist; wanted a SentencePiece model.") from None
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
 
 
 class PairTokenizer(Tokenizer):
@@ -107,8 +105,18 @@ class PairTokenizer(Tokenizer):
             self.pad, self.eos, self._unknown = (
                 self._ids[piece] for piece in ("<pad>", "</s>", "<unk>")
             )
-        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            OverflowError,
+        ) as error:
             raise UserError(f"The tokenizer is no pair of SentencePiece models: {error}") from error
+        numbers = range(len(self._ids))
+        if sorted(self._ids.values()) != list(numbers) or self.bos not in numbers:
+            raise UserError("The tokenizer's table does not number its pieces 0, 1, 2, ...")
         self._pieces = {number: piece for piece, number in self._ids.items()}
 
     @property

@@ -149,7 +149,12 @@ def tmx(rng: random.Random) -> Files:
             allowed = "".join(c for c in side if c in "\t\r" or " " <= c < "\ud800" or c > "\uffff")
             seg = escape(allowed)
             for _ in range(rng.choice((0, 0, 0, 1, 3))):
-                mark = ("<hi>{}</hi>", "{}<bpt i='1'>&lt;b></bpt>", "{}<!-- c -->", "{}&#x2028;&#1234;")
+                mark = (
+                    "<hi>{}</hi>",
+                    "{}<bpt i='1'>&lt;b></bpt>",
+                    "{}<!-- c -->",
+                    "{}&#x2028;&#1234;",
+                )
                 seg = rng.choice((*mark, "<![CDATA[<]]>{}", "{}<?pi?>")).replace("{}", seg)
             variants.append(f'<tuv xml:lang="{lang}"><seg>{seg}</seg></tuv>')
         units.append(f"<tu>{''.join(variants)}</tu>")
@@ -252,11 +257,15 @@ def settings(rng: random.Random) -> Files:
 
     values = ("", "1", "0", "-1", "1e999", "nan", "9" * 5_000, "true", "a,b", "1,2", "8,16", ",,")
     chosen: list[str] = []
-    for _ in range(rng.randint(1, 3)):
+    usual = Experiment("small").to_dict()
+    for _ in range(rng.randint(1, 2)):
         key = rng.choice(all_keys(Experiment))
-        if rng.random() < 0.2:
+        section, _, name = key.rpartition(".")
+        value = str((usual[section] if section else usual)[name]).strip("()")
+        if rng.random() < 0.1:
             key = damage(rng, key.encode()).decode("utf-8", "replace")
-        value = rng.choice(values) if rng.random() < 0.6 else text(rng)
+        if rng.random() < 0.6:
+            value = rng.choice((*values, text(rng)))
         chosen.append(f"{key}{rng.choice(('=', '=', '=', ' = ', ''))}{value}".replace("\0", ""))
     return {"settings": "\0".join(chosen).encode("utf-8", "surrogatepass")}
 
@@ -349,7 +358,7 @@ def tokenizer(rng: random.Random) -> Files:
 
 def odd_sentencepiece(rng: random.Random, data: bytes) -> bytes:
     proto: Any = import_module("sentencepiece.sentencepiece_model_pb2").ModelProto.FromString(data)
-    for _ in range(rng.randint(1, 5)):
+    for _ in range(rng.randint(1, 2)):
         piece = rng.choice(proto.pieces)
         match rng.randrange(7):
             case 0:

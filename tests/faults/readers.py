@@ -291,11 +291,11 @@ READERS: Mapping[str, Reader] = {
     "tmx": Reader(inputs.tmx, check_tmx, 14_000),
     "parquet": Reader(inputs.parquet, check_parquet, 4_000),
     "settings": Reader(inputs.settings, check_settings, 8_000),
-    "run": Reader(inputs.run, check_run, 5_000),
-    "tokenizer": Reader(inputs.tokenizer, check_tokenizer, 4_000),
-    "model": Reader(inputs.model, check_model, 1_500, seconds=60),
-    "marian": Reader(inputs.marian, check_marian, 500, seconds=60),
-    "checkpoint": Reader(inputs.checkpoint, check_checkpoint, 500, seconds=60),
-    "translate": Reader(inputs.translate, check_translate, 500, seconds=120),
+    "run": Reader(inputs.run, check_run, 6_000),
+    "tokenizer": Reader(inputs.tokenizer, check_tokenizer, 4_300),
+    "model": Reader(inputs.model, check_model, 1_000, seconds=60),
+    "marian": Reader(inputs.marian, check_marian, 300, seconds=60),
+    "checkpoint": Reader(inputs.checkpoint, check_checkpoint, 200, seconds=60),
+    "translate": Reader(inputs.translate, check_translate, 300, seconds=120),
 }
 """In the order they are tried."""
