@@ -285,8 +285,8 @@ class Experiment:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Experiment":
-        """The experiment that `to_dict` wrote.
+    def from_dict(cls, values: object) -> "Experiment":
+        """The experiment that `to_dict` wrote, or whoever wrote the JSON.
 
         Raises:
             UserError: an unknown key (the nearest known one is named) or a value of the wrong type.
@@ -316,7 +316,7 @@ class Experiment:
             target[name] = _parse(get_type_hints(owner)[name], text.strip())
         return self.from_dict(values)
 
-    def is_same(self, values: Mapping[str, Any]) -> bool:
+    def is_same(self, values: object) -> bool:
         """Whether `to_dict` gave these values, now or in an earlier version.
 
         The values are compared, not their hashes: a setting that came later stands at its default.

@@ -17,7 +17,7 @@ from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, cast
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
 from aiayn.config import DataConfig
 from aiayn.errors import UserError
@@ -347,7 +347,7 @@ def arrow_pairs(batch: Any, src: str, tgt: str, where: str, skipped: Skipped) ->
             yield cast(Pair, (src_text, tgt_text))
 
 
-def _arrow_texts(column: Any) -> list[str | None]:
+def _arrow_texts(column: Any) -> list[object]:
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
@@ -362,11 +362,11 @@ def _read_tmx(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import DefusedXMLParser, iterparse
 
-    def check_attribute(_element: str, name: str, _kind: str, default: str | None, _: bool) -> None:
+    def check_attribute(_element: str, name: str, _kind: str, default: str | None, _: int) -> None:
         if default:
             raise UserError(f"{path} declares a default value of {name!r}, which is refused.")
 
-    parser: Any = DefusedXMLParser()
+    parser: Any = DefusedXMLParser(target=TreeBuilder())
     parser.parser.AttlistDeclHandler = check_attribute
     number, body = 0, None
     with _opened(path) as file:

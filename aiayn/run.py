@@ -48,7 +48,7 @@ def read_run(run_dir: Path) -> tuple[Experiment, str]:
     path = run_dir / "config.json"
     try:
         about = read_json(path)
-        values, fingerprint = about["experiment"], about["data_fingerprint"]
+        values, fingerprint = about["experiment"], str(about["data_fingerprint"])
     except (OSError, UserError, KeyError):
         raise UserError(f"{run_dir} is no run directory: no usable config.json in it.") from None
     with naming(path):

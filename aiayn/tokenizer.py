@@ -36,7 +36,7 @@ class Tokenizer:
             self._processor.bos_id(),
             self._processor.eos_id(),
         )
-        if not all(piece in range(self.num_words) for piece in (self.pad, self.bos, self.eos)):
+        if min(self.pad, self.bos, self.eos) < 0:
             raise UserError("The tokenizer lacks a piece for padding, BOS or EOS.")
 
     @property

@@ -232,7 +232,7 @@ def record(tallies: Mapping[str, Tally], seed: int, seconds: float) -> dict[str,
     return {
         "name": "input",
         "title": "Hostile inputs to every reader: no crash, no hang, no pair lost in silence",
-        "command": "make faults",
+        "command": f"python -m tests.faults.fuzz --inputs {tried} --seed {seed}",
         "tried": tried,
         "survived": survived,
         "lost": tried - survived,
