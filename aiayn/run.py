@@ -15,7 +15,7 @@ import jax
 
 from aiayn.config import Experiment
 from aiayn.errors import UserError
-from aiayn.files import locked, user_os_errors, write_bytes, write_text
+from aiayn.files import FORMAT, check_format, locked, user_os_errors, write_bytes, write_text
 from aiayn.model import matmul_dtype
 from aiayn.prepare import Prepared
 from aiayn.report import environment, read_metrics
@@ -43,12 +43,13 @@ def read_run(run_dir: Path) -> tuple[Experiment, str]:
     """The experiment that a run directory holds, and the fingerprint of the data it is trained on.
 
     Raises:
-        UserError: it is no run directory.
+        UserError: it is no run directory, or one of another format.
     """
     try:
         about = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+        check_format(about.get("format"), run_dir / "config.json")
         return Experiment.from_dict(about["experiment"]), about["data_fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{run_dir} is no run directory: no usable config.json in it.") from None
 
 
@@ -91,6 +92,7 @@ def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None
 def open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
     """Write what the run is into its directory."""
     about = {
+        "format": FORMAT,
         "experiment": experiment.to_dict(),
         "hash": experiment.hash(),
         "data_fingerprint": prepared.fingerprint,

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 from small import MODEL, logits, on_device, random_pairs, transformer, unpacked_rows
 
+import aiayn.search
 from aiayn.rows import rows_of_pairs
 from aiayn.search import length_penalty, search
 from aiayn.tokenizer import Tokenizer
@@ -123,6 +124,19 @@ def test_batch_mates_and_source_padding_change_nothing():
         )
         np.testing.assert_array_equal(alone.words_BWT[0], together.words_BWT[number])
         np.testing.assert_allclose(alone.scores_BW[0], together.scores_BW[number], rtol=1e-4)
+
+
+def test_room_that_grows_changes_nothing(monkeypatch):
+    graphdef, params = transformer(num_words=60, seed=3)
+    rows = unpacked_rows(random_pairs([(4, 0), (9, 0)], seed=8))
+    params["embedding"] = params["embedding"].at[EOS].set(0.0)  # long outputs
+    settings = {"num_best": 4, "max_length": 20}
+    once = _search(graphdef, params, rows, [16, 15], **settings)
+    monkeypatch.setattr(aiayn.search, "_FIRST_ROOM", 3)  # then 6, 12 and 19
+    grown = _search(graphdef, params, rows, [16, 15], **{**settings, "max_length": 19})
+    assert (np.asarray(once.words_BWT[:, 0]) > 0).sum() > 12, "it needed the room"
+    np.testing.assert_array_equal(grown.words_BWT, once.words_BWT[..., :19])
+    np.testing.assert_allclose(grown.scores_BW, once.scores_BW, rtol=1e-5)
 
 
 def test_no_output_passes_its_limit_and_every_one_ends():
