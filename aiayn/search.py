@@ -16,7 +16,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from aiayn.model import LayerCache, Transformer
+from aiayn.model import VOCABULARY_MULTIPLE, LayerCache, Transformer
 from aiayn.step import Params
 
 
@@ -190,11 +190,35 @@ def _candidates(
     At the limit the only word is EOS, at its true probability.
     """
     logits_BWV = logits_BWV.astype(jnp.float32)
-    lse_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
-    top_BWC, words_BWC = lax.top_k(logits_BWV, min(count, logits_BWV.shape[-1]))
+    top_BWC, words_BWC, lse_BW = _best(logits_BWV, count)
     at_limit_B11 = (time + 1 >= limit_B)[:, None, None]
     first_11C = (jnp.arange(top_BWC.shape[-1]) == 0)[None, None]
     only_eos_BWC = jnp.where(first_11C, logits_BWV[..., eos][..., None], -jnp.inf)
     top_BWC = jnp.where(at_limit_B11, only_eos_BWC, top_BWC)
     words_BWC = jnp.where(at_limit_B11, eos, words_BWC)
     return live_log_probs_BW[..., None] + (top_BWC - lse_BW[..., None]), words_BWC
+
+
+def _best(
+    logits_BWV: Float[Array, "batch beam vocabulary"], count: int
+) -> tuple[
+    Float[Array, "batch beam count"], Int[Array, "batch beam count"], Float[Array, "batch beam"]
+]:
+    """The `count` highest logits, their words, and the log-sum-exp of all.
+
+    A word among the best stands in one of the `count` groups of words whose best are best, so most
+    of the vocabulary is read for nothing but the groups' maxima.
+    """
+    batch, beam_size, num_words = logits_BWV.shape
+    logits_BWGE = logits_BWV.reshape(batch, beam_size, -1, VOCABULARY_MULTIPLE)
+    best_BWG = logits_BWGE.max(axis=-1)
+    groups_BWC = lax.top_k(best_BWG, min(count, best_BWG.shape[-1]))[1]
+    chosen_BWCE = jnp.take_along_axis(logits_BWGE, groups_BWC[..., None], axis=2)
+    top_BWC, places_BWC = lax.top_k(
+        chosen_BWCE.reshape(batch, beam_size, -1), min(count, num_words)
+    )
+    group_BWC = jnp.take_along_axis(groups_BWC, places_BWC // VOCABULARY_MULTIPLE, axis=2)
+    words_BWC = group_BWC * VOCABULARY_MULTIPLE + places_BWC % VOCABULARY_MULTIPLE
+    highest_BW = best_BWG.max(axis=-1)
+    sum_BW = jnp.exp(logits_BWV - highest_BW[..., None]).sum(axis=-1)
+    return top_BWC, words_BWC, highest_BW + jnp.log(sum_BW)

@@ -1,10 +1,12 @@
 import itertools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import lax
 from small import MODEL, logits, on_device, random_pairs, transformer, unpacked_rows
 
 import aiayn.search
@@ -162,6 +164,19 @@ def test_it_stops_only_when_no_living_hypothesis_can_win():
         four = _search(graphdef, params, rows, [12], alpha=1.0, num_best=4)
         np.testing.assert_array_equal(one.words_BWT[0, 0], four.words_BWT[0, 0])
         np.testing.assert_allclose(one.scores_BW[0, 0], four.scores_BW[0, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 5, 300])
+def test_the_best_words_are_those_of_the_whole_vocabulary(count):
+    rng = np.random.default_rng(count)
+    logits_BWV = jnp.asarray(rng.permutation(2 * 3 * 512).reshape(2, 3, 512) / 100, jnp.float32)
+    crowded_BWV = logits_BWV.at[..., 200:240].add(100.0)  # all of the best in one group
+    for x_BWV in (logits_BWV, crowded_BWV):
+        top_BWC, words_BWC, lse_BW = aiayn.search._best(x_BWV, count)
+        wanted_BWC, indices_BWC = lax.top_k(x_BWV, count)
+        np.testing.assert_array_equal(words_BWC, indices_BWC)
+        np.testing.assert_array_equal(top_BWC, wanted_BWC)
+        np.testing.assert_allclose(lse_BW, jax.nn.logsumexp(x_BWV, axis=-1), rtol=1e-6)
 
 
 def test_small_model_constants_are_distinct():
