@@ -20,10 +20,22 @@ from safetensors.numpy import load_file, save
 
 from aiayn.config import Experiment
 from aiayn.errors import UserError, naming
-from aiayn.files import read_json, user_os_errors, write_bytes, write_text
+from aiayn.files import (
+    FORMAT,
+    check_format,
+    read_json,
+    sha256,
+    user_os_errors,
+    write_bytes,
+    write_text,
+)
 from aiayn.model import abstract_parameters
 from aiayn.step import Params, TrainState
 from aiayn.tokenizer import Tokenizer
+
+_SUMS = "sha256.json"
+"""Checksums of what a checkpoint's folders hold; the files beside it are Orbax's notes, which it
+writes last and does without."""
 
 
 class Checkpoints:
@@ -31,13 +43,15 @@ class Checkpoints:
 
     Each holds the parameters, the optimiser, the step (which is also the position in the data, a
     pure function of seed and step), the config and the tokenizer. The last `keep_last` and the
-    `keep_best` of lowest dev loss stay.
+    `keep_best` of lowest dev loss stay. Whatever is read was compared with its checksums before.
     """
 
     def __init__(
         self, folder: Path, keep_last: int = 1, keep_best: int = 0, read_only: bool = False
     ):
         self.folder = folder.absolute()
+        self._saving = 0
+        self._intact: set[int] = set()
         policies: list[Any] = [checkpoint_managers.LatestN(keep_last)]
         if keep_best:
             policies.append(
@@ -46,15 +60,21 @@ class Checkpoints:
                 )
             )
         with _readable(self.folder):
-            self._manager = ocp.CheckpointManager(
-                self.folder,
-                options=ocp.CheckpointManagerOptions(
-                    preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-                    best_fn=lambda metrics: -metrics["dev_loss"],
-                    cleanup_tmp_directories=not read_only,
-                    read_only=read_only,
-                ),
-            )
+            try:
+                self._manager = ocp.CheckpointManager(
+                    self.folder,
+                    options=ocp.CheckpointManagerOptions(
+                        preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+                        best_fn=lambda metrics: -metrics["dev_loss"],
+                        cleanup_tmp_directories=not read_only,
+                        read_only=read_only,
+                        async_options=ocp.AsyncOptions(post_finalization_callback=self._write_sums),
+                    ),
+                )
+            except Exception:  # it reads what ranks them
+                for step in _steps(self.folder):
+                    self.check(step)
+                raise
 
     @classmethod
     def open(cls, run_dir: Path) -> "Checkpoints":
@@ -109,8 +129,10 @@ class Checkpoints:
             "tokenizer": base64.b64encode(tokenizer.model).decode(),
         }
         with user_os_errors(self.folder):
+            self._manager.wait_until_finished()
+            self._saving = int(state.step)
             self._manager.save(
-                int(state.step),
+                self._saving,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state._asdict()), about=ocp.args.JsonSave(about)
                 ),
@@ -118,8 +140,31 @@ class Checkpoints:
                 force=True,
             )
 
+    def _write_sums(self) -> None:
+        """Orbax calls this when all files of a checkpoint are there, under a temporary name."""
+        (folder,) = self.folder.glob(f"{self._saving}.orbax-checkpoint-tmp*")
+        files = sorted(path for path in folder.glob("*/**/*") if path.is_file())
+        sums = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+        write_text(folder / _SUMS, json.dumps(sums, indent=1))
+
+    def check(self, step: int) -> None:
+        """Compare the files of `step` with their checksums, once.
+
+        Raises:
+            UserError: naming the first that is damaged.
+        """
+        if step in self._intact:
+            return
+        if damage := _damage(self.folder / str(step)):
+            raise UserError(
+                f"{damage} Move {self.folder / str(step)} and all later ones away to have `aiayn "
+                "train` make them anew from the one before."
+            )
+        self._intact.add(step)
+
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of `step`, placed on devices as `like` is, however many wrote it."""
+        self.check(step)
         target = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like._asdict()
         )
@@ -131,7 +176,9 @@ class Checkpoints:
 
     def about(self, step: int) -> tuple[Experiment, Tokenizer]:
         """The config and the tokenizer that a checkpoint was written with."""
-        with _readable(self.folder / str(step)):
+        self.check(step)
+        where = self.folder / str(step)
+        with _readable(where), naming(where):
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
             )
@@ -141,6 +188,7 @@ class Checkpoints:
 
     def params(self, step: int) -> dict[str, np.ndarray]:
         """The parameters of `step` by their dotted names, on the host."""
+        self.check(step)
         one_device = SingleDeviceSharding(jax.local_devices()[0])
         with _readable(self.folder / str(step)):
             metadata = self._manager.item_metadata(step)["state"]
@@ -166,13 +214,61 @@ def _readable(where: Path) -> Generator[None]:
     Orbax and TensorStore raise dozens of unrelated types, all of which say the same to the user.
     """
     try:
-        with naming(where), user_os_errors(where):
+        with user_os_errors(where):
             yield
     except UserError:
         raise
     except Exception as error:
         reason = str(error).split("\n")[0][:300]
         raise UserError(f"{where} cannot be read: {type(error).__name__}: {reason}") from error
+
+
+def _steps(folder: Path) -> list[int]:
+    """Steps that have a folder, damaged or not, rising."""
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+
+
+def _damage(checkpoint: Path) -> str:
+    """What is wrong with the files of a checkpoint, or nothing."""
+    try:
+        sums: dict[str, str] = json.loads((checkpoint / _SUMS).read_text(encoding="utf-8"))
+        for name, wanted in sums.items():
+            if not (checkpoint / name).is_file():  # nor a device without an end
+                return f"{checkpoint / name} is missing."
+            if sha256(checkpoint / name) != wanted:
+                return f"{checkpoint / name} does not hold the bytes that were written."
+    except FileNotFoundError as error:
+        return f"{error.filename} is missing."
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        return f"{checkpoint / _SUMS} cannot be used: {error}."
+    return ""
+
+
+def set_aside_damaged(folder: Path, aside: Path, keep_one: bool = True) -> list[str]:
+    """Move the newest checkpoints of `folder` that are damaged to `aside`; what was wrong.
+
+    Those before the newest intact one are not looked at; they are when they are read.
+
+    Raises:
+        UserError: none is intact, and with `keep_one` this is too much; all stay where they are.
+    """
+    with user_os_errors(folder):
+        steps = _steps(folder)
+        damaged: dict[int, str] = {}
+        for step in reversed(steps):
+            if not (damage := _damage(folder / str(step))):
+                break
+            damaged[step] = damage
+        if damaged and len(damaged) == len(steps) and keep_one:
+            raise UserError(
+                f"No checkpoint in {folder} is intact: {' '.join(damaged.values())} Move {folder} "
+                "away to begin anew."
+            )
+        for step in damaged:
+            aside.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(aside / str(step), ignore_errors=True)
+            (folder / str(step)).rename(aside / str(step))
+    return list(damaged.values())
 
 
 def average(checkpoints: Checkpoints, steps: Sequence[int]) -> dict[str, np.ndarray]:
@@ -193,16 +289,23 @@ class Model:
     params: Mapping[str, np.ndarray]
 
 
+_SUMMED = ("tokenizer.model", "weights.safetensors")
+
+
 def save_model(folder: Path, model: Model) -> None:
-    """Write `config.json`, `tokenizer.model` and `weights.safetensors`; whole or not at all."""
+    """Write `config.json`, `tokenizer.model`, `weights.safetensors` and the checksums of both;
+    all or nothing."""
     building = folder.with_name(folder.name + ".tmp")
     with user_os_errors(folder):
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
-        write_text(building / "config.json", json.dumps(portable(model.experiment), indent=1))
+        about = {"format": FORMAT, **portable(model.experiment)}
+        write_text(building / "config.json", json.dumps(about, indent=1))
         write_bytes(building / "tokenizer.model", model.tokenizer.model)
         weights = {name: np.ascontiguousarray(value) for name, value in model.params.items()}
         write_bytes(building / "weights.safetensors", save(weights))
+        sums = {name: sha256(building / name) for name in _SUMMED}
+        write_text(building / _SUMS, json.dumps(sums, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)
 
@@ -213,14 +316,18 @@ def load_model(folder: Path) -> Model:
     Raises:
         UserError: a missing or damaged file, or a tokenizer that does not fit the weights.
     """
-    for name in ("config.json", "tokenizer.model", "weights.safetensors"):
+    for name in ("config.json", *_SUMMED, _SUMS):
         if not (folder / name).is_file():
             raise UserError(
                 f"{folder} holds no {name}; wanted a model as `aiayn average` writes it."
             )
     config = folder / "config.json"
+    about = read_json(config)
+    check_format(about.pop("format", None), config)
     with naming(config):
-        experiment = Experiment.from_dict(read_json(config))
+        experiment = Experiment.from_dict(about)
+    if damage := _damage(folder):
+        raise UserError(f"{damage} Write the model anew with `aiayn average`.")
     tokenizer = Tokenizer.load(folder / "tokenizer.model")
     params = read_tensors(folder / "weights.safetensors")
     check_fit(experiment, tokenizer, params, folder)

@@ -131,9 +131,9 @@ def shift() -> Found:
 
 def scaled_dot_product() -> Found:
     """softmax(QKᵀ/√d_k)V."""
-    q, k, v = (random(1, 6, 1, 16, seed=seed) for seed in range(3))
-    found = model.attention(q, k, v, jnp.ones((1, 1, 6, 6), bool))[0, :, 0]
-    q, k, v = (np.asarray(part[0, :, 0], np.float64) for part in (q, k, v))
+    q, k, v = (random(1, 1, 6, 16, seed=seed) for seed in range(3))
+    found = model.attention(q, k, v, jnp.ones((1, 1, 6, 6), bool))[0, 0]
+    q, k, v = (np.asarray(part[0, 0], np.float64) for part in (q, k, v))
     scores = np.exp(q @ k.T / math.sqrt(16))
     wanted = scores / scores.sum(axis=1, keepdims=True) @ v
     return agrees("equal to float64 by the formula", found, wanted)
@@ -141,7 +141,7 @@ def scaled_dot_product() -> Found:
 
 def masking() -> Found:
     """What is masked has a weight of zero."""
-    q, k = (random(1, 4, 1, 16, seed=seed) for seed in range(2))
+    q, k = (random(1, 1, 4, 16, seed=seed) for seed in range(2))
     mask = model.causal_mask(jnp.ones((1, 4), jnp.int32))
     weights = np.asarray(model.attention_weights(q, k, mask))[0, 0]
     ahead = float(weights[np.triu_indices(4, 1)].max())

@@ -69,9 +69,9 @@ def _inner_programs(parameters: Mapping[str, Any]) -> Iterator[Any]:
 
 def self_attention(x_nd: States) -> States:
     """The model's own attention of all positions to all, a single head of d."""
-    x_1n1d = x_nd[None, :, None, :]
+    x_11nd = x_nd[None, None]
     everywhere = jnp.ones((1, 1, 1, len(x_nd)), bool)
-    return transformer.attention(x_1n1d, x_1n1d, x_1n1d, everywhere)[0, :, 0]
+    return transformer.attention(x_11nd, x_11nd, x_11nd, everywhere)[0, 0]
 
 
 def restricted_attention(x_nd: States, r: int) -> States:

@@ -32,15 +32,33 @@ _STATUS = {"RESOURCE_EXHAUSTED": errno.ENOSPC, "PERMISSION_DENIED": errno.EACCES
 """How TensorStore, which writes checkpoints, begins its own errors."""
 
 
+FORMAT = 1
+"""Of run directories and models; it changes where older code would misread what newer code writes,
+or the other way round."""
+
+
+def check_format(found: object, path: Path) -> None:
+    """Raises UserError unless a file says that it is of the format that is read here."""
+    if found != FORMAT:
+        raise UserError(
+            f"{path} is of format {found!r}; this version of aiayn reads format {FORMAT}. Read it "
+            "with the version that wrote it (sessions.jsonl of a run names the commit)."
+        )
+
+
 HASHED_BYTES = 64 << 20
 """Files up to this size are compared by their content, larger ones by their size."""
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sha256_if_small(path: Path) -> str:
     """SHA-256 of a file, or nothing where reading it would take a while."""
-    if path.stat().st_size > HASHED_BYTES:
-        return ""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return "" if path.stat().st_size > HASHED_BYTES else sha256(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -25,8 +25,8 @@ NUM_TARGET_SPACES = 32
 
 
 def attention_weights(
-    q_BQHK: Float[Array, "batch query heads d_k"],
-    k_BMHK: Float[Array, "batch memory heads d_k"],
+    q_BHQK: Float[Array, "batch heads query d_k"],
+    k_BHMK: Float[Array, "batch heads memory d_k"],
     mask_B1QM: Bool[Array, "#batch 1 #query memory"],
 ) -> Float[Array, "batch heads query memory"]:
     """softmax(QKᵀ/√d_k) of eq. 1, in float32 (§3.2.1).
@@ -34,23 +34,23 @@ def attention_weights(
     A query that may look nowhere looks everywhere alike rather than being NaN; such rows are
     padding and never reach the loss.
     """
-    d_k = q_BQHK.shape[-1]
-    scores_BHQM = jnp.einsum("BQHK,BMHK->BHQM", q_BQHK, k_BMHK).astype(jnp.float32) / d_k**0.5
+    d_k = q_BHQK.shape[-1]
+    scores_BHQM = jnp.einsum("BHQK,BHMK->BHQM", q_BHQK, k_BHMK).astype(jnp.float32) / d_k**0.5
     scores_BHQM = jnp.where(mask_B1QM, scores_BHQM, jnp.finfo(jnp.float32).min)
     return jax.nn.softmax(scores_BHQM, axis=-1)
 
 
 def attention(
-    q_BQHK: Float[Array, "batch query heads d_k"],
-    k_BMHK: Float[Array, "batch memory heads d_k"],
-    v_BMHU: Float[Array, "batch memory heads d_v"],
+    q_BHQK: Float[Array, "batch heads query d_k"],
+    k_BHMK: Float[Array, "batch heads memory d_k"],
+    v_BHMU: Float[Array, "batch heads memory d_v"],
     mask_B1QM: Bool[Array, "#batch 1 #query memory"],
     rate: float = 0.0,
     noise_B2: Noise | None = None,
-) -> Float[Array, "batch query heads d_v"]:
+) -> Float[Array, "batch heads query d_v"]:
     """Scaled dot-product attention (§3.2.1, eq. 1), with dropout on its weights if `rate` > 0."""
-    weights_BHQM = dropout(attention_weights(q_BQHK, k_BMHK, mask_B1QM), rate, noise_B2)
-    return jnp.einsum("BHQM,BMHU->BQHU", weights_BHQM.astype(v_BMHU.dtype), v_BMHU)
+    weights_BHQM = dropout(attention_weights(q_BHQK, k_BHMK, mask_B1QM), rate, noise_B2)
+    return jnp.einsum("BHQM,BHMU->BHQU", weights_BHQM.astype(v_BHMU.dtype), v_BHMU)
 
 
 def padding_mask(
@@ -103,27 +103,28 @@ class MultiHeadAttention(nnx.Module):
     @jax.named_scope("attention")
     def queries(
         self, x_BQD: Float[Array, "batch query d_model"]
-    ) -> Float[Array, "batch query heads d_k"]:
+    ) -> Float[Array, "batch heads query d_k"]:
         return self._split(self.query(x_BQD))
 
     @jax.named_scope("attention")
     def keys_values(
         self, memory_BMD: Float[Array, "batch memory d_model"]
-    ) -> tuple[Float[Array, "batch memory heads d_k"], Float[Array, "batch memory heads d_v"]]:
+    ) -> tuple[Float[Array, "batch heads memory d_k"], Float[Array, "batch heads memory d_v"]]:
         return self._split(self.key(memory_BMD)), self._split(self.value(memory_BMD))
 
     @jax.named_scope("attention")
     def attend(
         self,
-        q_BQHK: Float[Array, "batch query heads d_k"],
-        k_BMHK: Float[Array, "batch memory heads d_k"],
-        v_BMHU: Float[Array, "batch memory heads d_v"],
+        q_BHQK: Float[Array, "batch heads query d_k"],
+        k_BHMK: Float[Array, "batch heads memory d_k"],
+        v_BHMU: Float[Array, "batch heads memory d_v"],
         mask_B1QM: Bool[Array, "#batch 1 #query memory"],
         noise_B2: Noise | None = None,
     ) -> Float[Array, "batch query d_model"]:
         rate = self.config.attention_dropout_rate
-        heads_BQHU = attention(q_BQHK, k_BMHK, v_BMHU, mask_B1QM, rate, noise_B2)
-        return self.out(heads_BQHU.reshape(*heads_BQHU.shape[:2], -1))
+        out_BHQU = attention(q_BHQK, k_BHMK, v_BHMU, mask_B1QM, rate, noise_B2)
+        out_BQHU = jnp.swapaxes(out_BHQU, 1, 2)
+        return self.out(out_BQHU.reshape(*out_BQHU.shape[:2], -1))
 
     def __call__(
         self,
@@ -132,8 +133,8 @@ class MultiHeadAttention(nnx.Module):
         mask_B1QM: Bool[Array, "#batch 1 #query memory"],
         noise_B2: Noise | None = None,
     ) -> Float[Array, "batch query d_model"]:
-        k_BMHK, v_BMHU = self.keys_values(memory_BMD)
-        return self.attend(self.queries(x_BQD), k_BMHK, v_BMHU, mask_B1QM, noise_B2)
+        k_BHMK, v_BHMU = self.keys_values(memory_BMD)
+        return self.attend(self.queries(x_BQD), k_BHMK, v_BHMU, mask_B1QM, noise_B2)
 
     def weights(
         self,
@@ -142,13 +143,14 @@ class MultiHeadAttention(nnx.Module):
         mask_B1QM: Bool[Array, "#batch 1 #query memory"],
     ) -> Float[Array, "batch heads query memory"]:
         """What each head looks at, for pictures."""
-        k_BMHK, _ = self.keys_values(memory_BMD)
-        return attention_weights(self.queries(x_BQD), k_BMHK, mask_B1QM)
+        k_BHMK, _ = self.keys_values(memory_BMD)
+        return attention_weights(self.queries(x_BQD), k_BHMK, mask_B1QM)
 
     def _split(
         self, x: Float[Array, "batch slots width"]
-    ) -> Float[Array, "batch slots heads each"]:
-        return x.reshape(*x.shape[:2], self.config.num_heads, -1)
+    ) -> Float[Array, "batch heads slots each"]:
+        """The heads apart, and before the slots: as products want them."""
+        return jnp.swapaxes(x.reshape(*x.shape[:2], self.config.num_heads, -1), 1, 2)
 
 
 class FeedForward(nnx.Module):
@@ -195,18 +197,13 @@ class LayerCache(NamedTuple):
 
     `self_*` hold a slot for every place of the beam at every target position, position by position.
     They are never moved: a hypothesis that grew from another place looks at the slots its words lie
-    in. `cross_*` are computed once per source sentence. Heads come first, as products want them.
+    in. `cross_*` are computed once per source sentence.
     """
 
     self_k: Float[Array, "batch heads slots d_k"]
     self_v: Float[Array, "batch heads slots d_v"]
     cross_k: Float[Array, "batch heads source d_k"]
     cross_v: Float[Array, "batch heads source d_v"]
-
-
-def _swap(x: Float[Array, "batch one two each"]) -> Float[Array, "batch two one each"]:
-    """Heads before slots, as the cache has them, or after, as `attention` takes them."""
-    return jnp.swapaxes(x, 1, 2)
 
 
 class DecoderLayer(nnx.Module):
@@ -245,21 +242,17 @@ class DecoderLayer(nnx.Module):
         cross_mask_B11S: Bool[Array, "batch 1 1 source"],
     ) -> tuple[Float[Array, "batch beam d_model"], LayerCache]:
         """The same for one more word of each hypothesis, with what came before in the cache."""
-        k_BWHK, v_BWHU = self.self_attention.keys_values(x_BWD)
+        k_BHWK, v_BHWU = self.self_attention.keys_values(x_BWD)
         slot = position * x_BWD.shape[1]
         cache = cache._replace(
-            self_k=lax.dynamic_update_slice_in_dim(cache.self_k, _swap(k_BWHK), slot, axis=2),
-            self_v=lax.dynamic_update_slice_in_dim(cache.self_v, _swap(v_BWHU), slot, axis=2),
+            self_k=lax.dynamic_update_slice_in_dim(cache.self_k, k_BHWK, slot, axis=2),
+            self_v=lax.dynamic_update_slice_in_dim(cache.self_v, v_BHWU, slot, axis=2),
         )
-        q_BWHK = self.self_attention.queries(x_BWD)
-        y_BWD = self.self_attention.attend(
-            q_BWHK, _swap(cache.self_k), _swap(cache.self_v), self_mask_B1WM
-        )
+        q_BHWK = self.self_attention.queries(x_BWD)
+        y_BWD = self.self_attention.attend(q_BHWK, cache.self_k, cache.self_v, self_mask_B1WM)
         x_BWD = self.self_norm(x_BWD + y_BWD)
-        q_BWHK = self.cross_attention.queries(x_BWD)
-        y_BWD = self.cross_attention.attend(
-            q_BWHK, _swap(cache.cross_k), _swap(cache.cross_v), cross_mask_B11S
-        )
+        q_BHWK = self.cross_attention.queries(x_BWD)
+        y_BWD = self.cross_attention.attend(q_BHWK, cache.cross_k, cache.cross_v, cross_mask_B11S)
         x_BWD = self.cross_norm(x_BWD + y_BWD)
         return self.feed_forward_norm(x_BWD + self.feed_forward(x_BWD)), cache
 
@@ -347,7 +340,7 @@ class Transformer(nnx.Module):
             LayerCache(
                 jnp.zeros((*shape, config.d_k), dtype),
                 jnp.zeros((*shape, config.d_v), dtype),
-                *map(_swap, layer.cross_attention.keys_values(memory_BSD)),
+                *layer.cross_attention.keys_values(memory_BSD),
             )
             for layer in self.decoder
         )

@@ -15,7 +15,15 @@ import jax
 
 from aiayn.config import Experiment
 from aiayn.errors import UserError, naming
-from aiayn.files import locked, read_json, user_os_errors, write_bytes, write_text
+from aiayn.files import (
+    FORMAT,
+    check_format,
+    locked,
+    read_json,
+    user_os_errors,
+    write_bytes,
+    write_text,
+)
 from aiayn.model import matmul_dtype
 from aiayn.prepare import Prepared
 from aiayn.report import environment, read_metrics
@@ -43,16 +51,19 @@ def read_run(run_dir: Path) -> tuple[Experiment, str]:
     """The experiment that a run directory holds, and the fingerprint of the data it is trained on.
 
     Raises:
-        UserError: it is no run directory.
+        UserError: it is no run directory, or one of another format.
     """
     path = run_dir / "config.json"
+    no_run = UserError(f"{run_dir} is no run directory: no usable config.json in it.")
     try:
         about = read_json(path)
-        values, fingerprint = about["experiment"], str(about["data_fingerprint"])
-    except (OSError, UserError, KeyError):
-        raise UserError(f"{run_dir} is no run directory: no usable config.json in it.") from None
+    except (OSError, UserError):
+        raise no_run from None
+    check_format(about.get("format"), path)
+    if not {"experiment", "data_fingerprint"} <= about.keys():
+        raise no_run
     with naming(path):
-        return Experiment.from_dict(values), fingerprint
+        return Experiment.from_dict(about["experiment"]), str(about["data_fingerprint"])
 
 
 @contextmanager
@@ -94,6 +105,7 @@ def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None
 def open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
     """Write what the run is into its directory."""
     about = {
+        "format": FORMAT,
         "experiment": experiment.to_dict(),
         "hash": experiment.hash(),
         "data_fingerprint": prepared.fingerprint,

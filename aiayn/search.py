@@ -1,7 +1,10 @@
-"""Greedy and beam search over one cached step, in one compiled loop (§6.1).
+"""Greedy and beam search over one cached step, in one compiled program (§6.1).
 
 A hypothesis ends with EOS, which counts in its length; its score is its log-probability in nats
 over GNMT's length penalty ((5 + length) / 6)^α. At its length limit a hypothesis can only end.
+
+What a step costs grows with the room for words, written or not, and few outputs come near their
+limit. So the room grows as it fills: a loop for each size, the same but for it.
 """
 
 from functools import partial
@@ -13,7 +16,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from aiayn.model import LayerCache, Transformer
+from aiayn.model import VOCABULARY_MULTIPLE, LayerCache, Transformer
 from aiayn.step import Params
 
 
@@ -23,6 +26,10 @@ class Hypotheses(NamedTuple):
 
     words_BWT: Int[Array, "batch beam target"]
     scores_BW: Float[Array, "batch beam"]
+
+
+_FIRST_ROOM = 32
+"""Words that a search has room for at first; most sentences end before."""
 
 
 class _State(NamedTuple):
@@ -72,8 +79,9 @@ def search(
     batch = src_BS.shape[0]
     positions_BS = jnp.broadcast_to(jnp.arange(src_BS.shape[1])[None], src_BS.shape)
     memory_BSD = model.encode(src_BS, src_segments_BS, positions_BS)
-    empty_BWT = jnp.zeros((batch, beam_size, max_length), jnp.int32)
-    start = _State(
+    room = min(_FIRST_ROOM, max_length)
+    empty_BWT = jnp.zeros((batch, beam_size, room), jnp.int32)
+    state = _State(
         time=jnp.zeros((), jnp.int32),
         live_words_BWT=empty_BWT,
         live_log_probs_BW=jnp.where(jnp.arange(beam_size)[None] == 0, 0.0, -jnp.inf)
@@ -82,7 +90,7 @@ def search(
         ended_scores_BW=jnp.full((batch, beam_size), -jnp.inf),
         finished_B=limit_B <= 0,
         places_BWT=empty_BWT,
-        caches=model.start(memory_BSD, beam_size, max_length),
+        caches=model.start(memory_BSD, beam_size, room),
     )
 
     def step(state: _State) -> _State:
@@ -141,10 +149,32 @@ def search(
         )
 
     def goes_on(state: _State) -> Bool[Array, ""]:
-        return (state.time < max_length) & ~state.finished_B.all()
+        room = state.live_words_BWT.shape[2]
+        return (state.time < room) & ~state.finished_B.all()
 
-    final = lax.while_loop(goes_on, step, start)
-    return Hypotheses(final.ended_words_BWT[:, :num_best], final.ended_scores_BW[:, :num_best])
+    state = lax.while_loop(goes_on, step, state)
+    while room < max_length:
+        room = min(2 * room, max_length)
+        state = lax.while_loop(goes_on, step, _with_room(state, room))
+    return Hypotheses(state.ended_words_BWT[:, :num_best], state.ended_scores_BW[:, :num_best])
+
+
+def _with_room(state: _State, room: int) -> _State:
+    """The state with room for that many words, new room at the end."""
+
+    def longer(x: Array, size: int) -> Array:
+        return jnp.pad(x, [(0, 0), (0, 0), (0, size - x.shape[2])] + [(0, 0)] * (x.ndim - 3))
+
+    slots = room * state.live_words_BWT.shape[1]
+    return state._replace(
+        live_words_BWT=longer(state.live_words_BWT, room),
+        ended_words_BWT=longer(state.ended_words_BWT, room),
+        places_BWT=longer(state.places_BWT, room),
+        caches=tuple(
+            cache._replace(self_k=longer(cache.self_k, slots), self_v=longer(cache.self_v, slots))
+            for cache in state.caches
+        ),
+    )
 
 
 def _candidates(
@@ -160,11 +190,35 @@ def _candidates(
     At the limit the only word is EOS, at its true probability.
     """
     logits_BWV = logits_BWV.astype(jnp.float32)
-    lse_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
-    top_BWC, words_BWC = lax.top_k(logits_BWV, min(count, logits_BWV.shape[-1]))
+    top_BWC, words_BWC, lse_BW = _best(logits_BWV, count)
     at_limit_B11 = (time + 1 >= limit_B)[:, None, None]
     first_11C = (jnp.arange(top_BWC.shape[-1]) == 0)[None, None]
     only_eos_BWC = jnp.where(first_11C, logits_BWV[..., eos][..., None], -jnp.inf)
     top_BWC = jnp.where(at_limit_B11, only_eos_BWC, top_BWC)
     words_BWC = jnp.where(at_limit_B11, eos, words_BWC)
     return live_log_probs_BW[..., None] + (top_BWC - lse_BW[..., None]), words_BWC
+
+
+def _best(
+    logits_BWV: Float[Array, "batch beam vocabulary"], count: int
+) -> tuple[
+    Float[Array, "batch beam count"], Int[Array, "batch beam count"], Float[Array, "batch beam"]
+]:
+    """The `count` highest logits, their words, and the log-sum-exp of all.
+
+    A word among the best stands in one of the `count` groups of words whose best are best, so most
+    of the vocabulary is read for nothing but the groups' maxima.
+    """
+    batch, beam_size, num_words = logits_BWV.shape
+    logits_BWGE = logits_BWV.reshape(batch, beam_size, -1, VOCABULARY_MULTIPLE)
+    best_BWG = logits_BWGE.max(axis=-1)
+    groups_BWC = lax.top_k(best_BWG, min(count, best_BWG.shape[-1]))[1]
+    chosen_BWCE = jnp.take_along_axis(logits_BWGE, groups_BWC[..., None], axis=2)
+    top_BWC, places_BWC = lax.top_k(
+        chosen_BWCE.reshape(batch, beam_size, -1), min(count, num_words)
+    )
+    group_BWC = jnp.take_along_axis(groups_BWC, places_BWC // VOCABULARY_MULTIPLE, axis=2)
+    words_BWC = group_BWC * VOCABULARY_MULTIPLE + places_BWC % VOCABULARY_MULTIPLE
+    highest_BW = best_BWG.max(axis=-1)
+    sum_BW = jnp.exp(logits_BWV - highest_BW[..., None]).sum(axis=-1)
+    return top_BWC, words_BWC, highest_BW + jnp.log(sum_BW)

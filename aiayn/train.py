@@ -1,6 +1,7 @@
 """A run from a config to a trained model: data, state, restore, loop (§5).
 
-Which state wins: the newest complete checkpoint of the run directory. What `metrics.jsonl` says of
+Which state wins: the newest intact checkpoint of the run directory; newer ones that are damaged
+are set aside, and said. What `metrics.jsonl` says of
 later steps is cut off, since those steps run again, and give the same numbers. SIGTERM, by which
 machines are taken away, has the present step saved in `interrupted/` (where there is one host),
 apart from the checkpoints that are kept and averaged: these are the same however often a run was
@@ -29,7 +30,7 @@ from rich.console import Console
 from sacrebleu.metrics.bleu import BLEU
 from tensorboard.summary import Writer
 
-from aiayn.checkpoint import Checkpoints, Model
+from aiayn.checkpoint import Checkpoints, Model, set_aside_damaged
 from aiayn.complexity import matmul_flops
 from aiayn.config import DecodeConfig, Experiment
 from aiayn.decode import Translator
@@ -62,13 +63,14 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
 
     Raises:
         UserError: the directory holds another experiment, or a run past `train.num_steps`; or
-            MOST_IN_A_ROW updates are not finite; or the devices are refused, see
+            MOST_IN_A_ROW updates or the loss on dev are not finite; or the devices are refused, see
             `refuse_slow_scatter`.
         Preempted: SIGTERM came; the same call goes on from the step it came in.
     """
     refuse_slow_scatter(jax.devices()[0].client.platform_version, version("jaxlib"))
     check_run(experiment, run_dir, prepared)
     config, folder = experiment.train, run_dir / "interrupted"
+    _set_aside_damaged(run_dir, console)
     with (
         _sigterm() as asked,  # around the rest, whose end waits for what is being written
         closing(
@@ -81,8 +83,20 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
         shutil.rmtree(rest, ignore_errors=True)
 
 
+def _set_aside_damaged(run_dir: Path, console: Console) -> None:
+    for name in ("checkpoints", "interrupted"):
+        aside = run_dir / "damaged" / name
+        keep_one = name == "checkpoints"  # what is lost with the other is little
+        for damage in set_aside_damaged(run_dir / name, aside, keep_one):
+            console.print(f"{damage} Its checkpoint lies in {aside} now.")
+
+
 MOST_IN_A_ROW = 10
 """Updates that may have a loss or a gradient that is not finite before training gives up."""
+_ADVICE = (
+    "A run from the start may go well with a lower train.learning_rate_constant or a longer "
+    "train.warmup_steps."
+)
 
 
 def _train(
@@ -185,8 +199,7 @@ def _gives_up(
     """Keep the first of the updates that were not finite, and say what is known of it."""
     text = (
         f"The loss or the gradient was not finite in {MOST_IN_A_ROW} steps in a row, the first of "
-        f"them {int(state.step) + 1:,}; none was applied. A checkpoint from well before may go on: "
-        "lower train.learning_rate_constant or lengthen train.warmup_steps."
+        f"them {int(state.step) + 1:,}; none was applied. {_ADVICE}"
     )
     if jax.process_count() > 1:
         return UserError(text)
@@ -230,7 +243,7 @@ def _validator(
     """A function from a state to `dev_loss` (nats per token), `dev_perplexity` and `dev_bleu`.
 
     BLEU is sacreBLEU of greedy translations of the first sentences of dev: really decoded, not
-    teacher-forced.
+    teacher-forced. A state whose `dev_loss` is not finite is a UserError: it is not worth keeping.
     """
     config = experiment.train
     evaluate = mapped_evaluation_step(graphdef, mesh)
@@ -244,6 +257,11 @@ def _validator(
         for rows in batches(prepared.dev, slots, prepared.tokenizer.bos, mesh.size):
             loss, tokens = evaluate(state.params, sharded(rows, mesh, axis=0))
             total, count = total + float(loss), count + int(tokens)
+        if not math.isfinite(total):
+            raise UserError(
+                f"The loss on dev is {total} after step {int(state.step):,}, which is not kept; "
+                f"earlier checkpoints are. {_ADVICE}"
+            )
         found = {"dev_loss": total / count, "dev_perplexity": math.exp(min(total / count, 50.0))}
         if src:
             model = Model(experiment, prepared.tokenizer, {})

@@ -1,3 +1,5 @@
+import json
+import re
 from dataclasses import replace
 
 import jax
@@ -14,6 +16,7 @@ from aiayn.checkpoint import (
     load_model,
     params_sha256,
     save_model,
+    set_aside_damaged,
     unflatten,
 )
 from aiayn.config import Experiment, TrainConfig
@@ -90,6 +93,39 @@ def test_an_unfinished_checkpoint_does_not_count(written):
     assert Checkpoints.open(written).steps() == [2, 3, 4]
 
 
+def test_a_flipped_bit_in_any_file_of_a_checkpoint_is_found_and_the_file_named(written):
+    folder = written / "checkpoints/4"
+    files = [path for path in folder.glob("*/**/*") if path.is_file() and path.stat().st_size]
+    assert len(files) > 8
+    for path in [*files, folder / "sha256.json"]:
+        whole = path.read_bytes()
+        for damaged in (whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], None):
+            path.unlink() if damaged is None else path.write_bytes(damaged)
+            with pytest.raises(UserError, match=re.escape(path.name)):
+                Checkpoints.open(written).params(4)
+            path.write_bytes(whole)
+    (folder / "_CHECKPOINT_METADATA").write_bytes(b"")  # has no checksum, and no part in this
+    _same(unflatten(Checkpoints.open(written).params(4)), _state(4).params)
+
+
+def test_the_newest_intact_checkpoint_is_what_is_left(written):
+    folder, aside = written / "checkpoints", written / "damaged"
+    for step in (4, 3):
+        (folder / str(step) / "state/_METADATA").unlink()
+    said = set_aside_damaged(folder, aside)
+    assert ["state/_METADATA is missing" in line for line in said] == [True, True]
+    assert Checkpoints.open(written).steps() == [2]
+    assert sorted(path.name for path in aside.iterdir()) == ["3", "4"]
+    assert set_aside_damaged(folder, aside) == []
+
+    (folder / "2/sha256.json").write_text("{")
+    with pytest.raises(UserError, match=r"No checkpoint in .* is intact: .*2/sha256.json cannot"):
+        set_aside_damaged(folder, aside)
+    assert (folder / "2").is_dir(), "nothing is moved where nothing would be left"
+    assert set_aside_damaged(folder, aside, keep_one=False)
+    assert not (folder / "2").exists()
+
+
 def test_names_flatten_and_unflatten():
     _, params = transformer()
     flat = flatten(params)
@@ -128,12 +164,33 @@ def test_writing_again_replaces_the_whole_model(model):
     save_model(folder, written)
     assert sorted(p.name for p in folder.iterdir()) == [
         "config.json",
+        "sha256.json",
         "tokenizer.model",
         "weights.safetensors",
     ]
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.model", "weights.safetensors"])
+@pytest.mark.parametrize("found", [0, 2, None])
+def test_a_model_of_another_format_is_refused(model, found):
+    path = model[0] / "config.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**about, "format": found}), encoding="utf-8")
+    with pytest.raises(UserError, match=f"config.json is of format {found}; .* reads format 1"):
+        load_model(model[0])
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "weights.safetensors"])
+def test_a_flipped_bit_of_a_model_is_found(model, name):
+    path = model[0] / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match=f"{name} does not hold the bytes that were written"):
+        load_model(model[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "sha256.json", "tokenizer.model", "weights.safetensors"]
+)
 def test_a_missing_or_cut_off_file_is_named(model, name):
     path = model[0] / name
     path.write_bytes(path.read_bytes()[:50])

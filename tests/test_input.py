@@ -212,6 +212,12 @@ def model(tmp_path) -> Path:
     return tmp_path / "model"
 
 
+def change(folder: Path, name: str, content: bytes) -> None:
+    """Another content for one file, with the checksums that go with it."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    readers.write(folder, inputs.with_true_sums(files | {name: content}))
+
+
 def with_header(header: bytes, length: int | None = None) -> bytes:
     return struct.pack("<Q", len(header) if length is None else length) + header
 
@@ -226,10 +232,14 @@ HOSTILE = {
     ),
     "a config that is a list": ("config.json", b"[1, 2]"),
     "a config a hundred thousand deep": ("config.json", b"[" * 100_000),
-    "a million layers": ("config.json", b'{"name": "x", "model": {"num_layers": 1000000}}'),
+    "checksums of a device": ("sha256.json", b'{"/dev/zero": ""}'),
+    "a million layers": (
+        "config.json",
+        b'{"format": 1, "name": "x", "model": {"num_layers": 1000000}}',
+    ),
     "an endless width": (
         "config.json",
-        b'{"name": "x", "model": {"d_model": 4611686018427387904}}',
+        b'{"format": 1, "name": "x", "model": {"d_model": 4611686018427387904}}',
     ),
 }
 
@@ -240,7 +250,9 @@ def test_info_on_a_hostile_model_says_what_is_wrong_and_runs_nothing(
 ):
     monkeypatch.chdir(model)
     name, content = HOSTILE[what]
-    write(model / name, content)
+    change(model, name, content)
+    if name == inputs.SUMS:
+        write(model / name, content)
     assert main(["info", str(model)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("aiayn: ")
@@ -255,7 +267,7 @@ def test_a_folder_that_points_out_of_itself_is_read_and_nothing_is_written(model
     before = weights.read_bytes()
     assert main(["info", str(model)]) == 0
     assert weights.read_bytes() == before
-    write(weights, b"root:x:0:0")
+    change(model, "weights.safetensors", b"root:x:0:0")
     assert main(["info", str(model)]) == 2
     assert "root:x" not in "".join(capsys.readouterr())
     for name in ("result.json", "model"):
@@ -268,11 +280,12 @@ def test_weights_that_are_no_numbers_are_refused(model):
     for value in (float("nan"), float("inf")):
         weights = dict(load_file(path))
         weights["embedding"] = np.full_like(weights["embedding"], value)
-        write(path, save(weights))
+        change(model, path.name, save(weights))
         with pytest.raises(UserError, match="values in embedding that are no numbers"):
             load_model(model)
         readers.write(model, folders.model_folder())
-    write(path, save({name: value.astype(np.int32) for name, value in load_file(path).items()}))
+    whole = {name: value.astype(np.int32) for name, value in load_file(path).items()}
+    change(model, path.name, save(whole))
     with pytest.raises(UserError, match="that are no numbers"):
         load_model(model)
 
@@ -301,15 +314,15 @@ def test_info_shows_a_record_without_what_moves_the_cursor(tmp_path, capsys):
     ],
 )
 def test_a_damaged_checkpoint_is_refused_by_its_name(tmp_path, name, content):
-    readers.write(tmp_path, folders.checkpoint_folder())
-    write(tmp_path / "checkpoints" / "2" / name, content)
+    files = {**folders.checkpoint_folder(), f"checkpoints/2/{name}": content}
+    readers.write(tmp_path, inputs.with_true_sums(files))
     with pytest.raises(UserError, match="checkpoints"):
         Checkpoints.open(tmp_path).about(2)
 
 
 def test_a_checkpoint_whose_arrays_are_damaged_is_refused_by_its_name(tmp_path, capsys):
-    readers.write(tmp_path, folders.checkpoint_folder())
-    write(tmp_path / "checkpoints" / "2" / "state" / "manifest.ocdbt", b"none")
+    files = {**folders.checkpoint_folder(), "checkpoints/2/state/manifest.ocdbt": b"none"}
+    readers.write(tmp_path, inputs.with_true_sums(files))
     assert main(["info", str(tmp_path)]) == 2
     assert "checkpoints/2 cannot be read: " in capsys.readouterr().err
 

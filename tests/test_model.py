@@ -87,17 +87,17 @@ def test_parameters_equal_the_closed_form():
 def test_attention_weighs_values_by_softmax_of_scaled_scores():
     # d_k = 4, so the scores are 0 and ln 3, the weights 1/4 and 3/4, and the output 3/4 of 8.
     q = jnp.array([1.0, 0, 0, 0]).reshape(1, 1, 1, 4)
-    k = jnp.zeros((1, 2, 1, 4)).at[0, 1, 0, 0].set(2 * math.log(3))
-    v = jnp.array([0.0, 8.0]).reshape(1, 2, 1, 1)
+    k = jnp.zeros((1, 1, 2, 4)).at[0, 0, 1, 0].set(2 * math.log(3))
+    v = jnp.array([0.0, 8.0]).reshape(1, 1, 2, 1)
     np.testing.assert_allclose(attention(q, k, v, jnp.ones((1, 1, 1, 2), bool)), 6.0, rtol=1e-6)
     only_first = jnp.array([True, False]).reshape(1, 1, 1, 2)
     np.testing.assert_allclose(attention(q, k, v, only_first), 0.0, atol=1e-30)
 
 
 def test_a_query_that_may_look_nowhere_gets_the_mean_not_nan():
-    v = jnp.array([2.0, 4.0]).reshape(1, 2, 1, 1)
-    zeros = jnp.zeros((1, 2, 1, 3))
-    out = attention(zeros[:, :1], zeros, v, jnp.zeros((1, 1, 1, 2), bool))
+    v = jnp.array([2.0, 4.0]).reshape(1, 1, 2, 1)
+    zeros = jnp.zeros((1, 1, 2, 3))
+    out = attention(zeros[:, :, :1], zeros, v, jnp.zeros((1, 1, 1, 2), bool))
     np.testing.assert_allclose(out, 3.0)
 
 

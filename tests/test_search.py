@@ -1,12 +1,15 @@
 import itertools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import lax
 from small import MODEL, logits, on_device, random_pairs, transformer, unpacked_rows
 
+import aiayn.search
 from aiayn.rows import rows_of_pairs
 from aiayn.search import length_penalty, search
 from aiayn.tokenizer import Tokenizer
@@ -125,6 +128,19 @@ def test_batch_mates_and_source_padding_change_nothing():
         np.testing.assert_allclose(alone.scores_BW[0], together.scores_BW[number], rtol=1e-4)
 
 
+def test_room_that_grows_changes_nothing(monkeypatch):
+    graphdef, params = transformer(num_words=60, seed=3)
+    rows = unpacked_rows(random_pairs([(4, 0), (9, 0)], seed=8))
+    params["embedding"] = params["embedding"].at[EOS].set(0.0)  # long outputs
+    settings = {"num_best": 4, "max_length": 20}
+    once = _search(graphdef, params, rows, [16, 15], **settings)
+    monkeypatch.setattr(aiayn.search, "_FIRST_ROOM", 3)  # then 6, 12 and 19
+    grown = _search(graphdef, params, rows, [16, 15], **{**settings, "max_length": 19})
+    assert (np.asarray(once.words_BWT[:, 0]) > 0).sum() > 12, "it needed the room"
+    np.testing.assert_array_equal(grown.words_BWT, once.words_BWT[..., :19])
+    np.testing.assert_allclose(grown.scores_BW, once.scores_BW, rtol=1e-5)
+
+
 def test_no_output_passes_its_limit_and_every_one_ends():
     graphdef, params = transformer()
     pairs = random_pairs([(4, 0), (9, 0), (2, 0)], seed=7)
@@ -148,6 +164,19 @@ def test_it_stops_only_when_no_living_hypothesis_can_win():
         four = _search(graphdef, params, rows, [12], alpha=1.0, num_best=4)
         np.testing.assert_array_equal(one.words_BWT[0, 0], four.words_BWT[0, 0])
         np.testing.assert_allclose(one.scores_BW[0, 0], four.scores_BW[0, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 5, 300])
+def test_the_best_words_are_those_of_the_whole_vocabulary(count):
+    rng = np.random.default_rng(count)
+    logits_BWV = jnp.asarray(rng.permutation(2 * 3 * 512).reshape(2, 3, 512) / 100, jnp.float32)
+    crowded_BWV = logits_BWV.at[..., 200:240].add(100.0)  # all of the best in one group
+    for x_BWV in (logits_BWV, crowded_BWV):
+        top_BWC, words_BWC, lse_BW = aiayn.search._best(x_BWV, count)
+        wanted_BWC, indices_BWC = lax.top_k(x_BWV, count)
+        np.testing.assert_array_equal(words_BWC, indices_BWC)
+        np.testing.assert_array_equal(top_BWC, wanted_BWC)
+        np.testing.assert_allclose(lse_BW, jax.nn.logsumexp(x_BWV, axis=-1), rtol=1e-6)
 
 
 def test_small_model_constants_are_distinct():

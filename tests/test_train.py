@@ -47,9 +47,9 @@ def two_devices(monkeypatch):
     monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:2]))
 
 
-def _train(experiment, run_dir, data_dir):
+def _train(experiment, run_dir, data_dir, console=None):
     prepared = prepare(experiment.data, data_dir, progress=False)
-    train(experiment, run_dir, prepared, Console(file=io.StringIO()))
+    train(experiment, run_dir, prepared, console or Console(file=io.StringIO()))
     return prepared
 
 
@@ -236,6 +236,30 @@ def test_another_experiment_in_the_directory_is_refused_by_name(corpus, data_dir
         _train(other, tmp_path / "run", data_dir)
 
 
+def test_a_directory_of_another_format_is_refused(corpus, data_dir, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=1, checkpoint_every=1)
+    _train(experiment, tmp_path, data_dir)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
+    with pytest.raises(UserError, match=r"config.json is of format 0; this version .* format 1"):
+        _train(experiment, tmp_path, data_dir)
+
+
+def test_training_goes_on_from_the_newest_intact_checkpoint(corpus, data_dir, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=6, checkpoint_every=2)
+    _train(experiment, tmp_path, data_dir)
+    wanted = Checkpoints.open(tmp_path).params(6)
+    damaged = next(tmp_path.glob("checkpoints/6/state/**/d/*"))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    output = io.StringIO()
+    _train(experiment, tmp_path, data_dir, Console(file=output, width=500))
+    said = output.getvalue()
+    assert f"{damaged} does not hold the bytes that were written" in said
+    assert "Resuming from step 4 of 6" in said
+    _assert_bit_equal(Checkpoints.open(tmp_path).params(6), wanted)
+    assert (tmp_path / "damaged/checkpoints/6").is_dir(), "nothing is thrown away"
+
+
 def test_a_directory_that_another_process_works_in_is_refused(corpus, data_dir, tmp_path, capsys):
     experiment = reverse_experiment(corpus, num_steps=1)
     run_dir = tmp_path / "run"
@@ -271,6 +295,17 @@ def test_training_gives_up_after_ten_updates_that_are_not_finite(
     # Embeddings and weights of some 1e28 overflow in the first product of both.
     assert "model.py" in lines[4]
     assert lines[4].endswith("y = x @ self.kernel[...].astype(x.dtype).")
+
+
+def test_a_state_that_is_not_finite_on_dev_is_not_kept(corpus, data_dir, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=1)
+    broken = experiment.with_overrides(
+        ["preset=custom", "train.learning_rate_constant=1e30", "train.warmup_steps=1"]
+    )
+    with pytest.raises(UserError, match="The loss on dev is nan after step 1, which is not kept"):
+        _train(broken, tmp_path / "run", data_dir)
+    with pytest.raises(UserError, match="holds no complete checkpoint"):
+        Checkpoints.open(tmp_path / "run")
 
 
 def test_nothing_to_replay_is_refused(tmp_path, capsys):

@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from aiayn.checkpoint import Checkpoints, Model, flatten, save_model
 from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
 from aiayn.corpus import Manifest, SplitCounts, WrittenFile
+from aiayn.files import FORMAT
 from aiayn.model import Transformer
 from aiayn.optim import optimizer
 from aiayn.step import initial_state
@@ -73,6 +74,7 @@ def model_folder() -> Files:
 def run_folder() -> Files:
     """The JSON of a run: what it is, what trained it, what came out."""
     about = {
+        "format": FORMAT,
         "experiment": EXPERIMENT.to_dict(),
         "hash": EXPERIMENT.hash(),
         "data_fingerprint": "0" * 64,

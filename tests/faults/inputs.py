@@ -5,6 +5,7 @@ byte; then a part of them is damaged.
 """
 
 import gzip
+import hashlib
 import io
 import json
 import random
@@ -45,6 +46,8 @@ BROKEN = (
     *(BOM, b"\r\n", b"\r", b"\n", b"\n\n", b"\0", b"\t", b'"', b"{", b"<", b"&#0;", b"9" * 30),
 )
 """Bytes to put into a file: most are no UTF-8, the others mean something to some format."""
+SUMS = "sha256.json"
+"""The checksums that a model and a checkpoint bring."""
 DEEP = "@deep@"
 """Stands in a JSON tree for an array a hundred thousand deep, which `json.dumps` cannot write."""
 ODD = (
@@ -288,7 +291,18 @@ def one_damaged(rng: random.Random, files: Mapping[str, bytes]) -> Files:
         files[name] = damaged_safetensors(rng, files[name])
     else:
         files[name] = damage(rng, files[name])
-    return files
+    return files if name.endswith(SUMS) or rng.random() < 0.1 else with_true_sums(files)
+
+
+def with_true_sums(files: Mapping[str, bytes]) -> Files:
+    """The files with the checksums that they have: whoever means harm writes those as well."""
+    summed = dict(files)
+    for place in (name for name in files if name.endswith(SUMS)):
+        folder = place.removesuffix(SUMS)
+        names = [name for name in json.loads(files[place]) if folder + name in files]
+        sums = {name: hashlib.sha256(files[folder + name]).hexdigest() for name in names}
+        summed[place] = json.dumps(sums).encode()
+    return summed
 
 
 def damaged_safetensors(rng: random.Random, data: bytes) -> bytes:
