@@ -234,7 +234,7 @@ def _damage(checkpoint: Path) -> str:
         sums: dict[str, str] = json.loads((checkpoint / _SUMS).read_text(encoding="utf-8"))
         for name, wanted in sums.items():
             if not (checkpoint / name).is_file():  # nor a device without an end
-                return f"{checkpoint / name} is missing."
+                return f"{checkpoint}/{name} is missing."
             if sha256(checkpoint / name) != wanted:
                 return f"{checkpoint / name} does not hold the bytes that were written."
     except FileNotFoundError as error:

@@ -15,7 +15,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from unittest import mock
 from xml.parsers import expat
 
@@ -83,7 +83,7 @@ def _read(files: tuple[Path, ...], given: Callable[[], int]) -> tuple[list[Pair]
     """Read as training does; every pair given is returned, or reported with a place."""
     skipped = Skipped()
     found = list(read_pairs(files, "en", "de", skipped))
-    for pair in found:
+    for pair in cast(list[Any], found):
         demand(len(pair) == 2 and all(isinstance(side, str) for side in pair), f"no pair: {pair!r}")
         demand(all(_usable(side.encode("utf-8", "surrogatepass")) for side in pair), "not usable")
     counts = Counts(given(), len(found), skipped.counts.total())
@@ -166,7 +166,7 @@ def check_run(folder: Path) -> Counts:
 
     _check_experiment(read_run(folder)[0])
     demand(sum(split.read for split in Manifest.load(folder).splits.values()) >= 0, "no counts")
-    rows = read_metrics(folder / "metrics.jsonl")
+    rows = cast(list[Any], read_metrics(folder / "metrics.jsonl"))
     demand(all(isinstance(row, dict) for row in rows), "a row of metrics is no table")
     _command("info", folder)
     return Counts()
