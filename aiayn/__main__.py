@@ -6,21 +6,24 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiayn
 from aiayn.arguments import parser
 from aiayn.bench.workloads import DECODING, TRAINING
-from aiayn.config import Experiment
-from aiayn.errors import Preempted, UserError
+from aiayn.config import DataConfig, Experiment
+from aiayn.errors import LostProcess, Preempted, UserError
 from aiayn.experiments import load_experiment
 from aiayn.files import user_os_errors
 from aiayn.pages import use_large_pages
 
+if TYPE_CHECKING:
+    from aiayn.prepare import Prepared
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status: 0 done, or stopped by SIGTERM with all saved, 1 a claim
-    fails, 2 a user's mistake, 130 Ctrl-C.
+    fails, 2 a user's mistake, 3 another process that computed with this one is gone, 130 Ctrl-C.
     """
     parsed = parser().parse_args(arguments)
     if arguments is None and (parsed.verb in _COMPUTING or getattr(parsed, "profile", False)):
@@ -30,12 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _VERBS[parsed.verb](parsed) or 0
     except UserError as error:
         print(f"aiayn: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
+        return error.status
+    except (KeyboardInterrupt, LostProcess) as error:
         resumes = parsed.verb in _TRAINING
         advice = "; the same command goes on from the last checkpoint" if resumes else ""
-        print(f"aiayn: interrupted{advice}.", file=sys.stderr)
-        return 130
+        lost = isinstance(error, LostProcess)
+        print(f"aiayn: {error if lost else 'interrupted'}{advice}.", file=sys.stderr)
+        return error.status if lost else 130
     except Preempted as stopped:
         print(f"aiayn: {stopped} The same command goes on.", file=sys.stderr)
         return 0
@@ -52,23 +56,43 @@ def _train(arguments: Any) -> None:
     experiment = _configured(arguments)
     from rich.console import Console
 
+    from aiayn import hosts
     from aiayn.evaluate import evaluate_run, show_record
-    from aiayn.prepare import prepare
     from aiayn.report import configure_jax
     from aiayn.run import finished_record, in_use
     from aiayn.train import train
 
-    console = Console()
     configure_jax()
     run_dir = arguments.run_dir or Path("runs") / experiment.name
-    prepared = prepare(experiment.data, arguments.data_dir)
-    with in_use(run_dir):
-        record = finished_record(experiment, run_dir, prepared)
-        if record:
-            show_record(run_dir, record, console)
-        else:
-            train(experiment, run_dir, prepared, console)
-            evaluate_run(run_dir, prepared, console)
+    with hosts.joined():
+        console = Console(quiet=not hosts.first())
+        prepared = _prepared(experiment.data, arguments.data_dir)
+        with in_use(run_dir):
+            record = finished_record(experiment, run_dir, prepared)
+            if record:
+                show_record(run_dir, record, console)
+            else:
+                train(experiment, run_dir, prepared, console)
+                evaluate_run(run_dir, prepared, console)
+
+
+def _prepared(data: DataConfig, root: Path) -> "Prepared":
+    """What the first process prepares; the others wait for it, and read it."""
+    from aiayn import hosts
+    from aiayn.prepare import folder_of, open_prepared, prepare
+
+    if hosts.first():
+        prepared = prepare(data, root)
+        hosts.wait_for_all()
+        return prepared
+    hosts.wait_for_all()
+    folder = folder_of(data, root)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is not there, though the first process has prepared it; wanted a --data-dir "
+            "in a file system that all processes see."
+        )
+    return open_prepared(folder)
 
 
 def _prepare(arguments: Any) -> None:
@@ -204,27 +228,28 @@ def _average(arguments: Any) -> None:
 def _evaluate(arguments: Any) -> None:
     from rich.console import Console
 
+    from aiayn import hosts
     from aiayn.evaluate import evaluate_files, evaluate_run
-    from aiayn.prepare import prepare
     from aiayn.report import configure_jax
     from aiayn.run import in_use, read_run
 
     configure_jax()
-    console = Console()
     if bool(arguments.src) != bool(arguments.ref):
         raise UserError("--src and --ref go together: the sentences, and what they should become.")
-    if arguments.src:
-        evaluate_files(arguments.model, arguments.src, arguments.ref, console)
-        return
-    if (arguments.model / "weights.safetensors").is_file():
+    if not arguments.src and (arguments.model / "weights.safetensors").is_file():
         raise UserError(
             f"{arguments.model} is a model, which has no test sets of its own; name the files to "
             "score it on with --src and --ref."
         )
-    experiment, _ = read_run(arguments.model)
-    prepared = prepare(experiment.data, arguments.data_dir)
-    with in_use(arguments.model):
-        evaluate_run(arguments.model, prepared, console)
+    with hosts.joined():
+        console = Console(quiet=not hosts.first())
+        if arguments.src:
+            evaluate_files(arguments.model, arguments.src, arguments.ref, console)
+            return
+        experiment, _ = read_run(arguments.model)
+        prepared = _prepared(experiment.data, arguments.data_dir)
+        with in_use(arguments.model):
+            evaluate_run(arguments.model, prepared, console)
 
 
 def _import(arguments: Any) -> None:
@@ -303,10 +328,12 @@ def _bench(arguments: Any) -> None:
     what = arguments.what
     if min(arguments.pairs) < 1:
         raise UserError(f"--pairs is {min(arguments.pairs)}; wanted 1 or more.")
-    if what in ("start", "data") and (arguments.peer or arguments.profile):
+    if what in ("start", "data", "scaling") and (arguments.peer or arguments.profile):
         raise UserError(f"--peer and --profile are for train and decode, not for {what}.")
     if what == "data" and arguments.workload:
         raise UserError("--workload is not for data; wanted --pairs.")
+    if what == "scaling" and arguments.workload:
+        raise UserError("--workload is not for scaling, which takes base and big.")
     from rich.console import Console
 
     console = Console()
@@ -314,6 +341,15 @@ def _bench(arguments: Any) -> None:
         from aiayn.bench.data import bench_data
 
         bench_data(arguments.pairs, arguments.out, console)
+    elif what == "scaling":
+        from aiayn.bench import scaling
+        from aiayn.report import configure_jax
+
+        configure_jax()
+        record = scaling.bench_scaling(arguments.out, console)
+        for name, found in record["workloads"].items():
+            console.print(scaling.table(name, found))
+        console.print(scaling.summary(record), soft_wrap=True, highlight=False)
     else:
         known = DECODING if what == "decode" else TRAINING
         name = arguments.workload or {"train": "T1", "decode": "D1tiny", "start": "T2"}[what]

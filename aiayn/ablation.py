@@ -233,7 +233,7 @@ def _perform(run: Run) -> dict[str, Any]:
     model = Model(experiment, prepared.tokenizer, checkpoints.params(newest))
     checkpoints.close()
     sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
-    outputs = [best[0].text for best in Translator(model).translate(sources)]
+    outputs = Translator(model).best(sources)
     metric = BLEU()
     metrics = read_metrics(run.run_dir / "metrics.jsonl")
     sessions = read_sessions(run.run_dir)

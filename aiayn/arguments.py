@@ -137,7 +137,9 @@ def parser() -> argparse.ArgumentParser:
     )
 
     bench = verb("bench", "What a stage costs on this machine.", _BENCH)
-    bench.add_argument("what", choices=("train", "decode", "start", "data"), help="the stage")
+    bench.add_argument(
+        "what", choices=("train", "decode", "start", "data", "scaling"), help="the stage"
+    )
     bench.add_argument(
         "--workload",
         choices=tuple({**TRAINING, **DECODING}),
@@ -203,7 +205,8 @@ examples
 _TRAIN = """\
 Prepares the data, trains, validates, averages, translates the test sets and writes result.json.
 The same command run again resumes from the newest checkpoint, or shows the scores of a finished
-run; SIGTERM has the present step saved first, on one host. --set changes any setting, for example
+run; SIGTERM has the present step saved first. On several hosts, start the same command on each, as
+the files in experiments/cluster do. --set changes any setting, for example
   --set train.num_steps=2000 --set model.num_layers=2 --set data.folder=../corpus
 """
 
@@ -269,6 +272,8 @@ train  times updates: T1 (3+3 layers, d_model 256, 8,000 words, 64 sentences of 
 decode times greedy search and beam 4 over 64 sentences of 30 tokens, 16 at once, to outputs of 32:
        D1tiny (the model of T1), D1base (that of T2)
 start  times the help, and the first update of a workload to train, compiled anew and from the cache
+scaling counts what a step sends on 1 to 1,024 devices, in programs lowered for them, and reckons on
+       assumptions, which it names, where more of them stop to help; needs one device
 data   writes synthetic corpora with the lengths and the word frequencies of news, prepares them as
        wmt14_ende_base is prepared, and records time and memory
 

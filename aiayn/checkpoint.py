@@ -63,6 +63,11 @@ class Checkpoints:
             try:
                 self._manager = ocp.CheckpointManager(
                     self.folder,
+                    # Without them, it does not know the shapes of what it has not restored yet.
+                    item_handlers={
+                        "state": ocp.StandardCheckpointHandler(),
+                        "about": ocp.JsonCheckpointHandler(),
+                    },
                     options=ocp.CheckpointManagerOptions(
                         preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                         best_fn=lambda metrics: -metrics["dev_loss"],

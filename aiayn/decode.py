@@ -91,6 +91,12 @@ class Translator:
                 results.append([Hypothesis(text, sum(h.score for h in best))])
         return results
 
+    def best(
+        self, lines: Sequence[str], on_done: Callable[[int], None] = lambda count: None
+    ) -> list[str]:
+        """The best translation of each line."""
+        return [hypotheses[0].text for hypotheses in self.translate(lines, on_done=on_done)]
+
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, int]]:
         """Log-probability in nats of each given translation, EOS included, and its tokens.
 

@@ -1,4 +1,4 @@
-"""What is not a defect of the program: a user's mistake, and being asked to stop."""
+"""What is not a defect of the program: a user's mistake, being asked to stop, being left alone."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,6 +10,8 @@ class UserError(Exception):
 
     The message names the file or setting, the value found and the value wanted.
     """
+
+    status = 2
 
 
 @contextmanager
@@ -23,3 +25,9 @@ def naming(path: Path) -> Generator[None]:
 
 class Preempted(Exception):  # noqa: N818, it is no error
     """SIGTERM came, and what there was to save is saved: exit status 0."""
+
+
+class LostProcess(Exception):  # noqa: N818, it names what happened
+    """Another of the processes that compute as one is gone: exit status 3."""
+
+    status = 3

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from aiayn import bleu
+from aiayn import bleu, hosts
 from aiayn.attention import look
 from aiayn.checkpoint import (
     Checkpoints,
@@ -52,18 +52,19 @@ def average_run(run_dir: Path, last: int | None = None) -> tuple[Model, list[int
         )
     _, tokenizer = checkpoints.about(steps[-1])
     model = Model(experiment, tokenizer, average(checkpoints, steps))
-    save_model(run_dir / MODEL, model)
+    if hosts.first():
+        save_model(run_dir / MODEL, model)
     checkpoints.close()
     return model, steps
 
 
-def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]:
+def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> None:
     """Score every test set with the last checkpoint and with the average; show and record it all.
 
     With `decode.score_dev`, dev is scored like a test set.
 
     Writes hypotheses and references, `scores.json`, `curves.png`, `attention.png` and, last of
-    all, `result.json`, which it returns.
+    all, `result.json`. All processes translate, the first alone does the rest.
 
     Raises:
         UserError: the run was trained on other data than this.
@@ -85,6 +86,8 @@ def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> dict[st
         for name, split in test_sets.items():
             sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
             outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
+            if not hosts.first():
+                continue
             _write_lines(folder, name, sources, outputs[name], references)
             results[name][label] = bleu.score(
                 outputs[name],
@@ -93,6 +96,8 @@ def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> dict[st
                 src=experiment.data.src,
                 tgt=experiment.data.tgt,
             )
+    if not hosts.first():
+        return
     scores = {
         name: {label: found.to_dict() for label, found in rows.items()}
         for name, rows in results.items()
@@ -105,7 +110,6 @@ def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> dict[st
     record = _record(experiment, run_dir, prepared, newest, steps, scores)
     write_text(run_dir / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     console.print(f"Record {run_dir / RECORD}, pictures curves.png and attention.png there.")
-    return record
 
 
 def check_data(run_dir: Path, prepared: Prepared) -> None:
@@ -120,13 +124,15 @@ def check_data(run_dir: Path, prepared: Prepared) -> None:
 def translate_file(
     model: Model, sources: Sequence[str], console: Console, description: str
 ) -> list[str]:
-    """The best translation of every line, with a progress bar."""
+    """The best translation of every line, shared out to all processes, with a progress bar."""
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(f"Translating {description}", total=len(sources))
-        found = Translator(model).translate(
-            sources, on_done=lambda count: bar.update(task, completed=count)
-        )
-    return [best[0].text for best in found]
+        translator = Translator(model)
+
+        def translate(share: Sequence[str]) -> list[str]:
+            task = bar.add_task(f"Translating {description}", total=len(share))
+            return translator.best(share, lambda count: bar.update(task, completed=count))
+
+        return hosts.shared_out(translate, sources)
 
 
 def evaluate_files(path: Path, src: Path, ref: Path, console: Console) -> bleu.Scores:

@@ -182,6 +182,30 @@ def plot_complexity(flops: Mapping[str, Mapping[int, int]], note: str, path: Pat
     save(figure, path)
 
 
+def plot_scaling(workloads: Mapping[str, Any], path: Path) -> None:
+    """Efficiency by the number of devices, of one update shared out and of one that grows, as PNG;
+    `workloads` are of the record of `aiayn bench scaling`."""
+    figure = Figure(figsize=(11, 4.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    kinds = {"efficiency": "One update, shared out", "efficiency_of_larger_updates": "As much each"}
+    for axes, (kind, heading) in zip(
+        figure.subplots(1, 2, sharey=True), kinds.items(), strict=True
+    ):
+        _panel(axes, heading, workloads)
+        _note(axes, "on paper: bytes counted, times assumed")
+        for (name, found), color in zip(workloads.items(), (_DEV, _TRAIN), strict=False):
+            values = {row["devices"]: row[kind] for row in found["sizes"]}
+            _curve(axes, values, color, name, marker="o")
+        axes.axhline(0.5, color=MUTED, linewidth=0.8)
+        axes.set_xscale("log", base=2)
+        axes.set_ylim(0, 1.05)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.set_xlabel("devices", color=MUTED)
+        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    figure.supylabel("efficiency", color=MUTED, fontsize=9)
+    save(figure, path)
+
+
 def _panel(axes: Axes, title: str, steps: Any) -> None:
     axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=INK, pad=21)
     axes.spines[["top", "right"]].set_visible(False)

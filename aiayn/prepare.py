@@ -58,6 +58,12 @@ class Prepared:
         return digest.hexdigest()
 
 
+def folder_of(data: DataConfig, root: Path) -> Path:
+    """Where `prepare` works."""
+    name = f"{data.corpus}-{data.src}-{data.tgt}-{data_hash(data)[:10]}"
+    return root / re.sub(r"[^\w.-]", "_", name)
+
+
 def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
     """The prepared data under `root`, made now or found there.
 
@@ -66,8 +72,7 @@ def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
     Raises:
         UserError: the corpus cannot be read, or does not suit the settings.
     """
-    name = re.sub(r"[^\w.-]", "_", f"{data.corpus}-{data.src}-{data.tgt}-{data_hash(data)[:10]}")
-    folder = root / name
+    folder = folder_of(data, root)
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with user_os_errors(folder), locked(folder / "lock"):

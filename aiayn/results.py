@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from aiayn import table3
-from aiayn.bench import contest, start
+from aiayn.bench import contest, scaling, start
 from aiayn.bleu import Scores, table
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
@@ -179,7 +179,8 @@ def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
     """What stages cost."""
     parts: list[str] = []
     for record in records:
-        render = {"data": _render_data, "start": _render_start}.get(record["bench"], _render_speed)
+        kinds = {"data": _render_data, "start": _render_start, "scaling": _render_scaling}
+        render = kinds.get(record["bench"], _render_speed)
         parts += [
             *render(record),
             f"On {hardware_text(record)}, commit {short_commit(record['commit'])}, jax "
@@ -230,6 +231,14 @@ def _render_start(record: Mapping[str, Any]) -> list[str]:
         markdown_table(start.figures(record)),
         "By `aiayn bench start`; every figure is defined in its record.",
     ]
+
+
+def _render_scaling(record: Mapping[str, Any]) -> list[str]:
+    parts: list[str] = []
+    for name, found in record["workloads"].items():
+        parts += [f"## {scaling.title(name, found)}", markdown_table(scaling.figures(found))]
+    text = f"{scaling.summary(record)} By `aiayn bench scaling`."
+    return [*parts, "![Scaling, on paper](results/bench/scaling.png)", text]
 
 
 def render_output(record: Mapping[str, Any]) -> str:

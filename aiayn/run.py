@@ -70,6 +70,8 @@ def read_run(run_dir: Path) -> tuple[Experiment, str]:
 def in_use(run_dir: Path) -> Generator[None]:
     """Keep other processes out of a run directory; it is made where it is not there.
 
+    Of processes that compute as one, each has a lock of its own.
+
     Raises:
         UserError: another process is at work in it.
     """

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax import lax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Key
 
@@ -169,15 +169,20 @@ def evaluation_step(
 def data_mesh(
     devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm, reportUnknownParameterType]
 ) -> Mesh:
-    """All devices of all processes in one row."""
-    return Mesh(np.array(jax.devices() if devices is None else devices), ("data",))
+    """All devices of all processes in one row, process after process.
+
+    A TPU numbers its devices by their place in the grid, so those of a process may lie apart.
+    """
+    if devices is None:
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices), ("data",))
 
 
 def mapped_train_step(
     graphdef: nnx.GraphDef[Transformer],
     config: TrainConfig,
     optimizer: optax.GradientTransformation,
-    mesh: Mesh,
+    mesh: Mesh | AbstractMesh,
 ) -> Callable[[TrainState, Rows, Key[Array, ""]], tuple[TrainState, Metrics]]:
     """`train_step` over the mesh: rows shared out, the rest everywhere; the state is donated."""
     step = partial(train_step, graphdef=graphdef, config=config, optimizer=optimizer)
@@ -226,8 +231,19 @@ def mapped_evaluation_step(
 
 
 def replicated(tree: Any, mesh: Mesh) -> Any:
-    """The tree with every leaf on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, P()))
+    """The tree with every leaf on every device of the mesh; all processes bring the same."""
+    everywhere = NamedSharding(mesh, P())
+    if everywhere.is_fully_addressable:
+        return jax.device_put(tree, everywhere)
+    # device_put would send every leaf from every process to every other, to compare them.
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(everywhere, np.asarray(x), x.shape), tree
+    )
+
+
+def one_copy(tree: Any) -> Any:
+    """What `replicated` spread, on one device of this process: to compute with it alone."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def sharded(rows: Rows, mesh: Mesh, axis: int) -> Rows:

@@ -1,11 +1,13 @@
 """A run from a config to a trained model: data, state, restore, loop (§5).
 
 Which state wins: the newest intact checkpoint of the run directory; newer ones that are damaged
-are set aside, and said. What `metrics.jsonl` says of
-later steps is cut off, since those steps run again, and give the same numbers. SIGTERM, by which
-machines are taken away, has the present step saved in `interrupted/` (where there is one host),
-apart from the checkpoints that are kept and averaged: these are the same however often a run was
-stopped.
+are set aside, and said. What `metrics.jsonl` says of later steps is cut off, since those steps run
+again, and give the same numbers. SIGTERM, by which machines are taken away, has the present step
+saved in `interrupted/`, apart from the checkpoints that are kept and averaged: these are the same
+however often a run was stopped.
+
+Of several processes all run this, and take the same turns; the first alone writes, but for
+checkpoints, which Orbax has all of them write together.
 """
 
 import json
@@ -25,11 +27,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.experimental.multihost_utils import reached_preemption_sync_point
 from jax.sharding import Mesh
 from rich.console import Console
 from sacrebleu.metrics.bleu import BLEU
 from tensorboard.summary import Writer
 
+from aiayn import hosts
 from aiayn.checkpoint import Checkpoints, Model, set_aside_damaged
 from aiayn.complexity import matmul_flops
 from aiayn.config import DecodeConfig, Experiment
@@ -52,6 +56,7 @@ from aiayn.step import (
     initial_state,
     mapped_evaluation_step,
     mapped_train_step,
+    one_copy,
     refuse_slow_scatter,
     replicated,
     sharded,
@@ -79,16 +84,18 @@ def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Co
         closing(Checkpoints(folder)) as interrupted,
     ):
         _train(experiment, run_dir, prepared, console, checkpoints, interrupted, asked)
-    for rest in (folder, run_dir / NOT_FINITE):
-        shutil.rmtree(rest, ignore_errors=True)
+    if hosts.first():
+        for rest in (folder, run_dir / NOT_FINITE):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def _set_aside_damaged(run_dir: Path, console: Console) -> None:
-    for name in ("checkpoints", "interrupted"):
+    for name in ("checkpoints", "interrupted") if hosts.first() else ():
         aside = run_dir / "damaged" / name
         keep_one = name == "checkpoints"  # what is lost with the other is little
         for damage in set_aside_damaged(run_dir / name, aside, keep_one):
             console.print(f"{damage} Its checkpoint lies in {aside} now.")
+    hosts.wait_for_all()
 
 
 MOST_IN_A_ROW = 10
@@ -106,7 +113,7 @@ def _train(
     console: Console,
     checkpoints: Checkpoints,
     interrupted: Checkpoints,
-    asked: Callable[[], bool],
+    asked: Callable[[int], bool],
 ) -> None:
     config = experiment.train
     between = checkpoints.newest() < interrupted.newest() < config.num_steps
@@ -117,10 +124,12 @@ def _train(
             f"{run_dir} is at step {start:,} already; train.num_steps is {config.num_steps:,}. "
             "Ask for as many or more, or choose another directory."
         )
-    open_run(experiment, run_dir, prepared)
+    if hosts.first():
+        open_run(experiment, run_dir, prepared)
     if start == config.num_steps:
         return
-    begin_session(experiment, run_dir, start)
+    if hosts.first():
+        begin_session(experiment, run_dir, start)
 
     # Data: the rows of every update follow from seed and step.
     mesh = data_mesh()
@@ -134,8 +143,7 @@ def _train(
     def rows_on_devices(step: int) -> tuple[Layout, Rows]:
         chosen, _ = updates.choose(step)
         layout = updates.layout(chosen, mesh.size, config.slots_per_device)
-        share = layout.rows_per_round // jax.process_count()
-        mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+        mine = hosts.share(layout.rows_per_round)
         return layout, sharded(updates.rows(step, layout, mine), mesh, axis=1)
 
     # Model and optimiser.
@@ -155,7 +163,7 @@ def _train(
     self_check(experiment, prepared, updates, console)
     validate = _validator(experiment, prepared, graphdef, mesh)
 
-    if asked():
+    if asked(start):
         raise Preempted(f"SIGTERM came before step {start + 1:,} of {config.num_steps:,}.")
 
     # Loop.
@@ -178,18 +186,18 @@ def _train(
                     _, rows = rows_on_devices(first)
                     before = state._replace(step=jnp.int32(first - 1))
                     raise _gives_up(experiment, run_dir, prepared, before, rows)
-            if step % config.checkpoint_every == 0 or last:
+            kept = step % config.checkpoint_every == 0 or last
+            if kept:
                 progress.say("validating")
                 found = validate(state)
                 progress.show(log.write_validation(step, found))
                 checkpoints.save(state, experiment, prepared.tokenizer, found["dev_loss"])
-            elif asked():
+            stop = asked(step)
+            if stop and not kept:
                 if waiting:
                     log.write(step, waiting)
                 interrupted.save(state, experiment, prepared.tokenizer)
-            else:
-                continue
-            if asked():
+            if stop:
                 raise Preempted(f"SIGTERM came; step {step:,} of {config.num_steps:,} is saved.")
 
 
@@ -210,21 +218,25 @@ def _gives_up(
 
 
 @contextmanager
-def _sigterm() -> Generator[Callable[[], bool]]:
-    """Whether SIGTERM came since; it does nothing until the end, where Preempted answers it.
+def _sigterm() -> Generator[Callable[[int], bool]]:
+    """Whether to stop after a step; SIGTERM does nothing until the end, where Preempted answers it.
 
     A normal end sends it again, to do what it did before; an error says more than it. A worker ends
     by it all the same: nobody waits for what it has to say, and its pool would wait for it. Only a
-    main thread can put it off, and of several hosts none may stop alone.
+    main thread can put it off. Of several processes JAX has caught it since they met, and they
+    agree on the step, which each must ask about once.
     """
     came: list[None] = []  # handlers nest, so no lock
-    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
-        yield lambda: bool(came)
+    if jax.process_count() > 1:
+        yield reached_preemption_sync_point
+        return
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda step: bool(came)
         return
     before = signal.signal(signal.SIGTERM, lambda *_: came.append(None))
     answered = False
     try:
-        yield lambda: bool(came)
+        yield lambda step: bool(came)
     except BaseException as error:
         answered = isinstance(error, Preempted) or multiprocessing.parent_process() is None
         raise
@@ -242,8 +254,9 @@ def _validator(
 ) -> Callable[[TrainState], dict[str, float]]:
     """A function from a state to `dev_loss` (nats per token), `dev_perplexity` and `dev_bleu`.
 
-    BLEU is sacreBLEU of greedy translations of the first sentences of dev: really decoded, not
-    teacher-forced. A state whose `dev_loss` is not finite is a UserError: it is not worth keeping.
+    Rows are shared out to devices, sentences to processes. BLEU is sacreBLEU of greedy translations
+    of the first sentences of dev: really decoded, not teacher-forced. A state whose `dev_loss` is
+    not finite is a UserError: it is not worth keeping.
     """
     config = experiment.train
     evaluate = mapped_evaluation_step(graphdef, mesh)
@@ -255,7 +268,8 @@ def _validator(
     def validate(state: TrainState) -> dict[str, float]:
         total, count = 0.0, 0
         for rows in batches(prepared.dev, slots, prepared.tokenizer.bos, mesh.size):
-            loss, tokens = evaluate(state.params, sharded(rows, mesh, axis=0))
+            mine = Rows(*(field[hosts.share(len(field))] for field in rows))
+            loss, tokens = evaluate(state.params, sharded(mine, mesh, axis=0))
             total, count = total + float(loss), count + int(tokens)
         if not math.isfinite(total):
             raise UserError(
@@ -265,8 +279,8 @@ def _validator(
         found = {"dev_loss": total / count, "dev_perplexity": math.exp(min(total / count, 50.0))}
         if src:
             model = Model(experiment, prepared.tokenizer, {})
-            translator = Translator(model, greedy, params=state.params)
-            hypotheses = [best[0].text for best in translator.translate(src)]
+            translator = Translator(model, greedy, params=one_copy(state.params))
+            hypotheses = hosts.shared_out(translator.best, src)
             found["dev_bleu"] = BLEU().corpus_score(hypotheses, [references]).score
         return found
 
@@ -274,13 +288,13 @@ def _validator(
 
 
 class _Log:
-    """`metrics.jsonl` and TensorBoard events of a run."""
+    """`metrics.jsonl` and TensorBoard events of a run, which the first process writes."""
 
     def __init__(self, run_dir: Path, experiment: Experiment):
         self.path = run_dir / "metrics.jsonl"
         self.experiment = experiment
         self.peak = peak_flops()
-        self.writer = Writer(str(run_dir / "tensorboard"))
+        self.writer = Writer(str(run_dir / "tensorboard")) if hosts.first() else None
         self.slots = 0
         self.seconds = 0.0
         self.tokens = 0
@@ -291,7 +305,8 @@ class _Log:
     def cut_after(self, step: int) -> None:
         """Forget rows of steps past the restored one; they are about to run again."""
         rows = [row for row in read_metrics(self.path) if row["step"] <= step]
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        if self.writer:
+            write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         self.seconds = max((row["seconds"] for row in rows), default=0.0)
         self.tokens = max((row.get("tokens", 0) for row in rows), default=0)
         self.began = time.perf_counter()
@@ -361,6 +376,8 @@ class _Log:
         return row
 
     def _append(self, row: dict[str, Any]) -> None:
+        if not self.writer:
+            return
         with user_os_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in row.items():
@@ -368,4 +385,5 @@ class _Log:
                 self.writer.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
-        self.writer.close()
+        if self.writer:
+            self.writer.close()

@@ -92,6 +92,8 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
         ("start --peer hf", "--peer and --profile are for train and decode, not for start"),
         ("data --profile", "--peer and --profile are for train and decode, not for data"),
         ("data --workload T1", "--workload is not for data"),
+        ("scaling --workload T1", "--workload is not for scaling"),
+        ("scaling --profile", "--peer and --profile are for train and decode, not for scaling"),
     ],
 )
 def test_work_that_a_peer_or_a_stage_has_not_is_refused(arguments, message, capsys):

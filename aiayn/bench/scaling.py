@@ -1,0 +1,207 @@
+"""Where more devices stop to help, on paper: what a step sends, counted; what that takes, assumed.
+
+The program of the step is lowered for 1 to 1,024 devices that are not there, and its collectives
+are counted in it. Times are arithmetic on assumptions, which the record names; none is measured.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractMesh, Mesh
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from aiayn.bench.workloads import TRAINING, Training
+from aiayn.config import TrainConfig
+from aiayn.files import user_os_errors, write_text
+from aiayn.optim import optimizer
+from aiayn.report import environment
+from aiayn.rows import Rows
+from aiayn.step import build, initial_state, mapped_train_step
+
+SIZES = (1, 2, 4, 8, 16, 32, 128, 1_024)
+STEP_SECONDS: Mapping[str, float] = {"base": 0.025, "big": 0.067}
+"""Assumed: the whole workload on one H100. Estimates: above what its kernels take at least by
+FLOPs and bytes (0.0196 and 0.0547), since products of such sizes come to 70 to 80 % of the peak."""
+_PER_HOST = 8
+_WITHIN, _BETWEEN = 350e9, 50e9
+_HOP = 5e-6
+ASSUMED: Mapping[str, str] = {
+    "step_seconds": f"one H100 takes {STEP_SECONDS['base'] * 1e3:.0f} ms for a step of base and "
+    f"{STEP_SECONDS['big'] * 1e3:.0f} ms for one of big (estimates, from FLOPs and bytes)",
+    "devices_per_host": f"{_PER_HOST}",
+    "within": f"{_WITHIN / 1e9:.0f} GB/s a device among those of a host, as all-reduces are rated "
+    "(estimate for 8 H100 on NVLink)",
+    "between": f"{_BETWEEN / 1e9:.0f} GB/s a device between hosts (data sheet: an adapter of 400 "
+    "Gb/s for each)",
+    "hop": f"{_HOP * 1e6:.0f} µs for a message, 2 log2 of the devices of them one after another, "
+    "for each type of number that is reduced (guess)",
+    "overlap": "none: the devices compute, then reduce",
+}
+_DEFINITIONS = {
+    "collectives": "collective operations in the lowered program of a step, whose backends merge "
+    "those of a type",
+    "bytes": "what a device brings to them, whatever their algorithm sends of it and how often",
+    "rows_per_device": "of 256 slots; a row is not divided, so some devices may have none",
+    "compute_seconds": "assumed.step_seconds, times the device's share of the rows",
+    "reduce_seconds": "reduce-scatter in a host, all-reduce between hosts, all-gather in a host",
+    "efficiency": "of one update shared out: what one device takes, by devices times seconds",
+    "efficiency_of_larger_updates": "the same, where every device has as many rows as one alone "
+    "has here",
+    "ends_at": "the most devices with an efficiency of a half or more",
+}
+
+
+class Sent(NamedTuple):
+    """What a step's program sends."""
+
+    collectives: int
+    bytes: int
+
+
+def lowered(workload: Training, mesh: Mesh | AbstractMesh) -> jax.stages.Lowered:
+    """The program of a step of the workload, for devices that need not be there."""
+    graphdef, adam, state = _model(workload)
+    config = TrainConfig()
+    update: Any = mapped_train_step(graphdef, config, adam, mesh)
+    num_rows = rows_per_device(workload, mesh.size) * mesh.size
+    side = jax.ShapeDtypeStruct((1, num_rows, workload.width), jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(config.seed))
+    traced = update.trace(state, Rows(*[side] * len(Rows._fields)), key)
+    return traced.lower(lowering_platforms=("cpu",))
+
+
+@cache
+def _model(workload: Training) -> tuple[Any, Any, Any]:
+    """Its structure, its optimiser and the shapes of its state."""
+    model, num_words, config = workload.model, workload.num_words, TrainConfig()
+    adam = optimizer(model, config)
+    state = jax.eval_shape(lambda: initial_state(model, num_words, config.seed, adam))
+    return build(model, num_words), adam, state
+
+
+def rows_per_device(workload: Training, num_devices: int) -> int:
+    """Of the device that has most."""
+    return -(-workload.num_rows // num_devices)
+
+
+_COLLECTIVE = re.compile(
+    r'"stablehlo\.(?:all_reduce|all_gather|all_to_all|reduce_scatter|collective_permute)"'
+    r".*? : \((?P<operands>tensor<.*?)\) ->",
+    re.DOTALL,
+)
+
+
+def sent(program: str) -> Sent:
+    """Counted in a program's StableHLO."""
+    operands = [match["operands"] for match in _COLLECTIVE.finditer(program)]
+    sizes = [
+        math.prod(map(int, re.findall(r"\d+(?=x)", shape))) * int(bits) // 8
+        for text in operands
+        for shape, bits in re.findall(r"tensor<((?:\d+x)*)[a-z]+(\d+)>", text)
+    ]
+    return Sent(len(operands), sum(sizes))
+
+
+def reduce_seconds(num_bytes: int, num_devices: int) -> float:
+    """What an all-reduce takes by what is ASSUMED."""
+    if num_devices == 1:
+        return 0.0
+    local = min(num_devices, _PER_HOST)
+    hosts = num_devices // local
+    within = 2 * (local - 1) / local * num_bytes / _WITHIN
+    between = 2 * (hosts - 1) / hosts * num_bytes / local / _BETWEEN
+    types = 2  # losses and gradients are float32, tokens are counted in int32
+    return within + between + types * 2 * math.log2(num_devices) * _HOP
+
+
+def bench_scaling(folder: Path, console: Console) -> dict[str, Any]:
+    """Count and reckon; the record, also in `folder/scaling.json`, with a picture beside it."""
+    workloads: dict[str, Any] = {}
+    for name, seconds in STEP_SECONDS.items():
+        workload, rows = TRAINING[name], []
+        for size in track(SIZES, f"Lowering {name}", console=console, transient=True):
+            found = sent(lowered(workload, AbstractMesh((size,), ("data",))).as_text())
+            share = rows_per_device(workload, size)
+            compute = seconds * share / workload.num_rows
+            reduce = reduce_seconds(found.bytes, size)
+            rows.append(
+                {
+                    "devices": size,
+                    **found._asdict(),
+                    "rows_per_device": share,
+                    "compute_seconds": compute,
+                    "reduce_seconds": reduce,
+                    "efficiency": seconds / (size * (compute + reduce)),
+                    "efficiency_of_larger_updates": seconds / (seconds + reduce),
+                }
+            )
+        ends_at = max(row["devices"] for row in rows if row["efficiency"] >= 0.5)
+        workloads[name] = {"tokens": workload.tokens, "ends_at": ends_at, "sizes": rows}
+    record = {
+        "bench": "scaling",
+        **environment(),
+        "definitions": _DEFINITIONS,
+        "assumed": ASSUMED,
+        "workloads": workloads,
+    }
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "scaling.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        from aiayn.plots import plot_scaling
+
+        plot_scaling(workloads, folder / "scaling.png")
+    return record
+
+
+def figures(found: Mapping[str, Any]) -> list[list[str]]:
+    """The figures of a workload as text: a head, then a row for each number of devices."""
+    head = ["devices", "collectives", "MB", "rows", "computes", "reduces", "efficiency", "larger"]
+    return [head] + [
+        [
+            f"{row['devices']:,}",
+            f"{row['collectives']}",
+            f"{row['bytes'] / 1e6:.1f}",
+            f"{row['rows_per_device']}",
+            f"{row['compute_seconds'] * 1e3:.2f} ms",
+            f"{row['reduce_seconds'] * 1e3:.2f} ms",
+            f"{row['efficiency']:.0%}",
+            f"{row['efficiency_of_larger_updates']:.0%}",
+        ]
+        for row in found["sizes"]
+    ]
+
+
+def title(name: str, found: Mapping[str, Any]) -> str:
+    """What the figures of a workload are about."""
+    return f"Scaling on paper, {name}: an update of {found['tokens']:,} tokens a side"
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """Where it ends, and what that rests on."""
+    ends = ", ".join(f"{name} {found['ends_at']}" for name, found in record["workloads"].items())
+    return (
+        f"Efficiency is a half or more up to this many devices: {ends}. Collectives and MB are "
+        "counted in the program; no time is measured, all are reckoned from what is assumed: "
+        f"{'; '.join(f'{key}: {text}' for key, text in record['assumed'].items())}. `larger`: "
+        "where the update grows with the devices."
+    )
+
+
+def table(name: str, found: Mapping[str, Any]) -> Table:
+    """The figures, for a terminal."""
+    head, *body = figures(found)
+    grid = Table(title=title(name, found), title_justify="left")
+    for heading in head:
+        grid.add_column(heading, justify="right")
+    for row in body:
+        grid.add_row(*row)
+    return grid

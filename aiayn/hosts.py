@@ -1,0 +1,153 @@
+"""Several processes that compute as one: how they meet, who writes, and how they end together.
+
+Every process runs the same command over its own devices; JAX joins these into one mesh. The first
+process alone writes and speaks. The others read what it wrote, so the run directory and the
+prepared data lie in a file system that all of them see.
+
+JAX itself finds the processes of a Slurm step, a TPU pod, a Kubernetes job and Open MPI. Elsewhere
+three variables say it: JAX_COORDINATOR_ADDRESS (host:port of the first process, any free port),
+JAX_NUM_PROCESSES and JAX_PROCESS_ID (0 is the first).
+"""
+
+import atexit
+import itertools
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+from jax.experimental.multihost_utils import process_allgather
+from orbax.checkpoint.multihost import get_barrier_sync_fn
+
+from aiayn.errors import LostProcess, Preempted, UserError
+
+HEARTBEAT_SECONDS = 100
+"""After so long without a sign of life from a process, JAX ends all others."""
+_LONGEST_WAIT = 7 * 24 * 3600
+"""Seconds. The first process may prepare a corpus meanwhile; if it dies, nobody waits for it."""
+_LOST = re.compile(r"gloo|nccl|heartbeat|barrier|coordination", re.IGNORECASE)
+"""In what JAX says where it misses another process."""
+_barriers = itertools.count()
+
+
+@contextmanager
+def joined() -> Generator[None]:
+    """Compute with the other processes, where there are any; before anything else uses a device.
+
+    All leave together. With an error a process leaves at once, so that the others miss it and end
+    too, instead of waiting for it for ever.
+
+    Raises:
+        UserError: the variables contradict themselves, or processes have unequal devices.
+        LostProcess: another process is gone.
+    """
+    _meet()
+    try:
+        yield
+        wait_for_all()
+    except Preempted:  # which all agreed on
+        wait_for_all()
+        raise
+    except BaseException as error:
+        if jax.process_count() == 1:
+            raise
+        lost = not isinstance(error, UserError) and _LOST.search(str(error))
+        status = LostProcess.status if lost else getattr(error, "status", 1)
+        atexit.register(_leave, status)  # runs before JAX's own, which waits for the others
+        if lost:
+            raise LostProcess(
+                f"process {jax.process_index()} of {jax.process_count()} misses another one, whose "
+                f"own words say why it ended ({str(error).splitlines()[0]})"
+            ) from error
+        raise
+
+
+def _leave(status: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
+def _meet() -> None:
+    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    given = {name: os.environ[name] for name in names if name in os.environ}
+    if given.get("JAX_NUM_PROCESSES") == "1":
+        return
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if not given:
+        try:
+            jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        except ValueError as error:
+            if address or "coordinator_address" not in str(error):
+                raise UserError(
+                    f"JAX finds no cluster here that it knows ({error}); wanted "
+                    f"{' and '.join(names)} beside JAX_COORDINATOR_ADDRESS."
+                ) from None
+            return  # a process of its own
+        except RuntimeError as error:
+            if address or "before any JAX calls" not in str(error):
+                raise
+            return  # a part of a program that computes already
+    else:
+        numbers = [given.get(name, "") for name in names]
+        if not (
+            address and all(n.isdecimal() for n in numbers) and int(numbers[1]) < int(numbers[0])
+        ):
+            raise UserError(
+                f"JAX_COORDINATOR_ADDRESS is {address!r}, JAX_NUM_PROCESSES {numbers[0]!r}, "
+                f"JAX_PROCESS_ID {numbers[1]!r}; wanted all three: host:port of the first process, "
+                "how many there are, and which of them this is, counted from 0."
+            )
+        count, number = map(int, numbers)
+        # Should nobody answer there, JAX ends this process with few words of its own.
+        print(f"aiayn: process {number} of {count} meets the others at {address}", file=sys.stderr)
+        jax.distributed.initialize(
+            address,
+            count,
+            number,
+            cluster_detection_method="deactivate",
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    if jax.local_device_count() * jax.process_count() != jax.device_count():
+        raise UserError(
+            f"Process {jax.process_index()} has {jax.local_device_count()} of the "
+            f"{jax.device_count()} devices of {jax.process_count()} processes; wanted as many in "
+            "each."
+        )
+
+
+def first() -> bool:
+    """Whether this is the process that writes and speaks."""
+    return jax.process_index() == 0
+
+
+def wait_for_all() -> None:
+    """Return once every process has come here."""
+    get_barrier_sync_fn()(key=f"aiayn {next(_barriers)}", timeout_ms=_LONGEST_WAIT * 1000)
+
+
+def share(count: int) -> slice:
+    """Which of `count` rows this process holds: as many as every other one, in their order."""
+    each = count // jax.process_count()
+    return slice(jax.process_index() * each, (jax.process_index() + 1) * each)
+
+
+def shared_out(
+    translate: Callable[[Sequence[str]], Sequence[str]], lines: Sequence[str]
+) -> list[str]:
+    """`translate(lines)`, of which every process does a share and receives all."""
+    count = jax.process_count()
+    mine = list(translate(lines[jax.process_index() :: count]))
+    if count == 1:
+        return mine
+    text = np.frombuffer(json.dumps(mine).encode(), np.uint8)
+    sizes = process_allgather(np.int32(len(text)))
+    padded = process_allgather(np.pad(text, (0, int(sizes.max()) - len(text))))
+    found = [""] * len(lines)
+    for number, (row, size) in enumerate(zip(padded, sizes, strict=True)):
+        found[number::count] = json.loads(row[:size].tobytes())
+    return found

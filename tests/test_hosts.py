@@ -1,0 +1,243 @@
+"""Real processes on the loopback, one CPU device each, against one process with as many."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+from small import copy_corpus, reverse_experiment
+
+import aiayn.train
+from aiayn import hosts
+from aiayn.__main__ import main
+from aiayn.checkpoint import Checkpoints
+from aiayn.prepare import prepare
+from aiayn.report import read_metrics
+from aiayn.step import data_mesh
+from aiayn.train import train
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With a corpus, and room for prepared data."""
+    made = tmp_path_factory.mktemp("hosts")
+    copy_corpus(made / "corpus", num_train=1_000)
+    return made
+
+
+def _experiment(folder, **settings):
+    experiment = reverse_experiment(folder / "corpus", log_every=1, **settings)
+    return replace(experiment, model=replace(experiment.model, num_layers=1))
+
+
+def _together(count, command, num_devices=1):
+    """Start `command`, once for each process; alone it joins no others."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={num_devices}")
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": flags,
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,  # pyright: ignore[reportAttributeAccessIssue]
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": str(count),
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env={**environment, "JAX_PROCESS_ID": str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+
+
+def _train_together(count, experiment, run_dir, num_devices=1):
+    config = run_dir.with_suffix(".py")
+    config.write_text(
+        "from aiayn.config import Experiment\n"
+        f"config = Experiment.from_dict({experiment.to_dict()!r})\n"
+    )
+    folders = ["--run-dir", str(run_dir), "--data-dir", str(run_dir.parent / "data")]
+    return _together(count, ["-m", "aiayn", "train", str(config), *folders], num_devices)
+
+
+def _train_here(experiment, run_dir, monkeypatch):
+    """In this process, on one device, without an evaluation."""
+    monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    prepared = prepare(experiment.data, run_dir.parent / "data", progress=False)
+    train(experiment, run_dir, prepared, Console(file=io.StringIO()))
+
+
+def _wait_for(reached, processes):
+    while not reached():
+        assert all(process.poll() is None for process in processes), _ends(processes)
+        time.sleep(0.01)
+
+
+def _ends(processes):
+    """How each process ended: exit status, standard output, standard error."""
+    return [(p.returncode, *output) for p in processes for output in [p.communicate()]]
+
+
+def _succeed(processes):
+    for status, _, errors in _ends(processes):
+        assert status == 0, errors
+
+
+def _figures(run_dir):
+    """All that a run measured of its model: losses, and BLEU of what it translated."""
+    names = "step", "loss", "grad_norm", "tokens", "dev_loss", "dev_bleu"
+    rows = read_metrics(run_dir / "metrics.jsonl")
+    return [{name: row[name] for name in names if name in row} for row in rows]
+
+
+def _params(run_dir):
+    checkpoints = Checkpoints.open(run_dir)
+    return checkpoints.params(checkpoints.newest())
+
+
+def test_two_processes_one_of_them_killed_end_as_one_process_does(folder):
+    experiment = _experiment(folder, num_steps=60, checkpoint_every=20, validate_sentences=9)
+    run_dir, alone = folder / "two", folder / "alone"
+    processes = _train_together(2, experiment, run_dir)
+    _wait_for((run_dir / "checkpoints/20").is_dir, processes)
+    processes[1].send_signal(signal.SIGKILL)
+    survivor, killed = _ends(processes)
+    assert killed[0] == -signal.SIGKILL
+    # Ours where a step misses the other, JAX's where it finds out first.
+    assert survivor[0] in (3, -signal.SIGABRT)
+    assert "misses another one" in survivor[2] or "another task died" in survivor[2]
+
+    _succeed(_train_together(2, experiment, run_dir))
+    _succeed(_train_together(1, experiment, alone, num_devices=2))
+    # The sum of two numbers has no order: bit for bit the same.
+    assert _figures(run_dir) == _figures(alone)
+    for name, value in _params(alone).items():
+        np.testing.assert_array_equal(value, _params(run_dir)[name], err_msg=name)
+    for path in (alone / "outputs").rglob("test.*"):
+        assert path.read_text() == (run_dir / path.relative_to(alone)).read_text()
+    steps = [row["step"] for row in read_metrics(run_dir / "metrics.jsonl") if "loss" in row]
+    assert steps == list(range(1, 61)), "one process alone writes"
+    assert len(list((run_dir / "tensorboard").iterdir())) == 2, "one file a start"
+
+
+def test_four_go_on_where_one_was_and_one_where_sigterm_stopped_the_four(folder, monkeypatch):
+    experiment = _experiment(folder, num_steps=4, checkpoint_every=4)
+    run_dir, alone = folder / "four", folder / "straight"
+    _train_here(experiment, run_dir, monkeypatch)
+
+    long = _experiment(folder, num_steps=5_000, checkpoint_every=5_000)
+    processes = _train_together(4, long, run_dir)
+    _wait_for(lambda: read_metrics(run_dir / "metrics.jsonl")[-1]["step"] >= 8, processes)
+    processes[2].send_signal(signal.SIGTERM)
+    for status, _, errors in _ends(processes):
+        assert status == 0, errors
+        assert "SIGTERM came; step " in errors
+    (stopped,) = (int(path.name) for path in (run_dir / "interrupted").iterdir())
+    assert read_metrics(run_dir / "metrics.jsonl")[-1]["step"] == stopped
+
+    experiment = _experiment(folder, num_steps=stopped + 2, checkpoint_every=4)
+    _train_here(experiment, run_dir, monkeypatch)
+    straight = _experiment(folder, num_steps=stopped + 2, checkpoint_every=5_000)
+    _train_here(straight, alone, monkeypatch)
+    # The same rows; the sum of four gradients may be taken in another order than that of one.
+    found, wanted = ([row for row in _figures(run) if "loss" in row] for run in (run_dir, alone))
+    assert [row["tokens"] for row in found] == [row["tokens"] for row in wanted]
+    losses, same = ([row["loss"] for row in rows] for rows in (found, wanted))
+    assert losses == pytest.approx(same, rel=1e-4)
+
+
+_PROGRAM = """
+import sys
+from aiayn import hosts
+from aiayn.errors import LostProcess, UserError
+hosts.HEARTBEAT_SECONDS = {heartbeat}
+try:
+    with hosts.joined():
+        def mark(mine):
+            return [f"<{line}> of {len(mine)}" for line in mine]
+        shared = hosts.shared_out(mark, [f"line {n}" for n in range(5)])
+        print(hosts.share(6), shared, flush=True)
+        if not hosts.first():
+            {end}
+        hosts.wait_for_all()
+except (LostProcess, UserError) as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("pass", 0),
+        ('raise UserError("the disk is full")', 2),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    ],
+)
+def test_processes_share_work_and_leave_together(end, status):
+    # Short only where a death is to be found out: processes that are paused have none either.
+    program = _PROGRAM.replace("{end}", end).replace("{heartbeat}", "10" if status else "3600")
+    first, other = _ends(_together(2, ["-c", program]))
+    assert other[0] == status, other[2]
+    shares = [f"<line {n}> of {size}" for n, size in enumerate((3, 2, 3, 2, 3))]
+    assert f"slice(0, 3, None) {shares}" in first[1]
+    assert f"slice(3, 6, None) {shares}" in other[1]
+    if status == 0:
+        assert first[0] == 0, first[2]
+    else:
+        # It waits where no device tells it that the other is gone: the heartbeat does.
+        assert first[0] in (3, -signal.SIGABRT)
+        assert "misses another one" in first[2] or "another task died" in first[2]
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"JAX_NUM_PROCESSES": "2"}, "JAX_COORDINATOR_ADDRESS is None, JAX_NUM_PROCESSES '2', "),
+        (
+            {
+                "JAX_COORDINATOR_ADDRESS": "127.0.0.1:1",
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": "2",
+            },
+            "JAX_PROCESS_ID '2'; wanted all three",
+        ),
+    ],
+)
+def test_variables_that_contradict_themselves_are_refused(
+    variables, message, tmp_path, capsys, monkeypatch
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["train", "phrasebook", "--run-dir", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_alone_is_refused(tmp_path):
+    environment = {**os.environ, "JAX_COORDINATOR_ADDRESS": "127.0.0.1:1"}
+    command = [sys.executable, "-m", "aiayn", "train", "phrasebook", "--run-dir", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "wanted JAX_NUM_PROCESSES and JAX_PROCESS_ID beside JAX_COORDINATOR" in done.stderr
+
+
+def test_one_process_needs_no_others(monkeypatch):
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "1")
+    with hosts.joined():
+        assert hosts.first()
+        assert hosts.share(6) == slice(0, 6)
+        assert hosts.shared_out(lambda lines: [line * 2 for line in lines], ["a", ""]) == ["aa", ""]
