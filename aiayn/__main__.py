@@ -48,6 +48,15 @@ def _configured(arguments: Any) -> Experiment:
     return load_experiment(arguments.experiment).with_overrides(arguments.overrides)
 
 
+def _stop_on_sigterm() -> None:
+    """Wherever it does nothing else: before and after training, and around runs that train."""
+
+    def stop(*_: object) -> None:
+        raise Preempted("SIGTERM came; what was trained is saved.")
+
+    signal.signal(signal.SIGTERM, stop)
+
+
 def _train(arguments: Any) -> None:
     experiment = _configured(arguments)
     from rich.console import Console
@@ -58,6 +67,7 @@ def _train(arguments: Any) -> None:
     from aiayn.run import finished_record, in_use
     from aiayn.train import train
 
+    _stop_on_sigterm()
     console = Console()
     configure_jax()
     run_dir = arguments.run_dir or Path("runs") / experiment.name
@@ -272,10 +282,7 @@ def _ablate(arguments: Any) -> None:
     from aiayn.report import configure_jax
     from aiayn.table3 import summary, table
 
-    def stop(*_: object) -> None:
-        raise Preempted("SIGTERM came; what was training saves its present step.")
-
-    signal.signal(signal.SIGTERM, stop)
+    _stop_on_sigterm()
     configure_jax()
     console = Console()
     folder = Path("runs") / base.name

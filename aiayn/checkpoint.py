@@ -24,6 +24,9 @@ from aiayn.model import abstract_parameters
 from aiayn.step import Params, TrainState
 from aiayn.tokenizer import Tokenizer
 
+_DELETED = "deleted"
+"""Where checkpoints go that are no longer kept, whole, before their files are removed."""
+
 
 class Checkpoints:
     """The checkpoints of one run directory: written in the background, whole or not at all.
@@ -37,6 +40,7 @@ class Checkpoints:
         self, folder: Path, keep_last: int = 1, keep_best: int = 0, read_only: bool = False
     ):
         self.folder = folder.absolute()
+        self._read_only = read_only
         policies: list[Any] = [checkpoint_managers.LatestN(keep_last)]
         if keep_best:
             policies.append(
@@ -44,6 +48,8 @@ class Checkpoints:
                     get_metric_fn=lambda metrics: metrics["dev_loss"], reverse=True, n=keep_best
                 )
             )
+        if not read_only:
+            shutil.rmtree(self.folder / _DELETED, ignore_errors=True)
         with user_os_errors(self.folder):
             self._manager = ocp.CheckpointManager(
                 self.folder,
@@ -51,6 +57,8 @@ class Checkpoints:
                     preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                     best_fn=lambda metrics: -metrics["dev_loss"],
                     cleanup_tmp_directories=not read_only,
+                    # Killed while it removes files, it must not leave the rest as a checkpoint.
+                    todelete_subdir=None if read_only else _DELETED,
                     read_only=read_only,
                 ),
             )
@@ -107,6 +115,7 @@ class Checkpoints:
             "experiment": experiment.to_dict(),
             "tokenizer": base64.b64encode(tokenizer.model).decode(),
         }
+        self._finish()
         with user_os_errors(self.folder):
             self._manager.save(
                 int(state.step),
@@ -152,9 +161,14 @@ class Checkpoints:
 
     def close(self) -> None:
         """Return when everything begun is on disk; errors of the background surface here."""
+        self._finish()
+        self._manager.close()
+
+    def _finish(self) -> None:
         with user_os_errors(self.folder):
             self._manager.wait_until_finished()
-        self._manager.close()
+        if not self._read_only:
+            shutil.rmtree(self.folder / _DELETED, ignore_errors=True)
 
 
 def average(checkpoints: Checkpoints, steps: Sequence[int]) -> dict[str, np.ndarray]:

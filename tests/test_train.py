@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 
@@ -313,33 +312,6 @@ def test_every_parameter_moves_in_training(corpus, data_dir, tmp_path):
     still = [name for name in before if np.array_equal(before[name], after[name])]
     # A bias on keys adds the same to all scores of a query, which softmax ignores.
     assert all(name.endswith("key.bias") for name in still)
-
-
-def test_a_killed_run_started_again_ends_with_the_same_bits(corpus, data_dir, tmp_path):
-    settings = {
-        "num_steps": 60,
-        "checkpoint_every": 10,
-        "log_every": 5,
-    }
-    experiment = reverse_experiment(corpus, **settings)
-    command, quiet = _command(experiment, data_dir, tmp_path, "straight")
-    straight = subprocess.run(command, **quiet, check=False)
-    assert straight.returncode == 0, straight.stderr.decode()
-
-    command, quiet = _command(experiment, data_dir, tmp_path, "killed")
-    metrics = tmp_path / "killed/metrics.jsonl"
-    for steps in (15, 40):
-        process = subprocess.Popen(command, **quiet)
-        while process.poll() is None and not any(r["step"] >= steps for r in read_metrics(metrics)):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    finished = subprocess.run(command, **quiet, check=False)
-    assert finished.returncode == 0, finished.stderr.decode()
-    step, params = _final_params(tmp_path / "killed")
-    assert step == 60
-    _assert_bit_equal(params, _final_params(tmp_path / "straight")[1])
 
 
 def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
