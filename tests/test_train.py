@@ -23,7 +23,7 @@ from aiayn.errors import Preempted, UserError
 from aiayn.evaluate import evaluate_run, run_info
 from aiayn.prepare import prepare
 from aiayn.report import read_metrics
-from aiayn.run import finished_record, in_use, read_run
+from aiayn.run import begin_session, finished_record, in_use, read_run, read_sessions
 from aiayn.step import data_mesh
 from aiayn.train import train
 
@@ -353,6 +353,28 @@ def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
         _assert_bit_equal(found.params(step), wanted.params(step))
     tokens = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("run", "straight")]
     assert max(r.get("tokens", 0) for r in tokens[0]) == max(r.get("tokens", 0) for r in tokens[1])
+
+
+def test_sigterm_in_the_evaluation_ends_well(corpus, data_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(aiayn.train, "train", lambda *_: None)
+    monkeypatch.setattr(
+        aiayn.evaluate, "evaluate_run", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    command, _ = _command(reverse_experiment(corpus), data_dir, tmp_path, "run")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(command[3:]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "what was trained is saved. The same command goes on." in capsys.readouterr().err
+
+
+def test_a_session_that_a_kill_cut_off_hides_no_other(corpus, tmp_path):
+    begin_session(reverse_experiment(corpus), tmp_path, 0)
+    with (tmp_path / "sessions.jsonl").open("a") as file:
+        file.write('{"from_step": 4, "comm')
+    begin_session(reverse_experiment(corpus), tmp_path, 8)
+    assert [session["from_step"] for session in read_sessions(tmp_path)] == [0, 8]
 
 
 def test_an_error_says_more_than_the_sigterm_that_came_before_it(

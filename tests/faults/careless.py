@@ -1,10 +1,12 @@
 """`aiayn` with a promise broken, so that a harness can show that it notices.
 
-python -m tests.faults.careless files|checkpoints train ...
+python -m tests.faults.careless files|checkpoints|memory train ...
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from orbax.checkpoint._src.path import atomicity
 
@@ -21,8 +23,28 @@ def _checkpoints() -> None:
     atomicity._get_tmp_directory = lambda final_path: final_path
 
 
+def _memory() -> None:
+    """The metrics of every update are kept."""
+    import aiayn.train
+
+    mapped_train_step = aiayn.train.mapped_train_step
+    kept: list[Any] = []
+
+    def keeping(*arguments: Any) -> Callable[..., Any]:
+        update = mapped_train_step(*arguments)
+
+        def step(*arguments: Any) -> Any:
+            state, metrics = update(*arguments)
+            kept.append(metrics)
+            return state, metrics
+
+        return step
+
+    aiayn.train.mapped_train_step = keeping
+
+
 if __name__ == "__main__":
-    {"files": _files, "checkpoints": _checkpoints}[sys.argv.pop(1)]()
+    {"files": _files, "checkpoints": _checkpoints, "memory": _memory}[sys.argv.pop(1)]()
     from aiayn.__main__ import main
 
     sys.exit(main(sys.argv[1:]))

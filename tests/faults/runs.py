@@ -23,7 +23,9 @@ NUM_STEPS, EVERY = 24, 6
 _OF_TIME = ("seconds", "tokens_per_second", "tgt_tokens_per_second")
 
 
-def write_experiment(folder: Path, num_steps: int = NUM_STEPS, every: int = EVERY) -> Path:
+def write_experiment(
+    folder: Path, num_steps: int = NUM_STEPS, every: int = EVERY, log_every: int = 1
+) -> Path:
     """A corpus and the file of an experiment on it, so small that nearly all time is start-up.
 
     Few words, and never few of them in a sentence: the model soon says words rather than nothing.
@@ -33,7 +35,7 @@ def write_experiment(folder: Path, num_steps: int = NUM_STEPS, every: int = EVER
         folder / "corpus",
         num_steps=num_steps,
         checkpoint_every=every,
-        log_every=1,
+        log_every=log_every,
         warmup_steps=4,
         keep_last=3,
         keep_best=1,
