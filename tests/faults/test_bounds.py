@@ -19,6 +19,7 @@ from aiayn.step import data_mesh
 from aiayn.train import train
 from tests.faults.resources import MOST, growth
 from tests.faults.runs import write_experiment
+from tests.small import copy_corpus
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """What JAX reports for each program that it asks XLA or the cache on disk for."""
@@ -26,10 +27,11 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A function that trains and evaluates anew, on rows of two widths, in this process."""
+    """A function that trains for an epoch and evaluates, on rows of two widths, in this process."""
     monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
-    experiment = load_experiment(str(write_experiment(tmp_path, num_steps=4, every=2)))
-    experiment = replace(experiment, data=replace(experiment.data, row_widths=(16, 32)))
+    experiment = load_experiment(str(write_experiment(tmp_path, num_steps=40, every=20)))
+    experiment = replace(experiment, data=replace(experiment.data, row_widths=(8, 16)))
+    copy_corpus(tmp_path / "corpus", num_train=1_000)  # sentences short and long
     prepared = prepare(experiment.data, tmp_path / "data", progress=False)
 
     def run(name):
@@ -66,7 +68,7 @@ def test_each_function_is_compiled_once(run, compiled, monkeypatch):
     monkeypatch.setattr(aiayn.train._Log, "count_slots", seen)
     run("first")
     first = Counter(compiled)
-    assert first["jit(train_step)"] == len(layouts)
+    assert first["jit(train_step)"] == len(layouts) == 2
     assert first["jit(initial_state)"] == first["jit(evaluation_step)"] == 1
     assert first["jit(search)"] == 2, "greedy in training, with a beam at the end"
     compiled.clear()
