@@ -18,7 +18,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help train test check smoke reproduce ablate bench parity results clean
+.PHONY: help train test faults check smoke reproduce ablate bench parity results clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -29,6 +29,11 @@ train: $(CORE) ## train, translate and score EXPERIMENT=phrasebook; ARGS='--set 
 
 test: $(DEV) ## the tests; ARGS='-k bleu' for some of them
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(DEV) ## kill training 200 times, 100,000 hostile inputs, 5,000 updates: hours; nothing may be lost
+	$(BIN)/python -m tests.faults.kill --kills 200
+	$(BIN)/python -m tests.faults.fuzz --inputs 100000
+	$(BIN)/python -m tests.faults.resources
 
 check: $(DEV) ## lint, format and types
 	$(BIN)/ruff check .

@@ -6,19 +6,16 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiayn
 from aiayn.arguments import parser
 from aiayn.bench.workloads import DECODING, TRAINING
-from aiayn.config import DataConfig, Experiment
+from aiayn.config import Experiment
 from aiayn.errors import LostProcess, Preempted, UserError
 from aiayn.experiments import load_experiment
 from aiayn.files import user_os_errors
 from aiayn.pages import use_large_pages
-
-if TYPE_CHECKING:
-    from aiayn.prepare import Prepared
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,21 +49,32 @@ def _configured(arguments: Any) -> Experiment:
     return load_experiment(arguments.experiment).with_overrides(arguments.overrides)
 
 
+def _stop_on_sigterm() -> None:
+    """Wherever it does nothing else: before and after training, and around runs that train."""
+
+    def stop(*_: object) -> None:
+        raise Preempted("SIGTERM came; what was trained is saved.")
+
+    signal.signal(signal.SIGTERM, stop)
+
+
 def _train(arguments: Any) -> None:
     experiment = _configured(arguments)
     from rich.console import Console
 
     from aiayn import hosts
     from aiayn.evaluate import evaluate_run, show_record
+    from aiayn.prepare import prepare_once
     from aiayn.report import configure_jax
     from aiayn.run import finished_record, in_use
     from aiayn.train import train
 
+    _stop_on_sigterm()
     configure_jax()
     run_dir = arguments.run_dir or Path("runs") / experiment.name
     with hosts.joined():
         console = Console(quiet=not hosts.first())
-        prepared = _prepared(experiment.data, arguments.data_dir)
+        prepared = prepare_once(experiment.data, arguments.data_dir)
         with in_use(run_dir):
             record = finished_record(experiment, run_dir, prepared)
             if record:
@@ -74,25 +82,6 @@ def _train(arguments: Any) -> None:
             else:
                 train(experiment, run_dir, prepared, console)
                 evaluate_run(run_dir, prepared, console)
-
-
-def _prepared(data: DataConfig, root: Path) -> "Prepared":
-    """What the first process prepares; the others wait for it, and read it."""
-    from aiayn import hosts
-    from aiayn.prepare import folder_of, open_prepared, prepare
-
-    if hosts.first():
-        prepared = prepare(data, root)
-        hosts.wait_for_all()
-        return prepared
-    hosts.wait_for_all()
-    folder = folder_of(data, root)
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} is not there, though the first process has prepared it; wanted a --data-dir "
-            "in a file system that all processes see."
-        )
-    return open_prepared(folder)
 
 
 def _prepare(arguments: Any) -> None:
@@ -230,6 +219,7 @@ def _evaluate(arguments: Any) -> None:
 
     from aiayn import hosts
     from aiayn.evaluate import evaluate_files, evaluate_run
+    from aiayn.prepare import prepare_once
     from aiayn.report import configure_jax
     from aiayn.run import in_use, read_run
 
@@ -247,7 +237,7 @@ def _evaluate(arguments: Any) -> None:
             evaluate_files(arguments.model, arguments.src, arguments.ref, console)
             return
         experiment, _ = read_run(arguments.model)
-        prepared = _prepared(experiment.data, arguments.data_dir)
+        prepared = prepare_once(experiment.data, arguments.data_dir)
         with in_use(arguments.model):
             evaluate_run(arguments.model, prepared, console)
 
@@ -304,10 +294,7 @@ def _ablate(arguments: Any) -> None:
     from aiayn.report import configure_jax
     from aiayn.table3 import summary, table
 
-    def stop(*_: object) -> None:
-        raise Preempted("SIGTERM came; what was training saves its present step.")
-
-    signal.signal(signal.SIGTERM, stop)
+    _stop_on_sigterm()
     configure_jax()
     console = Console()
     folder = Path("runs") / base.name

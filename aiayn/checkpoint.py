@@ -36,6 +36,8 @@ from aiayn.tokenizer import Tokenizer
 _SUMS = "sha256.json"
 """Checksums of what a checkpoint's folders hold; the files beside it are Orbax's notes, which it
 writes last and does without."""
+_DELETED = "deleted"
+"""Where checkpoints go that are no longer kept, whole, before their files are removed."""
 
 
 class Checkpoints:
@@ -52,6 +54,7 @@ class Checkpoints:
         self.folder = folder.absolute()
         self._saving = 0
         self._intact: set[int] = set()
+        self._read_only = read_only
         policies: list[Any] = [checkpoint_managers.LatestN(keep_last)]
         if keep_best:
             policies.append(
@@ -59,6 +62,8 @@ class Checkpoints:
                     get_metric_fn=lambda metrics: metrics["dev_loss"], reverse=True, n=keep_best
                 )
             )
+        if not read_only:
+            self._remove_deleted()
         with _readable(self.folder):
             try:
                 self._manager = ocp.CheckpointManager(
@@ -72,6 +77,8 @@ class Checkpoints:
                         preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                         best_fn=lambda metrics: -metrics["dev_loss"],
                         cleanup_tmp_directories=not read_only,
+                        # Killed while it removes files, it must not leave the rest as a checkpoint.
+                        todelete_subdir=None if read_only else _DELETED,
                         read_only=read_only,
                         async_options=ocp.AsyncOptions(post_finalization_callback=self._write_sums),
                     ),
@@ -133,8 +140,8 @@ class Checkpoints:
             "experiment": experiment.to_dict(),
             "tokenizer": base64.b64encode(tokenizer.model).decode(),
         }
+        self._finish()
         with user_os_errors(self.folder):
-            self._manager.wait_until_finished()
             self._saving = int(state.step)
             self._manager.save(
                 self._saving,
@@ -207,9 +214,18 @@ class Checkpoints:
 
     def close(self) -> None:
         """Return when everything begun is on disk; errors of the background surface here."""
+        self._finish()
+        self._manager.close()
+
+    def _finish(self) -> None:
         with user_os_errors(self.folder):
             self._manager.wait_until_finished()
-        self._manager.close()
+        if not self._read_only:
+            self._remove_deleted()
+
+    def _remove_deleted(self) -> None:
+        if jax.process_index() == 0:
+            shutil.rmtree(self.folder / _DELETED, ignore_errors=True)
 
 
 @contextmanager

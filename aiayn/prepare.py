@@ -58,7 +58,7 @@ class Prepared:
         return digest.hexdigest()
 
 
-def folder_of(data: DataConfig, root: Path) -> Path:
+def _folder(data: DataConfig, root: Path) -> Path:
     """Where `prepare` works."""
     name = f"{data.corpus}-{data.src}-{data.tgt}-{data_hash(data)[:10]}"
     return root / re.sub(r"[^\w.-]", "_", name)
@@ -72,7 +72,7 @@ def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
     Raises:
         UserError: the corpus cannot be read, or does not suit the settings.
     """
-    folder = folder_of(data, root)
+    folder = _folder(data, root)
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with user_os_errors(folder), locked(folder / "lock"):
@@ -80,6 +80,28 @@ def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
         tokenizer = _tokenizer(data, manifest, folder)
         for split in ("train", "dev"):
             _rows(data, manifest, tokenizer, folder, split, progress)
+    return open_prepared(folder)
+
+
+def prepare_once(data: DataConfig, root: Path) -> Prepared:
+    """As `prepare`, by the first of several processes; the others wait for it, and read it.
+
+    Raises:
+        UserError: also where they do not see what it made.
+    """
+    from aiayn import hosts
+
+    if hosts.first():
+        prepared = prepare(data, root)
+        hosts.wait_for_all()
+        return prepared
+    hosts.wait_for_all()
+    folder = _folder(data, root)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is not there, though the first process has prepared it; wanted a --data-dir "
+            "in a file system that all processes see."
+        )
     return open_prepared(folder)
 
 

@@ -126,8 +126,10 @@ def begin_session(experiment: Experiment, run_dir: Path, step: int) -> None:
         **environment(),
     }
     path = run_dir / "sessions.jsonl"
-    with user_os_errors(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(session) + "\n")
+    # Written anew: a line that a kill cut off would take all later ones with it.
+    lines = [json.dumps(row) + "\n" for row in [*read_metrics(path), session]]
+    with user_os_errors(path):
+        write_text(path, "".join(lines))
 
 
 def read_sessions(run_dir: Path) -> list[dict[str, Any]]:

@@ -90,7 +90,9 @@ def on_device(rows: Rows) -> Rows:
     return Rows(*(jnp.asarray(field) for field in rows))
 
 
-def copy_corpus(folder: Path, num_train: int = 20_000, seed: int = 0) -> None:
+def copy_corpus(
+    folder: Path, num_train: int = 20_000, seed: int = 0, num_words: int = 12, shortest: int = 2
+) -> None:
     """Source: words. Target: the same words backwards. Split into train, dev and test."""
     rng = random.Random(seed)
     words = [
@@ -112,7 +114,7 @@ def copy_corpus(folder: Path, num_train: int = 20_000, seed: int = 0) -> None:
     for split, count in (("train", num_train), ("dev", 100), ("test", 100)):
         src, tgt = [], []
         while len(src) < count:
-            sentence = tuple(rng.choice(words) for _ in range(rng.randint(2, 7)))
+            sentence = tuple(rng.choice(words[:num_words]) for _ in range(rng.randint(shortest, 7)))
             if sentence in seen:
                 continue
             seen.add(sentence)

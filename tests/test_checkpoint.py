@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import jax
@@ -58,6 +59,21 @@ def test_the_last_and_the_best_are_kept_and_come_back_bit_for_bit(written):
     experiment, tokenizer = checkpoints.about(4)
     assert experiment == EXPERIMENT
     assert tokenizer.model == TOKENIZER.model
+
+
+def test_a_kill_while_an_old_checkpoint_is_deleted_leaves_no_part_of_it(tmp_path, monkeypatch):
+    with monkeypatch.context() as killed:  # before the first file goes
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+        checkpoints = Checkpoints(tmp_path)
+        for step in (1, 2):
+            checkpoints.save(_state(step), EXPERIMENT, TOKENIZER)
+        checkpoints.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "deleted"]
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.steps() == [2]
+    checkpoints.save(_state(3), EXPERIMENT, TOKENIZER)
+    checkpoints.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["3"]
 
 
 def test_the_last_ones_are_those_without_a_gap(written):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 
@@ -24,7 +23,7 @@ from aiayn.errors import Preempted, UserError
 from aiayn.evaluate import evaluate_run, run_info
 from aiayn.prepare import prepare
 from aiayn.report import read_metrics
-from aiayn.run import finished_record, in_use, read_run
+from aiayn.run import begin_session, finished_record, in_use, read_run, read_sessions
 from aiayn.step import data_mesh
 from aiayn.train import train
 
@@ -350,33 +349,6 @@ def test_every_parameter_moves_in_training(corpus, data_dir, tmp_path):
     assert all(name.endswith("key.bias") for name in still)
 
 
-def test_a_killed_run_started_again_ends_with_the_same_bits(corpus, data_dir, tmp_path):
-    settings = {
-        "num_steps": 60,
-        "checkpoint_every": 10,
-        "log_every": 5,
-    }
-    experiment = reverse_experiment(corpus, **settings)
-    command, quiet = _command(experiment, data_dir, tmp_path, "straight")
-    straight = subprocess.run(command, **quiet, check=False)
-    assert straight.returncode == 0, straight.stderr.decode()
-
-    command, quiet = _command(experiment, data_dir, tmp_path, "killed")
-    metrics = tmp_path / "killed/metrics.jsonl"
-    for steps in (15, 40):
-        process = subprocess.Popen(command, **quiet)
-        while process.poll() is None and not any(r["step"] >= steps for r in read_metrics(metrics)):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    finished = subprocess.run(command, **quiet, check=False)
-    assert finished.returncode == 0, finished.stderr.decode()
-    step, params = _final_params(tmp_path / "killed")
-    assert step == 60
-    _assert_bit_equal(params, _final_params(tmp_path / "straight")[1])
-
-
 def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
     corpus, data_dir, tmp_path, monkeypatch
 ):
@@ -416,6 +388,28 @@ def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
         _assert_bit_equal(found.params(step), wanted.params(step))
     tokens = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("run", "straight")]
     assert max(r.get("tokens", 0) for r in tokens[0]) == max(r.get("tokens", 0) for r in tokens[1])
+
+
+def test_sigterm_in_the_evaluation_ends_well(corpus, data_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(aiayn.train, "train", lambda *_: None)
+    monkeypatch.setattr(
+        aiayn.evaluate, "evaluate_run", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    command, _ = _command(reverse_experiment(corpus), data_dir, tmp_path, "run")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(command[3:]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "what was trained is saved. The same command goes on." in capsys.readouterr().err
+
+
+def test_a_session_that_a_kill_cut_off_hides_no_other(corpus, tmp_path):
+    begin_session(reverse_experiment(corpus), tmp_path, 0)
+    with (tmp_path / "sessions.jsonl").open("a") as file:
+        file.write('{"from_step": 4, "comm')
+    begin_session(reverse_experiment(corpus), tmp_path, 8)
+    assert [session["from_step"] for session in read_sessions(tmp_path)] == [0, 8]
 
 
 def test_an_error_says_more_than_the_sigterm_that_came_before_it(

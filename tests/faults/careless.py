@@ -1,0 +1,50 @@
+"""`aiayn` with a promise broken, so that a harness can show that it notices.
+
+python -m tests.faults.careless files|checkpoints|memory train ...
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from orbax.checkpoint._src.path import atomicity
+
+import aiayn.files
+
+
+def _files() -> None:
+    """Files are written in place."""
+    aiayn.files.write_bytes = Path.write_bytes
+
+
+def _checkpoints() -> None:
+    """Checkpoints have their final name from the first."""
+    atomicity._get_tmp_directory = lambda final_path: final_path
+
+
+def _memory() -> None:
+    """The metrics of every update are kept."""
+    import aiayn.train
+
+    mapped_train_step = aiayn.train.mapped_train_step
+    kept: list[Any] = []
+
+    def keeping(*arguments: Any) -> Callable[..., Any]:
+        update = mapped_train_step(*arguments)
+
+        def step(*arguments: Any) -> Any:
+            state, metrics = update(*arguments)
+            kept.append(metrics)
+            return state, metrics
+
+        return step
+
+    aiayn.train.mapped_train_step = keeping
+
+
+if __name__ == "__main__":
+    {"files": _files, "checkpoints": _checkpoints, "memory": _memory}[sys.argv.pop(1)]()
+    from aiayn.__main__ import main
+
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,456 @@
+"""Kill training at any moment, start it again, and ask whether anything is lost.
+
+python -m tests.faults.kill --kills 200
+
+One run is left alone. Every other is struck some times: by SIGKILL at a random moment of a phase,
+by SIGTERM, and by SIGKILL at a chosen one of all its calls that change a file (tests/faults/watch),
+before the call or with half of a write done. Then it is left to finish, and must end with the same
+bits. The phase that a strike hit is read off the disk. What is lost keeps its directory, and the
+command is printed that tries the case again.
+"""
+
+import argparse
+import json
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from aiayn.files import write_text
+from aiayn.report import configure_jax, environment
+from tests.faults import runs, watch
+from tests.faults.runs import EVERY, NUM_STEPS, Disk
+
+GRACE = 120.0
+"""Seconds after SIGTERM until the process must have ended."""
+END = 1_800.0
+"""Seconds until a process that is left alone counts as hanging."""
+RECORD = runs.ROOT / "experiments" / "results" / "reliability" / "kill.json"
+
+# When to strike: this is so on disk, then a fraction of the time until the next would be.
+_MOMENTS: dict[str, Callable[[Disk, Disk, int], bool]] = {
+    "start-up": lambda before, now, step: True,
+    "restoring": lambda before, now, step: len(now.sessions) > len(before.sessions),
+    "updating": lambda before, now, step: now.inode != before.inode and now.trained >= step,
+    "validating": lambda before, now, step: now.inode != before.inode and now.trained >= step,
+    "writing": lambda before, now, step: now.inode != before.inode and now.validated >= step,
+    "written": lambda before, now, step: now.newest >= step,
+    "averaging": lambda before, now, step: (
+        now.config != before.config and now.newest == NUM_STEPS and not now.training
+    ),
+    "evaluating": lambda before, now, step: now.model != before.model and now.model > (0, 0),
+    "exiting": lambda before, now, step: now.record != before.record,
+}
+
+
+class LostError(Exception):
+    """What a case lost."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """SIGKILL or SIGTERM at a moment; steps count from the newest checkpoint."""
+
+    signal: str
+    phase: str
+    step: int
+    fraction: float
+
+    def __str__(self) -> str:
+        return f"{self.signal} {self.phase} {self.step} {self.fraction}"
+
+
+@dataclass(frozen=True)
+class Write:
+    """SIGKILL at the n-th call of this name on this file; `half` of it done, or nothing."""
+
+    call: str
+    file: str
+    number: int
+    half: bool
+
+    def __str__(self) -> str:
+        return f"write {self.call} {self.file} {self.number} {'half' if self.half else 'nothing'}"
+
+
+Strike = Moment | Write
+
+
+def parse(text: str) -> list[Strike]:
+    """The strikes of a case, as `--repeat` takes them."""
+    strikes: list[Strike] = []
+    for words in map(str.split, text.split(";")):
+        if words[0] == "write":
+            strikes.append(Write(words[1], words[2], int(words[3]), words[4] == "half"))
+        else:
+            strikes.append(Moment(words[0], words[1], int(words[2]), float(words[3])))
+    return strikes
+
+
+@dataclass(frozen=True)
+class Straight:
+    """The run that is left alone: what it ends with, how long it is on its way, what it writes."""
+
+    ending: dict[str, Any]
+    seconds: dict[str, float]
+    """From each moment to the next."""
+    calls: list[tuple[str, str]]
+    """Names and files."""
+
+
+class Harness:
+    """Tries cases in a folder of its own; `program` is the module that trains."""
+
+    def __init__(self, folder: Path, program: Sequence[str] = ("aiayn",)):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self.folder = folder.resolve()
+        self.program = program
+        self.experiment = runs.write_experiment(self.folder)
+        self.longest = 0.0
+        """Seconds from a SIGTERM to the end."""
+
+    @contextmanager
+    def _process(self, folder: Path) -> Generator[subprocess.Popen[bytes]]:
+        with folder.with_suffix(".txt").open("ab") as output:
+            process = subprocess.Popen(
+                runs.command(self.experiment, folder, self.program),
+                env=runs.environment(),
+                stdout=output,
+                stderr=output,
+            )
+            try:
+                yield process
+            finally:
+                process.kill()
+                process.wait()
+
+    @contextmanager
+    def _watched(self, folder: Path) -> Generator[watch.Watched]:
+        with folder.with_suffix(".txt").open("ab") as output:
+            process = watch.Watched(
+                runs.command(self.experiment, folder, self.program),
+                folder,
+                env=runs.environment(),
+                stdout=output,
+                stderr=output,
+            )
+            try:
+                yield process
+            finally:
+                process.close()
+
+    def straight(self) -> Straight:
+        """A run that is watched and left alone."""
+        folder = self._new("straight")
+        before = Disk.read(folder / "run")
+        steps = {"updating": 1, "validating": EVERY, "writing": EVERY, "written": EVERY}
+        began: dict[str, float] = {}
+        calls: list[tuple[str, str]] = []
+
+        def look() -> None:
+            now = Disk.read(folder / "run")
+            for phase, reached in _MOMENTS.items():
+                if phase not in began and reached(before, now, steps.get(phase, 0)):
+                    began[phase] = time.monotonic()
+
+        with self._watched(folder) as watched:
+            for call in watched.calls():
+                calls.append((call.name, _file(call, folder)))
+                look()
+            look()
+            status = watched.process.wait()
+        times = [*began.values(), time.monotonic()]
+        if status or len(began) < len(_MOMENTS):
+            raise RuntimeError(f"No run ends well, see {folder.with_suffix('.txt')}.")
+        seconds = dict(zip(began, (b - a for a, b in pairwise(times)), strict=True))
+        seconds["updating"] /= EVERY
+        return Straight(runs.ending(folder / "run"), seconds, calls)
+
+    def _new(self, name: str) -> Path:
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        folder.with_suffix(".txt").unlink(missing_ok=True)  # what its processes say
+        return folder
+
+    def case(self, name: str, strikes: Sequence[Strike], straight: Straight) -> list[str]:
+        """What each of the strikes hit that came before the run's end.
+
+        Raises:
+            LostError: it does not go on, or ends otherwise; `args` are why and what was hit.
+        """
+        folder = self._new(name)
+        hit: list[str] = []
+        try:
+            for strike in strikes:
+                before = Disk.read(folder / "run")
+                if before.record > (0, 0):
+                    break
+                found = (
+                    self._at_write(folder, strike)
+                    if isinstance(strike, Write)
+                    else self._at_moment(folder, strike, straight.seconds, before)
+                )
+                hit += [found] if found else []
+                _check_went_on(before, Disk.read(folder / "run"))
+            before = Disk.read(folder / "run")
+            with self._process(folder) as process:
+                try:
+                    status = process.wait(END)
+                except subprocess.TimeoutExpired:
+                    raise LostError(f"It did not end within {END:.0f} seconds.") from None
+            if status:
+                raise LostError(f"Started again, it ended with status {status}.")
+            _check_went_on(before, Disk.read(folder / "run"))
+            if different := runs.differences(runs.ending(folder / "run"), straight.ending):
+                raise LostError(f"Different at the end: {', '.join(different)}.")
+        except LostError as lost:
+            raise LostError(str(lost), hit or ["nothing"]) from None
+        shutil.rmtree(folder)
+        return hit
+
+    def _at_write(self, folder: Path, strike: Write) -> str:
+        seen = 0
+        with self._watched(folder) as process:
+            for call in process.calls():
+                if (call.name, _file(call, folder)) == (strike.call, strike.file):
+                    seen += 1
+                    if seen == strike.number:
+                        half = process.kill(strike.half)
+                        done = "half a write" if half else "before a call"
+                        return f"{done}: {part(strike.call, strike.file)}"
+            status = process.process.wait()
+        if status:
+            raise LostError(f"It ended with status {status}.")
+        return ""
+
+    def _at_moment(
+        self, folder: Path, strike: Moment, seconds: dict[str, float], before: Disk
+    ) -> str:
+        reached, step = _MOMENTS[strike.phase], before.newest + strike.step
+        with self._process(folder) as process:
+            while not reached(before, Disk.read(folder / "run"), step):
+                if process.poll() is not None:
+                    break
+                time.sleep(0.002)
+            time.sleep(strike.fraction * seconds[strike.phase])
+            if strike.signal == "SIGTERM":
+                return self._terminated(folder, process, before)
+            process.kill()
+            status = process.wait()
+        if status != -signal.SIGKILL:
+            return _ended(status)
+        return f"SIGKILL: {Disk.read(folder / 'run').phase(before)}"
+
+    def _terminated(self, folder: Path, process: subprocess.Popen[bytes], before: Disk) -> str:
+        if process.poll() is not None:
+            return _ended(process.returncode)
+        at = Disk.read(folder / "run")
+        began = time.monotonic()
+        process.terminate()
+        try:
+            status = process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            raise LostError(f"SIGTERM did not end it within {GRACE:.0f} seconds.") from None
+        self.longest = max(self.longest, time.monotonic() - began)
+        phase = at.phase(before)
+        # Before Python runs our code, the system ends it.
+        if status and (status, phase) != (-signal.SIGTERM, "start-up"):
+            raise LostError(f"After SIGTERM ({phase}) it ended with status {status}.")
+        after = Disk.read(folder / "run")
+        saved = max(after.newest, after.interrupted)
+        if after.inode != before.inode and saved < after.trained:
+            raise LostError(f"SIGTERM saved step {saved} only; {after.trained} were done.")
+        return f"SIGTERM: {phase}"
+
+
+def _ended(status: int) -> str:
+    """Nothing was hit: the run had ended by itself."""
+    if status:
+        raise LostError(f"It ended with status {status}.")
+    return ""
+
+
+def _check_went_on(before: Disk, after: Disk) -> None:
+    """Raises LostError unless the process began where it had to, and no checkpoint went away."""
+    saved = before.interrupted if before.newest < before.interrupted < NUM_STEPS else before.newest
+    for step in after.sessions[len(before.sessions) :]:
+        if step != saved:
+            raise LostError(f"It went on from step {step}; {saved} was saved.")
+    if after.newest < before.newest:
+        raise LostError(f"The checkpoint of step {before.newest} is gone.")
+
+
+def _file(call: watch.Call, folder: Path) -> str:
+    """The file of a call, without what is different in each run."""
+    name = str(call.path.relative_to(folder))
+    name = re.sub(r"events\.out.*", "events", re.sub(r"[0-9a-f]{32}", "#", name))
+    return re.sub(r"\s", "_", name)
+
+
+def part(call: str, file: str) -> str:
+    """What a file is for."""
+    kinds = {
+        "prepared data": r"data\b",
+        "checkpoint being deleted": r"run/checkpoints/(\d+/|deleted)",
+        "checkpoint": r"run/(checkpoints|interrupted)",
+        "averaged model": r"run/model",
+        "hypotheses": r"run/outputs",
+        "metrics": r"run/(metrics|tensorboard)",
+        "sessions": r"run/sessions",
+        "pictures": r"run/.*png",
+        "scores and record": r"run/(scores|result)",
+        "about the run": r"run\b",
+    }
+    if call in ("rmdir", "unlinkat") and re.match(r"run/checkpoints/\d+$", file):
+        return "checkpoint being deleted"
+    return next((name for name, pattern in kinds.items() if re.match(pattern, file)), "other")
+
+
+def writes(calls: Sequence[tuple[str, str]]) -> Generator[Write]:
+    """Strikes at calls, without end: every kind of call on every kind of file takes its turn."""
+    seen: Counter[tuple[str, str]] = Counter()
+    groups: defaultdict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
+    for call in calls:
+        seen[call] += 1
+        groups[call[0], part(*call)].append((*call, seen[call]))
+    turn = 0
+    while True:
+        for group in groups.values():
+            # Steps of the golden ratio lie evenly, however many are taken.
+            chosen = group[int(len(group) * (turn * 0.6180339887 + 0.5) % len(group))]
+            halved = chosen[0] in ("write", "writev") and turn % 2 == 0
+            yield Write(*chosen, halved)
+        turn += 1
+
+
+def moments(number: int, rng: random.Random) -> list[Moment]:
+    """Two SIGKILLs of one case, and in each third a SIGTERM, in the order of a run's course."""
+    signals = ["SIGKILL", "SIGKILL"] + ["SIGTERM"] * (number % 3 == 0)
+    rng.shuffle(signals)
+    order = list(_MOMENTS)
+    phases = sorted((rng.choice(order) for _ in signals), key=order.index)
+    chosen: list[Moment] = []
+    for name, phase in zip(signals, phases, strict=True):
+        step = EVERY - rng.randrange(EVERY) if phase == "updating" else EVERY
+        chosen.append(Moment(name, phase, step, round(rng.random(), 3)))
+    return chosen
+
+
+def table(record: dict[str, Any]) -> Table:
+    grid = Table(title=record["title"], title_justify="left")
+    grid.add_column("struck")
+    for name in ("tried", "survived"):
+        grid.add_column(name, justify="right")
+    for kind, counts in record["details"].items():
+        grid.add_row(kind, *(f"{counts[name]:,}" for name in ("tried", "survived")))
+    grid.add_section()
+    grid.add_row("all", f"{record['tried']:,}", f"{record['survived']:,}")
+    return grid
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--kills", type=int, default=200, help="SIGKILLs at random moments")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("runs/faults/kill"))
+    parser.add_argument("--out", type=Path, default=RECORD)
+    parser.add_argument("--repeat", metavar="STRIKES", help="one case, as a loss was printed")
+    arguments = parser.parse_args()
+    configure_jax()
+    console = Console()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    harness = Harness(arguments.folder)
+    began = time.monotonic()
+    about = {"seed": arguments.seed, **environment()}
+    console.print("A run that is left alone ...")
+    straight = harness.straight()
+    if arguments.repeat:
+        hit, why = _try(harness, 0, parse(arguments.repeat), straight)
+        console.print("\n".join([*hit, why or "Nothing is lost."]), markup=False)
+        return int(bool(why))
+    points = writes(straight.calls)
+    tried: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    record: dict[str, Any] = {}
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        console=console,
+    ) as bar:
+        task = bar.add_task("SIGKILLs at random moments", total=arguments.kills)
+        kills = number = 0
+        while kills < arguments.kills:
+            rng = random.Random(f"{arguments.seed} {number}")
+            strikes: list[Strike] = [next(points), *moments(number, rng)]
+            hit, why = _try(harness, number, strikes, straight)
+            tried.update(hit)
+            if why:
+                lost.update(hit)
+                again = shlex.quote("; ".join(map(str, strikes)))
+                console.print(
+                    f"Case {number} of seed {arguments.seed} is lost: {why}",
+                    f"It is kept in {harness.folder / f'case-{number}'}; try it again:",
+                    f"python -m tests.faults.kill --repeat {again}",
+                    sep="\n",
+                    soft_wrap=True,
+                    highlight=False,
+                    markup=False,
+                )
+            number += 1
+            kills = sum(count for kind, count in tried.items() if kind.startswith("SIGKILL"))
+            bar.update(task, completed=kills)
+            record = {
+                "name": "kill",
+                "title": "Training killed anywhere and started again ends with the same bits",
+                "command": "make faults",
+                "tried": tried.total(),
+                "survived": tried.total() - lost.total(),
+                "lost": lost.total(),
+                "details": {
+                    kind: {"tried": tried[kind], "survived": tried[kind] - lost[kind]}
+                    for kind in sorted(tried)
+                },
+                "runs": number,
+                "write_calls_of_a_run": len(straight.calls),
+                "longest_seconds_after_sigterm": round(harness.longest, 2),
+                "seconds": round(time.monotonic() - began),
+                **about,
+            }
+            write_text(arguments.out, json.dumps(record, indent=1) + "\n")
+    console.print(table(record))
+    console.print(f"Written to {arguments.out}.")
+    return int(lost.total() > 0)
+
+
+def _try(
+    harness: Harness, number: int, strikes: Sequence[Strike], straight: Straight
+) -> tuple[list[str], str]:
+    """What was hit, and what is lost, if anything."""
+    try:
+        return harness.case(f"case-{number}", strikes, straight), ""
+    except LostError as lost:
+        why, hit = lost.args
+        return hit, why
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""What a process holds after a run, and how often it compiles."""
+
+import io
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+import aiayn.train
+from aiayn.evaluate import evaluate_run
+from aiayn.experiments import load_experiment
+from aiayn.prepare import prepare
+from aiayn.step import data_mesh
+from aiayn.train import train
+from tests.faults.resources import MOST, growth
+from tests.faults.runs import write_experiment
+from tests.small import copy_corpus
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+"""What JAX reports for each program that it asks XLA or the cache on disk for."""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A function that trains for an epoch and evaluates, on rows of two widths, in this process."""
+    monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    experiment = load_experiment(str(write_experiment(tmp_path, num_steps=40, every=20)))
+    experiment = replace(experiment, data=replace(experiment.data, row_widths=(8, 16)))
+    copy_corpus(tmp_path / "corpus", num_train=1_000)  # sentences short and long
+    prepared = prepare(experiment.data, tmp_path / "data", progress=False)
+
+    def run(name):
+        console = Console(file=io.StringIO())
+        train(experiment, tmp_path / name, prepared, console)
+        evaluate_run(tmp_path / name, prepared, console)
+
+    return run
+
+
+@pytest.fixture
+def compiled():
+    """How often each function was compiled since the test began."""
+    counts = Counter()
+
+    def count(event, duration, **about):
+        if event == COMPILED:
+            counts[about["fun_name"]] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    yield counts
+    jax.monitoring.unregister_event_duration_listener(count)
+
+
+@pytest.mark.slow
+def test_each_function_is_compiled_once(run, compiled, monkeypatch):
+    layouts = set()
+    count_slots = aiayn.train._Log.count_slots
+
+    def seen(log, layout, rows):
+        layouts.add((layout, rows.src_BS.shape))
+        count_slots(log, layout, rows)
+
+    monkeypatch.setattr(aiayn.train._Log, "count_slots", seen)
+    run("first")
+    first = Counter(compiled)
+    assert first["jit(train_step)"] == len(layouts) == 2
+    assert first["jit(initial_state)"] == first["jit(evaluation_step)"] == 1
+    assert first["jit(search)"] == 2, "greedy in training, with a beam at the end"
+    compiled.clear()
+    run("second")
+    # Each run has an optimiser and a mesh of its own, and nothing else that is new.
+    again = {"jit(initial_state)", "jit(train_step)", "jit(evaluation_step)"}
+    assert compiled == {name: first[name] for name in again}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc here")
+def test_a_run_gives_back_its_files_and_threads(run):
+    # TensorStore keeps idle threads for a while, as many as it ever needed at once.
+    def threads():
+        return Counter(_name(task) for task in Path("/proc/self/task").iterdir())
+
+    for name in ("a", "b"):
+        run(name)
+    files, python, system = _open_files(), set(threading.enumerate()), threads()
+    later = ("c", "d", "e")
+    for name in later:
+        run(name)
+    assert _open_files() == files
+    assert set(threading.enumerate()) == python
+    grown = threads() - system
+    del grown["ts_pool_worker"]
+    assert grown.total() < len(later), f"one for each run, or more: {grown}"
+
+
+def _open_files():
+    found = Counter()
+    for path in Path("/proc/self/fd").iterdir():
+        if path.is_symlink():  # the one that lists them is gone
+            found[path.readlink()] += 1
+    return found
+
+
+def _name(task):
+    try:
+        return (task / "comm").read_text().strip()
+    except OSError:
+        return "ended"
+
+
+def test_the_rule_for_memory_sees_through_a_stair():
+    steps = np.arange(0, 5_000, 10)
+    stair = [(int(s), 300_000_000 + 2_000_000 * (s > 2_500)) for s in steps]
+    assert growth(stair) < MOST
+    leak = [(step, resident + 2 * MOST * step) for step, resident in stair]
+    assert growth(leak) == pytest.approx(2 * MOST, rel=0.5)
