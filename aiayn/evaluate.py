@@ -324,7 +324,7 @@ def record_lines(record: Mapping[str, Any], where: Path) -> list[str]:
             for label, scores in labels.items():
                 found = bleu.Scores.from_dict(scores)["sacrebleu"]
                 lines.append(f"  {test}, {label}: BLEU {found.value:.2f}")
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{where / RECORD} is no record of a run: {error!r}.") from None
     return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]
 

@@ -29,7 +29,7 @@ class Tokenizer:
         self._processor: Any = sentencepiece.SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(model)
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             raise UserError("The tokenizer is no SentencePiece model, or is damaged.") from error
         self.pad, self.bos, self.eos = (
             self._processor.pad_id(),
@@ -100,6 +100,9 @@ class PairTokenizer(Tokenizer):
             self._sides: list[Any] = [
                 sentencepiece.SentencePieceProcessor(model_proto=proto) for proto in models
             ]
+            if not all(models):
+                raise ValueError("a model of no bytes")
+            "".join(self._ids).encode()  # JSON can spell what is no text
             self._files: dict[str, bytes] = {"source.spm": models[0], "target.spm": models[1]}
             self.bos = int(values["starts_with"])
             self.pad, self.eos, self._unknown = (

@@ -334,6 +334,8 @@ def test_a_tokenizer_has_the_pieces_that_it_speaks_of():
         {"starts_with": 300},
         {"starts_with": float("inf")},
         {"vocabulary": {**pair["vocabulary"], "one": 10**6}},
+        {"vocabulary": {**pair["vocabulary"], "\ud800": len(pair["vocabulary"])}},
+        {"target": ""},
     ):
         with pytest.raises(UserError, match="tokenizer"):
             Tokenizer.of(json.dumps({**pair, **change}).encode())
