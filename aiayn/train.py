@@ -263,6 +263,7 @@ def _validator(
     slots = config.slots_per_device * mesh.size
     src = prepared.lines("dev", "src")[: config.validate_sentences]
     references = prepared.lines("dev", "tgt")[: config.validate_sentences]
+    metric = BLEU()
     greedy = DecodeConfig(beam_size=1, max_extra_tokens=experiment.decode.max_extra_tokens)
 
     def validate(state: TrainState) -> dict[str, float]:
@@ -281,7 +282,7 @@ def _validator(
             model = Model(experiment, prepared.tokenizer, {})
             translator = Translator(model, greedy, params=one_copy(state.params))
             hypotheses = hosts.shared_out(translator.best, src)
-            found["dev_bleu"] = BLEU().corpus_score(hypotheses, [references]).score
+            found["dev_bleu"] = metric.corpus_score(hypotheses, [references]).score
         return found
 
     return validate

@@ -17,7 +17,7 @@ from aiayn.experiments import load_experiment
 from aiayn.prepare import prepare
 from aiayn.step import data_mesh
 from aiayn.train import train
-from tests.faults.resources import MOST, growth
+from tests.faults.resources import EVERY, MOST, growth
 from tests.faults.runs import write_experiment
 from tests.small import copy_corpus
 
@@ -115,7 +115,9 @@ def _name(task):
 
 def test_the_rule_for_memory_sees_through_a_stair():
     steps = np.arange(0, 5_000, 10)
-    stair = [(int(s), 300_000_000 + 2_000_000 * (s > 2_500)) for s in steps]
-    assert growth(stair) < MOST
+    stair = [(int(s), 300_000_000 + 4_000_000 * (s > 2_500)) for s in steps]
+    assert growth(stair) == (0, 0)
     leak = [(step, resident + 2 * MOST * step) for step, resident in stair]
-    assert growth(leak) == pytest.approx(2 * MOST, rel=0.5)
+    assert growth(leak)[0] == pytest.approx(2 * MOST)
+    per_checkpoint = [(step, resident + 3_000_000 * (step // EVERY)) for step, resident in stair]
+    assert growth(per_checkpoint) == (0, pytest.approx(3_000_000, rel=0.4))
