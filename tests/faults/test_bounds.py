@@ -115,7 +115,7 @@ def _name(task):
 
 def test_the_rule_for_memory_sees_through_a_stair():
     steps = np.arange(0, 5_000, 10)
-    stair = [(int(s), 300_000_000 + 4_000_000 * (s > 2_500)) for s in steps]
+    stair = [(int(s), 300_000_000 + 4_000_000 * (s > 4_200)) for s in steps]
     assert growth(stair) == (0, 0)
     leak = [(step, resident + 2 * MOST * step) for step, resident in stair]
     assert growth(leak)[0] == pytest.approx(2 * MOST)
