@@ -23,8 +23,11 @@ def naming(path: Path) -> Generator[None]:
         raise UserError(f"{path}: {error}") from None
 
 
-class Preempted(Exception):  # noqa: N818, it is no error
-    """SIGTERM came, and what there was to save is saved: exit status 0."""
+class Preempted(BaseException):
+    """SIGTERM came, and what there was to save is saved: exit status 0.
+
+    Like KeyboardInterrupt it may come anywhere, and is none of the errors of what it came in.
+    """
 
 
 class LostProcess(Exception):  # noqa: N818, it names what happened

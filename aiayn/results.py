@@ -1,9 +1,11 @@
 """The tables of results, rendered from the records; nothing in them is typed by hand.
 
 experiments/results/*.json is what runs wrote, ablations/, sweeps/ and bench/ in it what the
-commands of these names wrote, with a picture beside each that has one.
+commands of these names wrote, reliability/ what `make faults` did, with a picture beside each that
+has one.
 
-python -m aiayn.results           write experiments/RESULTS.md and the README's table
+python -m aiayn.results           write experiments/RESULTS.md, the README's table and the one of
+                                  docs/reliability.md
 python -m aiayn.results --check   fail if they differ from the records
 """
 
@@ -23,8 +25,9 @@ from aiayn.bleu import Scores, table
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
 
-TABLE, OUTPUT = "results", "output"
-"""What the README's two pairs of markers are called, `<!-- results: begin -->` and so on."""
+TABLE, OUTPUT, FAULTS = "results", "output", "faults"
+"""What pairs of markers are called, `<!-- results: begin -->` and so on: two of the README's, and
+one of docs/reliability.md."""
 _FIGURES = {
     "sacrebleu": "BLEU (13a)",
     "sacrebleu-lc": "13a, uncased",
@@ -40,6 +43,7 @@ _OF_A_RUN = ("experiment", "config", "scores", "config_hash", "commit")
 _OF_AN_ABLATION = ("experiment", "config", "rows", "config_hash")
 _OF_A_BENCH = ("bench", "definitions", "commit")
 _OF_A_SWEEP = ("experiment", "config", "series", "around", "commit")
+_OF_FAULTS = ("name", "title", "command", "tried", "survived", "lost", "details", "commit")
 
 
 def load_records(folder: Path, wanted: Sequence[str] = _OF_A_RUN) -> list[dict[str, Any]]:
@@ -253,16 +257,37 @@ def render_output(record: Mapping[str, Any]) -> str:
     return "\n".join(["```text", *(line.rstrip() for line in lines if line.strip()), "```"])
 
 
-def between_markers(readme: str, name: str, text: str) -> str:
-    """The README with `text` between its markers of that name.
+def render_faults(records: Sequence[Mapping[str, Any]]) -> str:
+    """All that `make faults` tried, then each part by kind."""
+    rows = [["what", "tried", "survived", "lost", "repeat with", "commit"]]
+    for record in records:
+        counts = [f"{record[key]:,}" for key in ("tried", "survived", "lost")]
+        command = f"`{record['command']}`"
+        rows.append([record["title"], *counts, command, short_commit(record["commit"])])
+    parts = [markdown_table(rows)]
+    for record in records:
+        kinds = [["", "tried", "survived"]]
+        for kind, found in record["details"].items():
+            kinds.append([kind, f"{found['tried']:,}", f"{found['survived']:,}"])
+        rule = f" The rule: {record['rule']}." if "rule" in record else ""
+        parts += [
+            f"**{record['title']}.**{rule} On {hardware_text(record)}, jax "
+            f"{record['versions']['jax']}, Python {record['versions']['python']}.",
+            markdown_table(kinds),
+        ]
+    return "\n\n".join(parts)
+
+
+def between_markers(page: str, name: str, text: str) -> str:
+    """A page with `text` between its markers of that name.
 
     Raises:
         UserError: a marker is missing.
     """
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    if begin not in readme or end not in readme:
-        raise UserError(f"README.md lacks the markers {begin} and {end}.")
-    before, rest = readme.split(begin, 1)
+    if begin not in page or end not in page:
+        raise UserError(f"A page lacks the markers {begin} and {end}.")
+    before, rest = page.split(begin, 1)
     return f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}"
 
 
@@ -282,7 +307,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for record in records:
         if record["experiment"] == "phrasebook":
             text = between_markers(text, OUTPUT, render_output(record))
+    reliability = root / "docs" / "reliability.md"
+    faults = load_records(folder / "reliability", _OF_FAULTS)
     wanted = {
+        reliability: between_markers(
+            reliability.read_text(encoding="utf-8"), FAULTS, render_faults(faults)
+        ),
         root / "experiments" / "RESULTS.md": (
             render_full(records)
             + render_ablations(ablations)

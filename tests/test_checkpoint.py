@@ -21,7 +21,7 @@ from aiayn.checkpoint import (
     unflatten,
 )
 from aiayn.config import Experiment, TrainConfig
-from aiayn.errors import UserError
+from aiayn.errors import Preempted, UserError
 from aiayn.optim import optimizer
 from aiayn.step import data_mesh, initial_state, replicated
 
@@ -122,6 +122,16 @@ def test_a_flipped_bit_in_any_file_of_a_checkpoint_is_found_and_the_file_named(w
             path.write_bytes(whole)
     (folder / "_CHECKPOINT_METADATA").write_bytes(b"")  # has no checksum, and no part in this
     _same(unflatten(Checkpoints.open(written).params(4)), _state(4).params)
+
+
+def test_being_asked_to_stop_while_a_checkpoint_is_read_is_no_damage(written, monkeypatch):
+    def stopped(*_, **__):
+        raise Preempted
+
+    checkpoints = Checkpoints.open(written)
+    monkeypatch.setattr(checkpoints._manager, "restore", stopped)
+    with pytest.raises(Preempted):
+        checkpoints.params(4)
 
 
 def test_the_newest_intact_checkpoint_is_what_is_left(written):

@@ -67,7 +67,7 @@ def _fail_after_sigterm(job: tuple[str, int]) -> None:
         raise UserError("one is refused")
     with _sigterm() as asked:
         ready.touch()
-        while not asked():
+        while not asked(0):
             threading.Event().wait(0.05)
         raise UserError("the disk is full")
 

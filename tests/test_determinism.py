@@ -1,0 +1,31 @@
+"""The same bytes from the same seed, on as many threads."""
+
+import os
+import subprocess
+from functools import partial
+
+import pytest
+
+from aiayn.checkpoint import Checkpoints, params_sha256
+from tests.faults import runs
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="wants two processors, and a choice among them",
+)
+def test_nproc_keeps_the_bits_of_two_processors_on_one(tmp_path):
+    processors = sorted(os.sched_getaffinity(0))[:2]
+    found = set()
+    for name, chosen in (("two", processors), ("again", processors), ("one", processors[:1])):
+        runs.write_experiment(tmp_path / name, num_steps=6, every=6)
+        command = runs.command(tmp_path / name / "experiment.py", tmp_path / name, ["aiayn"])
+        pinned = (
+            f"import os; os.sched_setaffinity(0, {chosen}); os.execv({command[0]!r}, {command})"
+        )
+        environment = {**runs.environment(), "NPROC": "2"}
+        subprocess.run(
+            [sys.executable, "-c", pinned], env=environment, check=True, capture_output=True
+        )
+        found.add(params_sha256(Checkpoints.open(tmp_path / name / "run").params(6)))
+    assert len(found) == 1
