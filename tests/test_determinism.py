@@ -2,12 +2,15 @@
 
 import os
 import subprocess
-from functools import partial
+import sys
 
 import pytest
 
 from aiayn.checkpoint import Checkpoints, params_sha256
 from tests.faults import runs
+
+
+_EXEC = "sys.argv[1], sys.argv[1:]"
 
 
 @pytest.mark.skipif(
@@ -18,14 +21,13 @@ def test_nproc_keeps_the_bits_of_two_processors_on_one(tmp_path):
     processors = sorted(os.sched_getaffinity(0))[:2]
     found = set()
     for name, chosen in (("two", processors), ("again", processors), ("one", processors[:1])):
-        runs.write_experiment(tmp_path / name, num_steps=6, every=6)
-        command = runs.command(tmp_path / name / "experiment.py", tmp_path / name, ["aiayn"])
-        pinned = (
-            f"import os; os.sched_setaffinity(0, {chosen}); os.execv({command[0]!r}, {command})"
-        )
-        environment = {**runs.environment(), "NPROC": "2"}
+        experiment = runs.write_experiment(tmp_path / name, num_steps=6, every=6)
+        pinned = f"import os, sys; os.sched_setaffinity(0, {chosen}); os.execv({_EXEC})"
         subprocess.run(
-            [sys.executable, "-c", pinned], env=environment, check=True, capture_output=True
+            [sys.executable, "-c", pinned, *runs.command(experiment, tmp_path / name)],
+            env={**runs.environment(), "NPROC": "2"},
+            check=True,
+            capture_output=True,
         )
         found.add(params_sha256(Checkpoints.open(tmp_path / name / "run").params(6)))
     assert len(found) == 1

@@ -150,8 +150,8 @@ def main() -> int:
             "every update's metrics kept, and found": {"tried": 1, "survived": int(seen)},
         },
         "rule": f"from step {WARM:,} on, less than {MOST:,} bytes a step between checkpoints, by "
-        f"Theil-Sen slopes; {slope:,.0f} were found, {control:,.0f} with a leak; from one checkpoint "
-        f"to the next {stair / 2**20:.1f} MiB more stay with Orbax",
+        f"Theil-Sen slopes; {slope:,.0f} were found, {control:,.0f} with a leak; from each "
+        f"checkpoint to the next {stair / 2**20:.1f} MiB more stay with Orbax",
         "bytes_per_step": round(slope, 1),
         "bytes_per_checkpoint": round(stair),
         "bytes_per_step_of_the_leak": round(control, 1),
