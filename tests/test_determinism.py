@@ -9,7 +9,6 @@ import pytest
 from aiayn.checkpoint import Checkpoints, params_sha256
 from tests.faults import runs
 
-
 _EXEC = "sys.argv[1], sys.argv[1:]"
 
 
