@@ -1,5 +1,6 @@
 """The commands: one verb per stage, nothing else. JAX is imported only once a verb needs it."""
 
+import atexit
 import json
 import os
 import signal
@@ -56,6 +57,8 @@ def _stop_on_sigterm() -> None:
         raise Preempted("SIGTERM came; what was trained is saved.")
 
     signal.signal(signal.SIGTERM, stop)
+    # Python would take the handler away before it ends, and then there is nothing to save.
+    atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
 
 
 def _train(arguments: Any) -> None:
