@@ -19,8 +19,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,6 +35,7 @@ from aiayn.files import write_text
 from aiayn.report import configure_jax, environment
 from tests.faults import runs, watch
 from tests.faults.runs import EVERY, NUM_STEPS, Disk
+from tests.faults.strikes import MOMENTS, Moment, Strike, Write, moments, parse, part, writes
 
 GRACE = 120.0
 """Seconds after SIGTERM until the process must have ended."""
@@ -42,64 +43,9 @@ END = 1_800.0
 """Seconds until a process that is left alone counts as hanging."""
 RECORD = runs.ROOT / "experiments" / "results" / "reliability" / "kill.json"
 
-# When to strike: this is so on disk, then a fraction of the time until the next would be.
-_MOMENTS: dict[str, Callable[[Disk, Disk, int], bool]] = {
-    "start-up": lambda before, now, step: True,
-    "restoring": lambda before, now, step: len(now.sessions) > len(before.sessions),
-    "updating": lambda before, now, step: now.inode != before.inode and now.trained >= step,
-    "validating": lambda before, now, step: now.inode != before.inode and now.trained >= step,
-    "writing": lambda before, now, step: now.inode != before.inode and now.validated >= step,
-    "written": lambda before, now, step: now.newest >= step,
-    "averaging": lambda before, now, step: (
-        now.config != before.config and now.newest == NUM_STEPS and not now.training
-    ),
-    "evaluating": lambda before, now, step: now.model != before.model and now.model > (0, 0),
-    "exiting": lambda before, now, step: now.record != before.record,
-}
-
 
 class LostError(Exception):
     """What a case lost."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """SIGKILL or SIGTERM at a moment; steps count from the newest checkpoint."""
-
-    signal: str
-    phase: str
-    step: int
-    fraction: float
-
-    def __str__(self) -> str:
-        return f"{self.signal} {self.phase} {self.step} {self.fraction}"
-
-
-@dataclass(frozen=True)
-class Write:
-    """SIGKILL at the n-th call of this name on this file; `half` of it done, or nothing."""
-
-    call: str
-    file: str
-    number: int
-    half: bool
-
-    def __str__(self) -> str:
-        return f"write {self.call} {self.file} {self.number} {'half' if self.half else 'nothing'}"
-
-
-Strike = Moment | Write
-
-
-def parse(text: str) -> list[Strike]:
-    """The strikes of a case, as `--repeat` takes them."""
-    strikes: list[Strike] = []
-    for words in map(str.split, text.split(";")):
-        if words[0] == "write":
-            strikes.append(Write(words[1], words[2], int(words[3]), words[4] == "half"))
-        else:
-            strikes.append(Moment(words[0], words[1], int(words[2]), float(words[3])))
-    return strikes
 
 
 @dataclass(frozen=True)
@@ -165,7 +111,7 @@ class Harness:
 
         def look() -> None:
             now = Disk.read(folder / "run")
-            for phase, reached in _MOMENTS.items():
+            for phase, reached in MOMENTS.items():
                 if phase not in began and reached(before, now, steps.get(phase, 0)):
                     began[phase] = time.monotonic()
 
@@ -176,7 +122,7 @@ class Harness:
             look()
             status = watched.process.wait()
         times = [*began.values(), time.monotonic()]
-        if status or len(began) < len(_MOMENTS):
+        if status or len(began) < len(MOMENTS):
             raise RuntimeError(f"No run ends well, see {folder.with_suffix('.txt')}.")
         seconds = dict(zip(began, (b - a for a, b in pairwise(times)), strict=True))
         seconds["updating"] /= EVERY
@@ -243,7 +189,7 @@ class Harness:
     def _at_moment(
         self, folder: Path, strike: Moment, seconds: dict[str, float], before: Disk
     ) -> str:
-        reached, step = _MOMENTS[strike.phase], before.newest + strike.step
+        reached, step = MOMENTS[strike.phase], before.newest + strike.step
         with self._process(folder) as process:
             while not reached(before, Disk.read(folder / "run"), step):
                 if process.poll() is not None:
@@ -302,55 +248,6 @@ def _file(call: watch.Call, folder: Path) -> str:
     name = str(call.path.relative_to(folder))
     name = re.sub(r"events\.out.*", "events", re.sub(r"[0-9a-f]{32}", "#", name))
     return re.sub(r"\s", "_", name)
-
-
-def part(call: str, file: str) -> str:
-    """What a file is for."""
-    kinds = {
-        "prepared data": r"data\b",
-        "checkpoint being deleted": r"run/checkpoints/(\d+/|deleted)",
-        "checkpoint": r"run/(checkpoints|interrupted)",
-        "averaged model": r"run/model",
-        "hypotheses": r"run/outputs",
-        "metrics": r"run/(metrics|tensorboard)",
-        "sessions": r"run/sessions",
-        "pictures": r"run/.*png",
-        "scores and record": r"run/(scores|result)",
-        "about the run": r"run\b",
-    }
-    if call in ("rmdir", "unlinkat") and re.match(r"run/checkpoints/\d+$", file):
-        return "checkpoint being deleted"
-    return next((name for name, pattern in kinds.items() if re.match(pattern, file)), "other")
-
-
-def writes(calls: Sequence[tuple[str, str]]) -> Generator[Write]:
-    """Strikes at calls, without end: every kind of call on every kind of file takes its turn."""
-    seen: Counter[tuple[str, str]] = Counter()
-    groups: defaultdict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
-    for call in calls:
-        seen[call] += 1
-        groups[call[0], part(*call)].append((*call, seen[call]))
-    turn = 0
-    while True:
-        for group in groups.values():
-            # Steps of the golden ratio lie evenly, however many are taken.
-            chosen = group[int(len(group) * (turn * 0.6180339887 + 0.5) % len(group))]
-            halved = chosen[0] in ("write", "writev") and turn % 2 == 0
-            yield Write(*chosen, halved)
-        turn += 1
-
-
-def moments(number: int, rng: random.Random) -> list[Moment]:
-    """Two SIGKILLs of one case, and in each third a SIGTERM, in the order of a run's course."""
-    signals = ["SIGKILL", "SIGKILL"] + ["SIGTERM"] * (number % 3 == 0)
-    rng.shuffle(signals)
-    order = list(_MOMENTS)
-    phases = sorted((rng.choice(order) for _ in signals), key=order.index)
-    chosen: list[Moment] = []
-    for name, phase in zip(signals, phases, strict=True):
-        step = EVERY - rng.randrange(EVERY) if phase == "updating" else EVERY
-        chosen.append(Moment(name, phase, step, round(rng.random(), 3)))
-    return chosen
 
 
 def table(record: dict[str, Any]) -> Table:

@@ -42,16 +42,20 @@ def write_experiment(
         validate_sentences=2,
     ).with_overrides(
         [
-            *("model.num_layers=1", "model.d_model=32", "model.d_ff=32", "model.num_heads=2"),
-            *(
-                "data.vocab_size=300",
-                "model.d_k=8",
-                "model.d_v=8",
-                "model.dropout_rate=0.1",
-                "data.max_tokens=16",
-            ),
-            *("data.src_tokens_per_update=200", "data.tgt_tokens_per_update=200"),
-            *("decode.beam_size=2", "decode.average_last=2", "decode.max_extra_tokens=2"),
+            "model.num_layers=1",
+            "model.d_model=32",
+            "model.d_ff=32",
+            "model.num_heads=2",
+            "model.d_k=8",
+            "model.d_v=8",
+            "model.dropout_rate=0.1",
+            "data.vocab_size=300",
+            "data.max_tokens=16",
+            "data.src_tokens_per_update=200",
+            "data.tgt_tokens_per_update=200",
+            "decode.beam_size=2",
+            "decode.average_last=2",
+            "decode.max_extra_tokens=2",
         ]
     )
     path = folder / "experiment.py"

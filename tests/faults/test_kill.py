@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.faults.kill import Harness, LostError, Moment, Write, parse, writes
+from tests.faults.kill import Harness, LostError
+from tests.faults.strikes import Moment, Write, parse, writes
 
 
 @pytest.fixture(scope="module")
