@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 from safetensors.numpy import load_file, save
 
 import aiayn
+from aiayn import hosts
 from aiayn.checkpoint import Checkpoints, flatten
 from aiayn.config import Experiment
 from aiayn.dropout import Noise, row_noise
@@ -46,14 +47,20 @@ _ROWS = "rows.safetensors"
 def keep(
     folder: Path, state: TrainState, rows: Rows, experiment: Experiment, tokenizer: Tokenizer
 ) -> None:
-    """Write what the update after `state.step` reads, in the place of an earlier one."""
+    """Write what the update after `state.step` reads, in the place of an earlier one.
+
+    Of several processes all call this with the same `rows`; `state` is on all of their devices.
+    """
     with user_os_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        if hosts.first():
+            shutil.rmtree(folder, ignore_errors=True)
+        hosts.wait_for_all()
         checkpoints = Checkpoints(folder)
         checkpoints.save(state, experiment, tokenizer)
         checkpoints.close()
-        fields = {name: np.asarray(field) for name, field in rows._asdict().items()}
-        write_bytes(folder / _ROWS, save(fields))
+        if hosts.first():
+            fields = {name: np.ascontiguousarray(x) for name, x in rows._asdict().items()}
+            write_bytes(folder / _ROWS, save(fields))
 
 
 def replay(folder: Path) -> Iterator[str]:
@@ -73,7 +80,7 @@ def replay(folder: Path) -> Iterator[str]:
     rows = Rows(**load_file(folder / _ROWS))
     adam = optimizer(experiment.model, experiment.train)
     blank = initial_state(experiment.model, tokenizer.num_words, experiment.train.seed, adam)
-    state = checkpoints.restore(step, like=replicated(blank, data_mesh(jax.devices()[:1])))
+    state = checkpoints.restore(step, like=replicated(blank, data_mesh(jax.local_devices()[:1])))
     checkpoints.close()
     yield from look(experiment, tokenizer.num_words, state, rows)
 
@@ -85,9 +92,8 @@ def look(experiment: Experiment, num_words: int, state: TrainState, rows: Rows) 
     """
     config = experiment.train
     graphdef = build(experiment.model, num_words)
-    mesh = data_mesh(jax.devices()[:1])
+    mesh = data_mesh(jax.local_devices()[:1])
     key = jax.random.key(config.seed)
-    rows = Rows(*(np.asarray(field) for field in rows))
     state = replicated(jax.device_get(state), mesh)
 
     step = partial(loss_and_gradient, graphdef=graphdef, config=config)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
-from scipy.stats import spearmanr
 
 from aiayn.paper import TABLE_3
 
@@ -61,6 +60,8 @@ def differences(record: Mapping[str, Any], measure: str) -> dict[str, Difference
 
 def rank_correlation(found: Mapping[str, Difference]) -> float:
     """Spearman's, between the paper's differences and the means of ours."""
+    from scipy.stats import spearmanr  # takes two seconds, and most who draw a plot need none
+
     rows = [d for d in found.values() if d.paper is not None]
     result: Any = spearmanr([d.paper for d in rows], [d.mean for d in rows])  # typed too loosely
     return float(result.statistic)

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.experimental.multihost_utils import reached_preemption_sync_point
@@ -140,9 +139,12 @@ def _train(
         prepared.tokenizer.bos,
     )
 
-    def rows_on_devices(step: int) -> tuple[Layout, Rows]:
+    def layout_of(step: int) -> Layout:
         chosen, _ = updates.choose(step)
-        layout = updates.layout(chosen, mesh.size, config.slots_per_device)
+        return updates.layout(chosen, mesh.size, config.slots_per_device)
+
+    def rows_on_devices(step: int) -> tuple[Layout, Rows]:
+        layout = layout_of(step)
         mine = hosts.share(layout.rows_per_round)
         return layout, sharded(updates.rows(step, layout, mine), mesh, axis=1)
 
@@ -182,10 +184,10 @@ def _train(
                 progress.show(log.write(step, waiting))
                 waiting = []
                 if log.in_a_row >= MOST_IN_A_ROW:
-                    first = step - log.in_a_row + 1
-                    _, rows = rows_on_devices(first)
-                    before = state._replace(step=jnp.int32(first - 1))
-                    raise _gives_up(experiment, run_dir, prepared, before, rows)
+                    last_good = step - log.in_a_row
+                    state = state._replace(step=replicated(np.int32(last_good), mesh))
+                    rows = updates.rows(last_good, layout_of(last_good))
+                    raise _gives_up(experiment, run_dir, prepared, state, rows)
             kept = step % config.checkpoint_every == 0 or last
             if kept:
                 progress.say("validating")
@@ -204,16 +206,20 @@ def _train(
 def _gives_up(
     experiment: Experiment, run_dir: Path, prepared: Prepared, state: TrainState, rows: Rows
 ) -> UserError:
-    """Keep the first of the updates that were not finite, and say what is known of it."""
+    """Keep the first of the updates that were not finite, and say what is known of it.
+
+    `state` is what that update changed nothing of, `rows` are all that it read.
+    """
     text = (
         f"The loss or the gradient was not finite in {MOST_IN_A_ROW} steps in a row, the first of "
         f"them {int(state.step) + 1:,}; none was applied. {_ADVICE}"
     )
-    if jax.process_count() > 1:
-        return UserError(text)
     keep(run_dir / NOT_FINITE, state, rows, experiment, prepared.tokenizer)
-    lines = look(experiment, prepared.tokenizer.num_words, state, rows)
     again = f"`aiayn replay {run_dir}` computes it again."
+    lines: list[str] = []
+    if hosts.first():
+        lines = list(look(experiment, prepared.tokenizer.num_words, state, rows))
+    hosts.wait_for_all()
     return UserError("\n".join([text, *lines, again]))
 
 

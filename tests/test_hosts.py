@@ -159,6 +159,19 @@ def test_four_go_on_where_one_was_and_one_where_sigterm_stopped_the_four(folder,
     assert losses == pytest.approx(same, rel=1e-4)
 
 
+def test_an_update_that_fails_two_processes_can_be_computed_again_by_one(folder, capsys):
+    experiment = _experiment(folder, num_steps=12, checkpoint_every=12)
+    broken = experiment.with_overrides(
+        ["preset=custom", "train.learning_rate_constant=1e30", "train.warmup_steps=1"]
+    )
+    first, second = _ends(_train_together(2, broken, folder / "broken"))
+    assert (first[0], second[0]) == (2, 2), first[2] + second[2]
+    assert main(["replay", str(folder / "broken")]) == 0
+    lines = capsys.readouterr().out
+    assert lines.startswith("Step 2: the loss is ")
+    assert lines in first[2], "as it said itself"
+
+
 _PROGRAM = """
 import sys
 from aiayn import hosts
