@@ -10,7 +10,9 @@ command is printed that tries the case again.
 """
 
 import argparse
+import itertools
 import json
+import os
 import random
 import re
 import shlex
@@ -20,7 +22,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -282,7 +285,6 @@ def main() -> int:
         hit, why = _try(harness, 0, parse(arguments.repeat), straight)
         console.print("\n".join([*hit, why or "Nothing is lost."]), markup=False)
         return int(bool(why))
-    points = writes(straight.calls)
     tried: Counter[str] = Counter()
     lost: Counter[str] = Counter()
     record: dict[str, Any] = {}
@@ -294,11 +296,9 @@ def main() -> int:
         console=console,
     ) as bar:
         task = bar.add_task("SIGKILLs at random moments", total=arguments.kills)
-        kills = number = 0
-        while kills < arguments.kills:
-            rng = random.Random(f"{arguments.seed} {number}")
-            strikes: list[Strike] = [next(points), *moments(number, rng)]
-            hit, why = _try(harness, number, strikes, straight)
+        kills = 0
+        cases = _side_by_side(harness, straight, arguments.seed, lambda: kills >= arguments.kills)
+        for count, (number, strikes, hit, why) in enumerate(cases, 1):
             tried.update(hit)
             if why:
                 lost.update(hit)
@@ -312,8 +312,7 @@ def main() -> int:
                     highlight=False,
                     markup=False,
                 )
-            number += 1
-            kills = sum(count for kind, count in tried.items() if kind.startswith("SIGKILL"))
+            kills = sum(tried[kind] for kind in tried if kind.startswith("SIGKILL"))
             bar.update(task, completed=kills)
             record = {
                 "name": "kill",
@@ -326,7 +325,7 @@ def main() -> int:
                     kind: {"tried": tried[kind], "survived": tried[kind] - lost[kind]}
                     for kind in sorted(tried)
                 },
-                "runs": number,
+                "runs": count,
                 "write_calls_of_a_run": len(straight.calls),
                 "longest_seconds_after_sigterm": round(harness.longest, 2),
                 "seconds": round(time.monotonic() - began),
@@ -336,6 +335,31 @@ def main() -> int:
     console.print(table(record))
     console.print(f"Written to {arguments.out}.")
     return int(lost.total() > 0)
+
+
+def _side_by_side(
+    harness: Harness, straight: Straight, seed: int, enough: Callable[[], bool]
+) -> Generator[tuple[int, list[Strike], list[str], str]]:
+    """Cases, one for each processor at a time: number, strikes, what they hit, what is lost."""
+    points = writes(straight.calls)
+    numbers = itertools.count()
+    running: dict[Future[tuple[list[str], str]], tuple[int, list[Strike]]] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def begin() -> None:
+            number = next(numbers)
+            rng = random.Random(f"{seed} {number}")
+            strikes: list[Strike] = [next(points), *moments(number, rng)]
+            running[pool.submit(_try, harness, number, strikes, straight)] = number, strikes
+
+        for _ in range(os.cpu_count() or 1):
+            begin()
+        while running:
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                number, strikes = running.pop(done)
+                yield number, strikes, *done.result()
+                if not enough():
+                    begin()
 
 
 def _try(
