@@ -29,12 +29,14 @@ class LayerNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((d_model,), jnp.float32))
 
     @jax.named_scope("norm")
-    def __call__(self, x: Float[Array, "*shape d_model"]) -> Float[Array, "*shape d_model"]:
+    def __call__(self, x: Float[Array, "*shape"], axis: int = -1) -> Float[Array, "*shape"]:
+        """Over the features, which lie along `axis`."""
         wide = x.astype(jnp.float32)
-        centred = wide - wide.mean(-1, keepdims=True)
-        variance = jnp.square(centred).mean(-1, keepdims=True)
+        centred = wide - wide.mean(axis, keepdims=True)
+        variance = jnp.square(centred).mean(axis, keepdims=True)
         normal = centred * lax.rsqrt(variance + self.epsilon)
-        shape = (1,) * (x.ndim - 1) + (-1,)
+        shape = [1] * x.ndim
+        shape[axis] = -1
         return (normal * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)).astype(
             x.dtype
         )

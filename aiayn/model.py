@@ -5,13 +5,13 @@ K d_k, U d_v, F d_ff, V vocabulary, W beam. A mask is True where looking is allo
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from aiayn.config import ModelConfig
@@ -153,6 +153,11 @@ class MultiHeadAttention(nnx.Module):
         return jnp.swapaxes(x.reshape(*x.shape[:2], self.config.num_heads, -1), 1, 2)
 
 
+def activation(config: ModelConfig) -> Callable[[Array], Array]:
+    """What stands between the two maps of the feed-forward network."""
+    return jax.nn.relu if config.activation == "relu" else jax.nn.swish
+
+
 class FeedForward(nnx.Module):
     """max(0, x W₁ + b₁) W₂ + b₂ (§3.3, eq. 2), or with swish in the place of max."""
 
@@ -165,8 +170,7 @@ class FeedForward(nnx.Module):
     def __call__(
         self, x_BTD: Float[Array, "batch target d_model"], noise_B2: Noise | None = None
     ) -> Float[Array, "batch target d_model"]:
-        activation = jax.nn.relu if self.config.activation == "relu" else jax.nn.swish
-        hidden_BTF = activation(self.inner(x_BTD))
+        hidden_BTF = activation(self.config)(self.inner(x_BTD))
         return self.outer(dropout(hidden_BTF, self.config.relu_dropout_rate, noise_B2))
 
 
@@ -190,20 +194,6 @@ class EncoderLayer(nnx.Module):
         x_BSD = self.self_norm(x_BSD + dropout(y_BSD, self.rate, fold(noise_B2, 1)))
         y_BSD = self.feed_forward(x_BSD, fold(noise_B2, 2))
         return self.feed_forward_norm(x_BSD + dropout(y_BSD, self.rate, fold(noise_B2, 3)))
-
-
-class LayerCache(NamedTuple):
-    """One decoder layer's keys and values while decoding.
-
-    `self_*` hold a slot for every place of the beam at every target position, position by position.
-    They are never moved: a hypothesis that grew from another place looks at the slots its words lie
-    in. `cross_*` are computed once per source sentence.
-    """
-
-    self_k: Float[Array, "batch heads slots d_k"]
-    self_v: Float[Array, "batch heads slots d_v"]
-    cross_k: Float[Array, "batch heads source d_k"]
-    cross_v: Float[Array, "batch heads source d_v"]
 
 
 class DecoderLayer(nnx.Module):
@@ -232,29 +222,6 @@ class DecoderLayer(nnx.Module):
         x_BTD = self.cross_norm(x_BTD + dropout(y_BTD, self.rate, fold(noise_B2, 3)))
         y_BTD = self.feed_forward(x_BTD, fold(noise_B2, 4))
         return self.feed_forward_norm(x_BTD + dropout(y_BTD, self.rate, fold(noise_B2, 5)))
-
-    def step(
-        self,
-        x_BWD: Float[Array, "batch beam d_model"],
-        cache: LayerCache,
-        position: Int[Array, ""],
-        self_mask_B1WM: Bool[Array, "batch 1 beam slots"],
-        cross_mask_B11S: Bool[Array, "batch 1 1 source"],
-    ) -> tuple[Float[Array, "batch beam d_model"], LayerCache]:
-        """The same for one more word of each hypothesis, with what came before in the cache."""
-        k_BHWK, v_BHWU = self.self_attention.keys_values(x_BWD)
-        slot = position * x_BWD.shape[1]
-        cache = cache._replace(
-            self_k=lax.dynamic_update_slice_in_dim(cache.self_k, k_BHWK, slot, axis=2),
-            self_v=lax.dynamic_update_slice_in_dim(cache.self_v, v_BHWU, slot, axis=2),
-        )
-        q_BHWK = self.self_attention.queries(x_BWD)
-        y_BWD = self.self_attention.attend(q_BHWK, cache.self_k, cache.self_v, self_mask_B1WM)
-        x_BWD = self.self_norm(x_BWD + y_BWD)
-        q_BHWK = self.cross_attention.queries(x_BWD)
-        y_BWD = self.cross_attention.attend(q_BHWK, cache.cross_k, cache.cross_v, cross_mask_B11S)
-        x_BWD = self.cross_norm(x_BWD + y_BWD)
-        return self.feed_forward_norm(x_BWD + self.feed_forward(x_BWD)), cache
 
 
 class Transformer(nnx.Module):
@@ -329,46 +296,6 @@ class Transformer(nnx.Module):
                 x_BTD, memory_BSD, self_mask_B1TT, cross_mask_B1TS, fold(noise_B2, 1 + number)
             )
         return x_BTD
-
-    def start(
-        self, memory_BSD: Float[Array, "batch source d_model"], beam_size: int, max_length: int
-    ) -> tuple[LayerCache, ...]:
-        """Empty caches for `max_length` words of `beam_size` hypotheses per sentence."""
-        config, dtype = self.config, memory_BSD.dtype
-        shape = (memory_BSD.shape[0], config.num_heads, max_length * beam_size)
-        return tuple(
-            LayerCache(
-                jnp.zeros((*shape, config.d_k), dtype),
-                jnp.zeros((*shape, config.d_v), dtype),
-                *layer.cross_attention.keys_values(memory_BSD),
-            )
-            for layer in self.decoder
-        )
-
-    def step(
-        self,
-        word_BW: Int[Array, "batch beam"],
-        caches: tuple[LayerCache, ...],
-        position: Int[Array, ""],
-        places_BWT: Int[Array, "batch beam target"],
-        src_segments_BS: Int[Array, "batch source"],
-    ) -> tuple[Float[Array, "batch beam vocabulary"], tuple[LayerCache, ...]]:
-        """Logits after one more word of each hypothesis; the cached form of `decode`.
-
-        `places_BWT` names for each of its words, this one included, the place of the beam it was
-        read at.
-        """
-        batch, beam_size, max_length = places_BWT.shape
-        theirs_BWTW = places_BWT[..., None] == jnp.arange(beam_size)[None, None, None]
-        written_11T1 = (jnp.arange(max_length) <= position)[None, None, :, None]
-        self_mask_B1WM = (theirs_BWTW & written_11T1).reshape(batch, 1, beam_size, -1)
-        x_BWD = self.embed(word_BW, jnp.full_like(word_BW, position), "tgt")
-        cross_mask_B11S = (src_segments_BS > 0)[:, None, None, :]
-        updated: list[LayerCache] = []
-        for layer, cache in zip(self.decoder, caches, strict=True):
-            x_BWD, cache = layer.step(x_BWD, cache, position, self_mask_B1WM, cross_mask_B11S)
-            updated.append(cache)
-        return self.logits(x_BWD), tuple(updated)
 
     @jax.named_scope("embedding")
     def embed(

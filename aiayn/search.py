@@ -16,7 +16,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from aiayn.model import VOCABULARY_MULTIPLE, LayerCache, Transformer
+from aiayn.incremental import IncrementalDecoder, LayerCache
+from aiayn.model import VOCABULARY_MULTIPLE, Transformer
 from aiayn.step import Params
 
 
@@ -79,6 +80,7 @@ def search(
     batch = src_BS.shape[0]
     positions_BS = jnp.broadcast_to(jnp.arange(src_BS.shape[1])[None], src_BS.shape)
     memory_BSD = model.encode(src_BS, src_segments_BS, positions_BS)
+    decoder = IncrementalDecoder(model)
     room = min(_FIRST_ROOM, max_length)
     empty_BWT = jnp.zeros((batch, beam_size, room), jnp.int32)
     state = _State(
@@ -90,7 +92,7 @@ def search(
         ended_scores_BW=jnp.full((batch, beam_size), -jnp.inf),
         finished_B=limit_B <= 0,
         places_BWT=empty_BWT,
-        caches=model.start(memory_BSD, beam_size, room),
+        caches=decoder.start(memory_BSD, beam_size, room),
     )
 
     def step(state: _State) -> _State:
@@ -101,15 +103,15 @@ def search(
         last_BW = jnp.where(time == 0, bos, before_BW1[..., 0])
         here_BW1 = jnp.broadcast_to(jnp.arange(beam_size)[None, :, None], (batch, beam_size, 1))
         places_BWT = lax.dynamic_update_slice_in_dim(state.places_BWT, here_BW1, time, axis=2)
-        logits_BWV, caches = model.step(last_BW, state.caches, time, places_BWT, src_segments_BS)
-        log_probs_BWC, words_BWC = _candidates(
-            logits_BWV, state.live_log_probs_BW, limit_B, time, 2 * beam_size, eos
+        logits_VN, caches = decoder.step(last_BW, state.caches, time, places_BWT, src_segments_BS)
+        log_probs_NC, words_NC = _candidates(
+            logits_VN, state.live_log_probs_BW, limit_B, time, 2 * beam_size, eos
         )
         # The best 2·beam continuations of all hypotheses; each hypothesis has at most one that
         # ends, so at least `beam_size` of them go on.
-        top_BC, flat_BC = lax.top_k(log_probs_BWC.reshape(batch, -1), 2 * beam_size)
-        parent_BC = flat_BC // words_BWC.shape[-1]
-        word_BC = jnp.take_along_axis(words_BWC.reshape(batch, -1), flat_BC, axis=1)
+        top_BC, flat_BC = lax.top_k(log_probs_NC.reshape(batch, -1), 2 * beam_size)
+        parent_BC = flat_BC // words_NC.shape[-1]
+        word_BC = jnp.take_along_axis(words_NC.reshape(batch, -1), flat_BC, axis=1)
         grown_BCT = jnp.take_along_axis(state.live_words_BWT, parent_BC[..., None], axis=1)
         grown_BCT = lax.dynamic_update_slice_in_dim(grown_BCT, word_BC[..., None], time, axis=2)
         ends_BC = word_BC == eos
@@ -178,47 +180,44 @@ def _with_room(state: _State, room: int) -> _State:
 
 
 def _candidates(
-    logits_BWV: Float[Array, "batch beam vocabulary"],
+    logits_VN: Float[Array, "vocabulary columns"],
     live_log_probs_BW: Float[Array, "batch beam"],
     limit_B: Int[Array, " batch"],
     time: Int[Array, ""],
     count: int,
     eos: int,
-) -> tuple[Float[Array, "batch beam count"], Int[Array, "batch beam count"]]:
+) -> tuple[Float[Array, "columns count"], Int[Array, "columns count"]]:
     """The best `count` next words of each hypothesis and the log-probability they lead to.
 
     At the limit the only word is EOS, at its true probability.
     """
-    logits_BWV = logits_BWV.astype(jnp.float32)
-    top_BWC, words_BWC, lse_BW = _best(logits_BWV, count)
-    at_limit_B11 = (time + 1 >= limit_B)[:, None, None]
-    first_11C = (jnp.arange(top_BWC.shape[-1]) == 0)[None, None]
-    only_eos_BWC = jnp.where(first_11C, logits_BWV[..., eos][..., None], -jnp.inf)
-    top_BWC = jnp.where(at_limit_B11, only_eos_BWC, top_BWC)
-    words_BWC = jnp.where(at_limit_B11, eos, words_BWC)
-    return live_log_probs_BW[..., None] + (top_BWC - lse_BW[..., None]), words_BWC
+    beam_size = live_log_probs_BW.shape[1]
+    logits_VN = logits_VN.astype(jnp.float32)
+    top_NC, words_NC, lse_N = _best(logits_VN, count)
+    at_limit_N1 = jnp.repeat(time + 1 >= limit_B, beam_size)[:, None]
+    first_1C = (jnp.arange(top_NC.shape[1]) == 0)[None]
+    only_eos_NC = jnp.where(first_1C, logits_VN[eos][:, None], -jnp.inf)
+    top_NC = jnp.where(at_limit_N1, only_eos_NC, top_NC) - lse_N[:, None]
+    words_NC = jnp.where(at_limit_N1, eos, words_NC)
+    return live_log_probs_BW.reshape(-1, 1) + top_NC, words_NC
 
 
 def _best(
-    logits_BWV: Float[Array, "batch beam vocabulary"], count: int
-) -> tuple[
-    Float[Array, "batch beam count"], Int[Array, "batch beam count"], Float[Array, "batch beam"]
-]:
-    """The `count` highest logits, their words, and the log-sum-exp of all.
+    logits_VN: Float[Array, "vocabulary columns"], count: int
+) -> tuple[Float[Array, "columns count"], Int[Array, "columns count"], Float[Array, " columns"]]:
+    """The `count` highest logits of each column, their words, and the log-sum-exp of all.
 
     A word among the best stands in one of the `count` groups of words whose best are best, so most
     of the vocabulary is read for nothing but the groups' maxima.
     """
-    batch, beam_size, num_words = logits_BWV.shape
-    logits_BWGE = logits_BWV.reshape(batch, beam_size, -1, VOCABULARY_MULTIPLE)
-    best_BWG = logits_BWGE.max(axis=-1)
-    groups_BWC = lax.top_k(best_BWG, min(count, best_BWG.shape[-1]))[1]
-    chosen_BWCE = jnp.take_along_axis(logits_BWGE, groups_BWC[..., None], axis=2)
-    top_BWC, places_BWC = lax.top_k(
-        chosen_BWCE.reshape(batch, beam_size, -1), min(count, num_words)
-    )
-    group_BWC = jnp.take_along_axis(groups_BWC, places_BWC // VOCABULARY_MULTIPLE, axis=2)
-    words_BWC = group_BWC * VOCABULARY_MULTIPLE + places_BWC % VOCABULARY_MULTIPLE
-    highest_BW = best_BWG.max(axis=-1)
-    sum_BW = jnp.exp(logits_BWV - highest_BW[..., None]).sum(axis=-1)
-    return top_BWC, words_BWC, highest_BW + jnp.log(sum_BW)
+    num_words, columns = logits_VN.shape
+    logits_GEN = logits_VN.reshape(-1, VOCABULARY_MULTIPLE, columns)
+    best_GN = logits_GEN.max(axis=1)
+    groups_NC = lax.top_k(best_GN.T, min(count, len(best_GN)))[1]
+    chosen_NCE = logits_GEN[groups_NC, :, jnp.arange(columns)[:, None]]
+    top_NC, places_NC = lax.top_k(chosen_NCE.reshape(columns, -1), min(count, num_words))
+    group_NC = jnp.take_along_axis(groups_NC, places_NC // VOCABULARY_MULTIPLE, axis=1)
+    words_NC = group_NC * VOCABULARY_MULTIPLE + places_NC % VOCABULARY_MULTIPLE
+    highest_1N = best_GN.max(axis=0, keepdims=True)
+    sum_N = jnp.exp(logits_VN - highest_1N).sum(axis=0)
+    return top_NC, words_NC, highest_1N[0] + jnp.log(sum_N)

@@ -169,14 +169,14 @@ def test_it_stops_only_when_no_living_hypothesis_can_win():
 @pytest.mark.parametrize("count", [1, 5, 300])
 def test_the_best_words_are_those_of_the_whole_vocabulary(count):
     rng = np.random.default_rng(count)
-    logits_BWV = jnp.asarray(rng.permutation(2 * 3 * 512).reshape(2, 3, 512) / 100, jnp.float32)
-    crowded_BWV = logits_BWV.at[..., 200:240].add(100.0)  # all of the best in one group
-    for x_BWV in (logits_BWV, crowded_BWV):
-        top_BWC, words_BWC, lse_BW = aiayn.search._best(x_BWV, count)
-        wanted_BWC, indices_BWC = lax.top_k(x_BWV, count)
-        np.testing.assert_array_equal(words_BWC, indices_BWC)
-        np.testing.assert_array_equal(top_BWC, wanted_BWC)
-        np.testing.assert_allclose(lse_BW, jax.nn.logsumexp(x_BWV, axis=-1), rtol=1e-6)
+    logits_VN = jnp.asarray(rng.permutation(512 * 6).reshape(512, 6) / 100, jnp.float32)
+    crowded_VN = logits_VN.at[200:240].add(100.0)  # all of the best in one group
+    for x_VN in (logits_VN, crowded_VN):
+        top_NC, words_NC, lse_N = aiayn.search._best(x_VN, count)
+        wanted_NC, indices_NC = lax.top_k(x_VN.T, count)
+        np.testing.assert_array_equal(words_NC, indices_NC)
+        np.testing.assert_array_equal(top_NC, wanted_NC)
+        np.testing.assert_allclose(lse_N, jax.nn.logsumexp(x_VN, axis=0), rtol=1e-6)
 
 
 def test_small_model_constants_are_distinct():

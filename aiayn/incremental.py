@@ -1,0 +1,164 @@
+"""The decoder word by word, with what came before in a cache (§3.1): what a search steps through.
+
+Here features come first and hypotheses last, and weights stand to the left of what they multiply.
+On CPU a product with few columns takes half the time that the same one with few rows takes: a
+weight is read as it lies, and of the other factor there is little to arrange. Weights are laid out
+once a search.
+
+Shapes as in `aiayn.model`, and N for batch · beam, sentence after sentence.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from aiayn.layers import Dense
+from aiayn.model import DecoderLayer, Transformer, activation, attention, matmul_dtype
+
+
+class LayerCache(NamedTuple):
+    """One layer's keys and values.
+
+    `self_*` hold a slot for every place of the beam at every target position, position by position.
+    They are never moved: a hypothesis that grew from another place looks at the slots its words lie
+    in. `cross_*` are computed once per source sentence.
+    """
+
+    self_k: Float[Array, "batch heads slots d_k"]
+    self_v: Float[Array, "batch heads slots d_v"]
+    cross_k: Float[Array, "batch heads source d_k"]
+    cross_v: Float[Array, "batch heads source d_v"]
+
+
+class _Affine:
+    """W x + b for columns x; of several maps with the same input one whose outputs are theirs."""
+
+    def __init__(self, dtype: jnp.dtype, *maps: Dense):
+        kernel = jnp.concatenate([each.kernel[...] for each in maps], axis=1)
+        bias = jnp.concatenate([each.bias[...] for each in maps])
+        self.kernel_OI = kernel.astype(dtype).T
+        self.bias_O1 = bias.astype(dtype)[:, None]
+
+    def __call__(self, x_IN: Float[Array, "inputs columns"]) -> Float[Array, "outputs columns"]:
+        return self.kernel_OI @ x_IN + self.bias_O1
+
+
+class _Layer:
+    """A decoder layer for one more word of each hypothesis."""
+
+    def __init__(self, layer: DecoderLayer, dtype: jnp.dtype):
+        own, cross, inner = layer.self_attention, layer.cross_attention, layer.feed_forward.inner
+        self.layer = layer
+        self.config = layer.feed_forward.config
+        self.qkv = _Affine(dtype, own.query, own.key, own.value)
+        self.self_out = _Affine(dtype, own.out)
+        self.query = _Affine(dtype, cross.query)
+        self.cross_out = _Affine(dtype, cross.out)
+        self.inner = _Affine(dtype, inner)
+        self.outer = _Affine(dtype, layer.feed_forward.outer)
+
+    def __call__(
+        self,
+        x_DN: Float[Array, "d_model columns"],
+        cache: LayerCache,
+        slot: Int[Array, ""],
+        self_mask_B1WM: Bool[Array, "batch 1 beam slots"],
+        cross_mask_B11S: Bool[Array, "batch 1 1 source"],
+    ) -> tuple[Float[Array, "d_model columns"], LayerCache]:
+        layer, batch = self.layer, len(self_mask_B1WM)
+        keys = self.config.num_heads * self.config.d_k
+        with jax.named_scope("attention"):
+            q, k, v = jnp.split(self.qkv(x_DN), (keys, 2 * keys))
+            write = lax.dynamic_update_slice_in_dim
+            cache = cache._replace(
+                self_k=write(cache.self_k, self._heads(k, batch), slot, axis=2),
+                self_v=write(cache.self_v, self._heads(v, batch), slot, axis=2),
+            )
+            y_DN = self.self_out(self._attend(q, cache.self_k, cache.self_v, self_mask_B1WM))
+        x_DN = layer.self_norm(x_DN + y_DN, axis=0)
+        with jax.named_scope("attention"):
+            q = self.query(x_DN)
+            y_DN = self.cross_out(self._attend(q, cache.cross_k, cache.cross_v, cross_mask_B11S))
+        x_DN = layer.cross_norm(x_DN + y_DN, axis=0)
+        with jax.named_scope("feed_forward"):
+            y_DN = self.outer(activation(self.config)(self.inner(x_DN)))
+        return layer.feed_forward_norm(x_DN + y_DN, axis=0), cache
+
+    def _heads(
+        self, x: Float[Array, "features columns"], batch: int
+    ) -> Float[Array, "batch heads beam each"]:
+        each = x.reshape(self.config.num_heads, -1, batch, x.shape[1] // batch)
+        return each.transpose(2, 0, 3, 1)
+
+    def _attend(
+        self,
+        q: Float[Array, "queries columns"],
+        k_BHMK: Float[Array, "batch heads memory d_k"],
+        v_BHMU: Float[Array, "batch heads memory d_v"],
+        mask_B1QM: Bool[Array, "batch 1 #beam memory"],
+    ) -> Float[Array, "values columns"]:
+        y_BHWU = attention(self._heads(q, len(k_BHMK)), k_BHMK, v_BHMU, mask_B1QM)
+        return y_BHWU.transpose(1, 3, 0, 2).reshape(-1, q.shape[1])
+
+
+class IncrementalDecoder:
+    """The decoder of a model, its weights laid out for one word after another."""
+
+    def __init__(self, model: Transformer):
+        self.model = model
+        dtype = matmul_dtype(model.config)
+        self.layers = [_Layer(layer, dtype) for layer in model.decoder]
+        self.table_VD = model.embedding[...].astype(dtype)
+
+    def start(
+        self, memory_BSD: Float[Array, "batch source d_model"], beam_size: int, max_length: int
+    ) -> tuple[LayerCache, ...]:
+        """Empty caches for `max_length` words of `beam_size` hypotheses per sentence."""
+        config, dtype = self.model.config, memory_BSD.dtype
+        shape = (memory_BSD.shape[0], config.num_heads, max_length * beam_size)
+        return tuple(
+            LayerCache(
+                jnp.zeros((*shape, config.d_k), dtype),
+                jnp.zeros((*shape, config.d_v), dtype),
+                *layer.cross_attention.keys_values(memory_BSD),
+            )
+            for layer in self.model.decoder
+        )
+
+    def step(
+        self,
+        word_BW: Int[Array, "batch beam"],
+        caches: tuple[LayerCache, ...],
+        position: Int[Array, ""],
+        places_BWT: Int[Array, "batch beam target"],
+        src_segments_BS: Int[Array, "batch source"],
+    ) -> tuple[Float[Array, "vocabulary columns"], tuple[LayerCache, ...]]:
+        """Logits after one more word of each hypothesis; the cached form of `Transformer.decode`.
+
+        `places_BWT` names for each of its words, this one included, the place of the beam it was
+        read at.
+        """
+        batch, beam_size, max_length = places_BWT.shape
+        theirs_BWTW = places_BWT[..., None] == jnp.arange(beam_size)[None, None, None]
+        written_11T1 = (jnp.arange(max_length) <= position)[None, None, :, None]
+        self_mask_B1WM = (theirs_BWTW & written_11T1).reshape(batch, 1, beam_size, -1)
+        cross_mask_B11S = (src_segments_BS > 0)[:, None, None, :]
+        x_BWD = self.model.embed(word_BW, jnp.full_like(word_BW, position), "tgt")
+        x_DN = x_BWD.reshape(batch * beam_size, -1).T
+        updated: list[LayerCache] = []
+        for layer, cache in zip(self.layers, caches, strict=True):
+            x_DN, cache = layer(x_DN, cache, position * beam_size, self_mask_B1WM, cross_mask_B11S)
+            updated.append(cache)
+        return self._logits(x_DN), tuple(updated)
+
+    @jax.named_scope("logits")
+    def _logits(self, x_DN: Float[Array, "d_model columns"]) -> Float[Array, "vocabulary columns"]:
+        """Scores of every word (§3.4), as `aiayn.model.word_logits` gives them."""
+        logits_VN = self.table_VD @ x_DN
+        if self.model.bias_V is not None:
+            logits_VN = logits_VN + self.model.bias_V.astype(x_DN.dtype)[:, None]
+        is_word_V1 = (jnp.arange(len(logits_VN)) < self.model.num_words)[:, None]
+        return jnp.where(is_word_V1, logits_VN, jnp.finfo(logits_VN.dtype).min)
