@@ -20,16 +20,16 @@ from aiayn.model import DecoderLayer, Transformer, activation, attention, matmul
 
 
 class LayerCache(NamedTuple):
-    """One layer's keys and values.
+    """One layer's keys and values; the keys stand as the scores' product wants them.
 
     `self_*` hold a slot for every place of the beam at every target position, position by position.
     They are never moved: a hypothesis that grew from another place looks at the slots its words lie
     in. `cross_*` are computed once per source sentence.
     """
 
-    self_k: Float[Array, "batch heads slots d_k"]
+    self_k: Float[Array, "batch heads d_k slots"]
     self_v: Float[Array, "batch heads slots d_v"]
-    cross_k: Float[Array, "batch heads source d_k"]
+    cross_k: Float[Array, "batch heads d_k source"]
     cross_v: Float[Array, "batch heads source d_v"]
 
 
@@ -72,10 +72,11 @@ class _Layer:
         keys = self.config.num_heads * self.config.d_k
         with jax.named_scope("attention"):
             q, k, v = jnp.split(self.qkv(x_DN), (keys, 2 * keys))
+            k_BHKW, v_BHWU = jnp.swapaxes(self._heads(k, batch), 2, 3), self._heads(v, batch)
             write = lax.dynamic_update_slice_in_dim
             cache = cache._replace(
-                self_k=write(cache.self_k, self._heads(k, batch), slot, axis=2),
-                self_v=write(cache.self_v, self._heads(v, batch), slot, axis=2),
+                self_k=write(cache.self_k, k_BHKW, slot, axis=3),
+                self_v=write(cache.self_v, v_BHWU, slot, axis=2),
             )
             y_DN = self.self_out(self._attend(q, cache.self_k, cache.self_v, self_mask_B1WM))
         x_DN = layer.self_norm(x_DN + y_DN, axis=0)
@@ -96,11 +97,12 @@ class _Layer:
     def _attend(
         self,
         q: Float[Array, "queries columns"],
-        k_BHMK: Float[Array, "batch heads memory d_k"],
+        k_BHKM: Float[Array, "batch heads d_k memory"],
         v_BHMU: Float[Array, "batch heads memory d_v"],
         mask_B1QM: Bool[Array, "batch 1 #beam memory"],
     ) -> Float[Array, "values columns"]:
-        y_BHWU = attention(self._heads(q, len(k_BHMK)), k_BHMK, v_BHMU, mask_B1QM)
+        k_BHMK = jnp.swapaxes(k_BHKM, 2, 3)
+        y_BHWU = attention(self._heads(q, len(v_BHMU)), k_BHMK, v_BHMU, mask_B1QM)
         return y_BHWU.transpose(1, 3, 0, 2).reshape(-1, q.shape[1])
 
 
@@ -118,15 +120,19 @@ class IncrementalDecoder:
     ) -> tuple[LayerCache, ...]:
         """Empty caches for `max_length` words of `beam_size` hypotheses per sentence."""
         config, dtype = self.model.config, memory_BSD.dtype
-        shape = (memory_BSD.shape[0], config.num_heads, max_length * beam_size)
-        return tuple(
-            LayerCache(
-                jnp.zeros((*shape, config.d_k), dtype),
-                jnp.zeros((*shape, config.d_v), dtype),
-                *layer.cross_attention.keys_values(memory_BSD),
+        batch, heads, slots = len(memory_BSD), config.num_heads, max_length * beam_size
+        caches: list[LayerCache] = []
+        for layer in self.model.decoder:
+            k_BHSK, v_BHSU = layer.cross_attention.keys_values(memory_BSD)
+            caches.append(
+                LayerCache(
+                    jnp.zeros((batch, heads, config.d_k, slots), dtype),
+                    jnp.zeros((batch, heads, slots, config.d_v), dtype),
+                    jnp.swapaxes(k_BHSK, 2, 3),
+                    v_BHSU,
+                )
             )
-            for layer in self.model.decoder
-        )
+        return tuple(caches)
 
     def step(
         self,

@@ -154,29 +154,44 @@ def search(
         room = state.live_words_BWT.shape[2]
         return (state.time < room) & ~state.finished_B.all()
 
-    state = lax.while_loop(goes_on, step, state)
-    while room < max_length:
-        room = min(2 * room, max_length)
-        state = lax.while_loop(goes_on, step, _with_room(state, room))
-    return Hypotheses(state.ended_words_BWT[:, :num_best], state.ended_scores_BW[:, :num_best])
+    def ends(state: _State) -> Hypotheses:
+        """Steps until all are finished, in more room if need be."""
+        state = lax.while_loop(goes_on, step, state)
+        room = state.live_words_BWT.shape[2]
+        if room == max_length:
+            return Hypotheses(state.ended_words_BWT, state.ended_scores_BW)
+        return lax.cond(
+            state.finished_B.all(),
+            lambda: Hypotheses(
+                _padded(state.ended_words_BWT, max_length, axis=2), state.ended_scores_BW
+            ),
+            lambda: ends(_with_room(state, min(2 * room, max_length))),
+        )
+
+    found = ends(state)
+    return Hypotheses(found.words_BWT[:, :num_best], found.scores_BW[:, :num_best])
 
 
 def _with_room(state: _State, room: int) -> _State:
     """The state with room for that many words, new room at the end."""
-
-    def longer(x: Array, size: int) -> Array:
-        return jnp.pad(x, [(0, 0), (0, 0), (0, size - x.shape[2])] + [(0, 0)] * (x.ndim - 3))
-
     slots = room * state.live_words_BWT.shape[1]
     return state._replace(
-        live_words_BWT=longer(state.live_words_BWT, room),
-        ended_words_BWT=longer(state.ended_words_BWT, room),
-        places_BWT=longer(state.places_BWT, room),
+        live_words_BWT=_padded(state.live_words_BWT, room, axis=2),
+        ended_words_BWT=_padded(state.ended_words_BWT, room, axis=2),
+        places_BWT=_padded(state.places_BWT, room, axis=2),
         caches=tuple(
-            cache._replace(self_k=longer(cache.self_k, slots), self_v=longer(cache.self_v, slots))
+            cache._replace(
+                self_k=_padded(cache.self_k, slots, axis=3),
+                self_v=_padded(cache.self_v, slots, axis=2),
+            )
             for cache in state.caches
         ),
     )
+
+
+def _padded(x: Array, size: int, axis: int) -> Array:
+    """With zeros at the end of an axis."""
+    return jnp.pad(x, [(0, (size - x.shape[n]) * (n == axis)) for n in range(x.ndim)])
 
 
 def _candidates(
