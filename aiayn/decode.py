@@ -1,6 +1,7 @@
 """Raw text in, raw text out: batching, searching and scoring with a model (§6.1)."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from aiayn.step import Params, build
 from aiayn.tokenizer import Tokenizer
 
 _NARROWEST = 32
+_ROUNDS = 8
+"""So many times as many sentences as are searched at once come to a search together."""
 _LONGEST_SCORED = 4_096
 """Tokens; attention's memory grows with the square."""
 
@@ -118,14 +121,15 @@ class Translator:
                     f"Line {number} has {length:,} tokens; wanted at most {_LONGEST_SCORED:,}, "
                     "since a translation is scored as a whole."
                 )
-        for width, numbers in self._batches(longest, beams=1):
-            chosen = [encoded[n] for n in numbers]
+        for width, numbers in _by_width(longest):
             size = self._batch_size(width, beams=1)
-            filled = chosen + [([], [])] * (size - len(chosen))
-            rows = rows_of_pairs(filled, self.tokenizer, width)
-            log_probs = np.asarray(_forced(self.graphdef, self.params, rows))
-            for number, value in zip(numbers, log_probs, strict=False):
-                results[number] = float(value), len(encoded[number][1]) + 1
+            for part in _parts(numbers, size):
+                chosen = [encoded[n] for n in part]
+                filled = chosen + [([], [])] * (size - len(chosen))
+                rows = rows_of_pairs(filled, self.tokenizer, width)
+                log_probs = np.asarray(_forced(self.graphdef, self.params, rows))
+                for number, value in zip(part, log_probs, strict=False):
+                    results[number] = float(value), len(encoded[number][1]) + 1
         return results
 
     def _cut(self, ids: list[int]) -> list[list[int]]:
@@ -144,63 +148,89 @@ class Translator:
     def _search(
         self, sentences: Sequence[list[int]], num_best: int, on_done: Callable[[int], None]
     ) -> list[list[Hypothesis]]:
-        config, tokenizer = self.config, self.tokenizer
         results: list[list[Hypothesis]] = [[] for _ in sentences]
-        done = 0
-        beams = max(config.beam_size, num_best)
-        for width, numbers in self._batches([len(s) + 1 for s in sentences], beams):
-            size = self._batch_size(width, beams)
-            src, segments = np.zeros((2, size, width), np.int32)
-            limit = np.zeros(size, np.int32)
-            for row, number in enumerate(numbers):
-                ids = sentences[number]
-                src[row, : len(ids) + 1] = [*ids, tokenizer.eos]
-                segments[row, : len(ids) + 1] = 1
-                limit[row] = len(ids) + config.max_extra_tokens + 1
-            found = search(
-                self.graphdef,
-                self.params,
-                jnp.asarray(src),
-                jnp.asarray(segments),
-                jnp.asarray(limit),
-                beam_size=beams,
-                alpha=config.length_penalty,
-                max_length=width + config.max_extra_tokens,
-                num_best=num_best,
-                bos=tokenizer.bos,
-                eos=tokenizer.eos,
-            )
-            words, scores = np.asarray(found.words_BWT), np.asarray(found.scores_BW)
-            for row, number in enumerate(numbers):
-                kept = np.flatnonzero(scores[row] > -np.inf)
-                if not len(kept):
-                    raise UserError(
-                        "The model's scores are not finite, so that it says nothing: its weights "
-                        "are too large, or not finite themselves."
-                    )
+        done, extra = 0, self.config.max_extra_tokens
+        for width, waiting in _by_width([len(ids) + 1 for ids in sentences]):
+            at_once = self._batch_size(width, max(self.config.beam_size, num_best))
+            # Few outputs need more; they are searched anew, some at once.
+            most = width + extra
+            for room, size in (min(first_room(width), most), at_once), (most, -(-at_once // 4)):
+                cut: list[int] = []
+                for part in _parts(waiting, _ROUNDS * size):
+                    chosen = [sentences[number] for number in part]
+                    found = self._found(chosen, width, size, room, num_best)
+                    for number, hypotheses in zip(part, found, strict=True):
+                        if hypotheses is None:
+                            cut.append(number)
+                            continue
+                        results[number] = hypotheses
+                        done += 1
+                    on_done(done)
+                waiting = cut
+        return results
+
+    def _found(
+        self, chosen: Sequence[list[int]], width: int, at_once: int, room: int, num_best: int
+    ) -> Iterator[list[Hypothesis] | None]:
+        """The best hypotheses of each sentence; none where the room was too small.
+
+        Raises:
+            UserError: the model's scores are not finite.
+        """
+        config, tokenizer = self.config, self.tokenizer
+        src, segments = np.zeros((2, _ROUNDS * at_once, width), np.int32)
+        limit = np.zeros(len(src), np.int32)
+        for row, ids in enumerate(chosen):
+            src[row, : len(ids) + 1] = [*ids, tokenizer.eos]
+            segments[row, : len(ids) + 1] = 1
+            limit[row] = len(ids) + config.max_extra_tokens + 1
+        found = search(
+            self.graphdef,
+            self.params,
+            jnp.asarray(src),
+            jnp.asarray(segments),
+            jnp.asarray(limit),
+            beam_size=max(config.beam_size, num_best),
+            alpha=config.length_penalty,
+            at_once=at_once,
+            room=room,
+            num_best=num_best,
+            bos=tokenizer.bos,
+            eos=tokenizer.eos,
+        )
+        words, scores, cut = map(np.asarray, found)
+        for row in range(len(chosen)):
+            kept = np.flatnonzero(scores[row] > -np.inf)
+            if cut[row]:
+                yield None
+            elif not len(kept):
+                raise UserError(
+                    "The model's scores are not finite, so that it says nothing: its weights are "
+                    "too large, or not finite themselves."
+                )
+            else:
                 texts = tokenizer.decode([_until(words[row, k], tokenizer.eos) for k in kept])
-                results[number] = [
+                yield [
                     Hypothesis(_one_line(text), float(scores[row, k]))
                     for k, text in zip(kept, texts, strict=True)
                 ]
-            done += len(numbers)
-            on_done(done)
-        return results
-
-    def _batches(self, lengths: Sequence[int], beams: int) -> Iterator[tuple[int, list[int]]]:
-        """Sentences of like length together, widest last: (width, their numbers)."""
-        order = sorted(range(len(lengths)), key=lambda n: lengths[n])
-        while order:
-            width = padded_width(lengths[order[0]])
-            fitting = [n for n in order if lengths[n] <= width]
-            size = self._batch_size(width, beams)
-            for start in range(0, len(fitting), size):
-                yield width, fitting[start : start + size]
-            order = order[len(fitting) :]
 
     def _batch_size(self, width: int, beams: int) -> int:
         slots = beams * (width + self.config.max_extra_tokens)
         return max(1, self.config.slots_per_batch // slots)
+
+
+def _by_width(lengths: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """The numbers of those that are padded to the same width, longest first."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        found[padded_width(lengths[number])].append(number)
+    yield from found.items()
+
+
+def _parts(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), size):
+        yield numbers[start : start + size]
 
 
 _LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
@@ -218,6 +248,14 @@ def padded_width(length: int) -> int:
     while width < length:
         width *= 2
     return width
+
+
+def first_room(width: int) -> int:
+    """Words that a search has room for at first, with sources so wide.
+
+    A step reads all of the room, written or not; few outputs are longer than this.
+    """
+    return width + width // 2
 
 
 def _until(words: np.ndarray, eos: int) -> list[int]:

@@ -22,8 +22,8 @@ from aiayn.model import DecoderLayer, Transformer, activation, attention, matmul
 class LayerCache(NamedTuple):
     """One layer's keys and values; the keys stand as the scores' product wants them.
 
-    `self_*` hold a slot for every place of the beam at every target position, position by position.
-    They are never moved: a hypothesis that grew from another place looks at the slots its words lie
+    `self_*` hold a slot for every place of the beam at each of the last steps, step by step. They
+    are never moved: a hypothesis that grew from another place looks at the slots its words lie
     in. `cross_*` are computed once per source sentence.
     """
 
@@ -115,48 +115,61 @@ class IncrementalDecoder:
         self.layers = [_Layer(layer, dtype) for layer in model.decoder]
         self.table_VD = model.embedding[...].astype(dtype)
 
-    def start(
-        self, memory_BSD: Float[Array, "batch source d_model"], beam_size: int, max_length: int
+    def start(self, batch: int, beam_size: int, room: int, source: int) -> tuple[LayerCache, ...]:
+        """Empty caches for `room` words of `beam_size` hypotheses of each sentence."""
+        config, dtype = self.model.config, self.table_VD.dtype
+        heads, slots = config.num_heads, room * beam_size
+        one_layer = LayerCache(
+            jnp.zeros((batch, heads, config.d_k, slots), dtype),
+            jnp.zeros((batch, heads, slots, config.d_v), dtype),
+            jnp.zeros((batch, heads, config.d_k, source), dtype),
+            jnp.zeros((batch, heads, source, config.d_v), dtype),
+        )
+        return (one_layer,) * len(self.layers)
+
+    def read(
+        self,
+        caches: tuple[LayerCache, ...],
+        number_G: Int[Array, " group"],
+        memory_GSD: Float[Array, "group source d_model"],
     ) -> tuple[LayerCache, ...]:
-        """Empty caches for `max_length` words of `beam_size` hypotheses per sentence."""
-        config, dtype = self.model.config, memory_BSD.dtype
-        batch, heads, slots = len(memory_BSD), config.num_heads, max_length * beam_size
-        caches: list[LayerCache] = []
-        for layer in self.model.decoder:
-            k_BHSK, v_BHSU = layer.cross_attention.keys_values(memory_BSD)
-            caches.append(
-                LayerCache(
-                    jnp.zeros((batch, heads, config.d_k, slots), dtype),
-                    jnp.zeros((batch, heads, slots, config.d_v), dtype),
-                    jnp.swapaxes(k_BHSK, 2, 3),
-                    v_BHSU,
-                )
-            )
-        return tuple(caches)
+        """With other sentences' memories in the place of those with these numbers."""
+        updated: list[LayerCache] = []
+        for layer, cache in zip(self.model.decoder, caches, strict=True):
+            k_GHSK, v_GHSU = layer.cross_attention.keys_values(memory_GSD)
+            cross_k = cache.cross_k.at[number_G].set(jnp.swapaxes(k_GHSK, 2, 3))
+            cross_v = cache.cross_v.at[number_G].set(v_GHSU)
+            updated.append(cache._replace(cross_k=cross_k, cross_v=cross_v))
+        return tuple(updated)
 
     def step(
         self,
         word_BW: Int[Array, "batch beam"],
         caches: tuple[LayerCache, ...],
-        position: Int[Array, ""],
-        places_BWT: Int[Array, "batch beam target"],
+        time: Int[Array, ""],
+        position_B: Int[Array, " batch"],
+        places_BWT: Int[Array, "batch beam room"],
         src_segments_BS: Int[Array, "batch source"],
     ) -> tuple[Float[Array, "vocabulary columns"], tuple[LayerCache, ...]]:
         """Logits after one more word of each hypothesis; the cached form of `Transformer.decode`.
 
-        `places_BWT` names for each of its words, this one included, the place of the beam it was
-        read at.
+        The word of step `time` is written where time modulo the room is, over what is that old.
+        Sentences that began at different steps share the cache: `position_B` is the number of words
+        before this one. `places_BWT` names for each word, this one included, the place of the beam
+        it was read at.
         """
-        batch, beam_size, max_length = places_BWT.shape
+        batch, beam_size, room = places_BWT.shape
+        now = time % room
+        age_T = (now - jnp.arange(room)) % room
         theirs_BWTW = places_BWT[..., None] == jnp.arange(beam_size)[None, None, None]
-        written_11T1 = (jnp.arange(max_length) <= position)[None, None, :, None]
-        self_mask_B1WM = (theirs_BWTW & written_11T1).reshape(batch, 1, beam_size, -1)
+        written_B1T1 = (age_T[None] <= position_B[:, None])[:, None, :, None]
+        self_mask_B1WM = (theirs_BWTW & written_B1T1).reshape(batch, 1, beam_size, -1)
         cross_mask_B11S = (src_segments_BS > 0)[:, None, None, :]
-        x_BWD = self.model.embed(word_BW, jnp.full_like(word_BW, position), "tgt")
-        x_DN = x_BWD.reshape(batch * beam_size, -1).T
+        position_BW = jnp.broadcast_to(position_B[:, None], word_BW.shape)
+        x_DN = self.model.embed(word_BW, position_BW, "tgt").reshape(batch * beam_size, -1).T
         updated: list[LayerCache] = []
         for layer, cache in zip(self.layers, caches, strict=True):
-            x_DN, cache = layer(x_DN, cache, position * beam_size, self_mask_B1WM, cross_mask_B11S)
+            x_DN, cache = layer(x_DN, cache, now * beam_size, self_mask_B1WM, cross_mask_B11S)
             updated.append(cache)
         return self._logits(x_DN), tuple(updated)
 

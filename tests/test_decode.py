@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from small import MODEL, TOKENIZER, transformer
 
+import aiayn.decode
 from aiayn.checkpoint import Model, flatten
 from aiayn.config import DataConfig, DecodeConfig, Experiment
 from aiayn.decode import Translator
@@ -36,6 +37,17 @@ def test_progress_counts_every_sentence(translator):
     translator.translate(LINES, on_done=counts.append)
     assert counts[-1] == 3
     assert counts == sorted(counts)
+
+
+def test_sentences_that_need_more_room_are_found_all_the_same(translator, monkeypatch):
+    lines = [" ".join(["one", "two", "three", "four"][: 1 + n % 4]) for n in range(60)]
+    wanted = translator.translate(lines)
+    monkeypatch.setattr(aiayn.decode, "first_room", lambda width: 8)
+    counts = []
+    found = translator.translate(lines, on_done=counts.append)
+    assert [[h.text for h in each] for each in found] == [[h.text for h in each] for each in wanted]
+    assert counts[-1] == 60
+    assert 0 < counts[0] < 60, "some found room"
 
 
 def test_n_best_hypotheses_come_best_first(translator):

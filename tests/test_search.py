@@ -30,7 +30,7 @@ def _row(source, target=()):
 
 
 def _search(graphdef, params, rows, limit, **options):
-    settings = {"beam_size": 4, "alpha": 0.6, "max_length": int(max(limit)), "num_best": 1}
+    settings = {"beam_size": 4, "alpha": 0.6, "room": int(max(limit)), "num_best": 1}
     return search(
         graphdef,
         params,
@@ -39,7 +39,7 @@ def _search(graphdef, params, rows, limit, **options):
         jnp.asarray(limit, jnp.int32),
         bos=BOS,
         eos=EOS,
-        **{**settings, **options},
+        **{"at_once": len(limit), **settings, **options},
     )
 
 
@@ -78,9 +78,9 @@ def test_a_wide_enough_beam_finds_what_exhaustive_search_finds(alpha):
     rows = _row(source)
     found = _search(graphdef, params, rows, [3], beam_size=21, alpha=alpha, num_best=21)
     for place, (score, words) in enumerate(scored):
-        assert float(found.scores_BW[0, place]) == pytest.approx(score, rel=1e-4)
+        assert float(found.scores_AW[0, place]) == pytest.approx(score, rel=1e-4)
         ids = [*words, EOS]
-        np.testing.assert_array_equal(found.words_BWT[0, place, : len(ids)], ids)
+        np.testing.assert_array_equal(found.words_AWT[0, place, : len(ids)], ids)
 
 
 def test_beam_one_is_greedy_search_by_the_uncached_model():
@@ -99,21 +99,21 @@ def test_beam_one_is_greedy_search_by_the_uncached_model():
             target.append(word)
             if word == EOS:
                 break
-        np.testing.assert_array_equal(greedy.words_BWT[number, 0, : len(target)], target)
+        np.testing.assert_array_equal(greedy.words_AWT[number, 0, : len(target)], target)
         score = total / ((5 + len(target)) / 6) ** 0.6
-        assert float(greedy.scores_BW[number, 0]) == pytest.approx(score, rel=1e-4)
+        assert float(greedy.scores_AW[number, 0]) == pytest.approx(score, rel=1e-4)
 
 
 def test_scores_of_the_beam_are_those_of_the_uncached_model():
     graphdef, params = transformer(num_words=40, seed=2)
     source = [7, 9, 30, 4]
     found = _search(graphdef, params, _row(source), [7], num_best=4)
-    for words, score in zip(found.words_BWT[0], found.scores_BW[0], strict=True):
+    for words, score in zip(found.words_AWT[0], found.scores_AW[0], strict=True):
         target = [int(w) for w in words]
         target = target[: target.index(EOS)]
         by_model = sum(_log_probs(graphdef, params, source, target))
         assert float(score) * ((6 + len(target)) / 6) ** 0.6 == pytest.approx(by_model, rel=1e-4)
-    assert sorted(found.scores_BW[0], reverse=True) == list(found.scores_BW[0])
+    assert sorted(found.scores_AW[0], reverse=True) == list(found.scores_AW[0])
 
 
 def test_batch_mates_and_source_padding_change_nothing():
@@ -122,23 +122,49 @@ def test_batch_mates_and_source_padding_change_nothing():
     together = _search(graphdef, params, unpacked_rows(pairs, 16), [8, 12, 6])
     for number, limit in enumerate([8, 12, 6]):
         alone = _search(
-            graphdef, params, unpacked_rows(pairs[number : number + 1]), [limit], max_length=12
+            graphdef, params, unpacked_rows(pairs[number : number + 1]), [limit], room=12
         )
-        np.testing.assert_array_equal(alone.words_BWT[0], together.words_BWT[number])
-        np.testing.assert_allclose(alone.scores_BW[0], together.scores_BW[number], rtol=1e-4)
+        np.testing.assert_array_equal(alone.words_AWT[0], together.words_AWT[number])
+        np.testing.assert_allclose(alone.scores_AW[0], together.scores_AW[number], rtol=1e-4)
 
 
-def test_room_that_grows_changes_nothing(monkeypatch):
+def test_sentences_that_begin_when_others_have_ended_find_the_same():
+    # Nine places, and two at least must be free for the next two: 41 sentences are an odd number of
+    # groups, and outputs are of all lengths up to their limits.
     graphdef, params = transformer(num_words=60, seed=3)
-    rows = unpacked_rows(random_pairs([(4, 0), (9, 0)], seed=8))
+    pairs = random_pairs([(1 + n * 7 % 9, 0) for n in range(41)], seed=8)
+    limits = [1 + n * 5 % 12 for n in range(41)]
+    rows = unpacked_rows(pairs, 16)
+    for beam_size in (1, 4):
+        settings = {"beam_size": beam_size, "num_best": beam_size, "room": 12}
+        together = _search(graphdef, params, rows, limits, **settings)
+        in_turns = _search(graphdef, params, rows, limits, at_once=9, **settings)
+        np.testing.assert_array_equal(in_turns.words_AWT, together.words_AWT)
+        np.testing.assert_allclose(in_turns.scores_AW, together.scores_AW, rtol=1e-4)
+        assert not in_turns.cut_A.any()
+
+
+def test_empty_sentences_at_the_end_take_no_time_and_find_nothing():
+    graphdef, params = transformer()
+    pairs = random_pairs([(4, 0), (9, 0), (1, 0), (1, 0)], seed=8)
+    found = _search(graphdef, params, unpacked_rows(pairs), [5, 4, 0, 0], at_once=1)
+    assert not np.asarray(found.words_AWT[2:]).any()
+    assert (found.scores_AW[2:] == -math.inf).all()
+
+
+def test_a_sentence_is_cut_only_where_the_room_is_too_small_for_it():
+    graphdef, params = transformer(num_words=60, seed=3)
     params["embedding"] = params["embedding"].at[EOS].set(0.0)  # long outputs
-    settings = {"num_best": 4, "max_length": 20}
-    once = _search(graphdef, params, rows, [16, 15], **settings)
-    monkeypatch.setattr(aiayn.search, "_FIRST_ROOM", 3)  # then 6, 12 and 19
-    grown = _search(graphdef, params, rows, [16, 15], **{**settings, "max_length": 19})
-    assert (np.asarray(once.words_BWT[:, 0]) > 0).sum() > 12, "it needed the room"
-    np.testing.assert_array_equal(grown.words_BWT, once.words_BWT[..., :19])
-    np.testing.assert_allclose(grown.scores_BW, once.scores_BW, rtol=1e-5)
+    pairs = random_pairs([(n, 0) for n in range(1, 10)], seed=8)
+    rows, limits = unpacked_rows(pairs), [4 + 2 * n for n in range(9)]
+    whole = _search(graphdef, params, rows, limits, num_best=4)
+    assert not whole.cut_A.any()
+    small = _search(graphdef, params, rows, limits, num_best=4, room=10, at_once=3)
+    cut = np.asarray(small.cut_A)
+    assert cut.any()
+    assert not cut[:4].any(), "a limit that the room holds is no reason"
+    np.testing.assert_array_equal(small.words_AWT[~cut], whole.words_AWT[~cut, :, :10])
+    np.testing.assert_allclose(small.scores_AW[~cut], whole.scores_AW[~cut], rtol=1e-4)
 
 
 def test_no_output_passes_its_limit_and_every_one_ends():
@@ -147,7 +173,7 @@ def test_no_output_passes_its_limit_and_every_one_ends():
     limits = [1, 5, 3]
     found = _search(graphdef, params, unpacked_rows(pairs), limits, num_best=4)
     for number, limit in enumerate(limits):
-        for words, score in zip(found.words_BWT[number], found.scores_BW[number], strict=True):
+        for words, score in zip(found.words_AWT[number], found.scores_AW[number], strict=True):
             if score > -math.inf:
                 ids = words.tolist()
                 assert ids.index(EOS) < limit
@@ -162,8 +188,8 @@ def test_it_stops_only_when_no_living_hypothesis_can_win():
         rows = _row([5, 6, 7])
         one = _search(graphdef, params, rows, [12], alpha=1.0)
         four = _search(graphdef, params, rows, [12], alpha=1.0, num_best=4)
-        np.testing.assert_array_equal(one.words_BWT[0, 0], four.words_BWT[0, 0])
-        np.testing.assert_allclose(one.scores_BW[0, 0], four.scores_BW[0, 0], rtol=1e-5)
+        np.testing.assert_array_equal(one.words_AWT[0, 0], four.words_AWT[0, 0])
+        np.testing.assert_allclose(one.scores_AW[0, 0], four.scores_AW[0, 0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 5, 300])

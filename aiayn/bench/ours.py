@@ -19,7 +19,7 @@ from flax import nnx
 from aiayn.bench.worker import Contender, num_processors, rows_of, sentences_of, serve
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 from aiayn.config import DecodeConfig, TrainConfig
-from aiayn.decode import padded_width
+from aiayn.decode import first_room, padded_width
 from aiayn.model import Transformer, count_parameters
 from aiayn.optim import optimizer
 from aiayn.report import configure_jax, environment, peak_flops
@@ -57,7 +57,7 @@ def trainer(workload: Training) -> Contender:
 
 
 def translator(workload: Decoding, beam_size: int) -> Contender:
-    """The search that `aiayn translate` runs, in rows as wide as it makes them; EOS comes last."""
+    """The search that `aiayn translate` runs, as wide and with as much room; EOS comes last."""
     configure_jax()
     graphdef = build(workload.model, workload.num_words)
     model = Transformer(workload.model, workload.num_words, rngs=nnx.Rngs(0))
@@ -65,15 +65,14 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
     params["logits_bias"] = params["logits_bias"].at[: _EOS + 1].set(-1e4)
     ids = sentences_of(workload)
     src = np.pad(ids, [(0, 0), (0, padded_width(workload.length) - workload.length)])
-    batches = [
-        (graphdef, params, src_BS, (src_BS > 0).astype(jnp.int32))
-        for src_BS in jnp.split(jnp.asarray(src), workload.num_sentences // workload.batch_size)
-    ]
-    limit_B = jnp.full(workload.batch_size, workload.output_length)
+    src_AS = jnp.asarray(src)
+    limit_A = jnp.full(workload.num_sentences, workload.output_length)
+    sentences = graphdef, params, src_AS, (src_AS > 0).astype(jnp.int32), limit_A
     settings: dict[str, Any] = {
         "beam_size": beam_size,
         "alpha": DecodeConfig().length_penalty,
-        "max_length": src.shape[1] + DecodeConfig().max_extra_tokens,
+        "at_once": workload.batch_size,
+        "room": first_room(src.shape[1]),
         "bos": _BOS,
         "eos": _EOS,
     }
@@ -81,12 +80,12 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
     def run(steps: int) -> dict[str, float]:
         tokens = 0
         for _ in range(steps):
-            found = [search(*batch, limit_B, **settings) for batch in batches]
-            tokens = sum(int((np.asarray(best.words_BWT[:, 0]) > 0).sum()) for best in found)
+            found = search(*sentences, **settings)
+            tokens = int((np.asarray(found.words_AWT[:, 0]) > 0).sum())
         return {"tokens": float(tokens)}
 
     def program() -> str:
-        return _program(search, *batches[0], limit_B, **settings)
+        return _program(search, *sentences, **settings)
 
     return Contender(_about(workload), run, _peak_device_bytes, program)
 

@@ -199,7 +199,8 @@ def test_search_finds_the_same_tokens(pair, beam_size):
         jnp.full(count, limit),
         beam_size=beam_size,
         alpha=0.0,
-        max_length=limit,
+        at_once=count,
+        room=limit,
         bos=PAD,
         eos=EOS,
     )
