@@ -318,12 +318,13 @@ def _bench(arguments: Any) -> None:
     what = arguments.what
     if min(arguments.pairs) < 1:
         raise UserError(f"--pairs is {min(arguments.pairs)}; wanted 1 or more.")
-    if what in ("start", "data", "scaling") and (arguments.peer or arguments.profile):
+    if what not in ("train", "decode") and (arguments.peer or arguments.profile):
         raise UserError(f"--peer and --profile are for train and decode, not for {what}.")
-    if what == "data" and arguments.workload:
-        raise UserError("--workload is not for data; wanted --pairs.")
-    if what == "scaling" and arguments.workload:
-        raise UserError("--workload is not for scaling, which takes base and big.")
+    if what in ("serving", "data", "scaling") and arguments.workload:
+        raise UserError(f"--workload is not for {what}.")
+    text = arguments.model, arguments.src, arguments.ref
+    if (what == "serving") != any(text) or (any(text) and not all(text)):
+        raise UserError("--model, --src and --ref are for serving, which wants all three.")
     from rich.console import Console
 
     console = Console()
@@ -331,6 +332,12 @@ def _bench(arguments: Any) -> None:
         from aiayn.bench.data import bench_data
 
         bench_data(arguments.pairs, arguments.out, console)
+    elif what == "serving":
+        from aiayn.bench import serving
+        from aiayn.report import configure_jax
+
+        configure_jax()
+        console.print(serving.table(serving.bench_serving(*text, arguments.out, console)))
     elif what == "scaling":
         from aiayn.bench import scaling
         from aiayn.report import configure_jax

@@ -138,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
 
     bench = verb("bench", "What a stage costs on this machine.", _BENCH)
     bench.add_argument(
-        "what", choices=("train", "decode", "start", "data", "scaling"), help="the stage"
+        "what", choices=("train", "decode", "serving", "start", "data", "scaling"), help="the stage"
     )
     bench.add_argument(
         "--workload",
@@ -158,6 +158,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="data: sizes of the corpora (default: WMT14's, and a tenth of it)",
     )
+    bench.add_argument("--model", type=Path, help="serving: a run directory or an exported model")
+    bench.add_argument("--src", type=Path, help="serving: source sentences, one a line")
+    bench.add_argument("--ref", type=Path, help="serving: reference translations, one a line")
     bench.add_argument(
         "--out", type=Path, default=Path("runs/bench"), help="where (default: runs/bench)"
     )
@@ -271,6 +274,7 @@ train  times updates: T1 (3+3 layers, d_model 256, 8,000 words, 64 sentences of 
        for accelerators)
 decode times greedy search and beam 4 over 64 sentences of 30 tokens, 16 at once, to outputs of 32:
        D1tiny (the model of T1), D1base (that of T2)
+serving translates a text with a model by ours and by CTranslate2, in float32 and int8: BLEU, speed
 start  times the help, and the first update of a workload to train, compiled anew and from the cache
 scaling counts what a step sends on 1 to 1,024 devices, in programs lowered for them, and reckons on
        assumptions, which it names, where more of them stop to help; needs one device

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from aiayn import table3
-from aiayn.bench import contest, scaling, start
+from aiayn.bench import contest, scaling, serving, start
 from aiayn.bleu import Scores, table
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
@@ -183,7 +183,12 @@ def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
     """What stages cost."""
     parts: list[str] = []
     for record in records:
-        kinds = {"data": _render_data, "start": _render_start, "scaling": _render_scaling}
+        kinds = {
+            "data": _render_data,
+            "start": _render_start,
+            "scaling": _render_scaling,
+            "serving": _render_serving,
+        }
         render = kinds.get(record["bench"], _render_speed)
         parts += [
             *render(record),
@@ -234,6 +239,15 @@ def _render_start(record: Mapping[str, Any]) -> list[str]:
         f"## Start, workload {record['workload']}",
         markdown_table(start.figures(record)),
         "By `aiayn bench start`; every figure is defined in its record.",
+    ]
+
+
+def _render_serving(record: Mapping[str, Any]) -> list[str]:
+    return [
+        f"## {serving.title(record)}",
+        markdown_table(serving.figures(record)),
+        f"CTranslate2 {record['versions']['ctranslate2']}. By `aiayn bench serving`; every figure "
+        "is defined in its record.",
     ]
 
 

@@ -1,15 +1,19 @@
 """CTranslate2 with our weights against our search."""
 
+import json
+
 import ctranslate2
 import numpy as np
 import pytest
 from small import TOKENIZER, transformer
 
+from aiayn import bleu
 from aiayn.__main__ import main
 from aiayn.checkpoint import Model, flatten, save_model
 from aiayn.config import DecodeConfig, Experiment, ModelConfig
 from aiayn.ctranslate import export
 from aiayn.decode import Translator
+from aiayn.results import render_bench
 
 SHAPES = {
     "interleaved": ModelConfig(num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8),
@@ -89,3 +93,23 @@ def test_quantised_weights_are_smaller_and_still_translate(pair, tmp_path):
     assert sizes[1] < sizes[0]
     small = ctranslate2.Translator(str(tmp_path / "int8"), device="cpu", compute_type="int8")
     assert small.translate_batch([["\u2581one"]], max_decoding_length=5)[0].hypotheses
+
+
+def test_serving_is_timed_and_scored_beside_ours(pair, tmp_path, monkeypatch):
+    model, _ = pair
+    save_model(tmp_path / "model", model)
+    for name in ("src", "ref"):
+        (tmp_path / name).write_text("\n".join(sentences(40)) + "\n")
+    scored, score = [], bleu.score
+    monkeypatch.setattr(
+        bleu, "score", lambda out, *a, **k: scored.append(out) or score(out, *a, **k)
+    )
+    files = ["--src", str(tmp_path / "src"), "--ref", str(tmp_path / "ref")]
+    arguments = ["--model", str(tmp_path / "model"), *files, "--out", str(tmp_path)]
+    assert main(["bench", "serving", *arguments]) == 0
+    record = json.loads((tmp_path / "serving-small.json").read_text())
+    assert list(record["rows"]) == ["aiayn", "CTranslate2 float32", "CTranslate2 int8"]
+    ours, theirs, _ = scored
+    same = sum(a == b for a, b in zip(ours, theirs, strict=True))
+    assert same >= 20, "CTranslate2 has another limit, and does not wait for a last hypothesis"
+    assert "CTranslate2 int8" in render_bench([record])

@@ -1,0 +1,146 @@
+"""What serving a model by CTranslate2 costs in BLEU and gains in time, in float32 and int8."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from aiayn import bleu
+from aiayn.bench.worker import num_processors
+from aiayn.checkpoint import Model
+from aiayn.ctranslate import export
+from aiayn.decode import Translator
+from aiayn.evaluate import model_of, read_parallel
+from aiayn.files import user_os_errors, write_text
+from aiayn.report import environment
+
+_DEFINITIONS = {
+    "bleu": "sacreBLEU, with its signature",
+    "seconds": "wall time of translating the text for the second time, all compiled",
+    "model_bytes": "size of the file of weights",
+    "settings": "the model's own beam and no length penalty, which the two define differently; "
+    "outputs have the limit of `aiayn translate` in ours, 256 tokens in CTranslate2; all "
+    "processors, on CPU",
+}
+
+Translate = Callable[[Sequence[str]], list[str]]
+
+
+def bench_serving(
+    path: Path, src: Path, ref: Path, folder: Path, console: Console
+) -> dict[str, Any]:
+    """Translate `src` with each program; the record, also in `folder/serving-EXPERIMENT.json`.
+
+    Raises:
+        UserError: no model or text is there, or CTranslate2 is missing or cannot hold the model.
+    """
+    model = model_of(path)
+    experiment, (sources, references) = model.experiment, read_parallel(src, ref)
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        programs = dict(_programs(model, Path(place)))
+        for name, (size, translate) in track(
+            programs.items(), "Translating twice", console=console, transient=True
+        ):
+            translate(sources)
+            began = time.perf_counter()
+            outputs = translate(sources)
+            seconds = time.perf_counter() - began
+            found = bleu.score(
+                outputs, references, src=experiment.data.src, tgt=experiment.data.tgt
+            )["sacrebleu"]
+            rows[name] = {
+                "bleu": found.value,
+                "signature": found.how,
+                "seconds": seconds,
+                "model_bytes": size,
+            }
+    about = environment()
+    record = {
+        "bench": "serving",
+        "experiment": experiment.name,
+        **about,
+        "versions": {**about["versions"], "ctranslate2": version("ctranslate2")},
+        "definitions": _DEFINITIONS,
+        "text": src.name,
+        "sentences": len(sources),
+        "beam_size": experiment.decode.beam_size,
+        "rows": rows,
+    }
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / f"serving-{experiment.name}.json", json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def _programs(model: Model, place: Path) -> Mapping[str, tuple[int, Translate]]:
+    """By name: the size of the weights, and what translates with them."""
+    decode = replace(model.experiment.decode, length_penalty=0.0)
+    size = sum(value.nbytes for value in model.params.values())
+    programs: dict[str, tuple[int, Translate]] = {"aiayn": (size, Translator(model, decode).best)}
+    for name in ("float32", "int8"):
+        export(model, place / name, name)
+        size = (place / name / "model.bin").stat().st_size
+        programs[f"CTranslate2 {name}"] = size, _engine(model, place / name, name)
+    return programs
+
+
+def _engine(model: Model, folder: Path, compute_type: str) -> Translate:
+    ctranslate2: Any = import_module("ctranslate2")
+    engine = ctranslate2.Translator(
+        str(folder), device="cpu", compute_type=compute_type, intra_threads=num_processors()
+    )
+    tokenizer = model.tokenizer
+    ids = {piece: id for id, piece in enumerate(tokenizer.pieces(range(tokenizer.num_words)))}
+
+    def translate(lines: Sequence[str]) -> list[str]:
+        found = engine.translate_batch(
+            [tokenizer.pieces(sentence) for sentence in tokenizer.encode(lines)],
+            beam_size=model.experiment.decode.beam_size,
+            length_penalty=0,
+            min_decoding_length=0,
+            max_batch_size=64,
+        )
+        return tokenizer.decode([[ids[p] for p in each.hypotheses[0]] for each in found])
+
+    return translate
+
+
+def figures(record: Mapping[str, Any]) -> list[list[str]]:
+    """The figures as text: a head, then a row for each program."""
+    return [["", "BLEU", "sentences/s", "weights"]] + [
+        [
+            name,
+            f"{row['bleu']:.2f}",
+            f"{record['sentences'] / row['seconds']:,.0f}",
+            f"{row['model_bytes'] / 1e6:,.1f} MB",
+        ]
+        for name, row in record["rows"].items()
+    ]
+
+
+def title(record: Mapping[str, Any]) -> str:
+    return (
+        f"Serving {record['experiment']}: {record['text']}, {record['sentences']:,} sentences, "
+        f"beam {record['beam_size']}"
+    )
+
+
+def table(record: Mapping[str, Any]) -> Table:
+    """The figures, for a terminal."""
+    head, *body = figures(record)
+    grid = Table(title=title(record), title_justify="left")
+    for heading in head:
+        grid.add_column(heading, justify="right" if heading else "left")
+    for row in body:
+        grid.add_row(*row)
+    return grid
