@@ -320,7 +320,7 @@ def _bench(arguments: Any) -> None:
         raise UserError(f"--pairs is {min(arguments.pairs)}; wanted 1 or more.")
     if what not in ("train", "decode") and (arguments.peer or arguments.profile):
         raise UserError(f"--peer and --profile are for train and decode, not for {what}.")
-    if what in ("serving", "data", "scaling") and arguments.workload:
+    if what not in ("train", "decode", "start") and arguments.workload:
         raise UserError(f"--workload is not for {what}.")
     text = arguments.model, arguments.src, arguments.ref
     if (what == "serving") != any(text) or (any(text) and not all(text)):
@@ -332,21 +332,20 @@ def _bench(arguments: Any) -> None:
         from aiayn.bench.data import bench_data
 
         bench_data(arguments.pairs, arguments.out, console)
-    elif what == "serving":
-        from aiayn.bench import serving
+    elif what in ("serving", "growth", "scaling"):
+        from aiayn.bench import growth, scaling, serving
         from aiayn.report import configure_jax
 
         configure_jax()
-        console.print(serving.table(serving.bench_serving(*text, arguments.out, console)))
-    elif what == "scaling":
-        from aiayn.bench import scaling
-        from aiayn.report import configure_jax
-
-        configure_jax()
-        record = scaling.bench_scaling(arguments.out, console)
-        for name, found in record["workloads"].items():
-            console.print(scaling.table(name, found))
-        console.print(scaling.summary(record), soft_wrap=True, highlight=False)
+        if what == "serving":
+            console.print(serving.table(serving.bench_serving(*text, arguments.out, console)))
+        elif what == "growth":
+            console.print(growth.table(growth.bench_growth(arguments.out, console)))
+        else:
+            record = scaling.bench_scaling(arguments.out, console)
+            for name, found in record["workloads"].items():
+                console.print(scaling.table(name, found))
+            console.print(scaling.summary(record), soft_wrap=True, highlight=False)
     else:
         known = DECODING if what == "decode" else TRAINING
         name = arguments.workload or {"train": "T1", "decode": "D1tiny", "start": "T2"}[what]

@@ -138,7 +138,9 @@ def parser() -> argparse.ArgumentParser:
 
     bench = verb("bench", "What a stage costs on this machine.", _BENCH)
     bench.add_argument(
-        "what", choices=("train", "decode", "serving", "start", "data", "scaling"), help="the stage"
+        "what",
+        choices=("train", "decode", "serving", "start", "growth", "data", "scaling"),
+        help="the stage",
     )
     bench.add_argument(
         "--workload",
@@ -276,6 +278,7 @@ decode times greedy search and beam 4 over 64 sentences of 30 tokens, 16 at once
        D1tiny (the model of T1), D1base (that of T2)
 serving translates a text with a model by ours and by CTranslate2, in float32 and int8: BLEU, speed
 start  times the help, and the first update of a workload to train, compiled anew and from the cache
+growth times steps of T1 and D1tiny with one size after another varied: what costs more than it must
 scaling counts what a step sends on 1 to 1,024 devices, in programs lowered for them, and reckons on
        assumptions, which it names, where more of them stop to help; needs one device
 data   writes synthetic corpora with the lengths and the word frequencies of news, prepares them as

@@ -206,6 +206,32 @@ def plot_scaling(workloads: Mapping[str, Any], path: Path) -> None:
     save(figure, path)
 
 
+def plot_growth(grown: Mapping[str, Any], path: Path) -> None:
+    """Seconds of a step by one size after another, beside its FLOPs, as PNG; `grown` is of the
+    record of `aiayn bench growth`."""
+    figure = Figure(figsize=(11, 7), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    panels = figure.subplots(-(-len(grown) // 3), 3).flat
+    for axes, (name, found) in zip(panels, grown.items(), strict=False):
+        _panel(axes, name, found)
+        grows = (found[f"{what}_exponent"] for what in ("seconds", "flops"))
+        _note(axes, "exponent {:.2f}, of its FLOPs {:.2f}".format(*grows))
+        # FLOPs at the rate of the last point: a step above the line is slower than they promise.
+        rate = found["seconds"][-1] / found["flops"][-1]
+        promised = [rate * flops for flops in found["flops"]]
+        for seconds, color, label in (
+            (promised, _DEV, "its FLOPs"),
+            (found["seconds"], _TRAIN, "a step"),
+        ):
+            values = dict(zip(found["sizes"], seconds, strict=True))
+            _curve(axes, values, color, label, marker="o")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    figure.supylabel("seconds", color=MUTED, fontsize=9)
+    save(figure, path)
+
+
 def _panel(axes: Axes, title: str, steps: Any) -> None:
     axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=INK, pad=21)
     axes.spines[["top", "right"]].set_visible(False)

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from aiayn import table3
-from aiayn.bench import contest, scaling, serving, start
+from aiayn.bench import contest, growth, scaling, serving, start
 from aiayn.bleu import Scores, table
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
@@ -188,6 +188,7 @@ def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
             "start": _render_start,
             "scaling": _render_scaling,
             "serving": _render_serving,
+            "growth": _render_growth,
         }
         render = kinds.get(record["bench"], _render_speed)
         parts += [
@@ -248,6 +249,16 @@ def _render_serving(record: Mapping[str, Any]) -> list[str]:
         markdown_table(serving.figures(record)),
         f"CTranslate2 {record['versions']['ctranslate2']}. By `aiayn bench serving`; every figure "
         "is defined in its record.",
+    ]
+
+
+def _render_growth(record: Mapping[str, Any]) -> list[str]:
+    return [
+        "## How a step's cost grows",
+        markdown_table(growth.figures(record)),
+        "![How a step's cost grows](results/bench/growth.png)",
+        "Exponents are fitted to the last three points. By `aiayn bench growth`; what is varied, "
+        "and how FLOPs are counted, is defined in its record.",
     ]
 
 

@@ -1,17 +1,21 @@
 """Benchmarks time what they say; the figures themselves are nobody's to assert."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import aiayn.bench.contest
+import aiayn.bench.growth
 import aiayn.bench.start
 from aiayn.__main__ import main
 from aiayn.bench.contest import ABOUT, figures, summary
+from aiayn.bench.growth import bench_growth, points
 from aiayn.bench.profile import Kernel, kernels
 from aiayn.bench.worker import rows_of
-from aiayn.bench.workloads import TRAINING
+from aiayn.bench.workloads import DECODING, TRAINING
 from aiayn.complexity import training_flops
 from aiayn.results import render_bench
 
@@ -35,6 +39,29 @@ def test_flops_of_a_step_are_those_that_others_count(name, gigaflops):
     w = TRAINING[name]
     per_sentence = training_flops(w.model, w.num_words, w.length, w.length)
     assert w.num_sentences * per_sentence / 1e9 == pytest.approx(gigaflops, abs=0.05)
+
+
+def test_growth_is_timed_and_fitted(tmp_path, monkeypatch):
+    monkeypatch.setattr(aiayn.bench.growth, "_STEPS", 1)
+    small = replace(TRAINING["T1"], num_rows=32, width=16, length=16, num_words=300)
+    few = replace(DECODING["tiny"], num_sentences=2)
+    some = ("sentence length", "beam")
+
+    def few_points(train, decode):
+        found = points(train, decode)
+        return {name: (found[name][0][:2], found[name][1]) for name in some}
+
+    monkeypatch.setattr(aiayn.bench.growth, "points", few_points)
+    record = bench_growth(tmp_path, Console(quiet=True), small, few)
+    assert tuple(record["growth"]) == some
+    lengths = record["growth"]["sentence length"]
+    # As many tokens in longer sentences: nothing grows but the products of attention.
+    assert lengths["sizes"] == [16, 32]
+    assert 0.0 < lengths["flops_exponent"] < 0.2
+    # Twice the hypotheses take twice the decoder, but one encoder.
+    assert 0.0 < record["growth"]["beam"]["flops_exponent"] < 1.0
+    assert (tmp_path / "growth.png").stat().st_size > 10_000
+    assert "| sentence length | 16 | 32 |" in render_bench([record])
 
 
 @pytest.mark.parametrize("what", ["train", "decode"])

@@ -1,0 +1,162 @@
+"""How the cost of a step grows with one size after another, beside what its FLOPs promise.
+
+Each size is varied alone around T1 and D1tiny (aiayn.bench.workloads). Where a cost grows by more
+than its FLOPs, something else costs: that is what to look for.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from aiayn.bench.ours import trainer, translator
+from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
+from aiayn.complexity import exponent, matmul_flops, training_flops
+from aiayn.config import ModelConfig
+from aiayn.files import user_os_errors, write_text
+from aiayn.report import environment
+
+_STEPS = 7
+_DEFINITIONS = {
+    "seconds": f"median wall time of {_STEPS} steps, after two that warm up",
+    "flops": "of the products of a step: in training as `aiayn bench train` counts them; in "
+    "decoding those of the model with every weight once for each token of each hypothesis, without "
+    "attention's own, which depend on the room for words",
+    "exponent": "slope of the logarithms by least squares, over the last three points",
+    "sentence length": "T1 with rows of one sentence each and 2,048 target tokens in all",
+    "width": "T1 with d_model, d_ff = 4 d_model, and heads of 64",
+    "vocabulary": "T1 with so many words",
+    "rows": "T1 with so many rows of 32 tokens",
+    "beam": "D1tiny with so many hypotheses of a sentence",
+    "sentences at once": "D1tiny with beam 4; all 64 are translated, so that FLOPs do not grow",
+}
+
+
+class Point(NamedTuple):
+    """One size of what is varied."""
+
+    flops: float
+    step: Callable[[], None]
+
+
+def _train(workload: Training) -> Point:
+    flops = workload.num_sentences * training_flops(
+        workload.model, workload.num_words, workload.length, workload.length
+    )
+    contender = trainer(workload)
+    return Point(flops, lambda: _discard(contender.run(1)))
+
+
+def _decode(workload: Decoding, beam_size: int) -> Point:
+    source = workload.num_sentences * workload.length
+    target = workload.num_sentences * workload.output_length
+    model, words = workload.model, workload.num_words
+    encoder = matmul_flops(model, words, source, 0)
+    flops = encoder + beam_size * (matmul_flops(model, words, source, target) - encoder)
+    contender = translator(workload, beam_size)
+    return Point(flops, lambda: _discard(contender.run(1)))
+
+
+def _discard(found: Mapping[str, float]) -> None:
+    """What came out is nothing here; that it is there means that the step has ended."""
+
+
+def _wide(d_model: int) -> ModelConfig:
+    base = TRAINING["T1"].model
+    return replace(base, d_model=d_model, d_ff=4 * d_model, num_heads=d_model // 64)
+
+
+def points(
+    train: Training, decode: Decoding
+) -> dict[str, tuple[Sequence[int], Callable[[int], Point]]]:
+    """What is varied: its sizes, and how a point is made of one."""
+
+    def longer(length: int) -> Point:
+        rows = train.tokens // length
+        return _train(replace(train, num_rows=rows, width=length, length=length))
+
+    return {
+        "sentence length": ((16, 32, 64, 128, 256, 512), longer),
+        "width": ((64, 128, 256, 512), lambda n: _train(replace(train, model=_wide(n)))),
+        "vocabulary": (
+            (2_000, 8_000, 16_000, 32_000),
+            lambda n: _train(replace(train, num_words=n)),
+        ),
+        "rows": ((16, 32, 64, 128), lambda n: _train(replace(train, num_rows=n))),
+        "beam": ((1, 2, 4, 8), lambda n: _decode(decode, n)),
+        "sentences at once": (
+            (4, 16, 32, 64),
+            lambda n: _decode(replace(decode, batch_size=n), 4),
+        ),
+    }
+
+
+def bench_growth(
+    folder: Path,
+    console: Console,
+    train: Training = TRAINING["T1"],
+    decode: Decoding = DECODING["D1tiny"],
+) -> dict[str, Any]:
+    """Time every point; the record, also in `folder/growth.json` with a picture beside it."""
+    grown: dict[str, Any] = {}
+    varied = points(train, decode)
+    planned = [(name, size) for name, (sizes, _) in varied.items() for size in sizes]
+    for name, size in track(planned, "Timing", console=console, transient=True):
+        point = varied[name][1](size)
+        found = grown.setdefault(name, {"sizes": [], "flops": [], "seconds": []})
+        found["sizes"].append(size)
+        found["flops"].append(point.flops)
+        found["seconds"].append(statistics.median(_seconds(point.step)))
+    for found in grown.values():
+        for what in ("seconds", "flops"):
+            found[f"{what}_exponent"] = exponent(found["sizes"][-3:], found[what][-3:])
+    record = {"bench": "growth", **environment(), "definitions": _DEFINITIONS, "growth": grown}
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "growth.json", json.dumps(record, indent=1) + "\n")
+        from aiayn.plots import plot_growth
+
+        plot_growth(grown, folder / "growth.png")
+    return record
+
+
+def _seconds(step: Callable[[], None]) -> Iterator[float]:
+    for _ in range(2):
+        step()
+    for _ in range(_STEPS):
+        began = time.perf_counter()
+        step()
+        yield time.perf_counter() - began
+
+
+def figures(record: Mapping[str, Any]) -> list[list[str]]:
+    """The figures as text: a head, then a row for each size that was varied."""
+    return [["varied", "from", "to", "ms a step", "exponent", "of its FLOPs"]] + [
+        [
+            name,
+            f"{found['sizes'][0]:,}",
+            f"{found['sizes'][-1]:,}",
+            ", ".join(f"{seconds * 1e3:,.0f}" for seconds in found["seconds"]),
+            f"{found['seconds_exponent']:.2f}",
+            f"{found['flops_exponent']:.2f}",
+        ]
+        for name, found in record["growth"].items()
+    ]
+
+
+def table(record: Mapping[str, Any]) -> Table:
+    """The figures, for a terminal."""
+    head, *body = figures(record)
+    grid = Table(title="How a step's cost grows", title_justify="left")
+    for heading in head:
+        grid.add_column(heading, justify="left" if heading == "varied" else "right")
+    for row in body:
+        grid.add_row(*row)
+    return grid
