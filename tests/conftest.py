@@ -35,3 +35,19 @@ def strict_dtypes() -> Iterator[None]:
     """For model, loss and decoding: arrays of two types never meet without a word about it."""
     with jax.numpy_dtype_promotion("strict"):
         yield
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what `small.reverse_experiment` learns from."""
+    from small import copy_corpus
+
+    folder = tmp_path_factory.mktemp("corpus")
+    copy_corpus(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests of a module prepare their data."""
+    return tmp_path_factory.mktemp("data")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
-from small import copy_corpus, reverse_experiment
+from small import reverse_experiment
 
 import aiayn.train
 from aiayn.__main__ import main
@@ -19,18 +19,6 @@ from aiayn.prepare import prepare
 from aiayn.report import read_metrics
 from aiayn.step import data_mesh
 from aiayn.train import train
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    copy_corpus(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from rich.console import Console
-from small import copy_corpus, reverse_experiment
+from small import reverse_experiment
 
 import aiayn.evaluate
 import aiayn.run
@@ -25,18 +25,6 @@ from aiayn.report import read_metrics
 from aiayn.run import begin_session, finished_record, in_use, read_run, read_sessions
 from aiayn.step import data_mesh
 from aiayn.train import train
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    copy_corpus(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(autouse=True)

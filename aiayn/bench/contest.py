@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from aiayn.bench.grid import grid
 from aiayn.bench.workloads import BEAM_SIZES, DECODING, TRAINING, Decoding, Training
 from aiayn.complexity import training_flops
 from aiayn.errors import UserError
@@ -341,10 +342,4 @@ def title(record: Mapping[str, Any]) -> str:
 
 def table(record: Mapping[str, Any]) -> Table:
     """The figures, for a terminal."""
-    head, *body = figures(record)
-    grid = Table(title=title(record), title_justify="left")
-    for heading in head:
-        grid.add_column(heading, justify="right" if heading else "left")
-    for row in body:
-        grid.add_row(*row)
-    return grid
+    return grid(title(record), figures(record))

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from aiayn.bench.grid import grid
 from aiayn.bench.ours import trainer, translator
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 from aiayn.complexity import exponent, matmul_flops, training_flops
@@ -138,7 +139,7 @@ def _seconds(step: Callable[[], None]) -> Iterator[float]:
 
 def figures(record: Mapping[str, Any]) -> list[list[str]]:
     """The figures as text: a head, then a row for each size that was varied."""
-    return [["varied", "from", "to", "ms a step", "exponent", "of its FLOPs"]] + [
+    return [["", "from", "to", "ms a step", "exponent", "of its FLOPs"]] + [
         [
             name,
             f"{found['sizes'][0]:,}",
@@ -153,10 +154,4 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
 
 def table(record: Mapping[str, Any]) -> Table:
     """The figures, for a terminal."""
-    head, *body = figures(record)
-    grid = Table(title="How a step's cost grows", title_justify="left")
-    for heading in head:
-        grid.add_column(heading, justify="left" if heading == "varied" else "right")
-    for row in body:
-        grid.add_row(*row)
-    return grid
+    return grid("How a step's cost grows", figures(record))

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from aiayn.bench.grid import grid
 from aiayn.bench.workloads import TRAINING, Training
 from aiayn.config import TrainConfig
 from aiayn.files import user_os_errors, write_text
@@ -198,10 +199,4 @@ def summary(record: Mapping[str, Any]) -> str:
 
 def table(name: str, found: Mapping[str, Any]) -> Table:
     """The figures, for a terminal."""
-    head, *body = figures(found)
-    grid = Table(title=title(name, found), title_justify="left")
-    for heading in head:
-        grid.add_column(heading, justify="right")
-    for row in body:
-        grid.add_row(*row)
-    return grid
+    return grid(title(name, found), figures(found))

@@ -15,6 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from aiayn import bleu
+from aiayn.bench.grid import grid
 from aiayn.bench.worker import num_processors
 from aiayn.checkpoint import Model
 from aiayn.ctranslate import export
@@ -137,10 +138,4 @@ def title(record: Mapping[str, Any]) -> str:
 
 def table(record: Mapping[str, Any]) -> Table:
     """The figures, for a terminal."""
-    head, *body = figures(record)
-    grid = Table(title=title(record), title_justify="left")
-    for heading in head:
-        grid.add_column(heading, justify="right" if heading else "left")
-    for row in body:
-        grid.add_row(*row)
-    return grid
+    return grid(title(record), figures(record))

@@ -20,6 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from aiayn.bench.contest import Worker
+from aiayn.bench.grid import grid
 from aiayn.errors import UserError
 from aiayn.files import user_os_errors, write_text
 from aiayn.pages import LARGE_PAGES
@@ -97,10 +98,4 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
 
 def table(record: Mapping[str, Any]) -> Table:
     """The figures, for a terminal."""
-    head, *body = figures(record)
-    grid = Table(title=f"Start, workload {record['workload']}", title_justify="left")
-    for heading in head:
-        grid.add_column(heading, justify="right" if heading else "left")
-    for row in body:
-        grid.add_row(*row)
-    return grid
+    return grid(f"Start, workload {record['workload']}", figures(record))
