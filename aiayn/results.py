@@ -22,8 +22,10 @@ from rich.console import Console
 from aiayn import table3
 from aiayn.bench import contest, growth, scaling, serving, start
 from aiayn.bleu import Scores, table
+from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
+from aiayn.run import differences
 
 TABLE, OUTPUT, FAULTS = "results", "output", "faults"
 """What pairs of markers are called, `<!-- results: begin -->` and so on: two of the README's, and
@@ -161,7 +163,7 @@ def render_sweeps(records: Iterable[Mapping[str, Any]]) -> str:
     """What averaging, beam and length penalty are worth."""
     parts: list[str] = []
     for record in records:
-        parts.append(f"## Averaging, beam, length penalty: {_name(record)}")
+        parts.append(f"## Averaging, beam, length penalty: {record['experiment']}")
         parts.append(f"![BLEU by each setting](results/sweeps/{_picture(record)})")
         rows = [["setting", "value", "BLEU (13a)", "length ratio"]]
         for name, points in record["series"].items():
@@ -171,12 +173,28 @@ def render_sweeps(records: Iterable[Mapping[str, Any]]) -> str:
                 rows.append([name, mark, f"{point['bleu']:.2f}", f"{point['length_ratio']:.3f}"])
         parts.append(markdown_table(rows))
         parts.append(
-            f"Each setting varies alone around the experiment's own, in bold; on "
-            f"{record['split']}, {record['sentences']:,} sentences; {record['signature']}. On "
+            f"A run of {record['kept_steps'][-1]:,} updates{_changes(record)}. Each setting varies "
+            f"alone around the experiment's own, in bold; on {record['split']}, "
+            f"{record['sentences']:,} sentences; {record['signature']}. On "
             f"{hardware_text(record)}, commit {short_commit(record['commit'])}, jax "
             f"{record['versions']['jax']}, Python {record['versions']['python']}."
         )
     return "".join(f"\n{part}\n" for part in parts)
+
+
+def _changes(record: Mapping[str, Any]) -> str:
+    """How a run's config differs from the experiment of that name."""
+    now = load_experiment(record["experiment"]).to_dict()
+    try:
+        there = Experiment.from_dict(record["config"]).to_dict()
+    except UserError:
+        return ", of settings that are gone"
+    changed = [
+        f"{key} is {theirs!r}, not {ours!r}"
+        for key, theirs, ours in differences(there, now)
+        if key != "data.folder"
+    ]
+    return f", not as the experiment has it: {', '.join(changed)}" if changed else ""
 
 
 def render_bench(records: Iterable[Mapping[str, Any]]) -> str:

@@ -92,7 +92,7 @@ def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None
     found, fingerprint = read_run(run_dir)
     changed = [
         f"{key} (there {there!r}, now {now!r})"
-        for key, there, now in _differences(found.to_dict(), experiment.to_dict())
+        for key, there, now in differences(found.to_dict(), experiment.to_dict())
         if not key.startswith(_MAY_CHANGE)
     ]
     if fingerprint != prepared.fingerprint:
@@ -159,8 +159,9 @@ def finished_record(
         return None
 
 
-def _differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+def differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """The dotted names of what two configs as dictionaries do not share, and both values."""
     if isinstance(a, dict):
-        return [d for key in a for d in _differences(a[key], b[key], f"{prefix}{key}.")]
+        return [d for key in a for d in differences(a[key], b[key], f"{prefix}{key}.")]
     a, b = (tuple(x) if isinstance(x, list) else x for x in (a, b))
     return [] if a == b else [(prefix[:-1], a, b)]

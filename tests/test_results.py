@@ -124,10 +124,13 @@ def test_an_ablation_is_rendered_with_what_it_takes_to_repeat_it(tmp_path):
 
 
 def test_a_sweep_is_rendered_with_the_own_setting_in_bold():
+    experiment = load_experiment("phrasebook").with_overrides(["train.num_steps=20"])
     points = {value: {"bleu": 30.0 + float(value), "length_ratio": 1.0} for value in ("1", "4")}
     record = {
         **SHARED,
         "experiment": "phrasebook",
+        "config": experiment.to_dict(),
+        "kept_steps": [10, 20],
         "series": {"beam_size": points},
         "around": {"beam_size": 4},
         "split": "dev",
@@ -137,6 +140,9 @@ def test_a_sweep_is_rendered_with_the_own_setting_in_bold():
     text = render_sweeps([record])
     assert "| beam_size | 1 | 31.00 | 1.000 |" in text
     assert "| beam_size | **4** | 34.00 | 1.000 |" in text
+    assert "A run of 20 updates, not as the experiment has it: train.num_steps is 20, not " in text
+    plain = render_sweeps([{**record, "config": load_experiment("phrasebook").to_dict()}])
+    assert "A run of 20 updates. Each" in plain
 
 
 def test_a_benchmark_of_data_is_rendered():

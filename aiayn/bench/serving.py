@@ -72,6 +72,7 @@ def bench_serving(
         **about,
         "versions": {**about["versions"], "ctranslate2": version("ctranslate2")},
         "definitions": _DEFINITIONS,
+        "updates": experiment.train.num_steps,
         "text": src.name,
         "sentences": len(sources),
         "beam_size": experiment.decode.beam_size,
@@ -131,8 +132,8 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
 
 def title(record: Mapping[str, Any]) -> str:
     return (
-        f"Serving {record['experiment']}: {record['text']}, {record['sentences']:,} sentences, "
-        f"beam {record['beam_size']}"
+        f"Serving {record['experiment']} of {record['updates']:,} updates: {record['text']}, "
+        f"{record['sentences']:,} sentences, beam {record['beam_size']}"
     )
 
 
