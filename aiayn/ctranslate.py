@@ -65,7 +65,9 @@ def _spec(model: Model) -> Any:
         pre_norm=False,
         activation=activations[config.activation],
     )
-    params, num_words = model.params, tokenizer.num_words
+    # Copies: CTranslate2 quantises in place.
+    params = {name: np.array(value) for name, value in model.params.items()}
+    num_words = tokenizer.num_words
     table = params["embedding"][:num_words]
     for side, name in ((spec.encoder, "encoder"), (spec.decoder, "decoder")):
         side.position_encodings.encodings = _positions(model, name)

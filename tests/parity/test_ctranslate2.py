@@ -91,6 +91,10 @@ def test_quantised_weights_are_smaller_and_still_translate(pair, tmp_path):
         assert main(["export", *arguments]) == 0
     sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("float32", "int8")]
     assert sizes[1] < sizes[0]
+    before = {name: value.copy() for name, value in model.params.items()}
+    export(model, tmp_path / "again", "int8")
+    for name, value in before.items():
+        np.testing.assert_array_equal(model.params[name], value, err_msg=name)
     small = ctranslate2.Translator(str(tmp_path / "int8"), device="cpu", compute_type="int8")
     assert small.translate_batch([["\u2581one"]], max_decoding_length=5)[0].hypotheses
 
