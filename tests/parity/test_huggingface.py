@@ -218,7 +218,7 @@ def test_search_finds_the_same_tokens(pair, beam_size):
         )
     compared = 0
     for number in range(count):
-        ours = np.asarray(found.words_BWT[number, 0]).tolist()
+        ours = np.asarray(found.words_AWT[number, 0]).tolist()
         their = generated.sequences[number, 1:].tolist()
         end = their.index(EOS) + 1 if EOS in their else limit - 1
         # At the limit a greedy output is cut off, ours after EOS; there beams go by other rules.
@@ -227,7 +227,7 @@ def test_search_finds_the_same_tokens(pair, beam_size):
             assert ours[:end] == their[:end], number
         if EOS in their and beam_size > 1:
             score = float(generated.sequences_scores[number])
-            assert float(found.scores_BW[number, 0]) == pytest.approx(score, rel=1e-4)
+            assert float(found.scores_AW[number, 0]) == pytest.approx(score, rel=1e-4)
     assert compared >= 100
 
 
