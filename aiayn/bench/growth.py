@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,15 +45,14 @@ class Point(NamedTuple):
     """One size of what is varied."""
 
     flops: float
-    step: Callable[[], None]
+    step: Callable[[], object]
 
 
 def _train(workload: Training) -> Point:
     flops = workload.num_sentences * training_flops(
         workload.model, workload.num_words, workload.length, workload.length
     )
-    contender = trainer(workload)
-    return Point(flops, lambda: _discard(contender.run(1)))
+    return Point(flops, partial(trainer(workload).run, 1))
 
 
 def _decode(workload: Decoding, beam_size: int) -> Point:
@@ -61,12 +61,7 @@ def _decode(workload: Decoding, beam_size: int) -> Point:
     model, words = workload.model, workload.num_words
     encoder = matmul_flops(model, words, source, 0)
     flops = encoder + beam_size * (matmul_flops(model, words, source, target) - encoder)
-    contender = translator(workload, beam_size)
-    return Point(flops, lambda: _discard(contender.run(1)))
-
-
-def _discard(found: Mapping[str, float]) -> None:
-    """What came out is nothing here; that it is there means that the step has ended."""
+    return Point(flops, partial(translator(workload, beam_size).run, 1))
 
 
 def _wide(d_model: int) -> ModelConfig:
@@ -128,7 +123,7 @@ def bench_growth(
     return record
 
 
-def _seconds(step: Callable[[], None]) -> Iterator[float]:
+def _seconds(step: Callable[[], object]) -> Iterator[float]:
     for _ in range(2):
         step()
     for _ in range(_STEPS):
