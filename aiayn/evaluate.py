@@ -263,6 +263,8 @@ def _record(
     def mean(name: str) -> float:
         return float(np.average([row[name] for row in trained], weights=steps_of_row))
 
+    # Rows of an older version do not have it.
+    waiting = [row["waiting_for_rows"] for row in trained if "waiting_for_rows" in row]
     return {
         "experiment": experiment.name,
         "preset": experiment.preset,
@@ -283,6 +285,7 @@ def _record(
         "src_tokens_per_update": mean("src_tokens_per_update"),
         "tgt_tokens_per_update": mean("tgt_tokens_per_update"),
         "tokens_per_second": float(np.median([r["tokens_per_second"] for r in trained])),
+        "waiting_for_rows": float(np.median(waiting)) if waiting else None,
         "dev": validated[-1],
         "averaged_steps": list(averaged_steps),
         "params_sha256": params_sha256(load_model(run_dir / MODEL).params),

@@ -139,7 +139,9 @@ def _describe(row: Mapping[str, Any]) -> tuple[str, str]:
     loss = f"loss {row['loss']:.3f}  ppl {row['perplexity']:.2f}  " if "loss" in row else ""
     mfu = f"  MFU {row['mfu']:.1%}" if "mfu" in row else ""
     skipped = f"  {row['skipped']} not finite, left out" if "skipped" in row else ""
+    share = row.get("waiting_for_rows", 0.0)
+    waiting = f"  {share:.0%} waiting for rows" if share > 0.01 else ""
     return "train", (
-        f"{loss}lr {row['learning_rate']:.2e}  "
-        f"{row['tokens_per_second']:,.0f} tok/s  padding {row['padding']:.1%}{mfu}{skipped}"
+        f"{loss}lr {row['learning_rate']:.2e}  {row['tokens_per_second']:,.0f} tok/s  "
+        f"padding {row['padding']:.1%}{mfu}{waiting}{skipped}"
     )

@@ -17,11 +17,12 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -60,6 +61,8 @@ from aiayn.step import (
     replicated,
     sharded,
 )
+
+T = TypeVar("T")
 
 
 def train(experiment: Experiment, run_dir: Path, prepared: Prepared, console: Console) -> None:
@@ -115,9 +118,10 @@ def _train(
     asked: Callable[[int], bool],
 ) -> None:
     config = experiment.train
-    between = checkpoints.newest() < interrupted.newest() < config.num_steps
+    stop = max((step for step in interrupted.steps() if step <= config.num_steps), default=0)
+    between = checkpoints.newest() < stop
     newest = interrupted if between else checkpoints
-    start = newest.newest()
+    start = max(stop, checkpoints.newest())
     if start > config.num_steps:
         raise UserError(
             f"{run_dir} is at step {start:,} already; train.num_steps is {config.num_steps:,}. "
@@ -125,7 +129,7 @@ def _train(
         )
     if hosts.first():
         open_run(experiment, run_dir, prepared)
-    if start == config.num_steps:
+    if checkpoints.newest() == config.num_steps:
         return
     if hosts.first():
         begin_session(experiment, run_dir, start)
@@ -161,46 +165,65 @@ def _train(
         state = newest.restore(start, like=state)
         console.print(f"Resuming from step {start:,} of {config.num_steps:,}.")
     log = _Log(run_dir, experiment)
-    log.cut_after(start)
+    log.cut_after(start, validated=not between)
     self_check(experiment, prepared, updates, console)
     validate = _validator(experiment, prepared, graphdef, mesh)
 
+    def due(step: int) -> bool:
+        return step % config.checkpoint_every == 0 or step == config.num_steps
+
+    def stopped(step: int) -> Preempted:
+        return Preempted(f"SIGTERM came; step {step:,} of {config.num_steps:,} is saved.")
+
+    def keep_checkpoint(step: int) -> None:
+        """Validate first. SIGTERM ends that, where there is one process: several ask together."""
+
+        def go_on() -> None:
+            if jax.process_count() == 1 and asked(step):
+                raise stopped(step)
+
+        progress.say("validating")
+        try:
+            found = validate(state, go_on)
+        except Preempted:
+            if step not in interrupted.steps():
+                interrupted.save(state, experiment, prepared.tokenizer)
+            raise
+        progress.show(log.write_validation(step, found))
+        checkpoints.save(state, experiment, prepared.tokenizer, found["dev_loss"])
+
     if asked(start):
-        raise Preempted(f"SIGTERM came before step {start + 1:,} of {config.num_steps:,}.")
+        raise Preempted(f"SIGTERM came at step {start:,} of {config.num_steps:,}.")
 
     # Loop.
     progress = TrainingProgress(console, config.num_steps, start)
     with closing(log), progress:
-        waiting: list[Metrics] = []
-        for step, (layout, rows) in enumerate(
-            read_ahead(rows_on_devices, start, config.num_steps), start + 1
-        ):
+        pending: list[Metrics] = []
+        if between and due(start):
+            keep_checkpoint(start)
+        ahead = read_ahead(rows_on_devices, start, config.num_steps)
+        for step, (layout, rows) in enumerate(log.timed(ahead, pending), start + 1):
             state, metrics = update(state, rows, key)
-            waiting.append(metrics)
+            pending.append(metrics)
             log.count_slots(layout, rows)
             progress.advance()
-            last = step == config.num_steps
-            if step % config.log_every == 0 or step % config.checkpoint_every == 0 or last:
-                progress.show(log.write(step, waiting))
-                waiting = []
+            if step % config.log_every == 0 or due(step):
+                progress.show(log.write(step, pending))
+                pending.clear()
                 if log.in_a_row >= MOST_IN_A_ROW:
                     last_good = step - log.in_a_row
                     state = state._replace(step=replicated(np.int32(last_good), mesh))
                     rows = updates.rows(last_good, layout_of(last_good))
                     raise _gives_up(experiment, run_dir, prepared, state, rows)
-            kept = step % config.checkpoint_every == 0 or last
-            if kept:
-                progress.say("validating")
-                found = validate(state)
-                progress.show(log.write_validation(step, found))
-                checkpoints.save(state, experiment, prepared.tokenizer, found["dev_loss"])
+            if due(step):
+                keep_checkpoint(step)
             stop = asked(step)
-            if stop and not kept:
-                if waiting:
-                    log.write(step, waiting)
+            if stop and not due(step):
+                if pending:
+                    log.write(step, pending)
                 interrupted.save(state, experiment, prepared.tokenizer)
             if stop:
-                raise Preempted(f"SIGTERM came; step {step:,} of {config.num_steps:,} is saved.")
+                raise stopped(step)
 
 
 def _gives_up(
@@ -257,12 +280,13 @@ def _validator(
     prepared: Prepared,
     graphdef: nnx.GraphDef[Transformer],
     mesh: Mesh,
-) -> Callable[[TrainState], dict[str, float]]:
+) -> Callable[[TrainState, Callable[[], None]], dict[str, float]]:
     """A function from a state to `dev_loss` (nats per token), `dev_perplexity` and `dev_bleu`.
 
     Rows are shared out to devices, sentences to processes. BLEU is sacreBLEU of greedy translations
     of the first sentences of dev: really decoded, not teacher-forced. A state whose `dev_loss` is
-    not finite is a UserError: it is not worth keeping.
+    not finite is a UserError: it is not worth keeping. Its other argument is called after each
+    batch, and may end it.
     """
     config = experiment.train
     evaluate = mapped_evaluation_step(graphdef, mesh)
@@ -272,12 +296,13 @@ def _validator(
     metric = BLEU()
     greedy = DecodeConfig(beam_size=1, max_extra_tokens=experiment.decode.max_extra_tokens)
 
-    def validate(state: TrainState) -> dict[str, float]:
+    def validate(state: TrainState, go_on: Callable[[], None]) -> dict[str, float]:
         total, count = 0.0, 0
         for rows in batches(prepared.dev, slots, prepared.tokenizer.bos, mesh.size):
             mine = Rows(*(field[hosts.share(len(field))] for field in rows))
             loss, tokens = evaluate(state.params, sharded(mine, mesh, axis=0))
             total, count = total + float(loss), count + int(tokens)
+            go_on()
         if not math.isfinite(total):
             raise UserError(
                 f"The loss on dev is {total} after step {int(state.step):,}, which is not kept; "
@@ -287,7 +312,8 @@ def _validator(
         if src:
             model = Model(experiment, prepared.tokenizer, {})
             translator = Translator(model, greedy, params=one_copy(state.params))
-            hypotheses = hosts.shared_out(translator.best, src)
+            translate = partial(translator.best, on_done=lambda _: go_on())
+            hypotheses = hosts.shared_out(translate, src)
             found["dev_bleu"] = metric.corpus_score(hypotheses, [references]).score
         return found
 
@@ -303,32 +329,46 @@ class _Log:
         self.peak = peak_flops()
         self.writer = Writer(str(run_dir / "tensorboard")) if hosts.first() else None
         self.slots = 0
+        self.waited = 0.0
         self.seconds = 0.0
         self.tokens = 0
         self.in_a_row = 0
         """Updates that were not finite, since the last one that was."""
         self.began = time.perf_counter()
 
-    def cut_after(self, step: int) -> None:
-        """Forget rows of steps past the restored one; they are about to run again."""
+    def cut_after(self, step: int, validated: bool) -> None:
+        """Forget what is about to come again: steps past the restored one, its own validation."""
         rows = [row for row in read_metrics(self.path) if row["step"] <= step]
+        if not validated:
+            rows = [row for row in rows if row["step"] < step or "dev_loss" not in row]
         if self.writer:
             write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         self.seconds = max((row["seconds"] for row in rows), default=0.0)
         self.tokens = max((row.get("tokens", 0) for row in rows), default=0)
         self.began = time.perf_counter()
 
+    def timed(self, items: Iterator[T], pending: Sequence[Metrics]) -> Iterator[T]:
+        """The same; counts the seconds for which the devices too may have waited for an item."""
+        while True:
+            began = time.perf_counter()
+            item = next(items, None)
+            if item is None:
+                return
+            if not pending or pending[-1].loss.is_ready():
+                self.waited += time.perf_counter() - began
+            yield item
+
     def count_slots(self, layout: Layout, rows: Rows) -> None:
         num_rows = layout.num_accumulated * layout.rows_per_round
         self.slots += num_rows * (rows.src_BS.shape[-1] + rows.tgt_in_BT.shape[-1])
 
-    def write(self, step: int, waiting: list[Metrics]) -> dict[str, Any]:
+    def write(self, step: int, pending: list[Metrics]) -> dict[str, Any]:
         """One row for the updates since the last; waits for the device.
 
         An update that is not finite was not applied: the row counts it as `skipped` and leaves it
         out of the means of loss and gradient.
         """
-        each = Metrics(*np.transpose(jax.device_get(waiting)))
+        each = Metrics(*np.transpose(jax.device_get(pending)))
         now = time.perf_counter()
         elapsed, self.began = now - self.began, now
         finite = np.isfinite(each.loss) & np.isfinite(each.grad_norm)
@@ -354,6 +394,7 @@ class _Log:
             "tokens_per_second": tokens / elapsed,
             "tgt_tokens_per_second": float(each.tgt_tokens.sum()) / elapsed,
             "padding": 1.0 - tokens / self.slots,
+            "waiting_for_rows": self.waited / elapsed,
             "seconds": self.seconds,
             "tokens": self.tokens,
         }
@@ -364,7 +405,7 @@ class _Log:
             row["grad_norm"] = float(each.grad_norm[finite].mean())
         if not finite.all():
             row["skipped"] = int((~finite).sum())
-        self.slots = 0
+        self.slots, self.waited = 0, 0.0
         if self.peak:
             words = config.data.vocab_size
             flops = 3 * matmul_flops(

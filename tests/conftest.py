@@ -51,3 +51,24 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the tests of a module prepare their data."""
     return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """20 pairs of train, 3 of dev, 2 of test, all different."""
+    from texts import pair, write_pairs
+
+    folder = tmp_path / "source"
+    write_pairs(folder, "train", [pair(i) for i in range(20)])
+    write_pairs(folder, "dev", [pair(i) for i in range(100, 103)])
+    write_pairs(folder, "test", [pair(i) for i in range(200, 202)])
+    return folder
+
+
+@pytest.fixture
+def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight are slow to compile for; that one and eight train alike is tested with the step."""
+    import aiayn.train
+    from aiayn.step import data_mesh
+
+    monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:2]))

@@ -133,30 +133,34 @@ def test_two_processes_one_of_them_killed_end_as_one_process_does(folder):
     assert len(list((run_dir / "tensorboard").iterdir())) == 2, "one file a start"
 
 
-def test_four_go_on_where_one_was_and_one_where_sigterm_stopped_the_four(folder, monkeypatch):
-    experiment = _experiment(folder, num_steps=4, checkpoint_every=4)
+def test_four_go_on_where_one_was_and_end_as_one_of_four_devices(folder, monkeypatch):
+    experiment = _experiment(folder, num_steps=4, checkpoint_every=4, validate_sentences=9)
     run_dir, alone = folder / "four", folder / "straight"
     _train_here(experiment, run_dir, monkeypatch)
 
-    long = _experiment(folder, num_steps=5_000, checkpoint_every=5_000)
-    processes = _train_together(4, long, run_dir)
+    def longer(num_steps):
+        return experiment.with_overrides([f"train.num_steps={num_steps}"])
+
+    processes = _train_together(4, longer(5_000), run_dir)
     _wait_for(lambda: read_metrics(run_dir / "metrics.jsonl")[-1]["step"] >= 8, processes)
     processes[2].send_signal(signal.SIGTERM)
     for status, _, errors in _ends(processes):
         assert status == 0, errors
         assert "SIGTERM came; step " in errors
-    (stopped,) = (int(path.name) for path in (run_dir / "interrupted").iterdir())
+    stopped = max(int(path.name) for path in run_dir.glob("*/[0-9]*"))
     assert read_metrics(run_dir / "metrics.jsonl")[-1]["step"] == stopped
 
-    experiment = _experiment(folder, num_steps=stopped + 2, checkpoint_every=4)
-    _train_here(experiment, run_dir, monkeypatch)
-    straight = _experiment(folder, num_steps=stopped + 2, checkpoint_every=5_000)
-    _train_here(straight, alone, monkeypatch)
-    # The same rows; the sum of four gradients may be taken in another order than that of one.
-    found, wanted = ([row for row in _figures(run) if "loss" in row] for run in (run_dir, alone))
-    assert [row["tokens"] for row in found] == [row["tokens"] for row in wanted]
-    losses, same = ([row["loss"] for row in rows] for rows in (found, wanted))
-    assert losses == pytest.approx(same, rel=1e-4)
+    _succeed(_train_together(4, longer(stopped + 2), run_dir))
+    _succeed(_train_together(1, longer(stopped + 2), alone, num_devices=4))
+    # The same rows; the sum of four gradients may be taken in another order, or of one at first.
+    found, wanted = (_figures(run) for run in (run_dir, alone))
+    assert [row["step"] for row in found] == [row["step"] for row in wanted]
+    for row, same in zip(found, wanted, strict=True):
+        assert row == pytest.approx(same, rel=1e-4)
+    outputs = [path.relative_to(alone) for path in (alone / "outputs").rglob("test.*")]
+    assert outputs
+    for path in outputs:
+        assert (run_dir / path).read_text() == (alone / path).read_text()
 
 
 def test_an_update_that_fails_two_processes_can_be_computed_again_by_one(folder, capsys):

@@ -36,3 +36,14 @@ def test_without_a_terminal_each_report_is_a_line():
         progress.show(ROW)
     (line,) = written.getvalue().splitlines()
     assert line.startswith("step 640/1,000  1.5 min  loss 1.512")
+    assert "waiting" not in line
+
+
+def test_a_loop_that_waits_for_its_rows_says_so():
+    written = io.StringIO()
+    with TrainingProgress(Console(file=written, width=200), num_steps=1_000, start=0) as progress:
+        progress.show({**ROW, "waiting_for_rows": 0.004})
+        progress.show({**ROW, "waiting_for_rows": 0.21})
+    quick, slow = written.getvalue().splitlines()
+    assert "waiting" not in quick
+    assert slow.endswith("padding 3.3%  21% waiting for rows")

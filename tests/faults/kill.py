@@ -37,7 +37,7 @@ from rich.table import Table
 from aiayn.files import write_text
 from aiayn.report import configure_jax, environment
 from tests.faults import runs, watch
-from tests.faults.runs import EVERY, NUM_STEPS, Disk
+from tests.faults.runs import EVERY, Disk
 from tests.faults.strikes import MOMENTS, Moment, Strike, Write, moments, parse, part, writes
 
 GRACE = 120.0
@@ -238,7 +238,7 @@ def _ended(status: int) -> str:
 
 def _check_went_on(before: Disk, after: Disk) -> None:
     """Raises LostError unless the process began where it had to, and no checkpoint went away."""
-    saved = before.interrupted if before.newest < before.interrupted < NUM_STEPS else before.newest
+    saved = max(before.newest, before.interrupted)
     for step in after.sessions[len(before.sessions) :]:
         if step != saved:
             raise LostError(f"It went on from step {step}; {saved} was saved.")

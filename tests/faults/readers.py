@@ -284,7 +284,7 @@ def write(folder: Path, files: Files) -> None:
 
 READERS: Mapping[str, Reader] = {
     "lines": Reader(inputs.lines, check_lines, 11_000),
-    "parallel": Reader(inputs.parallel, check_parallel, 20_000),
+    "parallel": Reader(inputs.parallel, check_parallel, 17_700),
     "tsv": Reader(inputs.tsv, check_tsv, 17_000),
     "jsonl": Reader(inputs.jsonl, check_jsonl, 17_000),
     "tmx": Reader(inputs.tmx, check_tmx, 16_000),
@@ -292,9 +292,9 @@ READERS: Mapping[str, Reader] = {
     "settings": Reader(inputs.settings, check_settings, 9_000),
     "run": Reader(inputs.run, check_run, 1_500),
     "tokenizer": Reader(inputs.tokenizer, check_tokenizer, 3_900),
-    "model": Reader(inputs.model, check_model, 250, seconds=60),
-    "marian": Reader(inputs.marian, check_marian, 150, seconds=60),
-    "checkpoint": Reader(inputs.checkpoint, check_checkpoint, 80, seconds=60),
-    "translate": Reader(inputs.translate, check_translate, 120, seconds=120),
+    "model": Reader(inputs.model, check_model, 1_000, seconds=60),
+    "marian": Reader(inputs.marian, check_marian, 500, seconds=60),
+    "checkpoint": Reader(inputs.checkpoint, check_checkpoint, 400, seconds=60),
+    "translate": Reader(inputs.translate, check_translate, 1_000, seconds=120),
 }
 """In the order they are tried."""

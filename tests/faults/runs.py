@@ -20,7 +20,7 @@ from tests.small import copy_corpus, reverse_experiment
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS, EVERY = 24, 6
-_OF_TIME = ("seconds", "tokens_per_second", "tgt_tokens_per_second")
+_OF_TIME = ("seconds", "tokens_per_second", "tgt_tokens_per_second", "waiting_for_rows")
 
 
 def write_experiment(
@@ -211,7 +211,8 @@ class Disk:
                 return "before a checkpoint"
             if self.newest > before.newest and self.trained == self.newest:
                 return "after a checkpoint"
-            if self.trained <= max(before.newest, before.interrupted):
+            stopped = before.interrupted > before.newest and before.interrupted % EVERY == 0
+            if self.trained <= max(before.newest, before.interrupted) and not stopped:
                 return "compiling"
             return "validating" if self.trained % EVERY == 0 else "updating"
         if self.model == before.model:
