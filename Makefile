@@ -18,11 +18,12 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help train test faults check smoke reproduce ablate bench parity results clean
+.PHONY: help train test faults check smoke reproduce ablate bench bench-accelerator \
+  parity results clean
 
 help: ## what there is to make
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
-	  printf '  make %-9s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
+	  printf '  make %-17s %s\n' "$$target" "$$text"; done
 
 train: $(CORE) ## train, translate and score EXPERIMENT=phrasebook; ARGS='--set train.seed=2 ...'
 	$(BIN)/aiayn train $(EXPERIMENT) $(ARGS)
@@ -53,6 +54,13 @@ ablate: $(CORE) ## Table 3 in miniature: every row at a small size; hours; a pic
 
 bench: $(CORE) $(PARITY)/.done ## updates in turns with Hugging Face's; ARGS='decode --peer ctranslate2'
 	$(BIN)/aiayn bench $(or $(ARGS),train --peer hf)
+
+bench-accelerator: $(CORE) ## for GPU and TPU: base, big, each choice in the step, decoding
+	status=0; \
+	for work in 'train --workload base' 'choices --workload base' 'decode --workload base32' \
+	  'decode --workload base128' 'decode --workload base1024' 'train --workload big'; do \
+	  $(BIN)/aiayn bench $$work $(ARGS) || status=1; \
+	done; exit $$status
 
 parity: $(PARITY)/.done ## the same figures as PyTorch, Hugging Face and CTranslate2; own environment
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)

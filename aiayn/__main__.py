@@ -11,7 +11,6 @@ from typing import Any
 
 import aiayn
 from aiayn.arguments import parser
-from aiayn.bench.workloads import DECODING, TRAINING
 from aiayn.config import Experiment
 from aiayn.errors import LostProcess, Preempted, UserError
 from aiayn.experiments import load_experiment
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fails, 2 a user's mistake, 3 another process that computed with this one is gone, 130 Ctrl-C.
     """
     parsed = parser().parse_args(arguments)
-    if arguments is None and (parsed.verb in _COMPUTING or getattr(parsed, "profile", False)):
+    if arguments is None and (parsed.verb in _COMPUTING or _computes(parsed)):
         use_large_pages()
     try:
         with user_os_errors(Path("standard output")):
@@ -44,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _computes(parsed: Any) -> bool:
+    """Whether it is a benchmark in this process, not in workers that choose for themselves."""
+    if parsed.verb != "bench":
+        return False
+    return parsed.profile or parsed.what in ("choices", "growth", "serving")
 
 
 def _configured(arguments: Any) -> Experiment:
@@ -315,59 +321,9 @@ def _ablate(arguments: Any) -> None:
 
 
 def _bench(arguments: Any) -> None:
-    what = arguments.what
-    if min(arguments.pairs) < 1:
-        raise UserError(f"--pairs is {min(arguments.pairs)}; wanted 1 or more.")
-    if what not in ("train", "decode") and (arguments.peer or arguments.profile):
-        raise UserError(f"--peer and --profile are for train and decode, not for {what}.")
-    if what not in ("train", "decode", "start") and arguments.workload:
-        raise UserError(f"--workload is not for {what}.")
-    text = arguments.model, arguments.src, arguments.ref
-    if (what == "serving") != any(text) or (any(text) and not all(text)):
-        raise UserError("--model, --src and --ref are for serving, which wants all three.")
-    from rich.console import Console
+    from aiayn.bench.command import bench
 
-    console = Console()
-    if what == "data":
-        from aiayn.bench.data import bench_data
-
-        bench_data(arguments.pairs, arguments.out, console)
-    elif what in ("serving", "growth", "scaling"):
-        from aiayn.bench import growth, scaling, serving
-        from aiayn.report import configure_jax
-
-        configure_jax()
-        if what == "serving":
-            console.print(serving.table(serving.bench_serving(*text, arguments.out, console)))
-        elif what == "growth":
-            console.print(growth.table(growth.bench_growth(arguments.out, console)))
-        else:
-            record = scaling.bench_scaling(arguments.out, console)
-            for name, found in record["workloads"].items():
-                console.print(scaling.table(name, found))
-            console.print(scaling.summary(record), soft_wrap=True, highlight=False)
-    else:
-        known = DECODING if what == "decode" else TRAINING
-        name = arguments.workload or {"train": "T1", "decode": "D1tiny", "start": "T2"}[what]
-        if name not in known:
-            raise UserError(f"--workload is {name}; to {what}, wanted one of {', '.join(known)}.")
-        if what == "start":
-            from aiayn.bench import start
-
-            console.print(start.table(start.bench_start(name, arguments.out, console)))
-        elif arguments.profile:
-            from aiayn.bench import profile
-
-            for grid in profile.tables(profile.profile(what, name, arguments.out, console)):
-                console.print(grid)
-        else:
-            from aiayn.bench import contest
-
-            measure = contest.bench_train if what == "train" else contest.bench_decode
-            for record in measure(name, arguments.peer, arguments.out, console):
-                console.print(contest.table(record))
-                console.print(contest.summary(record), soft_wrap=True, highlight=False)
-    console.print(f"Written to {arguments.out}.")
+    bench(arguments)
 
 
 def _report(arguments: Any) -> int:

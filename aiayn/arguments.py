@@ -139,13 +139,13 @@ def parser() -> argparse.ArgumentParser:
     bench = verb("bench", "What a stage costs on this machine.", _BENCH)
     bench.add_argument(
         "what",
-        choices=("train", "decode", "serving", "start", "growth", "data", "scaling"),
+        choices=("train", "choices", "decode", "serving", "start", "growth", "data", "scaling"),
         help="the stage",
     )
     bench.add_argument(
         "--workload",
         choices=tuple({**TRAINING, **DECODING}),
-        help="the work (default: T1 to train, D1tiny to decode, T2 to start)",
+        help="the work (default: D1tiny to decode, T2 to start, else T1)",
     )
     contest = bench.add_mutually_exclusive_group()
     contest.add_argument("--peer", choices=PEERS, help="train, decode: whom to take turns with")
@@ -274,8 +274,11 @@ _BENCH = """\
 train  times updates: T1 (3+3 layers, d_model 256, 8,000 words, 64 sentences of 32 tokens), T2 (the
        base model, 37,000 words, 32 sentences), base and big (26,208 tokens a side in rows of 256,
        for accelerators)
+choices times an update without one thing after another that it does otherwise than is common:
+       dropout, the loss, packed rows, attention, projections; beside what was expected of each
 decode times greedy search and beam 4 over 64 sentences of 30 tokens, 16 at once, to outputs of 32:
-       D1tiny (the model of T1), D1base (that of T2)
+       D1tiny (the model of T1), D1base (that of T2); base32, base128, base1024 (1,024 sentences,
+       so many at once, for accelerators)
 serving translates a text with a model by ours and by CTranslate2, in float32 and int8: BLEU, speed
 start  times the help, and the first update of a workload to train, compiled anew and from the cache
 growth times steps of T1 and D1tiny with one size after another varied: what costs more than it must

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from aiayn import table3
-from aiayn.bench import contest, growth, scaling, serving, start
+from aiayn.bench import choices, contest, growth, scaling, serving, start
 from aiayn.bleu import Scores, table
 from aiayn.config import Experiment
 from aiayn.errors import UserError
@@ -115,12 +115,13 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
                 values = _values(scores)
                 rows.append([test_set, label, *(_number(values.get(name)) for name in _FIGURES)])
         parts.append(markdown_table(rows))
-        versions = record["versions"]
+        versions, waiting = record["versions"], record.get("waiting_for_rows")
+        waited = "" if waiting is None else f", at most {waiting:.1%} of it waiting for rows"
         parts.append(
             f"Preset {record['preset']}; {record['parameters']:,} parameters; "
             f"{record['updates']:,} updates of {record['src_tokens_per_update']:,.0f} source and "
             f"{record['tgt_tokens_per_update']:,.0f} target tokens; "
-            f"{_duration(record['seconds'])} on {hardware_text(record)}; "
+            f"{_duration(record['seconds'])} on {hardware_text(record)}{waited}; "
             f"{record['tokens_per_second']:,.0f} tokens/s (median, both sides); one seed. "
             f"Commit {short_commit(record['commit'])}, config {record['config_hash'][:12]}, "
             f"jax {versions['jax']}, Python {versions['python']}."
@@ -207,6 +208,7 @@ def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
             "scaling": _render_scaling,
             "serving": _render_serving,
             "growth": _render_growth,
+            "choices": _render_choices,
         }
         render = kinds.get(record["bench"], _render_speed)
         parts += [
@@ -218,7 +220,8 @@ def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _render_data(record: Mapping[str, Any]) -> list[str]:
-    rows = [["pairs", "text", "time", "of it", "pairs/s", "memory", "slots filled, by width"]]
+    speeds = ["pairs/s", "text to rows, pairs/s", "SentencePiece alone, pairs/s", "ms an update"]
+    rows = [["pairs", "text", "time", "of it", *speeds, "memory", "slots filled, by width"]]
     for run in record["runs"]:
         stages = ", ".join(f"{name} {_duration(s)}" for name, s in run["stages"].items())
         memory = ", ".join(f"{name} {b / 1e9:.1f} GB" for name, b in run["peak_rss_bytes"].items())
@@ -230,6 +233,9 @@ def _render_data(record: Mapping[str, Any]) -> list[str]:
                 _duration(run["seconds"]),
                 stages,
                 f"{run['pairs_per_second']:,.0f}",
+                _number(run.get("packed_pairs_per_second"), ",.0f"),
+                _number(run.get("sentencepiece_pairs_per_second"), ",.0f"),
+                _number(run.get("milliseconds_per_update"), ".1f"),
                 memory,
                 fill,
             ]
@@ -251,6 +257,11 @@ def _render_speed(record: Mapping[str, Any]) -> list[str]:
         )
     texts.append(f"By `aiayn bench {record['bench']}`; every figure is defined in its record.")
     return [f"## {contest.title(record)}", markdown_table(contest.figures(record)), " ".join(texts)]
+
+
+def _render_choices(record: Mapping[str, Any]) -> list[str]:
+    text = f"{choices.summary(record)} By `aiayn bench choices`; defined in its record."
+    return [f"## {choices.title(record)}", markdown_table(choices.figures(record)), text]
 
 
 def _render_start(record: Mapping[str, Any]) -> list[str]:
@@ -386,8 +397,8 @@ def _values(scores: Mapping[str, Any]) -> dict[str, float | None]:
     return {entry["name"]: entry["value"] for entry in scores["entries"]}
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _number(value: float | None, form: str = ".2f") -> str:
+    return "–" if value is None else format(value, form)
 
 
 def _duration(seconds: float) -> str:

@@ -2,22 +2,38 @@
 
 import json
 from dataclasses import replace
+from functools import partial
+from unittest.mock import patch
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
+import aiayn.bench.choices
 import aiayn.bench.contest
 import aiayn.bench.growth
 import aiayn.bench.start
 from aiayn.__main__ import main
+from aiayn.bench import ours
+from aiayn.bench.choices import CHOICES, Choice, bench_choices, library_attention
+from aiayn.bench.choices import summary as summary_of_choices
 from aiayn.bench.contest import ABOUT, figures, summary
 from aiayn.bench.growth import bench_growth, points
 from aiayn.bench.profile import Kernel, kernels
 from aiayn.bench.worker import rows_of
 from aiayn.bench.workloads import DECODING, TRAINING
 from aiayn.complexity import training_flops
+from aiayn.model import attention, causal_mask, padding_mask
 from aiayn.results import render_bench
+
+
+@pytest.fixture(autouse=True)
+def the_cache_is_used_afterwards():
+    """What is timed here in this process is compiled anew, as all that follows would be."""
+    yield
+    jax.config.update("jax_enable_compilation_cache", True)
 
 
 def test_workloads_hold_the_tokens_they_name():
@@ -64,6 +80,85 @@ def test_growth_is_timed_and_fitted(tmp_path, monkeypatch):
     assert "| sentence length | 16 | 32 |" in render_bench([record])
 
 
+def _losses(workload, choice=None):
+    """After four updates and after eight; without the choice, where there is one."""
+    if not choice:
+        run = ours.trainer(workload).run
+        return [run(4)["loss"], run(4)["loss"]]
+    with choice.change():
+        run = ours.trainer(choice.workload(workload)).run
+        return [run(4 // choice.steps_at_once)["loss"] for _ in range(2)]
+
+
+def test_without_a_choice_the_step_computes_the_same():
+    workload = replace(TRAINING["tiny"], width=32)  # two sentences a row
+    wanted = _losses(workload)
+    undropped = replace(workload, model=replace(workload.model, dropout_rate=0.0))
+    wanted_undropped = _losses(undropped)
+    assert wanted_undropped != wanted
+    for name, choice in CHOICES.items():
+        if not choice.fits(workload):
+            assert name == "attention by XLA", "which needs a GPU"
+        elif name == "dropout at all":
+            assert _losses(workload, choice) == pytest.approx(wanted_undropped, rel=1e-6), name
+        elif choice.instead.startswith(("Threefry", "RBG")):  # other masks, as many
+            found = _losses(workload, choice)
+            assert found != wanted, name
+            assert found == pytest.approx(wanted, rel=0.1), name
+        elif name == "packed rows":  # masks go by rows
+            assert _losses(undropped, choice) == pytest.approx(wanted_undropped, rel=1e-5), name
+        else:
+            rel = 1e-2 if name == "type of products" else 1e-5
+            assert _losses(workload, choice) == pytest.approx(wanted, rel=rel), name
+
+
+@pytest.mark.parametrize("length", [64, 192])
+def test_attention_of_packed_rows_is_that_of_jax(length):
+    rng = np.random.default_rng(0)
+    q, k, v, seen = (jnp.asarray(rng.normal(size=(2, 2, length, 8)), jnp.float32) for _ in range(4))
+    segments = jnp.asarray(np.sort(rng.integers(1, 4, (2, length)), axis=1))
+
+    @partial(jax.jit, static_argnums=0)
+    def values_and_gradients(attend, mask):
+        def loss(q, k, v):
+            found = attend(q, k, v, mask)
+            return (found * seen).sum(), found
+
+        return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(q, k, v)
+
+    other = partial(library_attention, implementation="xla")
+    for mask in (padding_mask(segments, segments), causal_mask(segments)):
+        found, wanted = (values_and_gradients(attend, mask) for attend in (attention, other))
+        for one, same in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5)
+
+
+def test_choices_are_timed_in_turns_with_the_step(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(aiayn.bench.choices, "ROUNDS", 2)
+
+    def broken(*_):
+        raise RuntimeError("no kernel\nfor this device")
+
+    some = {name: CHOICES[name] for name in ("a program for each step", "packed rows")}
+    some["attention"] = Choice("none", change=partial(patch, "aiayn.model.attention", broken))
+    record = bench_choices("tiny", tmp_path, Console(), some)
+    assert list(record["choices"]) == ["a program for each step", "attention"], "a sentence a row"
+    found, failed = record["choices"].values()
+    assert found["ratios"] == [
+        pair["without"]["seconds_per_step"] / pair["with"]["seconds_per_step"]
+        for pair in found["rounds"]
+    ]
+    assert [next(iter(pair)) for pair in found["rounds"]] == ["with", "without"]
+    assert json.loads((tmp_path / "choices-tiny.json").read_text()) == record
+    text = render_bench([record])
+    assert "| a program for each step | 4 steps in one program | – | " in text
+    assert "| attention | none | – | no kernel |  |  |" in text
+    keys = set(found) | set(failed) | set(record["step"]) | set(found["rounds"][0]["with"])
+    assert keys <= set(record["definitions"]), "every figure is defined"
+    record["choices"].pop("a program for each step")
+    assert summary_of_choices(record) == "None of them could be left out here."
+
+
 @pytest.mark.parametrize("what", ["train", "decode"])
 def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")  # one device, as users have
@@ -84,6 +179,7 @@ def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
         tokens / found["median_seconds_per_step"]
     )
     assert record["hardware"]["platform"] == "cpu"
+    assert found["rounds"][0]["programs"] == found["rounds"][-1]["programs"] > 0, "all compiled"
     keys = set(record) | set(found) | set(found["rounds"][0])
     assert keys - set(ABOUT) <= set(record["definitions"]), "every figure is defined"
 
@@ -115,9 +211,10 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
         ("train --workload base --peer hf", "hf has no packed rows, which base is"),
         ("train --peer ctranslate2", "ctranslate2 does not train"),
         ("decode --peer torch", "torch.nn.Transformer has no search"),
-        ("decode --workload T1", "to decode, wanted one of D1tiny, D1base, tiny"),
+        ("decode --workload T1", "to decode, wanted one of D1tiny, D1base, base32"),
         ("start --peer hf", "--peer and --profile are for train and decode, not for start"),
         ("data --profile", "--peer and --profile are for train and decode, not for data"),
+        ("choices --profile", "--peer and --profile are for train and decode, not for choices"),
         ("data --workload T1", "--workload is not for data"),
         ("scaling --workload T1", "--workload is not for scaling"),
         ("serving --model x --src y", "serving, which wants all three"),

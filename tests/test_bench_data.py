@@ -62,4 +62,6 @@ def test_data_is_prepared_by_the_command_and_measured(tmp_path):
     assert max(run["peak_rss_bytes"].values()) > 30_000_000, "an interpreter alone takes as much"
     assert 0 < sum(run["stages"].values()) <= run["seconds"]
     assert set(record["definitions"]) >= set(run) - {"pairs", "rows"}
+    assert run["packed_pairs_per_second"] > run["pairs_per_second"], "a part of the whole"
+    assert min(run["sentencepiece_pairs_per_second"], run["milliseconds_per_update"]) > 0
     assert main(["bench", "data", "--pairs", "0", "--out", str(tmp_path)]) == 2

@@ -39,9 +39,9 @@ def test_help_and_refusals_do_not_wait_for_jax():
 
 def test_readme_and_makefile_name_the_same_targets():
     readme = ROOT / "README.md"
-    targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     code = re.findall(r"```.*?```|`[^`]+`", readme.read_text(), re.DOTALL)
-    named = set(re.findall(r"\bmake ([a-z]+)\b", "\n".join(code)))
+    named = set(re.findall(r"\bmake ([a-z-]+)\b", "\n".join(code)))
     assert named - targets == set()
     assert targets - named == {"help"} - named
 

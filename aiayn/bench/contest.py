@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ from aiayn.errors import UserError
 from aiayn.files import user_os_errors, write_text
 from aiayn.pages import LARGE_PAGES
 
-_ROUNDS = 6
+ROUNDS = 6
 _DEFINITIONS = {
     "contenders": "ours starts as the commands of `aiayn` start themselves, with large pages of "
     "memory on CPU (aiayn.pages); a peer as it comes, and once more with large pages; next to "
     "peers all in float32 on CPU",
-    "rounds": f"{_ROUNDS} for each contender, after warming_up steps; they take turns",
+    "rounds": f"{ROUNDS} for each contender, after warming_up steps; they take turns",
     "warming_up": "steps before the first round",
     "seconds_per_step": "wall time of a round by its steps",
     "median_seconds_per_step": "of the rounds",
@@ -44,7 +44,8 @@ _DEFINITIONS = {
     "ratios": "the peer's seconds_per_step by ours in the same round: above 1, ours is faster",
     "first_step_seconds": "the first step, with its compilation: nothing comes from a cache",
     "peak_rss_bytes": "the highest resident memory of the contender so far",
-    "peak_device_bytes": "the highest memory of any of its devices so far, where they say",
+    "peak_device_bytes": "ours: the highest memory of any of its devices so far, where they say",
+    "programs": "ours: how many XLA has compiled so far, those that make the state included",
     "threads": "processors it may use (ours, CTranslate2); threads it takes (PyTorch)",
     "parameters": "numbers that training changes; ours have rows of padding in the embedding",
 }
@@ -229,17 +230,17 @@ def _contest(
     """What all records have: who ran where, every round, medians and ratios."""
     rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in commands}
     with ExitStack() as stack, Progress(console=console, transient=True) as bar:
-        task = bar.add_task("", total=len(commands) * (_ROUNDS + 1))
+        task = bar.add_task("", total=len(commands) * (ROUNDS + 1))
         workers: dict[str, Worker] = {}
         for contender, command in commands.items():
             bar.update(task, description=f"{title}: warming up {contender}")
             workers[contender] = stack.enter_context(Worker(*command))
             workers[contender].run(workload.warm_up)
             bar.advance(task)
-        for number in range(_ROUNDS):
+        for number in range(ROUNDS):
             for contender, worker in workers.items():
                 bar.update(task, description=f"{title}: round {number + 1}, {contender}")
-                rounds[contender].append(_round(worker, workload.steps_per_round))
+                rounds[contender].append(timed_round(worker.run, workload.steps_per_round))
                 bar.advance(task)
     about = {contender: worker.about for contender, worker in workers.items()}
     record: dict[str, Any] = {
@@ -264,13 +265,17 @@ def _contest(
     return record
 
 
-def _round(worker: Worker, steps: int) -> dict[str, Any]:
+def timed_round(
+    run: Callable[[int], Mapping[str, Any]], calls: int, steps_per_call: int = 1
+) -> dict[str, Any]:
+    """So many calls, of so many steps each, and what else the machine did meanwhile."""
     before, began = _busy_seconds(), time.perf_counter()
-    found = worker.run(steps)
+    found = run(calls)
     after, seconds = _busy_seconds(), time.perf_counter() - began
     others = None
     if before is not None and after is not None:
         others = max(0.0, (after - before - found["processor_seconds"]) / seconds)
+    steps = calls * steps_per_call
     return {
         "seconds_per_step": found["seconds"] / steps,
         "processor_seconds_per_step": found["processor_seconds"] / steps,
@@ -313,24 +318,27 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
 
 def _memory(last_round: Mapping[str, Any]) -> int:
     """Of the device where that has its own, else of the process."""
-    return last_round["peak_device_bytes"] or last_round["peak_rss_bytes"]
+    return last_round.get("peak_device_bytes") or last_round["peak_rss_bytes"]
 
 
 def summary(record: Mapping[str, Any]) -> str:
     """The ratios, and whether the machine was quiet."""
-    others = [r["others"] for c in record["contenders"].values() for r in c["rounds"]]
-    quiet = (
-        "What else the machine did was not measured."
-        if None in others
-        else f"At most {max(others):.2f} processors were busy with other work in any round."
-    )
+    load = quiet([r for c in record["contenders"].values() for r in c["rounds"]])
     ratios = [
         f"{contender} {statistics.median(found):.2f} ({', '.join(f'{r:.2f}' for r in found)})"
         for contender, found in record["ratios"].items()
     ]
     if not ratios:
-        return quiet
-    return f"Ratios, above 1 ours is faster, in pairs: {'; '.join(ratios)}. {quiet}"
+        return load
+    return f"Ratios, above 1 ours is faster, in pairs: {'; '.join(ratios)}. {load}"
+
+
+def quiet(rounds: Sequence[Mapping[str, Any]]) -> str:
+    """Whether the machine was, in all these rounds."""
+    others = [each["others"] for each in rounds]
+    if None in others:
+        return "What else the machine did was not measured."
+    return f"At most {max(others):.2f} processors were busy with other work in any round."
 
 
 def title(record: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -18,13 +19,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 from rich.progress import track
+from sentencepiece import SentencePieceProcessor
 
+from aiayn.bench.worker import num_processors
 from aiayn.errors import UserError
+from aiayn.experiments import load_experiment
 from aiayn.files import user_os_errors, write_text
+from aiayn.prepare import Prepared, open_prepared
 from aiayn.report import environment
-from aiayn.rows import PackedSplit
+from aiayn.rows import Updates
 from aiayn.workers import parallel_map
 
+_EXPERIMENT = "wmt14_ende_base"
+_FIRST = 100_000
+_UPDATES = 50
 _DEFINITIONS = {
     "seconds": "wall time of `aiayn prepare` on two text files, its start included",
     "stages": "of it, by when each stage's last file was complete: text cleaned and without "
@@ -34,6 +42,12 @@ _DEFINITIONS = {
     "second, in each stage; a page that processes share counts in each",
     "text_bytes": "size of the two text files",
     "fill": "share of the slots of a class of rows that hold a token, by its target width",
+    "packed_pairs_per_second": "pairs that are left by the stage of rows: tokenized and packed",
+    "sentencepiece_pairs_per_second": f"SentencePiece alone on the first {_FIRST:,} of these "
+    "pairs, all in memory, on all processors",
+    "milliseconds_per_update": "of one thread for the rows of an update, read and laid out, the "
+    f"median of {_UPDATES}; training has a thread that does it, and moves them to the devices, two "
+    "updates ahead",
 }
 
 
@@ -141,7 +155,7 @@ def describe(run: Mapping[str, Any]) -> str:
 
 
 def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
-    """Run the command on a corpus, with the settings of `wmt14_ende_base` besides."""
+    """Run the command on a corpus, with the settings of `_EXPERIMENT` besides."""
     shutil.rmtree(data_dir, ignore_errors=True)
     settings = {
         "data.corpus": "synthetic",
@@ -156,7 +170,7 @@ def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
         "data.holdout_pairs": str(min(3_000, num_pairs // 10)),
     }
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "aiayn", "prepare", "wmt14_ende_base", *overrides]
+    command = [sys.executable, "-m", "aiayn", "prepare", _EXPERIMENT, *overrides]
     began = time.time()
     with subprocess.Popen(
         [*command, "--data-dir", str(data_dir)], start_new_session=True
@@ -177,7 +191,9 @@ def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
     }
     times = [began, *(path.stat().st_mtime for path in ends.values())]
     stages = list(zip(ends, times, times[1:], strict=False))
-    train = PackedSplit.load(made / "rows", "train")
+    prepared = open_prepared(made)
+    train = prepared.train
+    packed = prepared.manifest.splits["train"].kept / (times[3] - times[2])
     return {
         "pairs": num_pairs,
         "text_bytes": sum(path.stat().st_size for path in corpus.iterdir()),
@@ -190,7 +206,33 @@ def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
         },
         "rows": sum(row_class.num_rows for row_class in train.classes),
         "fill": {str(row_class.tgt_width): row_class.fill for row_class in train.classes},
+        "packed_pairs_per_second": packed,
+        "sentencepiece_pairs_per_second": _by_sentencepiece(prepared),
+        "milliseconds_per_update": 1e3 * _seconds_per_update(prepared),
     }
+
+
+def _by_sentencepiece(prepared: Prepared) -> float:
+    """Pairs per second, both sides, in one process with a thread for each processor."""
+    processor = SentencePieceProcessor(model_proto=prepared.tokenizer.model)
+    pairs = prepared.first_pairs(_FIRST)
+    lines = [line for pair in pairs for line in pair]
+    began = time.perf_counter()
+    processor.encode(lines, num_threads=num_processors())
+    return len(pairs) / (time.perf_counter() - began)
+
+
+def _seconds_per_update(prepared: Prepared) -> float:
+    data = load_experiment(_EXPERIMENT).data
+    tokens = data.src_tokens_per_update + data.tgt_tokens_per_update
+    updates = Updates(prepared.train, 1, tokens, prepared.tokenizer.bos)
+    seconds: list[float] = []
+    for step in range(_UPDATES):
+        began = time.perf_counter()
+        chosen, _ = updates.choose(step)
+        updates.rows(step, updates.layout(chosen, 1, tokens))
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
 
 
 def _samples(process: subprocess.Popen[bytes]) -> Iterator[tuple[float, int]]:

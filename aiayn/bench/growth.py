@@ -27,7 +27,8 @@ from aiayn.report import environment
 
 _STEPS = 7
 _DEFINITIONS = {
-    "seconds": f"median wall time of {_STEPS} steps, after two that warm up",
+    "seconds": f"median wall time of {_STEPS} steps, after two that warm up, in one process that "
+    "starts itself with large pages of memory on CPU (aiayn.pages)",
     "flops": "of the products of a step: in training as `aiayn bench train` counts them; in "
     "decoding those of the model with every weight once for each token of each hypothesis, without "
     "attention's own, which depend on the room for words",

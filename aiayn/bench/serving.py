@@ -30,7 +30,7 @@ _DEFINITIONS = {
     "model_bytes": "size of the file of weights",
     "settings": "the model's own beam and no length penalty, which the two define differently; "
     "outputs have the limit of `aiayn translate` in ours, 256 tokens in CTranslate2; all "
-    "processors, on CPU",
+    "processors, on CPU; one process, started with large pages of memory (aiayn.pages)",
 }
 
 Translate = Callable[[Sequence[str]], list[str]]

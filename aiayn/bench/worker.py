@@ -55,13 +55,14 @@ class Contender:
 
     about: Mapping[str, Any]
     run: Callable[[int], Mapping[str, float]]
-    peak_device_bytes: Callable[[], int | None] = lambda: None
     program: Callable[[], str] = lambda: ""
     """The compiled text of what `run` runs."""
 
 
-def serve(prepare: Callable[[], Contender]) -> None:
-    """Be a worker until standard input ends."""
+def serve(
+    prepare: Callable[[], Contender], counts: Callable[[], Mapping[str, int | None]] = dict
+) -> None:
+    """Be a worker until standard input ends; `counts` is taken at the end of each round."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
 
@@ -73,17 +74,16 @@ def serve(prepare: Callable[[], Contender]) -> None:
     contender.run(1)
     answer(**contender.about, first_step_seconds=time.perf_counter() - began)
     for line in sys.stdin:
-        steps = int(line)
-        wall, processor = time.perf_counter(), time.process_time()
-        found = contender.run(steps)
-        wall, processor = time.perf_counter() - wall, time.process_time() - processor
-        answer(
-            seconds=wall,
-            processor_seconds=processor,
-            **found,
-            peak_rss_bytes=_peak_rss_bytes(),
-            peak_device_bytes=contender.peak_device_bytes(),
-        )
+        found = timed(contender, int(line))
+        answer(**found, peak_rss_bytes=_peak_rss_bytes(), **counts())
+
+
+def timed(contender: Contender, steps: int) -> dict[str, Any]:
+    """So many steps: how long they took, and what came out."""
+    wall, processor = time.perf_counter(), time.process_time()
+    found = contender.run(steps)
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    return {"seconds": wall, "processor_seconds": processor, **found}
 
 
 def _peak_rss_bytes() -> int:

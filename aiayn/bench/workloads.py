@@ -81,9 +81,11 @@ def _biased(model: ModelConfig) -> ModelConfig:
 DECODING: Mapping[str, Decoding] = {
     "D1tiny": Decoding(_biased(_SMALL), 8_000, steps_per_round=4),
     "D1base": Decoding(_biased(ModelConfig()), 37_000, steps_per_round=1),
+    **{f"base{n}": Decoding(_biased(ModelConfig()), 37_000, 1, 1_024, n) for n in (32, 128, 1_024)},
     "tiny": Decoding(_biased(_TINY), 300, 1, num_sentences=4, batch_size=2, output_length=5),
 }
-"""The models of T1 and T2."""
+"""D1tiny and D1base fit two processor cores, with the models of T1 and T2; base32 and so on an
+accelerator, the base model with so many sentences at once. `tiny` is there to try a benchmark."""
 BEAM_SIZES = (1, 4)
 """That a decoding workload is timed with."""
 PEERS = ("hf", "torch", "ctranslate2")
