@@ -143,7 +143,7 @@ def _connects(operation: Callable[[States], States], x_nd: States) -> Bool[np.nd
     return np.abs(jacobian_ndnd).max(axis=(1, 3)) > 0
 
 
-def exponent(sizes: Sequence[int], counts: Sequence[float]) -> float:
+def exponent(sizes: Sequence[int], counts: Sequence[int | float]) -> float:
     """The p of counts ~ sizes^p, fitted in logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(counts), 1)[0])
 

@@ -354,7 +354,7 @@ class _Log:
             item = next(items, None)
             if item is None:
                 return
-            if not pending or pending[-1].loss.is_ready():
+            if not pending or pending[-1].loss.is_ready():  # pyright: ignore[reportAttributeAccessIssue]
                 self.waited += time.perf_counter() - began
             yield item
 

@@ -45,7 +45,7 @@ def updates(monkeypatch):
             state, metrics = update(state, rows, key)
             seen.metrics.append(metrics)
             spoilt = len(seen.rows) in seen.spoil
-            return state, metrics._replace(loss=jnp.nan) if spoilt else metrics
+            return state, metrics._replace(loss=jnp.asarray(jnp.nan)) if spoilt else metrics
 
         return shown
 
