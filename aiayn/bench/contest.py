@@ -342,10 +342,12 @@ def quiet(rounds: Sequence[Mapping[str, Any]]) -> str:
 
 
 def title(record: Mapping[str, Any]) -> str:
-    """What was done."""
+    """What was done, and beside whom."""
+    peers = [name for name in record["ratios"] if ", " not in name]
+    beside = f", beside {peers[0]}" if peers else ""
     if record["bench"] == "train":
-        return f"Training, workload {record['workload']}"
-    return f"Decoding, workload {record['workload']}, beam {record['beam_size']}"
+        return f"Training, workload {record['workload']}{beside}"
+    return f"Decoding, workload {record['workload']}, beam {record['beam_size']}{beside}"
 
 
 def table(record: Mapping[str, Any]) -> Table:
