@@ -118,10 +118,10 @@ def _train(
     asked: Callable[[int], bool],
 ) -> None:
     config = experiment.train
-    stop = max((step for step in interrupted.steps() if step <= config.num_steps), default=0)
-    between = checkpoints.newest() < stop
+    stopped_at = max((n for n in interrupted.steps() if n <= config.num_steps), default=0)
+    between = checkpoints.newest() < stopped_at
     newest = interrupted if between else checkpoints
-    start = max(stop, checkpoints.newest())
+    start = max(stopped_at, checkpoints.newest())
     if start > config.num_steps:
         raise UserError(
             f"{run_dir} is at step {start:,} already; train.num_steps is {config.num_steps:,}. "

@@ -37,6 +37,14 @@ def test_help_and_refusals_do_not_wait_for_jax():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+def test_training_and_its_benchmark_import_what_a_gpu_image_holds():
+    rare = ("datasets", "pyarrow", "babel", "num2words", "sacremoses", "defusedxml", "matplotlib")
+    modules = "aiayn.bench.choices, aiayn.train, aiayn.evaluate"
+    code = f"import sys, {modules}; print(sorted(sys.modules.keys() & {{*{rare}}}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_readme_and_makefile_name_the_same_targets():
     readme = ROOT / "README.md"
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
