@@ -6,13 +6,14 @@ K d_k, U d_v, F d_ff, V vocabulary, W beam. A mask is True where looking is allo
 
 import math
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from aiayn.config import ModelConfig
 from aiayn.dropout import Noise, dropout, fold
@@ -235,12 +236,12 @@ class Transformer(nnx.Module):
         self.config = config
         self.num_words = num_words
         num_rows = -(-num_words // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-        init = nnx.initializers.normal(config.d_model**-0.5)
-        self.embedding = nnx.Param(init(rngs.params(), (num_rows, config.d_model), jnp.float32))
+        scale = config.d_model**-0.5
+        self.embedding = nnx.Param(_normal(rngs.params(), (num_rows, config.d_model), scale))
         if config.positions == "learned":
             shape = (config.max_positions, config.d_model)
-            self.src_positions = nnx.Param(init(rngs.params(), shape, jnp.float32))
-            self.tgt_positions = nnx.Param(init(rngs.params(), shape, jnp.float32))
+            self.src_positions = nnx.Param(_normal(rngs.params(), shape, scale))
+            self.tgt_positions = nnx.Param(_normal(rngs.params(), shape, scale))
         if config.logits_bias:
             self.logits_bias = nnx.Param(jnp.zeros((num_rows,), jnp.float32))
         if config.target_space_embedding:
@@ -328,6 +329,12 @@ class Transformer(nnx.Module):
         return self.logits_bias[...] if self.config.logits_bias else None
 
 
+@partial(jax.jit, static_argnums=(1, 2))
+def _normal(key: Key[Array, ""], shape: tuple[int, int], scale: float) -> Float[Array, "*shape"]:
+    """Gaussian with mean 0; one program, since its factors round otherwise one by one."""
+    return nnx.initializers.normal(scale)(key, shape, jnp.float32)
+
+
 def word_logits(
     x: Float[Array, "*shape d_model"],
     embedding_VD: Float[Array, "vocabulary d_model"],
@@ -351,10 +358,16 @@ def matmul_dtype(config: ModelConfig) -> jnp.dtype:
     return jnp.dtype(config.matmul_dtype)
 
 
+@cache
+def structure(config: ModelConfig, num_words: int) -> tuple[nnx.GraphDef[Transformer], Any]:
+    """The model without its parameters, which jit may close over, and their shapes and types."""
+    model = nnx.eval_shape(lambda: Transformer(config, num_words, rngs=nnx.Rngs(0)))
+    return nnx.split(model, nnx.Param)
+
+
 def abstract_parameters(config: ModelConfig, num_words: int) -> Any:
     """Shapes and types of all parameters, in nested dictionaries; none is allocated."""
-    model = nnx.eval_shape(lambda: Transformer(config, num_words, rngs=nnx.Rngs(0)))
-    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    return nnx.to_pure_dict(structure(config, num_words)[1])
 
 
 def count_parameters(config: ModelConfig, num_words: int) -> int:

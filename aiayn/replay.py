@@ -31,9 +31,9 @@ from aiayn.optim import optimizer
 from aiayn.rows import Rows
 from aiayn.step import (
     TrainState,
+    abstract_state,
     build,
     data_mesh,
-    initial_state,
     loss_and_gradient,
     mapped_evaluation_step,
     replicated,
@@ -79,8 +79,9 @@ def replay(folder: Path) -> Iterator[str]:
     experiment, tokenizer = checkpoints.about(step)
     rows = Rows(**load_file(folder / _ROWS))
     adam = optimizer(experiment.model, experiment.train)
-    blank = initial_state(experiment.model, tokenizer.num_words, experiment.train.seed, adam)
-    state = checkpoints.restore(step, like=replicated(blank, data_mesh(jax.local_devices()[:1])))
+    mesh = data_mesh(jax.local_devices()[:1])
+    like = abstract_state(experiment.model, tokenizer.num_words, adam, mesh)
+    state = checkpoints.restore(step, like)
     checkpoints.close()
     yield from look(experiment, tokenizer.num_words, state, rows)
 

@@ -25,7 +25,7 @@ from aiayn.config import ModelConfig, TrainConfig
 from aiayn.dropout import row_noise
 from aiayn.errors import UserError
 from aiayn.loss import Sums, smoothed_cross_entropy
-from aiayn.model import Transformer
+from aiayn.model import Transformer, abstract_parameters, structure
 from aiayn.rows import Rows
 
 Params = Any
@@ -57,17 +57,34 @@ class Metrics(NamedTuple):
 
 def build(config: ModelConfig, num_words: int) -> nnx.GraphDef[Transformer]:
     """The model's structure without its parameters: what jit may close over."""
-    model = nnx.eval_shape(lambda: Transformer(config, num_words, rngs=nnx.Rngs(0)))
-    return nnx.split(model, nnx.Param)[0]
+    return structure(config, num_words)[0]
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def initial_state(
     config: ModelConfig, num_words: int, seed: int, optimizer: optax.GradientTransformation
 ) -> TrainState:
-    """Step 0: T2T's initialisers drawn from `seed`."""
+    """Step 0: T2T's initialisers drawn from `seed`.
+
+    Not under jit: one program for each shape compiles sooner than all layers' together.
+    """
     model = Transformer(config, num_words, rngs=nnx.Rngs(seed))
     params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    return _at_step_0(params, optimizer)
+
+
+def abstract_state(
+    config: ModelConfig, num_words: int, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """Shapes, types and placement of a state that is on every device; none is allocated."""
+    params = abstract_parameters(config, num_words)
+    state = jax.eval_shape(partial(_at_step_0, optimizer=optimizer), params)
+    everywhere = NamedSharding(mesh, P())
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), state
+    )
+
+
+def _at_step_0(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 

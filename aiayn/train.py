@@ -51,6 +51,7 @@ from aiayn.run import NOT_FINITE, begin_session, check_run, open_run
 from aiayn.step import (
     Metrics,
     TrainState,
+    abstract_state,
     build,
     data_mesh,
     initial_state,
@@ -156,14 +157,15 @@ def _train(
     num_words = prepared.tokenizer.num_words
     graphdef = build(experiment.model, num_words)
     adam = optimizer(experiment.model, config)
-    state = replicated(initial_state(experiment.model, num_words, config.seed, adam), mesh)
     update = mapped_train_step(graphdef, config, adam, mesh)
     key = jax.random.key(config.seed)
 
-    # Restore.
     if start:
-        state = newest.restore(start, like=state)
+        like = abstract_state(experiment.model, num_words, adam, mesh)
+        state = newest.restore(start, like)
         console.print(f"Resuming from step {start:,} of {config.num_steps:,}.")
+    else:
+        state = replicated(initial_state(experiment.model, num_words, config.seed, adam), mesh)
     log = _Log(run_dir, experiment)
     log.cut_after(start, validated=not between)
     self_check(experiment, prepared, updates, console)
