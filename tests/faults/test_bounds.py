@@ -1,6 +1,8 @@
 """What a process holds after a run, and how often it compiles."""
 
 import io
+import subprocess
+import sys
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -17,7 +19,8 @@ from aiayn.experiments import load_experiment
 from aiayn.prepare import prepare
 from aiayn.step import data_mesh
 from aiayn.train import train
-from tests.faults.resources import EVERY, MOST, growth
+from tests.faults import runs, saves
+from tests.faults.resources import EVERY, MOST, WARM_SAVES, growth, growth_a_save
 from tests.faults.runs import write_experiment
 from tests.small import copy_corpus
 
@@ -121,3 +124,19 @@ def test_the_rule_for_memory_sees_through_a_stair():
     assert growth(leak)[0] == pytest.approx(2 * MOST)
     per_checkpoint = [(step, resident + 3_000_000 * (step // EVERY)) for step, resident in stair]
     assert growth(per_checkpoint) == (0, pytest.approx(3_000_000, rel=0.4))
+
+
+def test_the_rule_for_checkpoints_begins_when_buffers_have_their_sizes():
+    grown = [(n, 300_000_000 + 1_000_000 * min(n, WARM_SAVES)) for n in range(1, 1_000)]
+    assert growth_a_save(grown) == 0
+    assert growth_a_save([(n, resident + 50_000 * n) for n, resident in grown]) == 50_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mended", [[], ["mended"]])
+def test_a_process_saves_with_and_without_what_leaks(mended):
+    command = [sys.executable, "-m", saves.__name__, "2", *mended]
+    output = subprocess.run(command, env=runs.environment(), capture_output=True, text=True)
+    assert output.returncode == 0, output.stderr
+    assert all(int(line) > 2**20 for line in output.stdout.splitlines())
+    assert len(output.stdout.splitlines()) == 2

@@ -1,0 +1,59 @@
+"""Save one checkpoint after another, and print the process's resident memory after each.
+
+python -m tests.faults.saves COUNT [mended]
+
+TensorStore leaks strings of the JSON that it hands to Python. Orbax asks it at each save for the
+place of every array and for its statistics; `mended`, neither is asked of TensorStore, to see
+whether anything else stays.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import tensorstore
+
+from aiayn.checkpoint import Checkpoints
+from aiayn.optim import optimizer
+from aiayn.report import configure_jax
+from aiayn.step import initial_state
+from tests.faults.folders import EXPERIMENT, SIZES, tokenizer
+
+
+class _Place(dict[str, Any]):
+    """In the place of `KvStore.Spec`, of whose JSON alone Orbax makes use."""
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(self)
+
+
+def resident_bytes(pid: int | str = "self") -> int:
+    """Bytes of a process that are in memory; 0 when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    lines = [line for line in text.splitlines() if line.startswith("VmRSS:")]
+    return int(lines[0].split()[1]) * 1024 if lines else 0
+
+
+def main(count: int, *mended: str) -> None:
+    configure_jax()
+    if mended:
+        tensorstore.KvStore.Spec = _Place  # pyright: ignore[reportAttributeAccessIssue]
+        tensorstore.experimental_collect_matching_metrics = lambda *_: []
+    adam = optimizer(SIZES, EXPERIMENT.train)
+    state = initial_state(SIZES, tokenizer().num_words, 1, adam)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder), keep_last=2)
+        for number in range(1, count + 1):
+            state = state._replace(step=jnp.int32(number))
+            checkpoints.save(state, EXPERIMENT, tokenizer(), 2.0)
+            print(resident_bytes(), flush=True)
+        checkpoints.close()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:])
