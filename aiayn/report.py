@@ -97,6 +97,9 @@ def configure_jax() -> None:
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(home / "aiayn" / "jax"))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # JAX keeps what took a second; a start has a dozen programs that take a tenth and more.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -6,11 +6,10 @@ import re
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh
 
 import aiayn.bench.scaling as scaling
 from aiayn.__main__ import main
-from aiayn.bench.scaling import Sent, lowered, reduce_seconds, sent
+from aiayn.bench.scaling import Sent, devices, lowered, reduce_seconds, sent
 from aiayn.bench.workloads import TRAINING
 from aiayn.model import abstract_parameters, count_parameters
 from aiayn.results import render_bench
@@ -24,7 +23,7 @@ def test_a_step_sends_its_gradients_once_however_many_devices_there_are():
     leaves = jax.tree.leaves(abstract_parameters(TINY.model, TINY.num_words))
     wanted = Sent(len(leaves) + 4, 4 * (count_parameters(TINY.model, TINY.num_words) + 4))
     for size in (1, 8, 1_024):
-        assert sent(lowered(TINY, AbstractMesh((size,), ("data",))).as_text()) == wanted
+        assert sent(lowered(TINY, devices(size)).as_text()) == wanted
 
 
 def test_what_is_compiled_for_eight_devices_sends_what_was_lowered():
