@@ -31,7 +31,7 @@ train: $(CORE) ## train, translate and score EXPERIMENT=phrasebook; ARGS='--set 
 test: $(DEV) ## the tests; ARGS='-k bleu' for some of them
 	$(BIN)/python -m pytest $(ARGS)
 
-faults: $(DEV) ## kill training 200 times, 100,000 hostile inputs, 5,000 updates: hours; nothing may be lost
+faults: $(DEV) ## kill training 200 times, 100,000 hostile inputs, memory: hours; nothing may be lost
 	$(BIN)/python -m tests.faults.kill --kills 200
 	$(BIN)/python -m tests.faults.fuzz --inputs 100000
 	$(BIN)/python -m tests.faults.resources
@@ -68,7 +68,7 @@ parity: $(PARITY)/.done ## the same figures as PyTorch, Hugging Face and CTransl
 results: $(CORE) ## render the tables of results from experiments/results
 	$(BIN)/python -m aiayn.results
 
-clean: ## remove .venv and all caches; runs and data stay
+clean: ## remove .venv and the caches here; runs and data stay
 	rm -rf $(VENV) $(PARITY) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 

@@ -68,6 +68,7 @@ def _stop_on_sigterm() -> None:
 
 
 def _train(arguments: Any) -> None:
+    _stop_on_sigterm()
     experiment = _configured(arguments)
     from rich.console import Console
 
@@ -78,7 +79,6 @@ def _train(arguments: Any) -> None:
     from aiayn.run import finished_record, in_use
     from aiayn.train import train
 
-    _stop_on_sigterm()
     configure_jax()
     run_dir = arguments.run_dir or Path("runs") / experiment.name
     with hosts.joined():

@@ -53,16 +53,17 @@ def parser() -> argparse.ArgumentParser:
 
     translate = verb("translate", "Translate lines of standard input.", _TRANSLATE)
     translate.add_argument("model", type=Path, help="a run directory or an exported model")
-    translate.add_argument("--beam-size", type=int, metavar="N", help="beam; 1 is greedy")
+    own = "(default: the model's)"
+    translate.add_argument("--beam-size", type=int, metavar="N", help=f"beam; 1 is greedy {own}")
     translate.add_argument(
-        "--length-penalty", type=float, metavar="A", help="α of ((5 + length) / 6)^α"
+        "--length-penalty", type=float, metavar="A", help=f"α of ((5 + length) / 6)^α {own}"
     )
     translate.add_argument(
         "--num-best",
         type=int,
         default=1,
         metavar="N",
-        help="print the N best as: line number, score, text (tab-separated)",
+        help="print the N best as: line number, score, text (tab-separated); default: text alone",
     )
 
     score = verb("score", "Log-probability of given translations.", _SCORE)
@@ -211,7 +212,8 @@ _TRAIN = """\
 Prepares the data, trains, validates, averages, translates the test sets and writes result.json.
 The same command run again resumes from the newest checkpoint, or shows the scores of a finished
 run; SIGTERM has the present step saved first. On several hosts, start the same command on each, as
-the files in experiments/cluster do. --set changes any setting, for example
+the files in experiments/cluster do. --set changes any setting (aiayn/config.py has them all, with
+their defaults), for example
   --set train.num_steps=2000 --set model.num_layers=2 --set data.folder=../corpus
 """
 
@@ -239,8 +241,8 @@ links.png (the form of the paper's Figures 3 to 5). Figure 4 would be
 
 _EVALUATE = """\
 Without files: translates every test set of the run again, with the last checkpoint and with the
-average, and rewrites scores, pictures and result.json. With --src and --ref: translates and scores
-those files.
+average, made anew as the experiment says, and rewrites model, translations, scores, pictures and
+result.json. With --src and --ref: translates and scores those files.
 """
 
 
@@ -252,14 +254,15 @@ only, since a pickle is code.
 """
 
 _EXPORT = """\
-Needs CTranslate2 (pip install ctranslate2). Its Translator takes and gives SentencePiece's pieces:
-those of tokenizer.model beside the weights, or, where the model was imported, of source.spm and
-target.spm. It adds EOS to sources.
+Needs CTranslate2 (pip install ctranslate2, or .venv-parity after make parity). Its Translator takes
+and gives SentencePiece's pieces: those of tokenizer.model beside the weights, or, where the model
+was imported, of source.spm and target.spm. It adds EOS to sources.
 """
 
 _SWEEP = """\
-Translates dev with 1 to 20 checkpoints averaged, beams of 1 to 16 and α of 0 to 1.2, each varied
-alone around the experiment's own setting. Writes sweep.json and sweep.png into the run.
+Translates dev with 1 to 20 checkpoints averaged (of those that the run kept), beams of 1 to 16 and
+α of 0 to 1.2, each varied alone around the experiment's own setting. Writes sweep.json and sweep.png
+into the run.
 """
 
 _ABLATE = """\
@@ -290,13 +293,15 @@ data   writes synthetic corpora with the lengths and the word frequencies of new
 --profile writes a trace for Perfetto or TensorBoard and shows the dearest kernels, and the parts of
 the model they are of. A peer takes turns with ours on the same work; `make parity` installs all
 three: Hugging Face's Marian (hf), torch.nn.Transformer (torch, to train), CTranslate2 (ctranslate2,
-to decode).
+to decode). Serving needs CTranslate2 beside itself: .venv-parity/bin/aiayn. The workload tiny is
+there to try a benchmark.
 """
 
 _REPLAY = """\
-Where losses or gradients are not finite, the update is not applied; after ten in a row training
-gives up and keeps the first of them, rows and parameters, in RUN/not_finite. This computes it again
-and says which parameters, gradients and rows are not finite, and which line of code comes first.
+Where losses or gradients are not finite, the update is not applied; after ten or more in a row
+training gives up and keeps the first of them, rows and parameters, in RUN/not_finite. This computes
+it again and says which parameters, gradients and rows are not finite, and which line of code comes
+first.
 """
 
 _REPORT = """\
