@@ -261,8 +261,8 @@ was imported, of source.spm and target.spm. It adds EOS to sources.
 
 _SWEEP = """\
 Translates dev with 1 to 20 checkpoints averaged (of those that the run kept), beams of 1 to 16 and
-α of 0 to 1.2, each varied alone around the experiment's own setting. Writes sweep.json and sweep.png
-into the run.
+α of 0 to 1.2, each varied alone around the experiment's own setting. Writes sweep.json and
+sweep.png into the run.
 """
 
 _ABLATE = """\

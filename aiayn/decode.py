@@ -26,6 +26,8 @@ from aiayn.tokenizer import Tokenizer
 _NARROWEST = 32
 _ROUNDS = 8
 """So many times as many sentences as are searched at once come to a search together."""
+_FEWEST = 16
+"""Sentences that are searched at once even where there are not so many: few sizes, few programs."""
 _LONGEST_SCORED = 4_096
 """Tokens; attention's memory grows with the square."""
 
@@ -47,7 +49,8 @@ class Long:
 
 
 class Translator:
-    """A model ready to translate. Each width of source is compiled once."""
+    """A model ready to translate; compiled once for each width of source and number at once, which
+    doubles from one to the next."""
 
     def __init__(
         self, model: Model, decode: DecodeConfig | None = None, params: Params | None = None
@@ -156,9 +159,10 @@ class Translator:
             most = width + extra
             for room, size in (min(first_room(width), most), at_once), (most, -(-at_once // 4)):
                 cut: list[int] = []
+                needed = max(_FEWEST, 1 << (len(waiting) - 1).bit_length())
                 for part in _parts(waiting, _ROUNDS * size):
                     chosen = [sentences[number] for number in part]
-                    found = self._found(chosen, width, size, room, num_best)
+                    found = self._found(chosen, width, min(size, needed), room, num_best)
                     for number, hypotheses in zip(part, found, strict=True):
                         if hypotheses is None:
                             cut.append(number)

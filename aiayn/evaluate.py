@@ -50,6 +50,7 @@ def average_run(run_dir: Path, last: int | None = None) -> tuple[Model, list[int
             f"{run_dir} holds {len(steps)} checkpoints in a row; wanted {last} to average. "
             "Train on, or ask for another number (--last)."
         )
+    hosts.check_same(f"last of {len(steps)} checkpoints in {run_dir}", steps[-1])
     _, tokenizer = checkpoints.about(steps[-1])
     model = Model(experiment, tokenizer, average(checkpoints, steps))
     if hosts.first():

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 import jax
@@ -79,6 +79,9 @@ def _meet() -> None:
         return
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
     if not given:
+        if os.environ.get("SLURM_NTASKS") == "1":
+            return  # alone, with every device that it is given
+        _check_slurm(os.environ)
         try:
             jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
         except ValueError as error:
@@ -120,6 +123,17 @@ def _meet() -> None:
         )
 
 
+def _check_slurm(environment: Mapping[str, str]) -> None:
+    """JAX gives each task of Slurm one GPU: with fewer tasks than GPUs some would stand idle."""
+    gpus = int(environment.get("SLURM_GPUS_ON_NODE", "0"))
+    tasks = re.findall(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    if tasks and int(tasks[0]) < gpus:
+        raise UserError(
+            f"Slurm starts {tasks[0]} tasks on a node with {gpus} GPUs; wanted a task for each: "
+            f"--ntasks-per-node={gpus}."
+        )
+
+
 def first() -> bool:
     """Whether this is the process that writes and speaks."""
     return jax.process_index() == 0
@@ -128,6 +142,20 @@ def first() -> bool:
 def wait_for_all() -> None:
     """Return once every process has come here."""
     get_barrier_sync_fn()(key=f"aiayn {next(_barriers)}", timeout_ms=_LONGEST_WAIT * 1000)
+
+
+def check_same(what: str, number: int) -> None:
+    """Refuse to go on where processes read different numbers from a file system that all see.
+
+    Raises:
+        UserError: with the number of each process.
+    """
+    found = np.atleast_1d(process_allgather(np.int32(number))).tolist()
+    if len(set(found)) > 1:
+        raise UserError(
+            f"The {what} is not the same to all processes, in their order {found}: a host has not "
+            "seen yet what another wrote, or they see different folders. Start again in a minute."
+        )
 
 
 def share(count: int) -> slice:

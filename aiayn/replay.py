@@ -89,9 +89,11 @@ def replay(folder: Path) -> Iterator[str]:
 def look(experiment: Experiment, num_words: int, state: TrainState, rows: Rows) -> Iterator[str]:
     """What is not finite in the update after `state.step`: lines, the whole first.
 
-    The rows have a leading axis of rounds, as an update has them.
+    The rows have a leading axis of rounds, as an update has them, with rows for all devices. One
+    device computes them here, in as many rounds as it needs.
     """
     config = experiment.train
+    rows = _rounds_of_one_device(rows, config.slots_per_device)
     graphdef = build(experiment.model, num_words)
     mesh = data_mesh(jax.local_devices()[:1])
     key = jax.random.key(config.seed)
@@ -127,6 +129,15 @@ def look(experiment: Experiment, num_words: int, state: TrainState, rows: Rows) 
             yield f"The first value that is not finite comes from {found}."
             return
     yield "Every value up to the loss is finite."
+
+
+def _rounds_of_one_device(rows: Rows, slots: int) -> Rows:
+    """The same rows in the same order, which is what their dropout goes by, in rounds of `slots`
+    target slots at most."""
+    num_rows, width = rows.tgt_in_BT.shape[1:]
+    most = max(slots // width, 1)
+    size = max(n for n in range(1, num_rows + 1) if num_rows % n == 0 and n <= most)
+    return Rows(*(field.reshape(-1, size, field.shape[-1]) for field in rows))
 
 
 def _of_tensors(what: str, tree: object) -> str:

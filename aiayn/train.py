@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -36,7 +37,7 @@ from tensorboard.summary import Writer
 from aiayn import hosts
 from aiayn.checkpoint import Checkpoints, Model, set_aside_damaged
 from aiayn.complexity import matmul_flops
-from aiayn.config import DecodeConfig, Experiment
+from aiayn.config import Experiment
 from aiayn.decode import Translator
 from aiayn.errors import Preempted, UserError
 from aiayn.files import user_os_errors, write_text
@@ -123,6 +124,7 @@ def _train(
     between = checkpoints.newest() < stopped_at
     newest = interrupted if between else checkpoints
     start = max(stopped_at, checkpoints.newest())
+    hosts.check_same(f"newest step in {run_dir}", start)
     if start > config.num_steps:
         raise UserError(
             f"{run_dir} is at step {start:,} already; train.num_steps is {config.num_steps:,}. "
@@ -194,7 +196,8 @@ def _train(
         progress.show(log.write_validation(step, found))
         checkpoints.save(state, experiment, prepared.tokenizer, found["dev_loss"])
 
-    if asked(start):
+    # Of several processes one that was told before it asked for the first time stops at step 1.
+    if asked(1) or asked(start):
         raise Preempted(f"SIGTERM came at step {start:,} of {config.num_steps:,}.")
 
     # Loop.
@@ -296,7 +299,7 @@ def _validator(
     src = prepared.lines("dev", "src")[: config.validate_sentences]
     references = prepared.lines("dev", "tgt")[: config.validate_sentences]
     metric = BLEU()
-    greedy = DecodeConfig(beam_size=1, max_extra_tokens=experiment.decode.max_extra_tokens)
+    greedy = replace(experiment.decode, beam_size=1)
 
     def validate(state: TrainState, go_on: Callable[[], None]) -> dict[str, float]:
         total, count = 0.0, 0

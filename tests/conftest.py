@@ -30,6 +30,28 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 collect_ignore = [] if importlib.util.find_spec("torch") else ["parity"]
 
 
+_DEAR = (
+    "test_hosts",
+    "test_train",
+    "test_bench",
+    "test_ablation",
+    "test_kill",
+    "test_bounds",
+    "test_sigterm",
+    "test_run",
+    "test_replay",
+    "test_storage",
+    "test_determinism",
+    "test_workers",
+)
+"""Files that take longest: first, so that at the end no worker is busy with one alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(_DEAR)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(_DEAR)))
+
+
 @pytest.fixture
 def strict_dtypes() -> Iterator[None]:
     """For model, loss and decoding: arrays of two types never meet without a word about it."""
@@ -43,7 +65,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from small import copy_corpus
 
     folder = tmp_path_factory.mktemp("corpus")
-    copy_corpus(folder)
+    copy_corpus(folder, 2_000)
     return folder
 
 

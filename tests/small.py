@@ -91,7 +91,7 @@ def on_device(rows: Rows) -> Rows:
 
 
 def copy_corpus(
-    folder: Path, num_train: int = 20_000, seed: int = 0, num_words: int = 12, shortest: int = 2
+    folder: Path, num_train: int, seed: int = 0, num_words: int = 12, shortest: int = 2
 ) -> None:
     """Source: words. Target: the same words backwards. Split into train, dev and test."""
     rng = random.Random(seed)
@@ -124,7 +124,7 @@ def copy_corpus(
         (folder / f"{split}.bb").write_text("\n".join(tgt) + "\n", encoding="utf-8")
 
 
-def reverse_experiment(folder: Path, **train: int) -> Experiment:
+def reverse_experiment(folder: Path, num_layers: int = 1, **train: int) -> Experiment:
     """Learn to reverse the sentences of `copy_corpus`."""
     return Experiment(
         name="reverse",
@@ -143,7 +143,13 @@ def reverse_experiment(folder: Path, **train: int) -> Experiment:
             tgt_tokens_per_update=600,
         ),
         model=ModelConfig(
-            num_layers=2, d_model=64, d_ff=128, num_heads=4, d_k=16, d_v=16, dropout_rate=0.0
+            num_layers=num_layers,
+            d_model=64,
+            d_ff=128,
+            num_heads=4,
+            d_k=16,
+            d_v=16,
+            dropout_rate=0.0,
         ),
         train=TrainConfig(
             **{

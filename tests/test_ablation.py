@@ -11,6 +11,7 @@ import jax
 import pytest
 from rich.console import Console
 from small import copy_corpus, reverse_experiment
+from training import environment
 
 import aiayn.ablation
 import aiayn.train
@@ -166,9 +167,9 @@ def _perform_until_stopped(run):
 
 
 def test_an_ablation_that_is_stopped_saves_what_was_training(corpus, tmp_path, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "")  # workers with one device
-    for name in ("NPROC", "XLA_CLIENT_MEM_FRACTION"):
-        monkeypatch.setenv(name, "1")
+    of_workers = environment(num_devices=1) | {"NPROC": "1", "XLA_CLIENT_MEM_FRACTION": "1"}
+    for name, value in of_workers.items():
+        monkeypatch.setenv(name, value)
     rows = ("base", "D2")
 
     def run():

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
+from training import environment
 
 import aiayn.bench.choices
 import aiayn.bench.contest
@@ -61,7 +62,7 @@ def test_flops_of_a_step_are_those_that_others_count(name, gigaflops):
 
 def test_growth_is_timed_and_fitted(tmp_path, monkeypatch):
     monkeypatch.setattr(aiayn.bench.growth, "_STEPS", 1)
-    small = replace(TRAINING["T1"], num_rows=32, width=16, length=16, num_words=300)
+    small = replace(TRAINING["tiny"], num_rows=32, num_words=600)
     few = replace(DECODING["tiny"], num_sentences=2)
     some = ("sentence length", "beam")
 
@@ -163,7 +164,7 @@ def test_choices_are_timed_in_turns_with_the_step(tmp_path, capsys, monkeypatch)
 
 @pytest.mark.parametrize("what", ["train", "decode"])
 def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "")  # one device, as users have
+    monkeypatch.setenv("XLA_FLAGS", environment(num_devices=1)["XLA_FLAGS"])  # as users have
     monkeypatch.setattr(aiayn.bench.contest, "BEAM_SIZES", (4,))
     assert main(["bench", what, "--workload", "tiny", "--out", str(tmp_path)]) == 0
     assert "ing, workload tiny" in capsys.readouterr().out
@@ -187,7 +188,7 @@ def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
 
 
 def test_a_start_is_timed_without_and_with_compiled_programs(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("XLA_FLAGS", environment(num_devices=1)["XLA_FLAGS"])
     monkeypatch.setattr(aiayn.bench.start, "_TIMES", 2)
     assert main(["bench", "start", "--workload", "tiny", "--out", str(tmp_path)]) == 0
     assert "first update, compiled before" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from small import MODEL, TOKENIZER, transformer
 import aiayn.decode
 from aiayn.checkpoint import Model, flatten
 from aiayn.config import DataConfig, DecodeConfig, Experiment
-from aiayn.decode import Translator
+from aiayn.decode import Hypothesis, Translator
 from aiayn.errors import UserError
 
 LINES = ["one two three", "", "  ", "four", "five six seven eight nine ten one two three four"]
@@ -97,6 +97,21 @@ def test_scores_do_not_depend_on_batch_mates(translator):
         ((alone, count),) = translator.score([pair])
         assert count == num_tokens
         np.testing.assert_allclose(alone, log_prob, rtol=1e-4)
+
+
+def test_few_sentences_are_searched_by_few_at_once(translator, monkeypatch):
+    sizes = []
+
+    def seen(chosen, width, at_once, *rest):
+        sizes.append(at_once)
+        return [[Hypothesis("", 0.0)] for _ in chosen]
+
+    config = DecodeConfig(beam_size=1, max_extra_tokens=4, slots_per_batch=20 * (32 + 4))
+    monkeypatch.setattr(translator, "config", config)
+    monkeypatch.setattr(translator, "_found", seen)
+    for count in (1, 16, 17, 500):
+        translator.translate(["one two three"] * count)
+    assert sizes == [16, 16, 20] + [20] * 4
 
 
 def test_a_line_too_long_to_score_is_refused_by_its_number(translator):

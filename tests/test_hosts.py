@@ -7,18 +7,19 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
 from small import copy_corpus, reverse_experiment
+from training import environment
 
 import aiayn.train
 from aiayn import hosts
 from aiayn.__main__ import main
 from aiayn.checkpoint import Checkpoints
+from aiayn.errors import UserError
 from aiayn.prepare import prepare
 from aiayn.report import read_metrics
 from aiayn.step import data_mesh
@@ -34,8 +35,7 @@ def folder(tmp_path_factory):
 
 
 def _experiment(folder, **settings):
-    experiment = reverse_experiment(folder / "corpus", log_every=1, **settings)
-    return replace(experiment, model=replace(experiment.model, num_layers=1))
+    return reverse_experiment(folder / "corpus", log_every=1, **settings)
 
 
 def _together(count, command, num_devices=1):
@@ -43,18 +43,16 @@ def _together(count, command, num_devices=1):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={num_devices}")
-    environment = {
+    together = {
         **os.environ,
-        "XLA_FLAGS": flags,
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,  # pyright: ignore[reportAttributeAccessIssue]
+        **environment(num_devices),
         "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
         "JAX_NUM_PROCESSES": str(count),
     }
     return [
         subprocess.Popen(
             [sys.executable, *command],
-            env={**environment, "JAX_PROCESS_ID": str(number)},
+            env={**together, "JAX_PROCESS_ID": str(number)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -109,10 +107,10 @@ def _params(run_dir):
 
 
 def test_two_processes_one_of_them_killed_end_as_one_process_does(folder):
-    experiment = _experiment(folder, num_steps=60, checkpoint_every=20, validate_sentences=9)
+    experiment = _experiment(folder, num_steps=30, checkpoint_every=10, validate_sentences=9)
     run_dir, alone = folder / "two", folder / "alone"
     processes = _train_together(2, experiment, run_dir)
-    _wait_for((run_dir / "checkpoints/20").is_dir, processes)
+    _wait_for((run_dir / "checkpoints/10").is_dir, processes)
     processes[1].send_signal(signal.SIGKILL)
     survivor, killed = _ends(processes)
     assert killed[0] == -signal.SIGKILL
@@ -129,7 +127,7 @@ def test_two_processes_one_of_them_killed_end_as_one_process_does(folder):
     for path in (alone / "outputs").rglob("test.*"):
         assert path.read_text() == (run_dir / path.relative_to(alone)).read_text()
     steps = [row["step"] for row in read_metrics(run_dir / "metrics.jsonl") if "loss" in row]
-    assert steps == list(range(1, 61)), "one process alone writes"
+    assert steps == list(range(1, 31)), "one process alone writes"
     assert len(list((run_dir / "tensorboard").iterdir())) == 2, "one file a start"
 
 
@@ -142,7 +140,7 @@ def test_four_go_on_where_one_was_and_end_as_one_of_four_devices(folder, monkeyp
         return experiment.with_overrides([f"train.num_steps={num_steps}"])
 
     processes = _train_together(4, longer(5_000), run_dir)
-    _wait_for(lambda: read_metrics(run_dir / "metrics.jsonl")[-1]["step"] >= 8, processes)
+    _wait_for(lambda: read_metrics(run_dir / "metrics.jsonl")[-1]["step"] >= 6, processes)
     processes[2].send_signal(signal.SIGTERM)
     for status, _, errors in _ends(processes):
         assert status == 0, errors
@@ -177,7 +175,7 @@ def test_an_update_that_fails_two_processes_can_be_computed_again_by_one(folder,
 
 
 _PROGRAM = """
-import sys
+import os, signal, sys
 from aiayn import hosts
 from aiayn.errors import LostProcess, UserError
 hosts.HEARTBEAT_SECONDS = {heartbeat}
@@ -196,18 +194,28 @@ except (LostProcess, UserError) as error:
 """
 
 
-@pytest.mark.parametrize(
-    ("end", "status"),
-    [
-        ("pass", 0),
-        ('raise UserError("the disk is full")', 2),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
-    ],
-)
-def test_processes_share_work_and_leave_together(end, status):
-    # Short only where a death is to be found out: processes that are paused have none either.
-    program = _PROGRAM.replace("{end}", end).replace("{heartbeat}", "10" if status else "3600")
-    first, other = _ends(_together(2, ["-c", program]))
+_ENDS = {
+    "pass": 0,
+    'raise UserError("the disk is full")': 2,
+    "os.kill(os.getpid(), signal.SIGKILL)": -signal.SIGKILL,
+}
+"""What the second process does at the end, and its exit status."""
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """For each end two processes that come to it; together, since two of them wait long."""
+    started = {}
+    for end, status in _ENDS.items():
+        # Short only where a death is to be found out: paused processes show no life either.
+        program = _PROGRAM.replace("{end}", end).replace("{heartbeat}", "10" if status else "3600")
+        started[end] = _together(2, ["-c", program])
+    return {end: _ends(processes) for end, processes in started.items()}
+
+
+@pytest.mark.parametrize(("end", "status"), _ENDS.items())
+def test_processes_share_work_and_leave_together(pairs, end, status):
+    first, other = pairs[end]
     assert other[0] == status, other[2]
     shares = [f"<line {n}> of {size}" for n, size in enumerate((3, 2, 3, 2, 3))]
     assert f"slice(0, 3, None) {shares}" in first[1]
@@ -245,11 +253,39 @@ def test_variables_that_contradict_themselves_are_refused(
 
 
 def test_an_address_alone_is_refused(tmp_path):
-    environment = {**os.environ, "JAX_COORDINATOR_ADDRESS": "127.0.0.1:1"}
+    variables = {**os.environ, "JAX_COORDINATOR_ADDRESS": "127.0.0.1:1"}
     command = [sys.executable, "-m", "aiayn", "train", "phrasebook", "--run-dir", str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "wanted JAX_NUM_PROCESSES and JAX_PROCESS_ID beside JAX_COORDINATOR" in done.stderr
+
+
+@pytest.mark.parametrize("tasks", ["1", "4(x2)"])
+def test_a_gpu_without_a_task_of_slurm_is_refused(tasks, monkeypatch):
+    for name, value in (
+        ("SLURM_NTASKS", "8"),
+        ("SLURM_STEP_TASKS_PER_NODE", tasks),
+        ("SLURM_GPUS_ON_NODE", "8"),
+    ):
+        monkeypatch.setenv(name, value)
+    wanted = rf"{tasks[0]} tasks on a node with 8 GPUs; .* --ntasks-per-node=8"
+    with pytest.raises(UserError, match=wanted), hosts.joined():
+        pass
+
+
+def test_a_lone_task_of_slurm_keeps_all_devices(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "8")
+    monkeypatch.setattr(jax.distributed, "initialize", None)
+    with hosts.joined():
+        assert hosts.first()
+
+
+def test_processes_that_read_different_steps_do_not_go_on(monkeypatch):
+    monkeypatch.setattr(hosts, "process_allgather", lambda mine: np.array([int(mine), 4]))
+    hosts.check_same("newest step", 4)
+    with pytest.raises(UserError, match=r"newest step is not the same .* \[6, 4\]"):
+        hosts.check_same("newest step", 6)
 
 
 def test_one_process_needs_no_others(monkeypatch):

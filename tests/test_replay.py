@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
-from small import reverse_experiment
+from small import random_pairs, reverse_experiment, unpacked_rows
 
 import aiayn.train
 from aiayn.__main__ import main
 from aiayn.checkpoint import Checkpoints
 from aiayn.errors import UserError
 from aiayn.prepare import prepare
+from aiayn.replay import _rounds_of_one_device
 from aiayn.report import read_metrics
+from aiayn.rows import Rows
 from aiayn.step import data_mesh
 from aiayn.train import train
 
@@ -85,6 +87,16 @@ def test_training_gives_up_after_ten_updates_that_are_not_finite(
     kept = load_file(tmp_path / "run/not_finite/rows.safetensors")
     for name, field in updates.rows[1]._asdict().items():
         np.testing.assert_array_equal(kept[name], field, err_msg=name)
+
+
+def test_rows_of_many_devices_are_computed_by_one_in_more_rounds():
+    rows = unpacked_rows(random_pairs([(5, 5)] * 12), width=8)
+    rounds = Rows(*(field.reshape(2, 6, 8) for field in rows))
+    for slots, size in ((1_000, 6), (47, 3), (16, 2), (1, 1)):
+        found = _rounds_of_one_device(rounds, slots)
+        assert found.tgt_in_BT.shape == (12 // size, size, 8)
+        for field, wanted in zip(found, rows, strict=True):
+            np.testing.assert_array_equal(field.reshape(12, 8), wanted)
 
 
 def test_a_state_that_is_not_finite_on_dev_is_not_kept(corpus, data_dir, tmp_path):

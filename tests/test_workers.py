@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from aiayn.errors import Preempted, UserError
-from aiayn.train import _sigterm
 from aiayn.workers import as_finished, parallel_map
 
 
@@ -65,6 +64,8 @@ def _fail_after_sigterm(job: tuple[str, int]) -> None:
         while not ready.exists():
             threading.Event().wait(0.05)
         raise UserError("one is refused")
+    from aiayn.train import _sigterm  # which imports much, and only this job needs it
+
     with _sigterm() as asked:
         ready.touch()
         while not asked(0):

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 from rich.console import Console
 
@@ -16,6 +17,15 @@ def train_here(experiment, run_dir, data_dir, console=None):
     prepared = prepare(experiment.data, data_dir, progress=False)
     train(experiment, run_dir, prepared, console or Console(file=io.StringIO()))
     return prepared
+
+
+def environment(num_devices):
+    """For other processes: compiling as little as this one, into the same cache."""
+    flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={num_devices}")
+    return {
+        "XLA_FLAGS": flags,
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,  # pyright: ignore[reportAttributeAccessIssue]
+    }
 
 
 def command_line(experiment, data_dir, tmp_path, run):

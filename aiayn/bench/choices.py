@@ -284,33 +284,18 @@ def bench_choices(
     workload = TRAINING[name]
     asked = {what: choice for what, choice in choices.items() if choice.fits(workload)}
     found: dict[str, dict[str, Any]] = {}
-    runs: dict[str, Callable[[], dict[str, Any]]] = {}
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("Warming up: the step", total=1 + len(asked) * (1 + ROUNDS))
+        task = bar.add_task("the step", total=1 + len(asked))
         step, step_round = _warmed_up(Choice("nothing"), workload)
         bar.advance(task)
         for what, choice in asked.items():
-            bar.update(task, description=f"Warming up: {choice.instead}")
+            bar.update(task, description=choice.instead)
             found[what] = {"instead": choice.instead, "predicted": choice.predicted.get(name)}
             try:
-                about, runs[what] = _warmed_up(choice, workload)
-                found[what] |= {**about, "rounds": []}
+                found[what] |= _beside(step_round, choice, workload)
             except (RuntimeError, ValueError, NotImplementedError) as error:  # from JAX
                 found[what]["failed"] = str(error).splitlines()[0]
             bar.advance(task)
-        for number in range(ROUNDS):
-            for what, run in runs.items():
-                bar.update(task, description=f"Round {number + 1}: {asked[what].instead}")
-                pair = {"with": step_round, "without": run}
-                order = sorted(pair, reverse=bool(number % 2))
-                found[what]["rounds"].append({each: pair[each]() for each in order})
-                bar.advance(task)
-    for what in runs:
-        ratios = [
-            each["without"]["seconds_per_step"] / each["with"]["seconds_per_step"]
-            for each in found[what]["rounds"]
-        ]
-        found[what] |= {"ratios": ratios, "ratio": statistics.median(ratios)}
     record = {
         "bench": "choices",
         "workload": name,
@@ -322,6 +307,22 @@ def bench_choices(
     with user_os_errors(folder):
         write_text(folder / f"choices-{name}.json", json.dumps(record, indent=1) + "\n")
     return record
+
+
+def _beside(
+    step_round: Callable[[], dict[str, Any]], choice: Choice, workload: Training
+) -> dict[str, Any]:
+    """Rounds in turns with the step. Two models are in memory, this one until it returns."""
+    about, run = _warmed_up(choice, workload)
+    pair = {"with": step_round, "without": run}
+    rounds = [
+        {each: pair[each]() for each in sorted(pair, reverse=bool(number % 2))}
+        for number in range(ROUNDS)
+    ]
+    ratios = [
+        each["without"]["seconds_per_step"] / each["with"]["seconds_per_step"] for each in rounds
+    ]
+    return {**about, "rounds": rounds, "ratios": ratios, "ratio": statistics.median(ratios)}
 
 
 def _warmed_up(

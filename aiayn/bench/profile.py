@@ -6,6 +6,7 @@ that of kernels inside it, summed over the threads or streams that ran it.
 
 import gzip
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,8 +54,10 @@ def profile(what: str, name: str, folder: Path, console: Console) -> dict[str, A
     Raises:
         UserError: the profiler of this platform names no kernels.
     """
-    # A program from the cache names its operations as the code did that compiled it.
+    # A program from the cache names its operations as the code did that compiled it; kernels that a
+    # GPU launches as one graph are not told apart.
     jax.config.update("jax_enable_compilation_cache", False)
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_enable_command_buffer="
     workload = TRAINING[name] if what == "train" else DECODING[name]
     made = (
         trainer(TRAINING[name]) if what == "train" else translator(DECODING[name], max(BEAM_SIZES))
