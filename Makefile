@@ -13,8 +13,9 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-$(ACCELERATOR)
 DEV := $(VENV)/.dev
 PARITY := .venv-parity
-# -qq leaves errors only
-INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+# -qq leaves errors only. What is never imported need not be compiled.
+PIP_INSTALL := -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/python $(PIP_INSTALL)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
@@ -83,8 +84,7 @@ $(BIN)/python:
 $(PARITY)/.done: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing PyTorch and other toolkits into $(PARITY): some minutes, once."
 	@$(PYTHON) -m venv $(PARITY)
-	@$(PARITY)/bin/python -m pip install -qq --disable-pip-version-check \
-	  --constraint constraints.txt -e '.[dev,parity]'
+	@$(PARITY)/bin/python $(PIP_INSTALL) -e '.[dev,parity]'
 	@touch $@
 
 $(CORE): pyproject.toml constraints.txt | $(BIN)/python
