@@ -314,6 +314,7 @@ def _ablate(arguments: Any) -> None:
         console,
         num_seeds=arguments.seeds,
         num_jobs=arguments.jobs,
+        earlier=arguments.record,
     )
     console.print(table(record))
     console.print(summary(record), soft_wrap=True, highlight=False)

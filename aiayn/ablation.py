@@ -26,8 +26,8 @@ from aiayn.checkpoint import Checkpoints, Model, portable
 from aiayn.complexity import matmul_flops
 from aiayn.config import Experiment
 from aiayn.decode import Translator
-from aiayn.errors import UserError
-from aiayn.files import locked, user_os_errors, write_text
+from aiayn.errors import UserError, naming
+from aiayn.files import locked, read_json, user_os_errors, write_text
 from aiayn.model import count_parameters
 from aiayn.paper import TABLE_3
 from aiayn.prepare import Prepared, open_prepared, prepare
@@ -123,15 +123,18 @@ def ablate(
     num_seeds: int,
     num_jobs: int,
     rows: Sequence[str] = ROWS,
+    earlier: Path | None = None,
 ) -> dict[str, Any]:
     """Train and score what is not finished in `folder`; the record, also in `ablation.json`.
 
     `num_jobs` runs go on at once, each in a process with its share of the processors, and of an
-    accelerator's memory. `ablation.png` beside the record shows it.
+    accelerator's memory. `ablation.png` beside the record shows it. The runs of `earlier`, a record
+    as this writes it, count as finished: seeds can be added to it, on another machine too.
 
     Raises:
-        UserError: `base` is of a size that some row cannot scale; a folder holds another run; or
-            another process is at work in `folder`.
+        UserError: `base` is of a size that some row cannot scale; a folder holds another run; the
+            earlier record is of another experiment or text; or another process is at work in
+            `folder`.
     """
     from aiayn.plots import plot_ablation
 
@@ -145,8 +148,11 @@ def ablate(
             (row, seed): Run(row, made, folder / f"{row}-{seed}", prepared.folder, num_jobs)
             for (row, seed), made in variants.items()
         }
+        recorded = _read_record(earlier, base, prepared) if earlier else {}
         finished = {
-            run.run_dir: scores for run in runs.values() if (scores := _read_scores(run, prepared))
+            run.run_dir: scores
+            for key, run in runs.items()
+            if (scores := _read_scores(run, prepared) or recorded.get(key))
         }
         # Seed by seed, so that a whole table is there early; long runs first, so that none lags
         # behind.
@@ -195,6 +201,28 @@ _OF_A_RUN = (
     *("seed", "perplexity", "bleu", "updates", "seconds"),
     *("commits", "hardware", "jobs"),
 )
+
+
+def _read_record(
+    path: Path, base: Experiment, prepared: Prepared
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """The scores of the runs of an earlier record, by row and seed."""
+    record = read_json(path)
+    with naming(path):
+        try:
+            if not base.is_same(record["config"]):
+                raise UserError(f"it is of {record['experiment']}, or of other settings of it.")
+            if record["data_fingerprint"] != prepared.fingerprint:
+                raise UserError("it is of other text than what is prepared here.")
+            shared = {key: record[key] for key in ("signature", "versions")}
+            return {
+                (row, run["seed"]): {**run, "parameters": found["parameters"], **shared}
+                for row, found in record["rows"].items()
+                for run in found["runs"]
+                if changes(base, row) == found["changes"] and run.keys() >= {*_OF_A_RUN}
+            }
+        except (LookupError, TypeError, AttributeError):
+            raise UserError("it is no record of an ablation.") from None
 
 
 def _share_machine(num_jobs: int) -> None:

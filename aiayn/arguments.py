@@ -137,6 +137,10 @@ def parser() -> argparse.ArgumentParser:
         help="runs at once, which share processors and accelerator (default: %(default)s)",
     )
 
+    ablate.add_argument(
+        "--record", type=Path, metavar="FILE", help="an ablation.json whose runs need no repeating"
+    )
+
     bench = verb("bench", "What a stage costs on this machine.", _BENCH)
     bench.add_argument(
         "what",
@@ -269,7 +273,8 @@ _ABLATE = """\
 The experiment is the base; each row changes it as the paper's row changes the paper's base, and
 four rows more show what our deviations from the paper's text cost. Every run lives in
 runs/EXPERIMENT/ROW-SEED; stopped, the same command goes on. Ends with the paper's differences
-beside ours, and ablation.json and ablation.png in runs/EXPERIMENT.
+beside ours, and ablation.json and ablation.png in runs/EXPERIMENT. --record adds seeds to a record
+from elsewhere.
   aiayn ablate table3_miniature
 """
 

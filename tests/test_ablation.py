@@ -93,18 +93,19 @@ def run_ablation(corpus, tmp_path, monkeypatch):
 
     monkeypatch.setattr(aiayn.ablation, "train", counting)
 
-    def run(**settings: int):
+    def run(folder="runs", earlier=None, **settings: int):
         trained.clear()
         base = reverse_experiment(corpus, **{"num_steps": 2, "keep_last": 3, **settings})
         output = io.StringIO()
         record = ablate(
             base,
-            tmp_path / "runs",
+            tmp_path / folder,
             tmp_path / "data",
             Console(file=output),
             num_seeds=2,
             num_jobs=1,
             rows=("base", "D2", "halves"),
+            earlier=earlier,
         )
         return record, list(trained), output.getvalue()
 
@@ -142,6 +143,22 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
 
     with pytest.raises(UserError, match="warmup_steps"):
         run_ablation(warmup_steps=50)
+
+    earlier = tmp_path / "earlier.json"
+    del written["rows"]["halves"]["runs"][1]
+    earlier.write_text(json.dumps(written))
+    added, trained, output = run_ablation("elsewhere", earlier)
+    assert trained == ["reverse_halves_2"]
+    assert "(6 of 6 runs)" in output
+    (_, anew), (_, before) = (r["rows"]["halves"]["runs"] for r in (added, record))
+    assert {**anew, "seconds": 0} == {**before, "seconds": 0}
+    assert {**added, "rows": None} == {**record, "rows": None}
+    with pytest.raises(UserError, match=r"earlier.json: it is of reverse, or of other settings"):
+        run_ablation("third", earlier, warmup_steps=50)
+    for damage in ({**written, "rows": [1]}, {"config": written["config"]}):
+        earlier.write_text(json.dumps(damage))
+        with pytest.raises(UserError, match=r"earlier.json: it is no record of an ablation"):
+            run_ablation("third", earlier)
 
 
 def _perform_until_stopped(run):
