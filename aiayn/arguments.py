@@ -136,7 +136,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="runs at once, which share processors and accelerator (default: %(default)s)",
     )
-
     ablate.add_argument(
         "--record", type=Path, metavar="FILE", help="an ablation.json whose runs need no repeating"
     )
