@@ -20,6 +20,7 @@ from aiayn import hosts
 from aiayn.__main__ import main
 from aiayn.checkpoint import Checkpoints
 from aiayn.errors import UserError
+from aiayn.pages import LARGE_PAGES
 from aiayn.prepare import prepare
 from aiayn.report import read_metrics
 from aiayn.step import data_mesh
@@ -46,6 +47,7 @@ def _together(count, command, num_devices=1):
     together = {
         **os.environ,
         **environment(num_devices),
+        **LARGE_PAGES,  # with which none starts over
         "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
         "JAX_NUM_PROCESSES": str(count),
     }
@@ -61,14 +63,24 @@ def _together(count, command, num_devices=1):
     ]
 
 
-def _train_together(count, experiment, run_dir, num_devices=1):
+_TRAIN = """
+import sys
+from aiayn import hosts
+hosts.HEARTBEAT_SECONDS = {heartbeat}
+from aiayn.__main__ import main
+sys.exit(main())
+"""
+
+
+def _train_together(count, experiment, run_dir, num_devices=1, heartbeat=100):
     config = run_dir.with_suffix(".py")
     config.write_text(
         "from aiayn.config import Experiment\n"
         f"config = Experiment.from_dict({experiment.to_dict()!r})\n"
     )
     folders = ["--run-dir", str(run_dir), "--data-dir", str(run_dir.parent / "data")]
-    return _together(count, ["-m", "aiayn", "train", str(config), *folders], num_devices)
+    program = ["-c", _TRAIN.format(heartbeat=heartbeat)]
+    return _together(count, [*program, "train", str(config), *folders], num_devices)
 
 
 def _train_here(experiment, run_dir, monkeypatch):
@@ -109,7 +121,8 @@ def _params(run_dir):
 def test_two_processes_one_of_them_killed_end_as_one_process_does(folder):
     experiment = _experiment(folder, num_steps=30, checkpoint_every=10, validate_sentences=9)
     run_dir, alone = folder / "two", folder / "alone"
-    processes = _train_together(2, experiment, run_dir)
+    # Killed while a checkpoint is written, it may be missed by the heartbeat alone.
+    processes = _train_together(2, experiment, run_dir, heartbeat=20)
     _wait_for((run_dir / "checkpoints/10").is_dir, processes)
     processes[1].send_signal(signal.SIGKILL)
     survivor, killed = _ends(processes)
