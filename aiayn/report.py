@@ -123,10 +123,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _cpu_name() -> str:
+    """With its family and model: a virtual machine may keep the rest of the name to itself."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        text = ""
+    found = {
+        key.strip(): value.strip()
+        for key, _, value in (line.partition(":") for line in text.splitlines())
+    }
+    if "model name" not in found:
+        return platform.processor() or platform.machine()
+    if {"cpu family", "model"} <= found.keys():
+        return f"{found['model name']} (family {found['cpu family']}, model {found['model']})"
+    return found["model name"]
