@@ -16,6 +16,7 @@ import jax
 from aiayn import checks, recipe_checks, table3
 from aiayn.ablation import ROWS
 from aiayn.experiments import load_experiment
+from aiayn.markdown import hardware_text, short_commit
 from aiayn.paper import (
     BASE,
     BIG,
@@ -27,14 +28,7 @@ from aiayn.paper import (
     TOKENS_PER_UPDATE,
     TRAINING,
 )
-from aiayn.results import (
-    ablation_origin,
-    hardware_text,
-    is_stale,
-    load_ablations,
-    load_records,
-    short_commit,
-)
+from aiayn.results import ablation_origin, is_stale, load_ablations, load_records
 
 Status = Literal["holds", "fails", "measured", "differs", "not run here"]
 Records = Mapping[str, Mapping[str, Any]]

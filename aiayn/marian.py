@@ -51,12 +51,10 @@ def read_marian(folder: Path) -> Model:
     """
     config = _read_json(folder / "config.json")
     sizes = model_config(config, folder)
-    experiment = Experiment(
-        name=folder.resolve().name,
-        preset="custom",
-        data=_data(folder, config["vocab_size"]),
-        model=sizes,
-    )
+    src, tgt = _languages(folder)
+    with naming(folder / "config.json"):
+        data = DataConfig(corpus="imported", src=src, tgt=tgt, vocab_size=config["vocab_size"])
+        experiment = Experiment(folder.resolve().name, "custom", data, sizes)
     tokenizer = _tokenizer(folder, config)
     path = folder / "model.safetensors"
     if not path.is_file():
@@ -172,12 +170,12 @@ def marian_params(
     return {name: np.ascontiguousarray(value) for name, value in params.items()}
 
 
-def _data(folder: Path, vocab_size: int) -> DataConfig:
+def _languages(folder: Path) -> tuple[str, str]:
     languages = _read_json(folder / "tokenizer_config.json")
     src, tgt = (str(languages.get(f"{side}_lang") or side) for side in ("source", "target"))
     if src == tgt:  # a group of languages on either side
-        src, tgt = f"{src}_source", f"{tgt}_target"
-    return DataConfig(corpus="imported", src=src, tgt=tgt, vocab_size=vocab_size)
+        return f"{src}_source", f"{tgt}_target"
+    return src, tgt
 
 
 def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PairTokenizer:

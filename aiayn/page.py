@@ -15,9 +15,9 @@ from rich.text import Text
 from aiayn.claims import Claim, Status, counts, ledger
 from aiayn.complexity import COUNTED_D, NUM_NEAR
 from aiayn.files import user_os_errors, write_text
+from aiayn.markdown import markdown_table, short_commit
 from aiayn.recipe_checks import layer_costs
 from aiayn.report import environment
-from aiayn.results import markdown_table, short_commit
 
 _COLUMNS = ("section", "claim", "paper", "here", "status", "how")
 _COLOURS: dict[Status, str] = {

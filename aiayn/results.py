@@ -20,11 +20,12 @@ from typing import Any
 from rich.console import Console
 
 from aiayn import table3
-from aiayn.bench import choices, contest, growth, scaling, serving, start
+from aiayn.bench.results import render_bench
 from aiayn.bleu import Scores, table
 from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
+from aiayn.markdown import duration, hardware_text, markdown_table, number, short_commit
 from aiayn.run import differences
 
 TABLE, OUTPUT, FAULTS = "results", "output", "faults"
@@ -87,10 +88,10 @@ def render_short(records: Iterable[Mapping[str, Any]]) -> str:
                 [
                     _name(record),
                     test_set,
-                    _number(values["sacrebleu"]),
-                    _number(values["chrf2"]),
+                    number(values["sacrebleu"]),
+                    number(values["chrf2"]),
                     f"{record['parameters']:,}",
-                    _duration(record["seconds"]),
+                    duration(record["seconds"]),
                     hardware_text(record),
                 ]
             )
@@ -113,7 +114,7 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
         for test_set, labels in record["scores"].items():
             for label, scores in labels.items():
                 values = _values(scores)
-                rows.append([test_set, label, *(_number(values.get(name)) for name in _FIGURES)])
+                rows.append([test_set, label, *(number(values.get(name)) for name in _FIGURES)])
         parts.append(markdown_table(rows))
         versions, waiting = record["versions"], record.get("waiting_for_rows")
         waited = "" if waiting is None else f", at most {waiting:.1%} of it waiting for rows"
@@ -121,7 +122,7 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
             f"Preset {record['preset']}; {record['parameters']:,} parameters; "
             f"{record['updates']:,} updates of {record['src_tokens_per_update']:,.0f} source and "
             f"{record['tgt_tokens_per_update']:,.0f} target tokens; "
-            f"{_duration(record['seconds'])} on {hardware_text(record)}{waited}; "
+            f"{duration(record['seconds'])} on {hardware_text(record)}{waited}; "
             f"{record['tokens_per_second']:,.0f} tokens/s (median, both sides); one seed. "
             f"Commit {short_commit(record['commit'])}, config {record['config_hash'][:12]}, "
             f"jax {versions['jax']}, Python {versions['python']}."
@@ -196,107 +197,6 @@ def _changes(record: Mapping[str, Any]) -> str:
         if key != "data.folder"
     ]
     return f", not as the experiment has it: {', '.join(changed)}" if changed else ""
-
-
-def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
-    """What stages cost."""
-    parts: list[str] = []
-    for record in records:
-        kinds = {
-            "data": _render_data,
-            "start": _render_start,
-            "scaling": _render_scaling,
-            "serving": _render_serving,
-            "growth": _render_growth,
-            "choices": _render_choices,
-        }
-        render = kinds.get(record["bench"], _render_speed)
-        parts += [
-            *render(record),
-            f"On {hardware_text(record)}, commit {short_commit(record['commit'])}, jax "
-            f"{record['versions']['jax']}, Python {record['versions']['python']}.",
-        ]
-    return "".join(f"\n{part}\n" for part in parts)
-
-
-def _render_data(record: Mapping[str, Any]) -> list[str]:
-    speeds = ["pairs/s", "text to rows, pairs/s", "SentencePiece alone, pairs/s", "ms an update"]
-    rows = [["pairs", "text", "time", "of it", *speeds, "memory", "slots filled, by width"]]
-    for run in record["runs"]:
-        stages = ", ".join(f"{name} {_duration(s)}" for name, s in run["stages"].items())
-        memory = ", ".join(f"{name} {b / 1e9:.1f} GB" for name, b in run["peak_rss_bytes"].items())
-        fill = ", ".join(f"{width}: {share:.1%}" for width, share in run["fill"].items())
-        rows.append(
-            [
-                f"{run['pairs']:,}",
-                f"{run['text_bytes'] / 1e6:,.0f} MB",
-                _duration(run["seconds"]),
-                stages,
-                f"{run['pairs_per_second']:,.0f}",
-                _number(run.get("packed_pairs_per_second"), ",.0f"),
-                _number(run.get("sentencepiece_pairs_per_second"), ",.0f"),
-                _number(run.get("milliseconds_per_update"), ".1f"),
-                memory,
-                fill,
-            ]
-        )
-    return [
-        "## Preparing a corpus of WMT14's size",
-        markdown_table(rows),
-        "Synthetic text with the lengths and the word frequencies of news, by `aiayn bench data`. "
-        f"Memory: {record['definitions']['peak_rss_bytes']}.",
-    ]
-
-
-def _render_speed(record: Mapping[str, Any]) -> list[str]:
-    texts = [contest.summary(record)]
-    if record["bench"] == "train":
-        texts.append(
-            f"Ceiling: {record['ceilings']['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s; a "
-            f"step's products are {record['flops_per_step'] / 1e9:,.1f} GFLOP."
-        )
-    texts.append(f"By `aiayn bench {record['bench']}`; every figure is defined in its record.")
-    return [f"## {contest.title(record)}", markdown_table(contest.figures(record)), " ".join(texts)]
-
-
-def _render_choices(record: Mapping[str, Any]) -> list[str]:
-    text = f"{choices.summary(record)} By `aiayn bench choices`; defined in its record."
-    return [f"## {choices.title(record)}", markdown_table(choices.figures(record)), text]
-
-
-def _render_start(record: Mapping[str, Any]) -> list[str]:
-    return [
-        f"## Start, workload {record['workload']}",
-        markdown_table(start.figures(record)),
-        "By `aiayn bench start`; every figure is defined in its record.",
-    ]
-
-
-def _render_serving(record: Mapping[str, Any]) -> list[str]:
-    return [
-        f"## {serving.title(record)}",
-        markdown_table(serving.figures(record)),
-        f"CTranslate2 {record['versions']['ctranslate2']}. By `aiayn bench serving`; every figure "
-        "is defined in its record.",
-    ]
-
-
-def _render_growth(record: Mapping[str, Any]) -> list[str]:
-    return [
-        "## How a step's cost grows",
-        markdown_table(growth.figures(record)),
-        "![How a step's cost grows](results/bench/growth.png)",
-        "Exponents are fitted to the last three points. By `aiayn bench growth`; what is varied, "
-        "and how FLOPs are counted, is defined in its record.",
-    ]
-
-
-def _render_scaling(record: Mapping[str, Any]) -> list[str]:
-    parts: list[str] = []
-    for name, found in record["workloads"].items():
-        parts += [f"## {scaling.title(name, found)}", markdown_table(scaling.figures(found))]
-    text = f"{scaling.summary(record)} By `aiayn bench scaling`."
-    return [*parts, "![Scaling, on paper](results/bench/scaling.png)", text]
 
 
 def render_output(record: Mapping[str, Any]) -> str:
@@ -395,36 +295,6 @@ def _picture(record: Mapping[str, Any]) -> str:
 
 def _values(scores: Mapping[str, Any]) -> dict[str, float | None]:
     return {entry["name"]: entry["value"] for entry in scores["entries"]}
-
-
-def _number(value: float | None, form: str = ".2f") -> str:
-    return "–" if value is None else format(value, form)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
-
-
-def hardware_text(record: Mapping[str, Any]) -> str:
-    """The machine that a run was trained on."""
-    hardware = record["hardware"]
-    if hardware["platform"] == "cpu":
-        return f"{hardware['cpu_count']} cores, {hardware['cpu']}"
-    return f"{hardware['num_devices']} × {hardware['device']}"
-
-
-def short_commit(commit: str) -> str:
-    """Its first digits, with `-dirty` where it has that."""
-    digits, dash, dirty = commit.partition("-")
-    return digits[:12] + dash + dirty
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """The rows as a table, the first as its head."""
-    head, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def train_step(
     *,
     graphdef: nnx.GraphDef[Transformer],
     config: TrainConfig,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
 ) -> tuple[TrainState, Metrics]:
     """One update on this device's share of the rows. Runs under a mapped axis named "data".
 
@@ -109,14 +109,11 @@ def train_step(
     loss, plain_loss, src_tokens, tgt_tokens, grads = loss_and_gradient(
         state, rows, key, graphdef=graphdef, config=config
     )
-    grad_norm = optax.tree.norm(grads)
     with jax.named_scope("optimizer"):
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        params, opt_state = jax.tree.map(
-            partial(jnp.where, finite), (params, opt_state), (state.params, state.opt_state)
-        )
+        updates, opt_state = optimizer.update(grads, state.opt_state, finite=finite)
+        params = optax.apply_updates(state.params, updates)
     metrics = Metrics(loss, plain_loss, src_tokens, tgt_tokens, grad_norm)
     return TrainState(params, opt_state, state.step + 1), metrics
 
@@ -198,7 +195,7 @@ def data_mesh(
 def mapped_train_step(
     graphdef: nnx.GraphDef[Transformer],
     config: TrainConfig,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     mesh: Mesh | AbstractMesh,
 ) -> Callable[[TrainState, Rows, Key[Array, ""]], tuple[TrainState, Metrics]]:
     """`train_step` over the mesh: rows shared out, the rest everywhere; the state is donated."""

@@ -23,11 +23,11 @@ from aiayn.bench.choices import summary as summary_of_choices
 from aiayn.bench.contest import ABOUT, figures, summary
 from aiayn.bench.growth import bench_growth, points
 from aiayn.bench.profile import Kernel, kernels
+from aiayn.bench.results import render_bench
 from aiayn.bench.worker import rows_of
 from aiayn.bench.workloads import DECODING, TRAINING
 from aiayn.complexity import training_flops
 from aiayn.model import attention, causal_mask, padding_mask
-from aiayn.results import render_bench
 from aiayn.step import data_mesh
 
 

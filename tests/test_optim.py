@@ -1,5 +1,10 @@
+import re
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from aiayn.config import ModelConfig, TrainConfig
@@ -44,3 +49,45 @@ def test_two_updates_of_adam_by_the_papers_formulas():
         m_hat, v_hat = m / (1 - 0.9**step), v / (1 - 0.98**step)
         w -= 16**-0.5 * step * 3**-1.5 * m_hat / (v_hat**0.5 + 1e-9)
     assert float(got[0]) == pytest.approx(w, rel=1e-4)
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_updates_are_optaxs_own(jitted):
+    model, train = ModelConfig(d_model=16), TrainConfig(warmup_steps=3)
+    ours = optimizer(model, train)
+    theirs = optax.adam(
+        lambda count: learning_rate(count + 1, 16, 3), train.adam_b1, train.adam_b2, train.adam_eps
+    )
+    update, other = (jax.jit(a.update) if jitted else a.update for a in (ours, theirs))
+    rng = np.random.default_rng(0)
+    params = {"w": jnp.zeros((3, 4)), "b": jnp.zeros(4)}
+    state = same_state = theirs.init(params)
+    assert jax.tree.structure(ours.init(params)) == jax.tree.structure(state), "older checkpoints"
+    for _ in range(5):
+        grads = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params)
+        updates, state = update(grads, state)
+        same, same_state = other(grads, same_state)
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=2e-6), (updates, state), (same, same_state)
+        )
+
+
+def test_an_update_that_is_not_finite_changes_nothing():
+    adam = optimizer(ModelConfig(), TrainConfig())
+    grads = {"w": jnp.array([1.0, -2.0])}
+    _, state = adam.update(grads, adam.init(grads))
+    updates, after = adam.update({"w": jnp.array([jnp.nan, 1.0])}, state, finite=False)
+    assert not np.any(updates["w"])
+    assert all(map(np.array_equal, jax.tree.leaves(state), jax.tree.leaves(after)))
+
+
+def test_an_update_copies_neither_moment():
+    adam = optimizer(ModelConfig(), TrainConfig())
+    params = {"w": jnp.zeros((256, 256))}
+
+    def update(params, state, grads, finite):
+        updates, state = adam.update(grads, state, finite=finite)
+        return optax.apply_updates(params, updates), state
+
+    lowered = jax.jit(update, donate_argnums=(0, 1)).lower(params, adam.init(params), params, True)
+    assert not re.findall(r"f32\[256,256\]\S* copy\(", lowered.compile().as_text())

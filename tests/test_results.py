@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from aiayn.bench.results import render_bench
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
 from aiayn.results import (
@@ -11,7 +12,6 @@ from aiayn.results import (
     load_records,
     main,
     render_ablations,
-    render_bench,
     render_full,
     render_short,
     render_sweeps,

@@ -162,7 +162,7 @@ def fused_projections(
 def several_steps(
     graphdef: nnx.GraphDef[Transformer],
     config: TrainConfig,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     mesh: Mesh,
 ) -> Callable[[TrainState, Rows, Key[Array, ""]], tuple[TrainState, Metrics]]:
     """In the place of `mapped_train_step`: a program of several steps, with the last's metrics."""

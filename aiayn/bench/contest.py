@@ -346,11 +346,20 @@ def quiet(rounds: Sequence[Mapping[str, Any]]) -> str:
 
 def title(record: Mapping[str, Any]) -> str:
     """What was done, and beside whom."""
-    peers = [name for name in record["ratios"] if ", " not in name]
-    beside = f", beside {peers[0]}" if peers else ""
+    beside = peer(record)
+    return work(record) + (f", beside {beside}" if beside else "")
+
+
+def work(record: Mapping[str, Any]) -> str:
+    """What was done."""
     if record["bench"] == "train":
-        return f"Training, workload {record['workload']}{beside}"
-    return f"Decoding, workload {record['workload']}, beam {record['beam_size']}{beside}"
+        return f"Training, workload {record['workload']}"
+    return f"Decoding, workload {record['workload']}, beam {record['beam_size']}"
+
+
+def peer(record: Mapping[str, Any]) -> str | None:
+    """Whose speed ours was compared with."""
+    return next(iter(record["ratios"]), None)
 
 
 def table(record: Mapping[str, Any]) -> Table:

@@ -9,11 +9,11 @@ from small import TOKENIZER, transformer
 
 from aiayn import bleu
 from aiayn.__main__ import main
+from aiayn.bench.results import render_bench
 from aiayn.checkpoint import Model, flatten, save_model
 from aiayn.config import DecodeConfig, Experiment, ModelConfig
 from aiayn.ctranslate import export
 from aiayn.decode import Translator
-from aiayn.results import render_bench
 
 SHAPES = {
     "interleaved": ModelConfig(num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8),

@@ -1,0 +1,36 @@
+"""What the rendered tables are made of: Markdown, and how figures, machines and code are named."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """The rows as a table, the first as its head."""
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    """A dash where there is none."""
+    return "–" if value is None else format(value, form)
+
+
+def duration(seconds: float) -> str:
+    """In seconds, minutes or hours, whichever reads best."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
+
+
+def hardware_text(record: Mapping[str, Any]) -> str:
+    """The machine that a run was trained on."""
+    hardware = record["hardware"]
+    if hardware["platform"] == "cpu":
+        return f"{hardware['cpu_count']} cores, {hardware['cpu']}"
+    return f"{hardware['num_devices']} × {hardware['device']}"
+
+
+def short_commit(commit: str) -> str:
+    """Its first digits, with `-dirty` where it has that."""
+    digits, dash, dirty = commit.partition("-")
+    return digits[:12] + dash + dirty
