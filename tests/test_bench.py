@@ -298,3 +298,15 @@ def test_ratios_are_of_the_same_round():
     assert "At most 0.10 processors" in summary(record)
     contenders["hf"]["rounds"][1]["others"] = None
     assert summary(record).endswith("What else the machine did was not measured.")
+    about = {
+        "workload": "T1",
+        "ceilings": {"matmul_flops_per_second": 2e11},
+        "flops_per_step": 1e11,
+        "commit": "0123456789abcdef",
+        "versions": {"jax": "0", "python": "3"},
+        "hardware": {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"},
+    }
+    text = render_bench([{**record, **about}])
+    line = "| Training, workload T1 | hf | 1.10 (0.50–2.00) | – | 2 cores, a CPU | 0123456789ab |"
+    assert line in text, "at a glance"
+    assert text.index(line) < text.index("## Training, workload T1, beside hf")

@@ -148,9 +148,10 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
         grid.add_row(part, *cost(seconds))
     yield grid
     grid = Table(title=f"The {_DEAREST} dearest kernels", title_justify="left")
-    for heading in ("kernel", "part", "result", "calls", "ms/step", "share"):
-        numeric = heading in ("calls", "ms/step", "share")
-        grid.add_column(heading, justify="right" if numeric else "left")
+    for heading in ("kernel", "part", "result"):  # a result may be hundreds of arrays
+        grid.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=32)
+    for heading in ("calls", "ms/step", "share"):
+        grid.add_column(heading, justify="right")
     for kernel in record["kernels"][:_DEAREST]:
         about = (kernel[key] for key in ("name", "part", "shape"))
         calls = f"{kernel['calls'] / record['steps']:g}"
