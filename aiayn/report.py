@@ -132,8 +132,6 @@ def _cpu_name() -> str:
         key.strip(): value.strip()
         for key, _, value in (line.partition(":") for line in text.splitlines())
     }
-    if "model name" not in found:
+    if not {"model name", "cpu family", "model"} <= found.keys():
         return platform.processor() or platform.machine()
-    if {"cpu family", "model"} <= found.keys():
-        return f"{found['model name']} (family {found['cpu family']}, model {found['model']})"
-    return found["model name"]
+    return f"{found['model name']} (family {found['cpu family']}, model {found['model']})"

@@ -142,6 +142,7 @@ def test_an_imported_model_translates(folder, tmp_path, capsys):
         ({"decoder_layers": 1}, "layers are 2, the decoder's 1"),
         ({"activation_function": "gelu"}, "activation_function is 'gelu'"),
         ({"vocab_size": WORDS + 1}, "vocab.json has"),
+        ({"vocab_size": 1}, "config.json: data.vocab_size is 1"),
         ({"activation_function": None}, "activation_function is None"),
         ({"model_type": "t5"}, "model_type is 't5'; wanted 'marian'"),
         ({"encoder_ffn_dim": 24, "decoder_ffn_dim": 24}, "belongs to another model"),
