@@ -7,14 +7,14 @@ than its FLOPs, something else costs: that is what to look for.
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
 from aiayn.bench.grid import grid
@@ -25,10 +25,11 @@ from aiayn.config import ModelConfig
 from aiayn.files import user_os_errors, write_text
 from aiayn.report import environment
 
-_STEPS = 7
+_WARM, _STEPS = 2, 7
 _DEFINITIONS = {
-    "seconds": f"median wall time of {_STEPS} steps, after two that warm up, in one process that "
-    "starts itself with large pages of memory on CPU (aiayn.pages)",
+    "seconds": f"median wall time of {_STEPS} steps, after {_WARM} that warm up; the sizes of "
+    "one thing take turns, in one process that starts itself with large pages of memory on CPU "
+    "(aiayn.pages)",
     "flops": "of the products of a step: in training as `aiayn bench train` counts them; in "
     "decoding those of the model with every weight once for each token of each hypothesis, without "
     "attention's own, which depend on the room for words",
@@ -103,17 +104,19 @@ def bench_growth(
 ) -> dict[str, Any]:
     """Time every point; the record, also in `folder/growth.json` with a picture beside it."""
     grown: dict[str, Any] = {}
-    varied = points(train, decode)
-    planned = [(name, size) for name, (sizes, _) in varied.items() for size in sizes]
-    for name, size in track(planned, "Timing", console=console, transient=True):
-        point = varied[name][1](size)
-        found = grown.setdefault(name, {"sizes": [], "flops": [], "seconds": []})
-        found["sizes"].append(size)
-        found["flops"].append(point.flops)
-        found["seconds"].append(statistics.median(_seconds(point.step)))
-    for found in grown.values():
-        for what in ("seconds", "flops"):
-            found[f"{what}_exponent"] = exponent(found["sizes"][-3:], found[what][-3:])
+    with Progress(console=console, transient=True) as bar:
+        for name, (sizes, make) in points(train, decode).items():
+            made = [make(size) for size in sizes]
+            rounds = bar.track(range(_WARM + _STEPS), description=name)
+            seconds = _seconds([point.step for point in made], rounds)
+            flops = [point.flops for point in made]
+            grown[name] = {
+                "sizes": list(sizes),
+                "flops": flops,
+                "seconds": seconds,
+                "seconds_exponent": exponent(sizes[-3:], seconds[-3:]),
+                "flops_exponent": exponent(sizes[-3:], flops[-3:]),
+            }
     record = {"bench": "growth", **environment(), "definitions": _DEFINITIONS, "growth": grown}
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,13 +127,16 @@ def bench_growth(
     return record
 
 
-def _seconds(step: Callable[[], object]) -> Iterator[float]:
-    for _ in range(2):
-        step()
-    for _ in range(_STEPS):
-        began = time.perf_counter()
-        step()
-        yield time.perf_counter() - began
+def _seconds(steps: Sequence[Callable[[], object]], rounds: Iterable[int]) -> list[float]:
+    """The median of each step's wall times. They take turns, so that whatever else the machine does
+    for a while falls on all of them."""
+    times: list[list[float]] = [[] for _ in steps]
+    for _ in rounds:
+        for step, found in zip(steps, times, strict=True):
+            began = time.perf_counter()
+            step()
+            found.append(time.perf_counter() - began)
+    return [statistics.median(found[_WARM:]) for found in times]
 
 
 def figures(record: Mapping[str, Any]) -> list[list[str]]:
