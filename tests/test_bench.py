@@ -61,7 +61,7 @@ def test_flops_of_a_step_are_those_that_others_count(name, gigaflops):
 
 
 def test_growth_is_timed_and_fitted(tmp_path, monkeypatch):
-    monkeypatch.setattr(aiayn.bench.growth, "_STEPS", 1)
+    monkeypatch.setattr(aiayn.bench.growth, "_ROUNDS", 1)
     small = replace(TRAINING["tiny"], num_rows=32, num_words=600)
     few = replace(DECODING["tiny"], num_sentences=2)
     some = ("sentence length", "beam")

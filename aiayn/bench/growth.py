@@ -25,11 +25,11 @@ from aiayn.config import ModelConfig
 from aiayn.files import user_os_errors, write_text
 from aiayn.report import environment
 
-_WARM, _STEPS = 2, 7
+_ROUNDS = 7
 _DEFINITIONS = {
-    "seconds": f"median wall time of {_STEPS} steps, after {_WARM} that warm up; the sizes of "
-    "one thing take turns, in one process that starts itself with large pages of memory on CPU "
-    "(aiayn.pages)",
+    "seconds": f"median wall time of {_ROUNDS} steps; the sizes of one thing take turns, and a "
+    "step that is not counted comes before each, as in the rounds of `aiayn bench train`; in one "
+    "process that starts itself with large pages of memory on CPU (aiayn.pages)",
     "flops": "of the products of a step: in training as `aiayn bench train` counts them; in "
     "decoding those of the model with every weight once for each token of each hypothesis, without "
     "attention's own, which depend on the room for words",
@@ -107,7 +107,7 @@ def bench_growth(
     with Progress(console=console, transient=True) as bar:
         for name, (sizes, make) in points(train, decode).items():
             made = [make(size) for size in sizes]
-            rounds = bar.track(range(_WARM + _STEPS), description=name)
+            rounds = bar.track(range(_ROUNDS), description=name)
             seconds = _seconds([point.step for point in made], rounds)
             flops = [point.flops for point in made]
             grown[name] = {
@@ -129,14 +129,16 @@ def bench_growth(
 
 def _seconds(steps: Sequence[Callable[[], object]], rounds: Iterable[int]) -> list[float]:
     """The median of each step's wall times. They take turns, so that whatever else the machine does
-    for a while falls on all of them."""
+    for a while falls on all of them; a first step, not counted, gets back the memory of the last
+    turn (aiayn.bench.contest)."""
     times: list[list[float]] = [[] for _ in steps]
     for _ in rounds:
         for step, found in zip(steps, times, strict=True):
+            step()
             began = time.perf_counter()
             step()
             found.append(time.perf_counter() - began)
-    return [statistics.median(found[_WARM:]) for found in times]
+    return [statistics.median(found) for found in times]
 
 
 def figures(record: Mapping[str, Any]) -> list[list[str]]:
