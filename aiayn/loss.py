@@ -183,9 +183,13 @@ _chunked = jax.custom_vjp(_sums, nondiff_argnums=(4, 5, 6))
 _chunked.defvjp(_forward, _backward)
 
 
-def num_logits_at_once() -> int:
-    """16 MiB of logits stay in a CPU's cache; an accelerator wants larger products."""
-    return 2**22 if jax.default_backend() == "cpu" else 2**28
+def num_tokens_at_once(vocabulary: int) -> int:
+    """How many tokens a chunk may have.
+
+    On CPU, more make logits that no cache holds, and with fewer the embedding's gradient, to which
+    every chunk adds, passes through memory more often. An accelerator wants large products.
+    """
+    return 256 if jax.default_backend() == "cpu" else max(1, 2**28 // vocabulary)
 
 
 def _chunks(
@@ -203,7 +207,7 @@ def _chunks(
     The last chunk is filled up with zeros, and so with weights of zero.
     """
     num_tokens = x_ND.shape[0]
-    num_chunks = math.ceil(num_tokens * vocabulary / num_logits_at_once())
+    num_chunks = math.ceil(num_tokens / num_tokens_at_once(vocabulary))
     size = math.ceil(num_tokens / num_chunks)
     missing = num_chunks * size - num_tokens
 
