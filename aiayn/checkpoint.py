@@ -70,7 +70,8 @@ class Checkpoints:
                     self.folder,
                     # Without them, it does not know the shapes of what it has not restored yet.
                     item_handlers={
-                        "state": ocp.StandardCheckpointHandler(),
+                        # A folder for each array: of OCDBT's, TensorStore leaks every name.
+                        "state": ocp.StandardCheckpointHandler(use_ocdbt=False),
                         "about": ocp.JsonCheckpointHandler(),
                     },
                     options=ocp.CheckpointManagerOptions(

@@ -321,7 +321,8 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(tmp_path, name, content):
 
 
 def test_a_checkpoint_whose_arrays_are_damaged_is_refused_by_its_name(tmp_path, capsys):
-    files = {**folders.checkpoint_folder(), "checkpoints/2/state/manifest.ocdbt": b"none"}
+    array = "checkpoints/2/state/params.embedding/.zarray"
+    files = {**folders.checkpoint_folder(), array: b"none"}
     readers.write(tmp_path, inputs.with_true_sums(files))
     assert main(["info", str(tmp_path)]) == 2
     assert "checkpoints/2 cannot be read: " in capsys.readouterr().err

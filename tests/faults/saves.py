@@ -1,32 +1,20 @@
 """Save one checkpoint after another, and print the process's resident memory after each.
 
-python -m tests.faults.saves COUNT [mended]
-
-TensorStore leaks strings of the JSON that it hands to Python. Orbax asks it at each save for the
-place of every array and for its statistics; `mended`, neither is asked of TensorStore, to see
-whether anything else stays.
+python -m tests.faults.saves COUNT
 """
 
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
-import tensorstore
 
 from aiayn.checkpoint import Checkpoints
 from aiayn.optim import optimizer
+from aiayn.pages import use_large_pages
 from aiayn.report import configure_jax
 from aiayn.step import initial_state
 from tests.faults.folders import EXPERIMENT, SIZES, tokenizer
-
-
-class _Place(dict[str, Any]):
-    """In the place of `KvStore.Spec`, of whose JSON alone Orbax makes use."""
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(self)
 
 
 def resident_bytes(pid: int | str = "self") -> int:
@@ -39,11 +27,8 @@ def resident_bytes(pid: int | str = "self") -> int:
     return int(lines[0].split()[1]) * 1024 if lines else 0
 
 
-def main(count: int, *mended: str) -> None:
+def main(count: int) -> None:
     configure_jax()
-    if mended:
-        tensorstore.KvStore.Spec = _Place  # pyright: ignore[reportAttributeAccessIssue]
-        tensorstore.experimental_collect_matching_metrics = lambda *_: []
     adam = optimizer(SIZES, EXPERIMENT.train)
     state = initial_state(SIZES, tokenizer().num_words, 1, adam)
     with tempfile.TemporaryDirectory() as folder:
@@ -56,4 +41,5 @@ def main(count: int, *mended: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), *sys.argv[2:])
+    use_large_pages()  # as training does
+    main(int(sys.argv[1]))
