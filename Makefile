@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-$(ACCELERATOR)
 DEV := $(VENV)/.dev
 PARITY := .venv-parity
+FAIRSEQ := .venv-fairseq
+PEER := $(if $(findstring fairseq,$(ARGS)),$(FAIRSEQ),$(PARITY))
 # -qq leaves errors only. What is never imported need not be compiled.
 PIP_INSTALL := -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt
 INSTALL := $(BIN)/python $(PIP_INSTALL)
@@ -53,7 +55,7 @@ reproduce: $(CORE) ## check every claim of the paper; a page in runs/report
 ablate: $(CORE) ## Table 3 in miniature: every row at a small size; hours; a picture in runs
 	$(BIN)/aiayn ablate table3_miniature $(ARGS)
 
-bench: $(CORE) $(PARITY)/.done ## updates in turns with Hugging Face's; ARGS='decode --peer ctranslate2'
+bench: $(CORE) $(PEER)/.done ## updates in turns with Hugging Face's; ARGS='decode --peer ctranslate2'
 	$(BIN)/aiayn bench $(or $(ARGS),train --peer hf)
 
 bench-accelerator: $(CORE) ## for GPU and TPU: base, big, each choice in the step, decoding
@@ -70,7 +72,7 @@ results: $(CORE) ## render the tables of results from experiments/results
 	$(BIN)/python -m aiayn.results
 
 clean: ## remove .venv and the caches here; runs and data stay
-	rm -rf $(VENV) $(PARITY) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -85,6 +87,15 @@ $(PARITY)/.done: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing PyTorch and other toolkits into $(PARITY): some minutes, once."
 	@$(PYTHON) -m venv $(PARITY)
 	@$(PARITY)/bin/python $(PIP_INSTALL) -e '.[dev,parity]'
+	@touch $@
+
+# fairseq is no longer kept up: it wants pip and NumPy of its time, and a C++ compiler.
+$(FAIRSEQ)/.done: | $(BIN)/python
+	@echo "Installing fairseq into $(FAIRSEQ): some minutes, once."
+	@$(PYTHON) -m venv $(FAIRSEQ)
+	@$(FAIRSEQ)/bin/python -m pip install -qq --disable-pip-version-check 'pip<24.1'
+	@$(FAIRSEQ)/bin/python -m pip install -qq --no-compile --disable-pip-version-check \
+	  fairseq==0.12.2 'numpy<1.24' torch==2.13.0
 	@touch $@
 
 $(CORE): pyproject.toml constraints.txt | $(BIN)/python

@@ -295,10 +295,10 @@ data   writes synthetic corpora with the lengths and the word frequencies of new
        wmt14_ende_base is prepared, and records time and memory
 
 --profile writes a trace for Perfetto or TensorBoard and shows the dearest kernels, and the parts of
-the model they are of. A peer takes turns with ours on the same work; `make parity` installs all
-three: Hugging Face's Marian (hf), torch.nn.Transformer (torch, to train), CTranslate2 (ctranslate2,
-to decode). Serving needs CTranslate2 beside itself: .venv-parity/bin/aiayn. The workload tiny is
-there to try a benchmark.
+the model they are of. A peer takes turns with ours on the same work: Hugging Face's Marian (hf),
+torch.nn.Transformer (torch, to train), fairseq (to train), CTranslate2 (ctranslate2, to decode);
+`make bench ARGS='train --peer fairseq'` installs what its peer needs. Serving needs CTranslate2
+beside itself: .venv-parity/bin/aiayn. The workload tiny is there to try a benchmark.
 """
 
 _REPLAY = """\

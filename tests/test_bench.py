@@ -202,10 +202,11 @@ def test_a_start_is_timed_without_and_with_compiled_programs(tmp_path, capsys, m
     assert "| first update, nothing compiled |" in render_bench([record])
 
 
-def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("peer", "where"), [("hf", "parity"), ("fairseq", "fairseq")])
+def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch, peer, where):
     monkeypatch.chdir(tmp_path)
-    assert main(["bench", "train", "--workload", "tiny", "--peer", "hf"]) == 2
-    assert "`make parity` installs the peers" in capsys.readouterr().err
+    assert main(["bench", "train", "--workload", "tiny", "--peer", peer]) == 2
+    assert f"`make .venv-{where}/.done` installs the peer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
     [
         ("train --workload base --peer hf", "hf has no packed rows, which base is"),
         ("train --peer ctranslate2", "ctranslate2 does not train"),
-        ("decode --peer torch", "torch.nn.Transformer has no search"),
+        ("decode --peer torch", "torch takes part in training only"),
         ("decode --workload T1", "to decode, wanted one of D1tiny, D1base, base32"),
         ("start --peer hf", "--peer and --profile are for train and decode, not for start"),
         ("data --profile", "--peer and --profile are for train and decode, not for data"),

@@ -30,8 +30,8 @@ from aiayn.pages import LARGE_PAGES
 ROUNDS = 6
 _DEFINITIONS = {
     "contenders": "ours starts as the commands of `aiayn` start themselves, with large pages of "
-    "memory on CPU (aiayn.pages); a peer as it comes, and once more with large pages; next to "
-    "peers all in float32 on CPU",
+    "memory, from one arena, on CPU (aiayn.pages); a peer as it comes, and once more with large "
+    "pages, from one arena; next to peers all in float32 on CPU",
     "rounds": f"{ROUNDS} for each contender, after warming_up steps; they take turns, and each "
     "round begins with a step that is not counted: a virtual machine may have lost the memory that "
     "was free while the contender waited",
@@ -127,7 +127,7 @@ def bench_train(
     """
     workload = TRAINING[name]
     if peer == "ctranslate2":
-        raise UserError("ctranslate2 does not train; wanted hf or torch.")
+        raise UserError("ctranslate2 does not train; wanted hf, torch or fairseq.")
     if peer and workload.sentences_per_row > 1:
         raise UserError(f"{peer} has no packed rows, which {name} is; wanted T1 or T2.")
     path = _path(folder, f"train-{name}", peer)
@@ -161,8 +161,8 @@ def bench_decode(
         UserError: as `bench_train`.
     """
     workload = DECODING[name]
-    if peer == "torch":
-        raise UserError("torch.nn.Transformer has no search; wanted hf or ctranslate2.")
+    if peer in ("torch", "fairseq"):
+        raise UserError(f"{peer} takes part in training only; wanted hf or ctranslate2.")
     records: list[dict[str, Any]] = []
     for beam_size in BEAM_SIZES:
         path = _path(folder, f"decode-{name}-beam{beam_size}", peer)
@@ -203,9 +203,10 @@ def _commands(arguments: Sequence[str], peer: str | None) -> dict[str, _Command]
     """How to start each contender, and its environment."""
     commands: dict[str, _Command] = {"aiayn": ([*_OURS, *arguments], _our_environment(peer))}
     if peer:
-        python = Path(".venv-parity/bin/python")
+        where = Path(".venv-fairseq" if peer == "fairseq" else ".venv-parity")
+        python = where / "bin" / "python"
         if not python.is_file():
-            raise UserError(f"{python} is not there; `make parity` installs the peers.")
+            raise UserError(f"{python} is not there; `make {where}/.done` installs the peer.")
         own = ["aiayn.bench.ctranslate2"] if peer == "ctranslate2" else ["aiayn.bench.peers", peer]
         command = [str(python), "-m", *own, *arguments]
         plain = {name: value for name, value in os.environ.items() if name not in LARGE_PAGES}

@@ -2,16 +2,20 @@
 
 python -m aiayn.bench.peers hf train WORKLOAD               Hugging Face's MarianMTModel
 python -m aiayn.bench.peers torch train WORKLOAD            torch.nn.Transformer
+python -m aiayn.bench.peers fairseq train WORKLOAD          fairseq's TransformerModelBase
 python -m aiayn.bench.peers hf decode WORKLOAD BEAM_SIZE
 
-In training both share one matrix among embeddings and output, drop out where the paper does, smooth
-labels and follow Adam with the paper's rate, as ours does.
+In training all share one matrix among embeddings and output, drop out where the paper does, smooth
+labels and follow Adam with the paper's rate, as ours does; loss and Adam are PyTorch's.
 """
 
+import dataclasses
 import math
 import sys
 from functools import partial
 from importlib.metadata import version
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -28,7 +32,7 @@ def trainer(peer: str, workload: Training) -> Contender:
     torch.manual_seed(0)
     src, tgt, _ = (torch.tensor(np.asarray(side), dtype=torch.long) for side in rows_of(workload))
     shifted = functional.pad(tgt, (1, -1), value=2)
-    model = {"hf": _Marian, "torch": _Transformer}[peer](workload)
+    model = {"hf": _Marian, "torch": _Transformer, "fairseq": _Fairseq}[peer](workload)
     model.train()
     d_model, warmup = workload.model.d_model, 4_000
     adam = torch.optim.Adam(model.parameters(), 1.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
@@ -81,7 +85,7 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
 
 
 def _about(peer: str, model: nn.Module) -> dict[str, object]:
-    packages = ("torch", "transformers") if peer == "hf" else ("torch",)
+    packages = ["torch", *{"hf": ["transformers"], "fairseq": ["fairseq"]}.get(peer, [])]
     return {
         "name": peer,
         "versions": {name: version(name) for name in packages},
@@ -156,6 +160,37 @@ class _Transformer(nn.Module):
         )
         features = self.transformer(src, tgt, tgt_mask=self.mask, tgt_is_causal=True)
         return features @ self.embedding.weight.T
+
+
+class _Fairseq(nn.Module):
+    def __init__(self, workload: Training):
+        super().__init__()
+        import torch.distributed.rpc
+
+        # Its settings are defaults of fields of others, which Python 3.11 wants to be hashable;
+        # what it imports of PyTorch, imported above, cannot have that.
+        with patch("dataclasses.dataclass", partial(dataclasses.dataclass, unsafe_hash=True)):
+            from fairseq.data import Dictionary
+            from fairseq.models.transformer import TransformerConfig, TransformerModelBase
+
+        size = workload.model
+        config = TransformerConfig(dropout=size.dropout_rate, share_all_embeddings=True)
+        for stack in (config.encoder, config.decoder):
+            stack.embed_dim, stack.ffn_embed_dim = size.d_model, size.d_ff
+            stack.layers, stack.attention_heads = size.num_layers, size.num_heads
+        config.decoder.input_dim = config.decoder.output_dim = size.d_model
+        words = Dictionary()
+        for word in range(len(words), workload.num_words):
+            words.add_symbol(str(word))
+        task = SimpleNamespace(source_dictionary=words, target_dictionary=words)
+        self.model = TransformerModelBase.build_model(config, task)
+        for layer in self.model.encoder.layers:  # copies for a fast path that training never takes
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(False)
+        self.register_buffer("lengths", torch.full([workload.num_rows], workload.length))
+
+    def forward(self, src: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
+        return self.model(src, self.lengths, shifted)[0]
 
 
 if __name__ == "__main__":

@@ -88,6 +88,6 @@ DECODING: Mapping[str, Decoding] = {
 accelerator, the base model with so many sentences at once. `tiny` is there to try a benchmark."""
 BEAM_SIZES = (1, 4)
 """That a decoding workload is timed with."""
-PEERS = ("hf", "torch", "ctranslate2")
-"""Hugging Face's MarianMTModel; torch.nn.Transformer, which trains only; CTranslate2, which decodes
-only."""
+PEERS = ("hf", "torch", "fairseq", "ctranslate2")
+"""Hugging Face's MarianMTModel; torch.nn.Transformer and fairseq's, which here train only;
+CTranslate2, which decodes only."""

@@ -56,13 +56,14 @@ def sample(folder: Path, program: Sequence[str], bar: Progress) -> Samples:
     metrics = folder / "run" / "metrics.jsonl"
     found: Samples = []
     task = bar.add_task(" ".join(program), total=NUM_STEPS)
+    step = 0
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
             command, env=runs.environment(), stdout=output, stderr=subprocess.STDOUT
         )
         try:
             while process.poll() is None:
-                step = _last_step(metrics)
+                step = max(step, _last_step(metrics))  # 0 while a line is being written
                 if step < NUM_STEPS and (resident := resident_bytes(process.pid)):
                     found.append((step, resident))
                 bar.update(task, completed=step)

@@ -3,17 +3,22 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 from aiayn.model import count_parameters
 
+ROOT = Path(__file__).parents[2]
+FAIRSEQ = ROOT / ".venv-fairseq" / "bin" / "python"
 
-def _answers(*command):
+
+def _answers(*command, python=sys.executable):
     """What a worker says of itself, then of a step and of another."""
+    command = [str(python), "-m", *command]
     done = subprocess.run(
-        [sys.executable, "-m", *command], input="1\n1\n", capture_output=True, text=True, check=True
+        command, input="1\n1\n", capture_output=True, text=True, check=True, cwd=ROOT
     )
     return map(json.loads, done.stdout.splitlines())
 
@@ -25,9 +30,12 @@ def _parameters(workload: Training | Decoding) -> int:
     return count_parameters(workload.model, workload.num_words) - padding * row
 
 
-@pytest.mark.parametrize("peer", ["hf", "torch"])
+@pytest.mark.parametrize("peer", ["hf", "torch", "fairseq"])
 def test_a_peer_trains_a_model_of_our_size_on_the_same_rows(peer):
-    about, first, second = _answers("aiayn.bench.peers", peer, "train", "tiny")
+    python = FAIRSEQ if peer == "fairseq" else sys.executable
+    if not Path(python).is_file():
+        pytest.skip("`make .venv-fairseq/.done` installs fairseq")
+    about, first, second = _answers("aiayn.bench.peers", peer, "train", "tiny", python=python)
     tiny = TRAINING["tiny"]
     # torch.nn.Transformer has a norm behind either stack.
     norms = 4 * tiny.model.d_model if peer == "torch" else 0
