@@ -1,9 +1,7 @@
 """Memory in large pages, for processes that train on CPU.
 
 XLA on CPU allocates its buffers anew in every step; with pages of 4 KiB a quarter of the processor
-time of a small model's step goes to page faults. One arena for all threads, since each of a
-thread's own grows by whole large pages, and a run by one checkpoint after another. glibc reads the
-settings at start only.
+time of a small model's step goes to page faults. glibc reads the setting at start only.
 """
 
 import os
@@ -11,9 +9,7 @@ import sys
 from collections.abc import Mapping
 
 LARGE_PAGES: Mapping[str, str] = (
-    {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
-    if sys.platform == "linux"
-    else {}
+    {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if sys.platform == "linux" else {}
 )
 """What the environment of such a process holds, unless the user has set it."""
 

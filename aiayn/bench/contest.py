@@ -30,8 +30,8 @@ from aiayn.pages import LARGE_PAGES
 ROUNDS = 6
 _DEFINITIONS = {
     "contenders": "ours starts as the commands of `aiayn` start themselves, with large pages of "
-    "memory, from one arena, on CPU (aiayn.pages); a peer as it comes, and once more with large "
-    "pages, from one arena; next to peers all in float32 on CPU",
+    "memory on CPU (aiayn.pages); a peer as it comes, and once more with large pages; next to "
+    "peers all in float32 on CPU",
     "rounds": f"{ROUNDS} for each contender, after warming_up steps; they take turns, and each "
     "round begins with a step that is not counted: a virtual machine may have lost the memory that "
     "was free while the contender waited",
