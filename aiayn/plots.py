@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
 
 from aiayn.files import write_bytes
 from aiayn.table3 import Difference
@@ -216,19 +216,23 @@ def plot_growth(grown: Mapping[str, Any], path: Path) -> None:
         grows = (found[f"{what}_exponent"] for what in ("seconds", "flops"))
         _note(axes, "exponent {:.2f}, of its FLOPs {:.2f}".format(*grows))
         # FLOPs at the rate of the last point: a step above the line is slower than they promise.
-        rate = found["seconds"][-1] / found["flops"][-1]
+        milliseconds = [1e3 * seconds for seconds in found["seconds"]]
+        rate = milliseconds[-1] / found["flops"][-1]
         promised = [rate * flops for flops in found["flops"]]
-        for seconds, color, label in (
+        for times, color, label in (
             (promised, _DEV, "its FLOPs"),
-            (found["seconds"], _TRAIN, "a step"),
+            (milliseconds, _TRAIN, "a step"),
         ):
-            values = dict(zip(found["sizes"], seconds, strict=True))
+            values = dict(zip(found["sizes"], times, strict=True))
             _curve(axes, values, color, label, marker="o")
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.set_xticks(found["sizes"])
         axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.5)))
         axes.legend(frameon=False, labelcolor=INK, fontsize=9)
-    figure.supylabel("seconds", color=MUTED, fontsize=9)
+    figure.supylabel("milliseconds a step", color=MUTED, fontsize=9)
     save(figure, path)
 
 
