@@ -36,7 +36,7 @@ MOST = 1_000
 MOST_SHARE = 0.02
 """Of memory at WARM, by which it may have grown at NUM_STEPS, with all that checkpoints leave."""
 SAVES, WARM_SAVES = 1_000, 300
-MOST_A_SAVE = 2**15
+MOST_A_SAVE = 2**16
 """Bytes that a checkpoint may leave, after WARM_SAVES."""
 RESULTS = runs.ROOT / "experiments" / "results" / "reliability"
 
