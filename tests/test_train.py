@@ -103,9 +103,9 @@ def test_every_parameter_moves_in_training(corpus, data_dir, tmp_path):
 
 
 def test_a_run_goes_on_with_other_numbers_of_devices(corpus, data_dir, tmp_path, monkeypatch):
-    experiment = reverse_experiment(corpus, num_steps=9, checkpoint_every=3, log_every=1)
+    experiment = reverse_experiment(corpus, num_steps=12, checkpoint_every=3, log_every=1)
     train_here(experiment, tmp_path / "straight", data_dir)  # on two
-    for count, num_steps in ((8, 3), (4, 6), (1, 9)):
+    for count, num_steps in ((8, 3), (4, 6), (1, 9), (8, 12)):
         devices = jax.devices()[:count]
         monkeypatch.setattr(aiayn.train, "data_mesh", partial(data_mesh, devices))
         begun = experiment.with_overrides([f"train.num_steps={num_steps}"])
