@@ -320,12 +320,18 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(tmp_path, name, content):
         Checkpoints.open(tmp_path).about(2)
 
 
-def test_a_checkpoint_whose_arrays_are_damaged_is_refused_by_its_name(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"none", "checkpoints/2 cannot be read: "), (b"[" * 200_000, ".zarray is too long")],
+)
+def test_a_checkpoint_whose_arrays_are_damaged_is_refused_by_its_name(
+    tmp_path, capsys, content, message
+):
     array = "checkpoints/2/state/params.embedding/.zarray"
-    files = {**folders.checkpoint_folder(), array: b"none"}
+    files = {**folders.checkpoint_folder(), array: content}
     readers.write(tmp_path, inputs.with_true_sums(files))
     assert main(["info", str(tmp_path)]) == 2
-    assert "checkpoints/2 cannot be read: " in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_tokenizer_has_the_pieces_that_it_speaks_of():
