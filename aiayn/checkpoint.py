@@ -37,7 +37,8 @@ _SUMS = "sha256.json"
 """Checksums of what a checkpoint's folders hold; the files beside it are Orbax's notes, which it
 writes last and does without."""
 _MOST_ABOUT_ARRAY = 4096
-"""Bytes of a `.zarray`, the type and shape of an array; ours have some 200."""
+"""Bytes of a `.zarray`, the type and shape of an array; ours have some 200. TensorStore follows the
+brackets of a long one until the stack is full."""
 _DELETED = "deleted"
 """Where checkpoints go that are no longer kept, whole, before their files are removed."""
 
@@ -261,9 +262,9 @@ def _damage(checkpoint: Path) -> str:
                 return f"{checkpoint}/{name} is missing."
             if sha256(checkpoint / name) != wanted:
                 return f"{checkpoint / name} does not hold the bytes that were written."
-            # TensorStore would follow its brackets until the stack is full.
-            if name.endswith(".zarray") and (checkpoint / name).stat().st_size > _MOST_ABOUT_ARRAY:
-                return f"{checkpoint / name} is too long for what is said of an array."
+        for about in checkpoint.glob("*/*/.zarray"):  # in the sums or not
+            if about.stat().st_size > _MOST_ABOUT_ARRAY:
+                return f"{about} is too long for what is said of an array."
     except FileNotFoundError as error:
         return f"{error.filename} is missing."
     except (OSError, ValueError, AttributeError, RecursionError) as error:
