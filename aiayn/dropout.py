@@ -9,7 +9,8 @@ Threefry hash per element costs about an eighth of a training step on CPU.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, UInt32
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 Noise = UInt32[Array, "batch 2"]
 """Two random words per row. `None` in its place means no dropout: evaluation and decoding."""
@@ -39,12 +40,19 @@ def dropout(
         return x
     ones = (1,) * (x.ndim - 1)
     element = jnp.arange(x[0].size, dtype=jnp.uint32).reshape(1, *x.shape[1:])
-    bits = _mix(
-        element ^ noise_B2[:, 0].reshape(-1, *ones),
-        jnp.broadcast_to(noise_B2[:, 1].reshape(-1, *ones), x.shape),
-    )
-    keep = bits >= jnp.uint32(round(rate * 2**32))
+    first, second = (noise_B2[:, each].reshape(-1, *ones) for each in range(2))
+    keep = kept(element, first, jnp.broadcast_to(second, x.shape), rate)
     return jnp.where(keep, x * jnp.asarray(1.0 / (1.0 - rate), x.dtype), jnp.zeros((), x.dtype))
+
+
+def kept(
+    element: UInt32[Array, "*#shape"],
+    first: UInt32[Array, "*#shape"],
+    second: UInt32[Array, "*shape"],
+    rate: float,
+) -> Bool[Array, "*shape"]:
+    """Which elements of a row, by their number in it, stay, where the two words are its noise."""
+    return _mix(element ^ first, second) >= np.uint32(round(rate * 2**32))
 
 
 def _mix(x: UInt32[Array, "*shape"], salt: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
@@ -53,6 +61,6 @@ def _mix(x: UInt32[Array, "*shape"], salt: UInt32[Array, "*shape"]) -> UInt32[Ar
     The multipliers and shifts are those of the low-bias hash `lowbias32` found by search (Wellons
     2018); without the salt two rows whose first words differ in low bits only would share masks.
     """
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15) ^ salt) * jnp.uint32(0x846CA68B)
+    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15) ^ salt) * np.uint32(0x846CA68B)
     return x ^ (x >> 16)

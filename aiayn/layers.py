@@ -6,6 +6,9 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from aiayn.dropout import Noise, dropout
+from aiayn.kernels import use_kernels
+
 
 class Dense(nnx.Module):
     """x W + b, Glorot-uniform W (T2T's initialiser), in the type of x."""
@@ -40,3 +43,21 @@ class LayerNorm(nnx.Module):
         return (normal * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)).astype(
             x.dtype
         )
+
+
+def add_and_norm(
+    norm: LayerNorm,
+    x_BTD: Float[Array, "batch target d_model"],
+    y_BTD: Float[Array, "batch target d_model"],
+    rate: float,
+    noise_B2: Noise | None,
+) -> Float[Array, "batch target d_model"]:
+    """LayerNorm(x + Dropout(y)): what stands around every sublayer (§3.1, §5.4)."""
+    if use_kernels() and noise_B2 is not None:
+        from aiayn.kernels import norm as kernels
+
+        if kernels.fits(x_BTD.shape[-1]):
+            return kernels.add_and_norm(
+                x_BTD, y_BTD, norm.scale[...], norm.bias[...], noise_B2, rate, norm.epsilon
+            )
+    return norm(x_BTD + dropout(y_BTD, rate, noise_B2))

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
-from aiayn.model import word_logits
+from aiayn.kernels import use_kernels
+from aiayn.model import only_words, word_logits
 
 Sums = tuple[Float[Array, ""], Float[Array, ""]]
 """The smoothed and the plain loss in nats, summed over tokens."""
@@ -135,6 +136,27 @@ def _sums(
     return lax.scan(add_chunk, (zero, zero), chunks)[0]
 
 
+def _losses_and_gradient(
+    logits_CV: Float[Array, "chunk vocabulary"],
+    word_C: Int[Array, " chunk"],
+    weight_C: Float[Array, " chunk"],
+    num_words: int,
+    peak: float,
+    spread: float,
+) -> tuple[Float[Array, " chunk"], Float[Array, " chunk"], Float[Array, "chunk vocabulary"]]:
+    """The plain and the smoothed loss, and ∂smoothed/∂logits times the weight, as wide as they:
+    softmax − peak·[right word] − spread.
+    """
+    column_1V = jnp.arange(logits_CV.shape[-1])[None]
+    logits_CV = only_words(logits_CV, num_words)
+    plain_C, smoothed_C, lse_C = _losses(logits_CV, word_C, num_words, peak, spread)
+    target_CV = jnp.where(column_1V == word_C[:, None], peak + spread, spread)
+    share_CV = jnp.exp(logits_CV.astype(jnp.float32) - lse_C[:, None])
+    bar_CV = (share_CV - target_CV) * weight_C[:, None]
+    bar_CV = jnp.where(column_1V < num_words, bar_CV, 0.0).astype(logits_CV.dtype)
+    return plain_C, smoothed_C, bar_CV
+
+
 def _forward(
     x_ND: Float[Array, "tokens d_model"],
     embedding_VD: Float[Array, "vocabulary d_model"],
@@ -144,18 +166,18 @@ def _forward(
     peak: float,
     spread: float,
 ) -> tuple[Sums, Saved]:
-    """∂loss/∂logits = softmax − peak·[right word] − spread, in the logits' own type."""
-    column_1V = jnp.arange(embedding_VD.shape[0])[None]
+    """The sums, and both gradients of the smoothed one."""
     table_VD = embedding_VD.astype(x_ND.dtype)
+    if use_kernels():
+        from aiayn.kernels.loss import losses_and_gradient
+    else:
+        losses_and_gradient = _losses_and_gradient
 
     def add_chunk(total: Total, chunk: Chunk) -> tuple[Total, Float[Array, "chunk d_model"]]:
         x_CD, word_C, weight_C = chunk
-        logits_CV = word_logits(x_CD, embedding_VD, num_words)
-        plain_C, smoothed_C, lse_C = _losses(logits_CV, word_C, num_words, peak, spread)
-        target_CV = jnp.where(column_1V == word_C[:, None], peak + spread, spread)
-        share_CV = jnp.exp(logits_CV.astype(jnp.float32) - lse_C[:, None])
-        bar_CV = (share_CV - target_CV) * weight_C[:, None]
-        bar_CV = jnp.where(column_1V < num_words, bar_CV, 0.0).astype(x_CD.dtype)
+        plain_C, smoothed_C, bar_CV = losses_and_gradient(
+            x_CD @ table_VD.T, word_C, weight_C, num_words, peak, spread
+        )
         (smoothed, plain), embedding_bar_VD = total
         embedding_bar_VD += jnp.einsum(
             "CV,CD->VD", bar_CV, x_CD, preferred_element_type=jnp.float32
@@ -166,7 +188,7 @@ def _forward(
     zero = jnp.zeros((), jnp.float32)
     start = (zero, zero), jnp.zeros(embedding_VD.shape, jnp.float32)
     chunks = _chunks(embedding_VD.shape[0], x_ND, word_N, weight_N)
-    (sums, embedding_bar_VD), x_bar = lax.scan(add_chunk, start, chunks)
+    (sums, embedding_bar_VD), x_bar = lax.scan(add_chunk, start, chunks, unroll=use_kernels())
     x_bar_ND = x_bar.reshape(-1, x_ND.shape[-1])[: x_ND.shape[0]]
     return sums, (x_bar_ND, embedding_bar_VD)
 

@@ -13,11 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from aiayn.config import ModelConfig
 from aiayn.dropout import Noise, dropout, fold
-from aiayn.layers import Dense, LayerNorm
+from aiayn.kernels import use_kernels
+from aiayn.layers import Dense, LayerNorm, add_and_norm
 from aiayn.rows import Rows
 
 VOCABULARY_MULTIPLE = 128
@@ -134,8 +136,41 @@ class MultiHeadAttention(nnx.Module):
         mask_B1QM: Bool[Array, "#batch 1 #query memory"],
         noise_B2: Noise | None = None,
     ) -> Float[Array, "batch query d_model"]:
+        config = self.config
+        if use_kernels():
+            from aiayn.kernels import attention as kernels
+
+            if kernels.fits(config.d_k, config.d_v, config.attention_dropout_rate):
+                return self._by(kernels.attention, x_BQD, memory_BMD, mask_B1QM)
         k_BHMK, v_BHMU = self.keys_values(memory_BMD)
         return self.attend(self.queries(x_BQD), k_BHMK, v_BHMU, mask_B1QM, noise_B2)
+
+    @jax.named_scope("attention")
+    def _by(
+        self,
+        kernel: Callable[..., Any],
+        x_BQD: Float[Array, "batch query d_model"],
+        memory_BMD: Float[Array, "batch memory d_model"],
+        mask_B1QM: Bool[Array, "#batch 1 #query memory"],
+    ) -> Float[Array, "batch query d_model"]:
+        """The same by a kernel, and by one product for all that is made of the same states."""
+        dtype = x_BQD.dtype
+
+        def projected(x: Array, *maps: Dense) -> tuple[Array, Array]:
+            weight = jnp.concatenate([each.kernel[...].astype(dtype) for each in maps], axis=1)
+            bias = jnp.concatenate([each.bias[...] for each in maps])
+            y = x @ weight + lax.stop_gradient(bias).astype(dtype)[None, None]
+            return y.reshape(*x.shape[:2], -1, self.config.d_k), bias
+
+        if x_BQD is memory_BMD:
+            parts = [projected(x_BQD, self.query, self.key, self.value)]
+        else:
+            parts = [projected(x_BQD, self.query), projected(memory_BMD, self.key, self.value)]
+        heads, biases = zip(*parts, strict=True)
+        shape = len(x_BQD), 1, x_BQD.shape[1], memory_BMD.shape[1]
+        mask_B1QM = jnp.broadcast_to(mask_B1QM, shape)
+        out_BQHK = kernel(heads, biases, mask_B1QM, self.config.num_heads)
+        return self.out(out_BQHK.reshape(*x_BQD.shape[:2], -1))
 
     def weights(
         self,
@@ -156,7 +191,19 @@ class MultiHeadAttention(nnx.Module):
 
 def activation(config: ModelConfig) -> Callable[[Array], Array]:
     """What stands between the two maps of the feed-forward network."""
-    return jax.nn.relu if config.activation == "relu" else jax.nn.swish
+    return _relu if config.activation == "relu" else jax.nn.swish
+
+
+@jax.custom_jvp
+def _relu(x: Array) -> Array:
+    return jnp.maximum(x, 0)
+
+
+@_relu.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """By what comes out, not by what went in: so that nothing but the output need be kept."""
+    y = _relu(*primals)
+    return y, jnp.where(y != 0, tangents[0], 0)
 
 
 class FeedForward(nnx.Module):
@@ -192,9 +239,9 @@ class EncoderLayer(nnx.Module):
         noise_B2: Noise | None = None,
     ) -> Float[Array, "batch source d_model"]:
         y_BSD = self.self_attention(x_BSD, x_BSD, mask_B1SS, fold(noise_B2, 0))
-        x_BSD = self.self_norm(x_BSD + dropout(y_BSD, self.rate, fold(noise_B2, 1)))
+        x_BSD = add_and_norm(self.self_norm, x_BSD, y_BSD, self.rate, fold(noise_B2, 1))
         y_BSD = self.feed_forward(x_BSD, fold(noise_B2, 2))
-        return self.feed_forward_norm(x_BSD + dropout(y_BSD, self.rate, fold(noise_B2, 3)))
+        return add_and_norm(self.feed_forward_norm, x_BSD, y_BSD, self.rate, fold(noise_B2, 3))
 
 
 class DecoderLayer(nnx.Module):
@@ -218,11 +265,11 @@ class DecoderLayer(nnx.Module):
         noise_B2: Noise | None = None,
     ) -> Float[Array, "batch target d_model"]:
         y_BTD = self.self_attention(x_BTD, x_BTD, self_mask_B1TT, fold(noise_B2, 0))
-        x_BTD = self.self_norm(x_BTD + dropout(y_BTD, self.rate, fold(noise_B2, 1)))
+        x_BTD = add_and_norm(self.self_norm, x_BTD, y_BTD, self.rate, fold(noise_B2, 1))
         y_BTD = self.cross_attention(x_BTD, memory_BSD, cross_mask_B1TS, fold(noise_B2, 2))
-        x_BTD = self.cross_norm(x_BTD + dropout(y_BTD, self.rate, fold(noise_B2, 3)))
+        x_BTD = add_and_norm(self.cross_norm, x_BTD, y_BTD, self.rate, fold(noise_B2, 3))
         y_BTD = self.feed_forward(x_BTD, fold(noise_B2, 4))
-        return self.feed_forward_norm(x_BTD + dropout(y_BTD, self.rate, fold(noise_B2, 5)))
+        return add_and_norm(self.feed_forward_norm, x_BTD, y_BTD, self.rate, fold(noise_B2, 5))
 
 
 class Transformer(nnx.Module):
@@ -345,9 +392,17 @@ def word_logits(
     logits = x @ embedding_VD.astype(x.dtype).T
     if bias_V is not None:
         logits = logits + bias_V.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+    return only_words(logits, num_words)
+
+
+def only_words(
+    logits: Float[Array, "*shape vocabulary"], num_words: int
+) -> Float[Array, "*shape vocabulary"]:
+    """The lowest float in the columns of no word."""
     if num_words == logits.shape[-1]:
         return logits
-    is_word = (jnp.arange(logits.shape[-1]) < num_words).reshape((1,) * (x.ndim - 1) + (-1,))
+    is_word = jnp.arange(logits.shape[-1]) < num_words
+    is_word = is_word.reshape((1,) * (logits.ndim - 1) + (-1,))
     return jnp.where(is_word, logits, jnp.finfo(logits.dtype).min)
 
 

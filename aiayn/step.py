@@ -203,7 +203,19 @@ def mapped_train_step(
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(P(), P(None, "data"), P()), out_specs=P(), check_vma=False
     )
-    return jax.jit(mapped, donate_argnums=0)
+    return jax.jit(mapped, donate_argnums=0, compiler_options=compiler_options())
+
+
+def compiler_options() -> dict[str, bool | int] | None:
+    """What XLA is told of the step on a GPU.
+
+    Products are cuBLAS', which adds a bias and takes the positive part on the way; XLA's own take
+    up what comes before them as well and are slower for it. And each stays by itself: to merge two
+    costs a copy of what they make.
+    """
+    if jax.default_backend() != "gpu":
+        return None
+    return {"xla_gpu_enable_triton_gemm": False, "xla_gpu_dot_merger_threshold_mb": 0}
 
 
 _SLOW_SCATTER = (0, 10, 2), (0, 11, 0)

@@ -6,8 +6,8 @@ was expected to cost stands beside what it cost, so that a guess that failed sho
 
 import json
 import statistics
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,11 +33,12 @@ from aiayn.bench.workloads import TRAINING, Training
 from aiayn.config import TrainConfig
 from aiayn.dropout import Noise
 from aiayn.files import user_os_errors, write_text
+from aiayn.kernels import use_kernels
 from aiayn.loss import Sums
 from aiayn.model import MultiHeadAttention, Transformer, word_logits
 from aiayn.report import environment
 from aiayn.rows import Rows
-from aiayn.step import Metrics, TrainState, mapped_train_step
+from aiayn.step import Metrics, TrainState, compiler_options, mapped_train_step
 
 STEPS_AT_ONCE = 4
 _DEFINITIONS = {
@@ -65,11 +66,6 @@ _DEFINITIONS = {
 
 
 # --- What the step does otherwise ---------------------------------------------------------------
-
-
-def no_dropout(x: Float[Array, "..."], rate: float, noise_B2: Noise | None) -> Float[Array, "..."]:
-    """In the place of `dropout`: nothing."""
-    return x
 
 
 def threefry_dropout(
@@ -166,7 +162,8 @@ def several_steps(
     mesh: Mesh,
 ) -> Callable[[TrainState, Rows, Key[Array, ""]], tuple[TrainState, Metrics]]:
     """In the place of `mapped_train_step`: a program of several steps, with the last's metrics."""
-    step = mapped_train_step(graphdef, config, optimizer, mesh)
+    whole: Any = mapped_train_step(graphdef, config, optimizer, mesh)
+    step = whole.__wrapped__  # options are for the outermost program alone
 
     def several(state: TrainState, rows: Rows, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         def next_step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
@@ -175,7 +172,7 @@ def several_steps(
         state, metrics = lax.scan(next_step, state, length=STEPS_AT_ONCE)
         return state, jax.tree.map(lambda each: each[-1], metrics)
 
-    return jax.jit(several, donate_argnums=0)
+    return jax.jit(several, donate_argnums=0, compiler_options=compiler_options())
 
 
 def _alone(workload: Training) -> Training:
@@ -207,57 +204,116 @@ class Choice:
     """Whether this machine and this work have the choice."""
 
 
-def _instead(place: str, function: Callable[..., Any]) -> Callable[[], AbstractContextManager[Any]]:
-    return partial(patch, place, function)
+def _no_dropout(workload: Training) -> Training:
+    return replace(workload, model=replace(workload.model, dropout_rate=0.0))
+
+
+def _instead(*others: tuple[str, Callable[..., Any]]) -> Callable[[], AbstractContextManager[Any]]:
+    """These functions in those places."""
+
+    @contextmanager
+    def change() -> Generator[None]:
+        with ExitStack() as stack:
+            for place, function in others:
+                stack.enter_context(patch(place, function))
+            yield
+
+    return change
+
+
+def _without_kernels(module: str) -> tuple[str, Callable[..., Any]]:
+    return f"aiayn.{module}.use_kernels", lambda: False
+
+
+def _dropout(function: Callable[..., Any]) -> Callable[[], AbstractContextManager[Any]]:
+    """Another generator. A kernel has its own, so that one is left out as well."""
+    places = ("aiayn.model.dropout", function), ("aiayn.layers.dropout", function)
+    return _instead(*places, _without_kernels("layers"))
+
+
+def _attention(
+    implementation: Literal["xla", "cudnn"],
+) -> Callable[[], AbstractContextManager[Any]]:
+    function = partial(library_attention, implementation=implementation)
+    return _instead(("aiayn.model.attention", function), _without_kernels("model"))
+
+
+def _on_gpu(_: Training) -> bool:
+    return use_kernels()
 
 
 CHOICES: Mapping[str, Choice] = {
     "dropout at all": Choice(
         "nothing is dropped",
         {"T1": 0.97, "base": 0.97, "big": 0.98},
-        _instead("aiayn.model.dropout", no_dropout),
+        workload=_no_dropout,
     ),
     "dropout by a hash, not Threefry": Choice(
         "Threefry, JAX's own generator",
-        {"T1": 1.12, "base": 1.13, "big": 1.10},
-        _instead("aiayn.model.dropout", threefry_dropout),
+        {"T1": 1.12, "base": 1.30, "big": 1.18},
+        _dropout(threefry_dropout),
     ),
     "dropout by a hash, not RBG": Choice(
         "RBG, the device's own generator",
-        {"T1": 1.07, "base": 1.08, "big": 1.05},
-        _instead("aiayn.model.dropout", rbg_dropout),
+        {"T1": 1.07, "base": 1.22, "big": 1.12},
+        _dropout(rbg_dropout),
     ),
     "loss in chunks, with its gradient": Choice(
         "all logits at once in float32, optax's loss of one-hot targets",
-        {"T1": 1.07, "base": 1.25, "big": 1.12},
-        _instead("aiayn.step.smoothed_cross_entropy", whole_loss),
+        {"T1": 1.07, "base": 1.30, "big": 1.12},
+        _instead(("aiayn.step.smoothed_cross_entropy", whole_loss)),
     ),
     "packed rows": Choice(
         "a sentence a row, filled up to a multiple of 8 slots",
-        {"base": 0.85, "big": 0.90},
+        {"base": 1.10, "big": 1.10},
         workload=_alone,
         fits=lambda workload: workload.sentences_per_row > 1,
     ),
     "attention, heads first": Choice(
         "jax.nn.dot_product_attention by XLA",
-        {"T1": 1.02, "base": 1.00, "big": 1.00},
-        _instead("aiayn.model.attention", partial(library_attention, implementation="xla")),
+        {"T1": 1.02, "base": 1.40, "big": 1.25},
+        _attention("xla"),
     ),
-    "attention by XLA": Choice(
+    "attention in a kernel, not by cuDNN": Choice(
         "jax.nn.dot_product_attention by cuDNN",
-        {"base": 0.75, "big": 0.80},
-        _instead("aiayn.model.attention", partial(library_attention, implementation="cudnn")),
-        fits=lambda workload: jax.default_backend() == "gpu",
+        {"base": 1.20, "big": 1.15},
+        _attention("cudnn"),
+        fits=_on_gpu,
+    ),
+    "attention in a kernel, not by XLA": Choice(
+        "our own lines, and a product for each projection",
+        {"base": 1.38, "big": 1.23},
+        _instead(_without_kernels("model")),
+        fits=_on_gpu,
+    ),
+    "sum, dropout and norm in a kernel": Choice(
+        "our own lines by XLA",
+        {"base": 1.14, "big": 1.10},
+        _instead(_without_kernels("layers")),
+        fits=_on_gpu,
+    ),
+    "loss and its gradient in a kernel": Choice(
+        "our own lines by XLA",
+        {"base": 1.05, "big": 1.02},
+        _instead(_without_kernels("loss")),
+        fits=_on_gpu,
+    ),
+    "products by cuBLAS": Choice(
+        "those that XLA finds fastest, its own among them, and some of them merged",
+        {"base": 1.10, "big": 1.05},
+        _instead(("aiayn.step.compiler_options", lambda: None)),
+        fits=_on_gpu,
     ),
     "a product for each projection": Choice(
         "queries, keys and values by one product, their weights joined in every step",
-        {"T1": 0.99, "base": 0.96, "big": 0.98},
-        _instead("aiayn.model.MultiHeadAttention.__call__", fused_projections),
+        {"T1": 0.99},
+        _instead(("aiayn.model.MultiHeadAttention.__call__", fused_projections)),
+        fits=lambda workload: not use_kernels(),
     ),
     "a program for each step": Choice(
         f"{STEPS_AT_ONCE} steps in one program",
         {"T1": 1.00, "base": 0.98, "big": 0.99},
-        _instead("aiayn.bench.ours.mapped_train_step", several_steps),
+        _instead(("aiayn.bench.ours.mapped_train_step", several_steps)),
         steps_at_once=STEPS_AT_ONCE,
     ),
     "type of products": Choice(

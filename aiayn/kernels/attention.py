@@ -1,0 +1,280 @@
+"""Attention in one kernel each way, which never writes the weights down (§3.2.1).
+
+A packed row holds many short sentences: of its weights a few per cent are not zero. A program of
+the kernel has a block of queries of one head and passes over the memory block by block, from the
+first that any of its queries sees to the last: so the work grows with the sentences, not with the
+square of the row. The backward pass makes the weights anew, from the sums that the forward pass
+kept: once for the gradient of a block of queries, once for that of a block of memory.
+
+Shapes stand in the names as in aiayn/model.py; within a kernel Q and M are blocks.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+from jaxtyping import Array, Bool, Float, Int
+
+from aiayn.kernels import how
+
+BLOCK = 32
+"""Slots, of queries and of memory."""
+_WIDTHS = 16, 32, 64, 128
+_LOWEST = -1e30
+_PER_NAT = math.log2(math.e)
+"""Kernels count in bits: 2ˣ is an instruction, eˣ is not."""
+
+Projected = tuple[Float[Array, "batch _slots _heads d_k"], ...]
+"""(queries, keys and values), or (queries, keys and values together) where a sentence looks at
+itself; all heads of the queries, then all of the keys, then all of the values."""
+
+Sights = tuple[Int[Array, "batch 2 slots"], Int[Array, "batch 2 blocks"]]
+"""The first slot of the other side that a slot sees, or is seen from, and the end of them; and for
+a block of slots the same in blocks."""
+
+T = TypeVar("T")
+
+
+def fits(d_k: int, d_v: int, rate: float) -> bool:
+    """Whether there is a kernel for heads of these sizes, with this dropout on the weights."""
+    return d_k == d_v and d_k in _WIDTHS and rate == 0.0
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def attention(
+    projected: Projected,
+    biases: tuple[Float[Array, " _heads_times_d_k"], ...],
+    mask_B1QM: Bool[Array, "batch 1 query memory"],
+    heads: int,
+) -> Float[Array, "batch query heads d_k"]:
+    """softmax(QKᵀ/√d_k)V where the mask allows; a query that may look nowhere gets zeros.
+
+    What a query sees must be a run of slots without a gap, and so must the queries that see a slot:
+    as they are where sentences stand one after the other.
+
+    `biases` are in `projected` already, added without a gradient. Theirs is summed up here, where
+    that of `projected` is in registers.
+    """
+    return _forward(projected, biases, mask_B1QM, heads)[0]
+
+
+def _forward(
+    projected: Projected, biases: tuple[Array, ...], mask_B1QM: Array, heads: int
+) -> tuple[Array, Any]:
+    batch, _, queries, memory = mask_B1QM.shape
+    slots = -(-max(queries, memory) // BLOCK) * BLOCK
+    seen_BQM = mask_B1QM[:, 0]
+    sights = _sights(seen_BQM, slots), _sights(jnp.swapaxes(seen_BQM, 1, 2), slots)
+    out = jax.ShapeDtypeStruct((batch, queries, heads, projected[0].shape[-1]), projected[0].dtype)
+    bits = jax.ShapeDtypeStruct((batch, heads, slots), jnp.float32)
+    out_BQHK, bits_BHQ = _call(_attend, (*sights[0], *projected), (out, bits), heads)
+    return out_BQHK, (projected, sights, out_BQHK, bits_BHQ)
+
+
+def _backward(heads: int, saved: Any, bar_BQHK: Array) -> tuple[Projected, tuple[Array, ...], None]:
+    projected, sights, out_BQHK, bits_BHQ = saved
+    read = *sights[0], *sights[1], out_BQHK, bar_BQHK, bits_BHQ, *projected
+    batch, slots, each = len(out_BQHK), bits_BHQ.shape[-1], len(projected)
+    sums = [
+        jax.ShapeDtypeStruct((batch, slots // BLOCK, *x.shape[2:]), jnp.float32) for x in projected
+    ]
+    found = _call(_attend_back, read, (*projected, *sums), heads)
+    biases = tuple(total.sum((0, 1)).reshape(-1) for total in found[each:])
+    return found[:each], biases, None
+
+
+attention.defvjp(_forward, _backward)
+
+
+def _sights(seen_BOS: Bool[Array, "batch own other"], slots: int) -> Sights:
+    """Filled up to so many slots with such as see nothing."""
+    some_BO = seen_BOS.any(-1)
+    first_BO = jnp.where(some_BO, seen_BOS.argmax(-1), 2**30)
+    end_BO = jnp.where(some_BO, seen_BOS.shape[-1] - seen_BOS[..., ::-1].argmax(-1), 0)
+    missing = [(0, 0), (0, slots - seen_BOS.shape[1])]
+    first_BO = jnp.pad(first_BO, missing, constant_values=2**30).astype(jnp.int32)
+    end_BO = jnp.pad(end_BO, missing).astype(jnp.int32)
+    first_BI = first_BO.reshape(len(first_BO), -1, BLOCK).min(-1) // BLOCK
+    end_BI = -(-end_BO.reshape(len(end_BO), -1, BLOCK).max(-1) // BLOCK)
+    return jnp.stack([first_BO, end_BO], axis=1), jnp.stack([first_BI, end_BI], axis=1)
+
+
+def _call(
+    program: Callable[..., None], read: tuple[Array, ...], written: tuple[Any, ...], heads: int
+) -> tuple[Array, ...]:
+    """A program for each block of slots, row and head. It has before it all of the row's slots and
+    heads, and reads and writes what it wants of them.
+    """
+
+    def of_row(array: Any) -> pl.BlockSpec:
+        rest = array.shape[1:]
+        return pl.BlockSpec((None, *rest), lambda i, b, h: (b, *(0 for _ in rest)))
+
+    batch, slots = read[0].shape[0], read[0].shape[-1]
+    found: Sequence[Array] = pl.pallas_call(
+        partial(program, heads=heads),
+        grid=(slots // BLOCK, batch, heads),
+        in_specs=[of_row(array) for array in read],
+        out_specs=[of_row(array) for array in written],
+        out_shape=[jax.ShapeDtypeStruct(array.shape, array.dtype) for array in written],
+        name=program.__name__.strip("_"),
+        **how(num_warps=2, num_stages=3),
+    )(*read)
+    return tuple(found)
+
+
+# --- What a program does ------------------------------------------------------------------------
+
+
+class _Head(NamedTuple):
+    """One head of (slots, heads, width)."""
+
+    ref: Any
+    head: Array
+
+    def load(self, block: Array) -> Float[Array, "block width"]:
+        """Zeros beyond the last slot."""
+        if self.ref.shape[0] % BLOCK == 0:
+            return self._at(block)[...]
+        return triton.load(self._at(block), mask=self._is_slot(block), other=0.0)
+
+    def store(self, block: Array, value: Float[Array, "block width"]) -> None:
+        mask = None if self.ref.shape[0] % BLOCK == 0 else self._is_slot(block)
+        triton.store(self._at(block), value.astype(self.ref.dtype), mask=mask)
+
+    def _at(self, block: Array) -> Any:
+        return self.ref.at[_slots(block), self.head]
+
+    def _is_slot(self, block: Array) -> Bool[Array, "block 1"]:
+        return (_numbers(block) < self.ref.shape[0])[:, None]
+
+
+def _slots(block: Array) -> Any:
+    return pl.dslice(block * BLOCK, BLOCK)
+
+
+def _numbers(block: Array) -> Int[Array, " block"]:
+    return block * BLOCK + jnp.arange(BLOCK)
+
+
+class _Sight:
+    """What the slots of a block see of the other side."""
+
+    def __init__(self, ref: Any, blocks_ref: Any, block: Array):
+        self.first, self.end = ref[0, _slots(block)], ref[1, _slots(block)]
+        self.blocks = blocks_ref[0, block], blocks_ref[1, block]
+
+    def of(self, other: Array) -> Bool[Array, "own other"]:
+        """In another block."""
+        number = _numbers(other)[None]
+        return (self.first[:, None] <= number) & (number < self.end[:, None])
+
+    def fold(self, function: Callable[[Array, T], T], start: T) -> T:
+        """Over the blocks that any of them sees."""
+        return lax.fori_loop(*self.blocks, function, start)
+
+
+def _parts(projected: tuple[Any, ...], heads: int) -> tuple[_Head, _Head, _Head]:
+    """Queries, keys and values of this program's head."""
+    head = pl.program_id(2)
+    before = heads if len(projected) == 1 else 0
+    both = projected[-1]
+    return (
+        _Head(projected[0], head),
+        _Head(both, head + before),
+        _Head(both, head + before + heads),
+    )
+
+
+def _attend(sights_ref: Any, blocks_ref: Any, *refs: Any, heads: int) -> None:
+    *projected, out_ref, bits_ref = refs
+    block, head = pl.program_id(0), pl.program_id(2)
+    q, k, v = _parts(tuple(projected), heads)
+    sight = _Sight(sights_ref, blocks_ref, block)
+    q_QK = q.load(block)
+    scale = _PER_NAT / q_QK.shape[-1] ** 0.5
+
+    def add_block(other: Array, so_far: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        out_QK, most_Q, sum_Q = so_far
+        seen_QM = sight.of(other)
+        score_QM = jnp.where(seen_QM, triton.dot(q_QK, k.load(other).T), -jnp.inf)
+        now_Q = jnp.maximum(most_Q, score_QM.max(-1) * scale)
+        share_QM = jnp.exp2(score_QM * scale - now_Q[:, None])
+        shrink_Q = jnp.exp2(most_Q - now_Q)
+        out_QK = out_QK * shrink_Q[:, None] + triton.dot(share_QM.astype(q_QK.dtype), v.load(other))
+        return out_QK, now_Q, sum_Q * shrink_Q + share_QM.sum(-1)
+
+    zero_Q = jnp.zeros(BLOCK, jnp.float32)
+    nothing = jnp.zeros(q_QK.shape, jnp.float32), zero_Q + _LOWEST, zero_Q
+    out_QK, most_Q, sum_Q = sight.fold(add_block, nothing)
+    sum_Q = jnp.where(sum_Q > 0.0, sum_Q, 1.0)
+    _Head(out_ref, head).store(block, out_QK / sum_Q[:, None])
+    bits_ref[head, _slots(block)] = most_Q + jnp.log2(sum_Q)
+
+
+def _attend_back(
+    query_sights_ref: Any,
+    query_blocks_ref: Any,
+    memory_sights_ref: Any,
+    memory_blocks_ref: Any,
+    out_ref: Any,
+    bar_ref: Any,
+    bits_ref: Any,
+    *refs: Any,
+    heads: int,
+) -> None:
+    block, head = pl.program_id(0), pl.program_id(2)
+    each = len(refs) // 3
+    (q, k, v), (q_bar, k_bar, v_bar), sums = (
+        _parts(refs[first : first + each], heads) for first in range(0, 3 * each, each)
+    )
+
+    def write(gradient: _Head, total: _Head, value: Array) -> None:
+        gradient.store(block, value)
+        total.ref[block, total.head] = value.sum(0)
+
+    out, bar = _Head(out_ref, head), _Head(bar_ref, head)
+    scale = q.ref.shape[-1] ** -0.5
+
+    def bits_and_inner(queries: Array, bar_QK: Array) -> tuple[Array, Array]:
+        inner_Q = (out.load(queries).astype(jnp.float32) * bar_QK.astype(jnp.float32)).sum(-1)
+        return bits_ref[head, _slots(queries)], inner_Q
+
+    sight = _Sight(query_sights_ref, query_blocks_ref, block)
+    q_QK, bar_QK = q.load(block), bar.load(block)
+    bits_Q, inner_Q = bits_and_inner(block, bar_QK)
+
+    def to_queries(memory: Array, q_bar_QK: Array) -> Array:
+        k_MK = k.load(memory)
+        score_QM = triton.dot(q_QK, k_MK.T) * (scale * _PER_NAT)
+        share_QM = jnp.where(sight.of(memory), jnp.exp2(score_QM - bits_Q[:, None]), 0.0)
+        share_bar_QM = triton.dot(bar_QK, v.load(memory).T)
+        score_bar_QM = share_QM * (share_bar_QM - inner_Q[:, None])
+        return q_bar_QK + triton.dot(score_bar_QM.astype(k_MK.dtype), k_MK)
+
+    zero = jnp.zeros(q_QK.shape, jnp.float32)
+    write(q_bar, sums[0], sight.fold(to_queries, zero) * scale)
+
+    seen = _Sight(memory_sights_ref, memory_blocks_ref, block)
+    k_MK, v_MK = k.load(block), v.load(block)
+
+    def to_memory(queries: Array, so_far: tuple[Array, Array]) -> tuple[Array, Array]:
+        k_bar_MK, v_bar_MK = so_far
+        q_QK, bar_QK = q.load(queries), bar.load(queries)
+        bits_Q, inner_Q = bits_and_inner(queries, bar_QK)
+        score_MQ = triton.dot(k_MK, q_QK.T) * (scale * _PER_NAT)
+        share_MQ = jnp.where(seen.of(queries), jnp.exp2(score_MQ - bits_Q[None]), 0.0)
+        v_bar_MK += triton.dot(share_MQ.astype(bar_QK.dtype), bar_QK)
+        share_bar_MQ = triton.dot(v_MK, bar_QK.T)
+        score_bar_MQ = share_MQ * (share_bar_MQ - inner_Q[None])
+        return k_bar_MK + triton.dot(score_bar_MQ.astype(q_QK.dtype), q_QK), v_bar_MK
+
+    k_bar_MK, v_bar_MK = seen.fold(to_memory, (zero, zero))
+    write(k_bar, sums[1], k_bar_MK * scale)
+    write(v_bar, sums[2], v_bar_MK)
