@@ -309,8 +309,8 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
         rows.append(
             [
                 name,
-                f"{found['median_seconds_per_step']:.3f}",
-                f"{min(seconds):.3f}–{max(seconds):.3f}",
+                f"{found['median_seconds_per_step']:#.3g}",
+                f"{min(seconds):#.3g}–{max(seconds):#.3g}",
                 f"{found['target_tokens_per_second']:,.0f}",
                 *([f"{found['share_of_ceiling']:.1%}"] if trains else []),
                 f"{_memory(found['rounds'][-1]) / 1e9:.2f} GB",

@@ -94,10 +94,17 @@ def _render_data(record: Mapping[str, Any]) -> list[str]:
 def _render_speed(record: Mapping[str, Any]) -> list[str]:
     texts = [contest.summary(record)]
     if record["bench"] == "train":
+        ceilings, flops = record["ceilings"], record["flops_per_step"]
         texts.append(
-            f"Ceiling: {record['ceilings']['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s; a "
-            f"step's products are {record['flops_per_step'] / 1e9:,.1f} GFLOP."
+            f"Ceiling: {ceilings['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s; a step's products "
+            f"are {flops / 1e9:,.1f} GFLOP."
         )
+        if peak := ceilings["datasheet_flops_per_second"]:
+            seconds = record["contenders"]["aiayn"]["median_seconds_per_step"]
+            texts.append(
+                f"Of the {peak / 1e9:,.0f} GFLOP/s of the maker's data sheet (MFU) ours has "
+                f"{flops / seconds / peak:.1%}."
+            )
     texts.append(f"By `aiayn bench {record['bench']}`; every figure is defined in its record.")
     return [f"## {contest.title(record)}", markdown_table(contest.figures(record)), " ".join(texts)]
 
