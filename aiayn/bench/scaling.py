@@ -29,15 +29,14 @@ from aiayn.rows import Rows
 from aiayn.step import build, initial_state, mapped_train_step
 
 SIZES = (1, 2, 4, 8, 16, 32, 128, 1_024)
-STEP_SECONDS: Mapping[str, float] = {"base": 0.025, "big": 0.067}
-"""Assumed: the whole workload on one H100. Estimates: above what its kernels take at least by
-FLOPs and bytes (0.0196 and 0.0547), since products of such sizes come to 70 to 80 % of the peak."""
+STEP_SECONDS: Mapping[str, float] = {"base": 0.0297, "big": 0.0744}
+"""The whole workload on one H100, as measured (train-base-h100 and train-big-h100)."""
 _PER_HOST = 8
 _WITHIN, _BETWEEN = 350e9, 50e9
 _HOP = 5e-6
 ASSUMED: Mapping[str, str] = {
-    "step_seconds": f"one H100 takes {STEP_SECONDS['base'] * 1e3:.0f} ms for a step of base and "
-    f"{STEP_SECONDS['big'] * 1e3:.0f} ms for one of big (estimates, from FLOPs and bytes)",
+    "step_seconds": f"one H100 takes {STEP_SECONDS['base'] * 1e3:.1f} ms for a step of base and "
+    f"{STEP_SECONDS['big'] * 1e3:.1f} ms for one of big (measured)",
     "devices_per_host": f"{_PER_HOST}",
     "within": f"{_WITHIN / 1e9:.0f} GB/s a device among those of a host, as all-reduces are rated "
     "(estimate for 8 H100 on NVLink)",
