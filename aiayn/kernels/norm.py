@@ -76,19 +76,19 @@ def _backward(
     batch, slots, d_model = sum_BTD.shape
     num_parts = pl.cdiv(slots, _SLOTS)
     part = pl.BlockSpec((None, _SLOTS, d_model), lambda i, b: (b, i, 0))
-    total = pl.BlockSpec((None, None, d_model), lambda i, b: (b, i, 0))
+    totals = pl.BlockSpec((None, None, 2, d_model), lambda i, b: (b, i, 0, 0))
     like_sum = jax.ShapeDtypeStruct(sum_BTD.shape, sum_BTD.dtype)
-    like_total = jax.ShapeDtypeStruct((batch, num_parts, d_model), jnp.float32)
-    x_bar_BTD, y_bar_BTD, scale_bar, bias_bar = pl.pallas_call(
+    like_totals = jax.ShapeDtypeStruct((batch, num_parts, 2, d_model), jnp.float32)
+    x_bar_BTD, y_bar_BTD, of_norm = pl.pallas_call(
         partial(_norm_back, slots=slots, rate=rate, epsilon=epsilon),
         grid=(num_parts, batch),
         in_specs=[part, part, _vector(d_model), _pair()],
-        out_specs=[part, part, total, total],
-        out_shape=[like_sum, like_sum, like_total, like_total],
+        out_specs=[part, part, totals],
+        out_shape=[like_sum, like_sum, like_totals],
         name="add_and_norm_back",
         **how(num_warps=2, num_stages=1),
     )(sum_BTD, bar_BTD, scale_D, noise_B2)
-    return x_bar_BTD, y_bar_BTD, scale_bar.sum((0, 1)), bias_bar.sum((0, 1)), None
+    return x_bar_BTD, y_bar_BTD, *of_norm.sum((0, 1)), None
 
 
 add_and_norm.defvjp(_forward, _backward)
@@ -164,8 +164,7 @@ def _norm_back(
     noise_ref: Any,
     x_bar_ref: Any,
     y_bar_ref: Any,
-    scale_bar_ref: Any,
-    bias_bar_ref: Any,
+    of_norm_ref: Any,
     *,
     slots: int,
     rate: float,
@@ -193,6 +192,5 @@ def _norm_back(
         return so_far[0] + (bar * normal).sum(0), so_far[1] + bar.sum(0)
 
     zero_D = jnp.zeros(d_model, jnp.float32)
-    scale_bar_ref[...], bias_bar_ref[...] = lax.fori_loop(
-        0, num_slots // at_once, add_part, (zero_D, zero_D)
-    )
+    found = lax.fori_loop(0, num_slots // at_once, add_part, (zero_D, zero_D))
+    of_norm_ref[0], of_norm_ref[1] = found
