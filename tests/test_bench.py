@@ -294,14 +294,14 @@ def test_ratios_are_of_the_same_round():
     contenders = {"aiayn": contender(1.0, 2.0, 4.0), "hf": contender(2.0, 2.2, 2.0)}
     ratios = {"hf": [2.0, 1.1, 0.5]}
     record = {"bench": "train", "contenders": contenders, "ratios": ratios}
-    assert figures(record)[2][:3] == ["hf", "2.200", "2.000–2.200"]
+    assert figures(record)[2][:3] == ["hf", "2.20", "2.00–2.20"], "three digits"
     assert "in pairs: hf 1.10 (2.00, 1.10, 0.50)." in summary(record)
     assert "At most 0.10 processors" in summary(record)
     contenders["hf"]["rounds"][1]["others"] = None
     assert summary(record).endswith("What else the machine did was not measured.")
     about = {
         "workload": "T1",
-        "ceilings": {"matmul_flops_per_second": 2e11},
+        "ceilings": {"matmul_flops_per_second": 2e11, "datasheet_flops_per_second": 4e11},
         "flops_per_step": 1e11,
         "commit": "0123456789abcdef",
         "versions": {"jax": "0", "python": "3"},
@@ -310,4 +310,5 @@ def test_ratios_are_of_the_same_round():
     text = render_bench([{**record, **about}])
     line = "| Training, workload T1 | hf | 1.10 (0.50–2.00) | – | 2 cores, a CPU | 0123456789ab |"
     assert line in text, "at a glance"
+    assert "(MFU) ours has 12.5%" in text
     assert text.index(line) < text.index("## Training, workload T1, beside hf")
