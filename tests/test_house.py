@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +26,12 @@ def committed_text() -> dict[Path, str]:
 def test_every_module_says_what_it_is():
     silent = [path.name for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))]
     assert silent == []
+
+
+def test_every_package_is_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in MODULES}
+    assert folders <= set(project["tool"]["setuptools"]["packages"])
 
 
 def test_no_module_holds_two_ideas():
