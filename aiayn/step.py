@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int, Key
 from aiayn.config import ModelConfig, TrainConfig
 from aiayn.dropout import row_noise
 from aiayn.errors import UserError
+from aiayn.kernels import use_kernels
 from aiayn.loss import Sums, smoothed_cross_entropy
 from aiayn.model import Transformer, abstract_parameters, structure
 from aiayn.rows import Rows
@@ -217,13 +218,13 @@ def mapped_train_step(
 
 
 def compiler_options() -> dict[str, bool | int] | None:
-    """What XLA is told of the step on a GPU.
+    """What XLA is told of the step on a GPU that has our kernels.
 
     Products are cuBLAS', which adds a bias and takes the positive part on the way; XLA's own take
     up what comes before them as well and are slower for it. And each stays by itself: to merge two
     costs a copy of what they make.
     """
-    if jax.default_backend() != "gpu":
+    if not use_kernels():
         return None
     return {"xla_gpu_enable_triton_gemm": False, "xla_gpu_dot_merger_threshold_mb": 0}
 

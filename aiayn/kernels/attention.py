@@ -1,10 +1,10 @@
 """Attention in one kernel each way, which never writes the weights down (§3.2.1).
 
-A packed row holds many short sentences: of its weights a few per cent are not zero. A program of
-the kernel has a block of queries of one head and passes over the memory block by block, from the
-first that any of its queries sees to the last: so the work grows with the sentences, not with the
-square of the row. The backward pass makes the weights anew, from the sums that the forward pass
-kept: once for the gradient of a block of queries, once for that of a block of memory.
+This is FlashAttention (Dao et al. 2022, Dao 2023): softmax while the memory passes by in blocks,
+and a backward pass that makes the weights anew from the log-sum-exp that the forward pass kept. In
+a packed row of short sentences few weights are not zero. So a program of the kernel, which has a
+block of queries of one head, passes over no more of the memory than they attend to, and the work
+grows with the sentences, not with the square of the row.
 
 Shapes stand in the names as in aiayn/model.py; within a kernel Q and M are blocks.
 """
@@ -21,20 +21,20 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Bool, Float, Int
 
-from aiayn.kernels import how
+from aiayn.kernels import pallas_options
 
 BLOCK = 32
 """Slots, of queries and of memory."""
 _WIDTHS = 16, 32, 64, 128
 _LOWEST = -1e30
 _PER_NAT = math.log2(math.e)
-"""Kernels count in bits: 2ˣ is an instruction, eˣ is not."""
+"""Scores and their log-sum-exp are in bits here: 2ˣ is an instruction, eˣ is not."""
 
 Projected = tuple[Float[Array, "batch _slots _heads d_k"], ...]
 """(queries, keys and values), or (queries, keys and values together) where a sentence looks at
 itself; all heads of the queries, then all of the keys, then all of the values."""
 
-Sights = tuple[Int[Array, "batch 2 slots"], Int[Array, "batch 2 blocks"]]
+Spans = tuple[Int[Array, "batch 2 slots"], Int[Array, "batch 2 blocks"]]
 """The first slot of the other side that a slot sees, or is seen from, and the end of them; and for
 a block of slots the same in blocks."""
 
@@ -70,17 +70,17 @@ def _forward(
     batch, _, queries, memory = mask_B1QM.shape
     slots = -(-max(queries, memory) // BLOCK) * BLOCK
     seen_BQM = mask_B1QM[:, 0]
-    sights = _sights(seen_BQM, slots), _sights(jnp.swapaxes(seen_BQM, 1, 2), slots)
+    spans = _spans(seen_BQM, slots), _spans(jnp.swapaxes(seen_BQM, 1, 2), slots)
     out = jax.ShapeDtypeStruct((batch, queries, heads, projected[0].shape[-1]), projected[0].dtype)
-    bits = jax.ShapeDtypeStruct((batch, heads, slots), jnp.float32)
-    out_BQHK, bits_BHQ = _call(_attend, (*sights[0], *projected), (out, bits), heads)
-    return out_BQHK, (projected, sights, out_BQHK, bits_BHQ)
+    lse = jax.ShapeDtypeStruct((batch, heads, slots), jnp.float32)
+    out_BQHK, lse_BHQ = _call(_attend, (*spans[0], *projected), (out, lse), heads)
+    return out_BQHK, (projected, spans, out_BQHK, lse_BHQ)
 
 
 def _backward(heads: int, saved: Any, bar_BQHK: Array) -> tuple[Projected, tuple[Array, ...], None]:
-    projected, sights, out_BQHK, bits_BHQ = saved
-    read = *sights[0], *sights[1], out_BQHK, bar_BQHK, bits_BHQ, *projected
-    batch, slots, each = len(out_BQHK), bits_BHQ.shape[-1], len(projected)
+    projected, spans, out_BQHK, lse_BHQ = saved
+    read = *spans[0], *spans[1], out_BQHK, bar_BQHK, lse_BHQ, *projected
+    batch, slots, each = len(out_BQHK), lse_BHQ.shape[-1], len(projected)
     sums = [
         jax.ShapeDtypeStruct((batch, slots // BLOCK, *x.shape[2:]), jnp.float32) for x in projected
     ]
@@ -92,7 +92,7 @@ def _backward(heads: int, saved: Any, bar_BQHK: Array) -> tuple[Projected, tuple
 attention.defvjp(_forward, _backward)
 
 
-def _sights(seen_BOS: Bool[Array, "batch own other"], slots: int) -> Sights:
+def _spans(seen_BOS: Bool[Array, "batch own other"], slots: int) -> Spans:
     """Filled up to so many slots with such as see nothing."""
     some_BO = seen_BOS.any(-1)
     first_BO = jnp.where(some_BO, seen_BOS.argmax(-1), 2**30)
@@ -124,7 +124,7 @@ def _call(
         out_specs=[of_row(array) for array in written],
         out_shape=[jax.ShapeDtypeStruct(array.shape, array.dtype) for array in written],
         name=program.__name__.strip("_"),
-        **how(num_warps=2, num_stages=3),
+        **pallas_options(num_warps=2, num_stages=3),
     )(*read)
     return tuple(found)
 
@@ -140,19 +140,22 @@ class _Head(NamedTuple):
 
     def load(self, block: Array) -> Float[Array, "block width"]:
         """Zeros beyond the last slot."""
-        if self.ref.shape[0] % BLOCK == 0:
-            return self._at(block)[...]
-        return triton.load(self._at(block), mask=self._is_slot(block), other=0.0)
+        other = None if self._whole else 0.0
+        return triton.load(self._at(block), mask=self._mask(block), other=other)
 
     def store(self, block: Array, value: Float[Array, "block width"]) -> None:
-        mask = None if self.ref.shape[0] % BLOCK == 0 else self._is_slot(block)
-        triton.store(self._at(block), value.astype(self.ref.dtype), mask=mask)
+        triton.store(self._at(block), value.astype(self.ref.dtype), mask=self._mask(block))
 
     def _at(self, block: Array) -> Any:
         return self.ref.at[_slots(block), self.head]
 
-    def _is_slot(self, block: Array) -> Bool[Array, "block 1"]:
-        return (_numbers(block) < self.ref.shape[0])[:, None]
+    @property
+    def _whole(self) -> bool:
+        """Whether it has slots for every program: the other side may have more of them."""
+        return self.ref.shape[0] == pl.num_programs(0) * BLOCK
+
+    def _mask(self, block: Array) -> Bool[Array, "block 1"] | None:
+        return None if self._whole else (_numbers(block) < self.ref.shape[0])[:, None]
 
 
 def _slots(block: Array) -> Any:
@@ -163,7 +166,7 @@ def _numbers(block: Array) -> Int[Array, " block"]:
     return block * BLOCK + jnp.arange(BLOCK)
 
 
-class _Sight:
+class _Span:
     """What the slots of a block see of the other side."""
 
     def __init__(self, ref: Any, blocks_ref: Any, block: Array):
@@ -192,40 +195,41 @@ def _parts(projected: tuple[Any, ...], heads: int) -> tuple[_Head, _Head, _Head]
     )
 
 
-def _attend(sights_ref: Any, blocks_ref: Any, *refs: Any, heads: int) -> None:
-    *projected, out_ref, bits_ref = refs
+def _attend(spans_ref: Any, blocks_ref: Any, *refs: Any, heads: int) -> None:
+    *projected, out_ref, lse_ref = refs
     block, head = pl.program_id(0), pl.program_id(2)
     q, k, v = _parts(tuple(projected), heads)
-    sight = _Sight(sights_ref, blocks_ref, block)
+    span = _Span(spans_ref, blocks_ref, block)
     q_QK = q.load(block)
     scale = _PER_NAT / q_QK.shape[-1] ** 0.5
 
     def add_block(other: Array, so_far: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         out_QK, most_Q, sum_Q = so_far
-        seen_QM = sight.of(other)
-        score_QM = jnp.where(seen_QM, triton.dot(q_QK, k.load(other).T), -jnp.inf)
-        now_Q = jnp.maximum(most_Q, score_QM.max(-1) * scale)
-        share_QM = jnp.exp2(score_QM * scale - now_Q[:, None])
+        seen_QM = span.of(other)
+        scores_QM = jnp.where(seen_QM, triton.dot(q_QK, k.load(other).T), -jnp.inf)
+        now_Q = jnp.maximum(most_Q, scores_QM.max(-1) * scale)
+        weights_QM = jnp.exp2(scores_QM * scale - now_Q[:, None])
         shrink_Q = jnp.exp2(most_Q - now_Q)
-        out_QK = out_QK * shrink_Q[:, None] + triton.dot(share_QM.astype(q_QK.dtype), v.load(other))
-        return out_QK, now_Q, sum_Q * shrink_Q + share_QM.sum(-1)
+        found_QK = triton.dot(weights_QM.astype(q_QK.dtype), v.load(other))
+        out_QK = out_QK * shrink_Q[:, None] + found_QK
+        return out_QK, now_Q, sum_Q * shrink_Q + weights_QM.sum(-1)
 
     zero_Q = jnp.zeros(BLOCK, jnp.float32)
     nothing = jnp.zeros(q_QK.shape, jnp.float32), zero_Q + _LOWEST, zero_Q
-    out_QK, most_Q, sum_Q = sight.fold(add_block, nothing)
+    out_QK, most_Q, sum_Q = span.fold(add_block, nothing)
     sum_Q = jnp.where(sum_Q > 0.0, sum_Q, 1.0)
     _Head(out_ref, head).store(block, out_QK / sum_Q[:, None])
-    bits_ref[head, _slots(block)] = most_Q + jnp.log2(sum_Q)
+    lse_ref[head, _slots(block)] = most_Q + jnp.log2(sum_Q)
 
 
 def _attend_back(
-    query_sights_ref: Any,
+    query_spans_ref: Any,
     query_blocks_ref: Any,
-    memory_sights_ref: Any,
+    memory_spans_ref: Any,
     memory_blocks_ref: Any,
     out_ref: Any,
     bar_ref: Any,
-    bits_ref: Any,
+    lse_ref: Any,
     *refs: Any,
     heads: int,
 ) -> None:
@@ -242,38 +246,38 @@ def _attend_back(
     out, bar = _Head(out_ref, head), _Head(bar_ref, head)
     scale = q.ref.shape[-1] ** -0.5
 
-    def bits_and_inner(queries: Array, bar_QK: Array) -> tuple[Array, Array]:
-        inner_Q = (out.load(queries).astype(jnp.float32) * bar_QK.astype(jnp.float32)).sum(-1)
-        return bits_ref[head, _slots(queries)], inner_Q
+    def lse_and_delta(queries: Array, bar_QK: Array) -> tuple[Array, Array]:
+        delta_Q = (out.load(queries).astype(jnp.float32) * bar_QK.astype(jnp.float32)).sum(-1)
+        return lse_ref[head, _slots(queries)], delta_Q
 
-    sight = _Sight(query_sights_ref, query_blocks_ref, block)
+    span = _Span(query_spans_ref, query_blocks_ref, block)
     q_QK, bar_QK = q.load(block), bar.load(block)
-    bits_Q, inner_Q = bits_and_inner(block, bar_QK)
+    lse_Q, delta_Q = lse_and_delta(block, bar_QK)
 
     def to_queries(memory: Array, q_bar_QK: Array) -> Array:
         k_MK = k.load(memory)
-        score_QM = triton.dot(q_QK, k_MK.T) * (scale * _PER_NAT)
-        share_QM = jnp.where(sight.of(memory), jnp.exp2(score_QM - bits_Q[:, None]), 0.0)
-        share_bar_QM = triton.dot(bar_QK, v.load(memory).T)
-        score_bar_QM = share_QM * (share_bar_QM - inner_Q[:, None])
-        return q_bar_QK + triton.dot(score_bar_QM.astype(k_MK.dtype), k_MK)
+        scores_QM = triton.dot(q_QK, k_MK.T) * (scale * _PER_NAT)
+        weights_QM = jnp.where(span.of(memory), jnp.exp2(scores_QM - lse_Q[:, None]), 0.0)
+        weights_bar_QM = triton.dot(bar_QK, v.load(memory).T)
+        scores_bar_QM = weights_QM * (weights_bar_QM - delta_Q[:, None])
+        return q_bar_QK + triton.dot(scores_bar_QM.astype(k_MK.dtype), k_MK)
 
     zero = jnp.zeros(q_QK.shape, jnp.float32)
-    write(q_bar, sums[0], sight.fold(to_queries, zero) * scale)
+    write(q_bar, sums[0], span.fold(to_queries, zero) * scale)
 
-    seen = _Sight(memory_sights_ref, memory_blocks_ref, block)
+    seen = _Span(memory_spans_ref, memory_blocks_ref, block)
     k_MK, v_MK = k.load(block), v.load(block)
 
     def to_memory(queries: Array, so_far: tuple[Array, Array]) -> tuple[Array, Array]:
         k_bar_MK, v_bar_MK = so_far
         q_QK, bar_QK = q.load(queries), bar.load(queries)
-        bits_Q, inner_Q = bits_and_inner(queries, bar_QK)
-        score_MQ = triton.dot(k_MK, q_QK.T) * (scale * _PER_NAT)
-        share_MQ = jnp.where(seen.of(queries), jnp.exp2(score_MQ - bits_Q[None]), 0.0)
-        v_bar_MK += triton.dot(share_MQ.astype(bar_QK.dtype), bar_QK)
-        share_bar_MQ = triton.dot(v_MK, bar_QK.T)
-        score_bar_MQ = share_MQ * (share_bar_MQ - inner_Q[None])
-        return k_bar_MK + triton.dot(score_bar_MQ.astype(q_QK.dtype), q_QK), v_bar_MK
+        lse_Q, delta_Q = lse_and_delta(queries, bar_QK)
+        scores_MQ = triton.dot(k_MK, q_QK.T) * (scale * _PER_NAT)
+        weights_MQ = jnp.where(seen.of(queries), jnp.exp2(scores_MQ - lse_Q[None]), 0.0)
+        v_bar_MK += triton.dot(weights_MQ.astype(bar_QK.dtype), bar_QK)
+        weights_bar_MQ = triton.dot(v_MK, bar_QK.T)
+        scores_bar_MQ = weights_MQ * (weights_bar_MQ - delta_Q[None])
+        return k_bar_MK + triton.dot(scores_bar_MQ.astype(q_QK.dtype), q_QK), v_bar_MK
 
     k_bar_MK, v_bar_MK = seen.fold(to_memory, (zero, zero))
     write(k_bar, sums[1], k_bar_MK * scale)

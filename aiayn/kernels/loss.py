@@ -15,7 +15,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float, Int
 
-from aiayn.kernels import how
+from aiayn.kernels import pallas_options
 
 _COLUMNS = 8_192
 """That a program has in registers at a time."""
@@ -46,7 +46,7 @@ def losses_and_gradient(
         out_shape=[loss, loss, jax.ShapeDtypeStruct(logits_CV.shape, logits_CV.dtype)],
         input_output_aliases={0: 2},
         name="losses_and_gradient",
-        **how(num_warps=16, num_stages=1),
+        **pallas_options(num_warps=16, num_stages=1),
     )(logits_CV, word_C, weight_C)
     return plain_C, smoothed_C, bar_CV
 

@@ -16,7 +16,7 @@ from jax.experimental.pallas import triton
 from jaxtyping import Array, Bool, Float
 
 from aiayn.dropout import Noise, kept
-from aiayn.kernels import how
+from aiayn.kernels import pallas_options
 
 _ELEMENTS = 2_048
 """That a program has in registers at a time."""
@@ -64,7 +64,7 @@ def _forward(
         out_specs=[part, part],
         out_shape=[like_x, like_x],
         name="add_and_norm",
-        **how(num_warps=2, num_stages=1),
+        **pallas_options(num_warps=2, num_stages=1),
     )(x_BTD, y_BTD, scale_D, bias_D, noise_B2)
     return out_BTD, (sum_BTD, scale_D, noise_B2)
 
@@ -86,7 +86,7 @@ def _backward(
         out_specs=[part, part, totals],
         out_shape=[like_sum, like_sum, like_totals],
         name="add_and_norm_back",
-        **how(num_warps=2, num_stages=1),
+        **pallas_options(num_warps=2, num_stages=1),
     )(sum_BTD, bar_BTD, scale_D, noise_B2)
     return x_bar_BTD, y_bar_BTD, *of_norm.sum((0, 1)), None
 
