@@ -57,7 +57,9 @@ def add_and_norm(
         from aiayn.kernels import norm as kernels
 
         if kernels.fits(x_BTD.shape[-1]):
-            return kernels.add_and_norm(
-                x_BTD, y_BTD, norm.scale[...], norm.bias[...], noise_B2, rate, norm.epsilon
-            )
+            scale_D, bias_D = norm.scale[...], norm.bias[...]
+            with jax.named_scope("norm"):
+                return kernels.add_and_norm(
+                    x_BTD, y_BTD, scale_D, bias_D, noise_B2, rate, norm.epsilon
+                )
     return norm(x_BTD + dropout(y_BTD, rate, noise_B2))

@@ -141,12 +141,12 @@ class MultiHeadAttention(nnx.Module):
             from aiayn.kernels import attention as kernels
 
             if kernels.fits(config.d_k, config.d_v, config.attention_dropout_rate):
-                return self._by(kernels.attention, x_BQD, memory_BMD, mask_B1QM)
+                return self._by_kernel(kernels.attention, x_BQD, memory_BMD, mask_B1QM)
         k_BHMK, v_BHMU = self.keys_values(memory_BMD)
         return self.attend(self.queries(x_BQD), k_BHMK, v_BHMU, mask_B1QM, noise_B2)
 
     @jax.named_scope("attention")
-    def _by(
+    def _by_kernel(
         self,
         kernel: Callable[..., Any],
         x_BQD: Float[Array, "batch query d_model"],
