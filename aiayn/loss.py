@@ -188,7 +188,8 @@ def _forward(
     zero = jnp.zeros((), jnp.float32)
     start = (zero, zero), jnp.zeros(embedding_VD.shape, jnp.float32)
     chunks = _chunks(embedding_VD.shape[0], x_ND, word_N, weight_N)
-    (sums, embedding_bar_VD), x_bar = lax.scan(add_chunk, start, chunks, unroll=use_kernels())
+    unroll = use_kernels()  # on a GPU every turn of a loop waits for the host
+    (sums, embedding_bar_VD), x_bar = lax.scan(add_chunk, start, chunks, unroll=unroll)
     x_bar_ND = x_bar.reshape(-1, x_ND.shape[-1])[: x_ND.shape[0]]
     return sums, (x_bar_ND, embedding_bar_VD)
 

@@ -19,8 +19,11 @@ import aiayn.kernels.attention as fused
 import aiayn.layers
 import aiayn.loss
 import aiayn.model
+import aiayn.step
+from aiayn.bench.scaling import devices, lowered
 from aiayn.bench.worker import rows_of
-from aiayn.bench.workloads import Training
+from aiayn.bench.workloads import TRAINING, Training
+from aiayn.complexity import traced_training_flops, training_flops
 from aiayn.config import ModelConfig, TrainConfig
 from aiayn.dropout import row_noise
 from aiayn.kernels.loss import losses_and_gradient
@@ -31,6 +34,7 @@ from aiayn.optim import optimizer
 from aiayn.rows import make_rows
 from aiayn.step import (
     build,
+    compiler_options,
     data_mesh,
     initial_state,
     loss_and_gradient,
@@ -251,10 +255,28 @@ def test_kernels_are_for_gpus_that_have_bfloat16(monkeypatch, backend, capabilit
     assert aiayn.kernels.use_kernels() == uses
 
 
-def test_what_is_only_read_is_without_kernels(monkeypatch):
+@pytest.fixture
+def like_on_a_gpu(monkeypatch):
     device = type("Device", (), {"compute_capability": "9.0"})
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "devices", lambda: [device()])
-    with aiayn.kernels.without_kernels():
-        assert not aiayn.kernels.use_kernels()
-    assert aiayn.kernels.use_kernels()
+    for module in (*MODULES, aiayn.step):
+        assert module.use_kernels()
+
+
+def test_what_is_only_read_is_without_kernels(like_on_a_gpu):
+    config = ModelConfig(num_layers=1, d_model=128, d_ff=64, num_heads=2, d_k=32, d_v=32)
+    sizes = config, 384, 20, 20
+    assert traced_training_flops(*sizes) == pytest.approx(training_flops(*sizes), rel=1e-6)
+    assert "all_reduce" in lowered(TRAINING["tiny"], devices(2)).as_text()
+    assert aiayn.kernels.use_kernels(), "as before"
+
+
+def test_xla_knows_what_it_is_told_on_a_gpu(monkeypatch):
+    assert compiler_options() is None, "on CPU nothing"
+    monkeypatch.setattr(aiayn.step, "use_kernels", lambda: True)
+    options = compiler_options()
+    assert options
+    assert jax.jit(lambda x: x + 1, compiler_options=options)(1) == 2
+    with pytest.raises(Exception, match="xla_gpu_unheard_of"):
+        jax.jit(lambda x: x + 1, compiler_options={"xla_gpu_unheard_of": 1})(1)

@@ -238,8 +238,12 @@ def _attention(
     return _instead(("aiayn.model.attention", function), _without_kernels("model"))
 
 
-def _on_gpu(_: Training) -> bool:
+def _by_kernels(_: Training) -> bool:
     return use_kernels()
+
+
+def _by_xla_alone(_: Training) -> bool:
+    return not use_kernels()
 
 
 CHOICES: Mapping[str, Choice] = {
@@ -273,43 +277,43 @@ CHOICES: Mapping[str, Choice] = {
         "jax.nn.dot_product_attention by XLA",
         {"T1": 1.02},
         _attention("xla"),
-        fits=lambda workload: not use_kernels(),
+        fits=_by_xla_alone,
     ),
     "attention in a kernel, not by cuDNN": Choice(
         "jax.nn.dot_product_attention by cuDNN, and a product for each projection",
         {"base": 1.20, "big": 1.15},
         _attention("cudnn"),
-        fits=_on_gpu,
+        fits=_by_kernels,
     ),
     "attention in a kernel, not by XLA": Choice(
         "our own lines, and a product for each projection",
         {"base": 1.38, "big": 1.23},
         _instead(_without_kernels("model")),
-        fits=_on_gpu,
+        fits=_by_kernels,
     ),
     "sum, dropout and norm in a kernel": Choice(
         "our own lines by XLA",
         {"base": 1.14, "big": 1.10},
         _instead(_without_kernels("layers")),
-        fits=_on_gpu,
+        fits=_by_kernels,
     ),
     "loss and its gradient in a kernel": Choice(
         "our own lines by XLA, in a loop over the chunks",
         {"base": 1.05, "big": 1.02},
         _instead(_without_kernels("loss")),
-        fits=_on_gpu,
+        fits=_by_kernels,
     ),
     "products by cuBLAS": Choice(
         "those that XLA finds fastest, its own among them, and some of them merged",
         {"base": 1.10, "big": 1.05},
         _instead(("aiayn.step.compiler_options", lambda: None)),
-        fits=_on_gpu,
+        fits=_by_kernels,
     ),
     "a product for each projection": Choice(
         "queries, keys and values by one product, their weights joined in every step",
         {"T1": 0.99},
         _instead(("aiayn.model.MultiHeadAttention.__call__", fused_projections)),
-        fits=lambda workload: not use_kernels(),
+        fits=_by_xla_alone,
     ),
     "a program for each step": Choice(
         f"{STEPS_AT_ONCE} steps in one program",

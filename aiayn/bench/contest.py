@@ -57,8 +57,9 @@ _OF_TRAINING = {
     "causal saving, of packed sentences each with itself alone "
     "(aiayn.complexity.training_flops)",
     "ceilings": "FLOP/s of a large matrix product, in float32 on CPU and bfloat16 elsewhere, and "
-    "bytes/s read and written by a large copy: the best of ten rounds of five on one device just "
-    "before, times devices; FLOP/s of all devices by the maker's data sheet",
+    "bytes/s read and written by a large copy: the best of ten on one device just before (on "
+    "accelerators of ten rounds of five sent off together), times devices; FLOP/s of all devices "
+    "by the maker's data sheet",
     "share_of_ceiling": "flops_per_step by the median step, by the ceiling of the matrix product",
     "loss": "nats per target token of a round's last step",
 }
