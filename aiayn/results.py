@@ -1,8 +1,8 @@
 """The tables of results, rendered from the records; nothing in them is typed by hand.
 
-experiments/results/*.json is what runs wrote, ablations/, sweeps/ and bench/ in it what the
-commands of these names wrote, reliability/ what `make faults` did, with a picture beside each that
-has one.
+experiments/results/*.json is what runs wrote, with metrics.jsonl beside it as NAME.metrics.jsonl
+where the time to a score is to be shown; ablations/, sweeps/ and bench/ in it what the commands of
+these names wrote, reliability/ what `make faults` did, with a picture beside each that has one.
 
 python -m aiayn.results           write experiments/RESULTS.md, the README's table and the one of
                                   docs/reliability.md
@@ -12,6 +12,7 @@ python -m aiayn.results --check   fail if they differ from the records
 import argparse
 import io
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,9 @@ _FIGURES = {
 }
 
 
+_SCORE_STEP = 5
+"""BLEU on dev between the times that are shown."""
+
 _OF_A_RUN = ("experiment", "config", "scores", "config_hash", "commit")
 _OF_AN_ABLATION = ("experiment", "config", "rows", "config_hash")
 _OF_A_BENCH = ("bench", "definitions", "commit")
@@ -65,6 +69,12 @@ def load_records(folder: Path, wanted: Sequence[str] = _OF_A_RUN) -> list[dict[s
         if missing:
             raise UserError(f"{path} is no record: it lacks {', '.join(sorted(missing))}.")
         records.append(record)
+        metrics = path.with_suffix(".metrics.jsonl")
+        if metrics.is_file():
+            rows = map(json.loads, metrics.read_text(encoding="utf-8").splitlines())
+            record["dev_scores"] = [
+                (row["seconds"], row["dev_bleu"]) for row in rows if "dev_bleu" in row
+            ]
     return records
 
 
@@ -109,7 +119,7 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
         "quotes made plain besides. A dash: not taken by the version that ran.",
     ]
     for record in records:
-        parts.append(f"## {_name(record)}")
+        parts.append(f"## {_name(record)} on {hardware_text(record)}")
         rows = [["test set", "weights", *_FIGURES.values()]]
         for test_set, labels in record["scores"].items():
             for label, scores in labels.items():
@@ -127,7 +137,23 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
             f"Commit {short_commit(record['commit'])}, config {record['config_hash'][:12]}, "
             f"jax {versions['jax']}, Python {versions['python']}."
         )
+        if "dev_scores" in record:
+            parts.append(_time_to_score(record["dev_scores"]))
     return "\n\n".join(parts) + "\n"
+
+
+def _time_to_score(scores: Sequence[tuple[float, float]]) -> str:
+    """When BLEU on dev was first so high: wall time from the first update's beginning, with
+    compiling, validating and saving.
+    """
+    best = max(bleu for _, bleu in scores)
+    wanted = [*range(_SCORE_STEP, math.ceil(best), _SCORE_STEP), best]
+    times = (next(seconds for seconds, bleu in scores if bleu >= each) for each in wanted)
+    reached = [f"{each:.4g} after {next(times):.0f} s" for each in wanted]
+    return (
+        "Time to score, with compiling, validating and saving: BLEU on dev by greedy search "
+        f"{', '.join(reached)}, its highest."
+    )
 
 
 def ablation_origin(record: Mapping[str, Any]) -> str:

@@ -58,6 +58,16 @@ def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
     assert "5 min on 2 cores, a CPU, at most 0.4% of it waiting for rows; 5 tokens/s" in text
 
 
+def test_the_time_to_a_score_is_read_from_the_metrics_beside_a_record(tmp_path):
+    (tmp_path / "phrasebook.json").write_text(json.dumps(_record()))
+    seen = [(1.0, None), (20.0, 3.0), (30.0, 9.5), (40.0, 12.3), (60.0, 10.0)]
+    rows = [{"seconds": s, "loss": 1.0} | ({} if b is None else {"dev_bleu": b}) for s, b in seen]
+    (tmp_path / "phrasebook.metrics.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))
+    text = render_full(load_records(tmp_path))
+    assert "search 5 after 30 s, 10 after 40 s, 12.3 after 40 s, its highest." in text
+    assert "Time to score" not in render_full([_record()])
+
+
 def test_a_record_of_a_changed_experiment_is_shown_as_stale():
     assert not is_stale(_record())
     config = load_experiment("phrasebook").to_dict()
