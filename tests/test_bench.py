@@ -140,6 +140,8 @@ def test_choices_are_timed_in_turns_with_the_step(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(aiayn.bench.choices, "ROUNDS", 2)
 
     def broken(*_):
+        so_far = json.loads((tmp_path / "choices-tiny.json").read_text())
+        assert list(so_far["choices"]) == ["a program for each step"], "what is done is written"
         raise RuntimeError("no kernel\nfor this device")
 
     some = {name: CHOICES[name] for name in ("a program for each step", "packed rows")}

@@ -336,7 +336,7 @@ def bench_choices(
     name: str, folder: Path, console: Console, choices: Mapping[str, Choice] = CHOICES
 ) -> dict[str, Any]:
     """Time the step of workload `name` with and without each choice; the record, also in
-    `folder/choices-WORKLOAD.json`.
+    `folder/choices-WORKLOAD.json`, which holds what is done while the rest is under way.
     """
     # A step from the cache would be timed as if it had been compiled.
     jax.config.update("jax_enable_compilation_cache", False)
@@ -345,9 +345,16 @@ def bench_choices(
     workload = TRAINING[name]
     asked = {what: choice for what, choice in choices.items() if choice.fits(workload)}
     found: dict[str, dict[str, Any]] = {}
+    record = {
+        "bench": "choices",
+        "workload": name,
+        **environment(),
+        "definitions": _DEFINITIONS,
+        "choices": found,
+    }
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("the step", total=1 + len(asked))
-        step, step_round = _warmed_up(Choice("nothing"), workload)
+        record["step"], step_round = _warmed_up(Choice("nothing"), workload)
         bar.advance(task)
         for what, choice in asked.items():
             bar.update(task, description=choice.instead)
@@ -356,17 +363,9 @@ def bench_choices(
                 found[what] |= _beside(step_round, choice, workload)
             except (RuntimeError, ValueError, NotImplementedError) as error:  # from JAX
                 found[what]["failed"] = str(error).splitlines()[0]
+            with user_os_errors(folder):  # at once: all of them take minutes
+                write_text(folder / f"choices-{name}.json", json.dumps(record, indent=1) + "\n")
             bar.advance(task)
-    record = {
-        "bench": "choices",
-        "workload": name,
-        **environment(),
-        "definitions": _DEFINITIONS,
-        "step": step,
-        "choices": found,
-    }
-    with user_os_errors(folder):
-        write_text(folder / f"choices-{name}.json", json.dumps(record, indent=1) + "\n")
     return record
 
 

@@ -79,7 +79,12 @@ def _forward(
 
 def _backward(heads: int, saved: Any, bar_BQHK: Array) -> tuple[Projected, tuple[Array, ...], None]:
     projected, spans, out_BQHK, lse_BHQ = saved
-    read = *spans[0], *spans[1], out_BQHK, bar_BQHK, lse_BHQ, *projected
+    # Of each query Σ weights · ∂weights. Here and not in the kernel, where each block of queries
+    # passes by several times.
+    delta_BQH = (out_BQHK.astype(jnp.float32) * bar_BQHK.astype(jnp.float32)).sum(-1)
+    missing = lse_BHQ.shape[-1] - delta_BQH.shape[1]
+    delta_BHQ = jnp.pad(jnp.swapaxes(delta_BQH, 1, 2), [(0, 0), (0, 0), (0, missing)])
+    read = *spans[0], *spans[1], bar_BQHK, lse_BHQ, delta_BHQ, *projected
     batch, slots, each = len(out_BQHK), lse_BHQ.shape[-1], len(projected)
     sums = [
         jax.ShapeDtypeStruct((batch, slots // BLOCK, *x.shape[2:]), jnp.float32) for x in projected
@@ -227,9 +232,9 @@ def _attend_back(
     query_blocks_ref: Any,
     memory_spans_ref: Any,
     memory_blocks_ref: Any,
-    out_ref: Any,
     bar_ref: Any,
     lse_ref: Any,
+    delta_ref: Any,
     *refs: Any,
     heads: int,
 ) -> None:
@@ -243,16 +248,12 @@ def _attend_back(
         gradient.store(block, value)
         total.ref[block, total.head] = value.sum(0)
 
-    out, bar = _Head(out_ref, head), _Head(bar_ref, head)
+    bar = _Head(bar_ref, head)
     scale = q.ref.shape[-1] ** -0.5
-
-    def lse_and_delta(queries: Array, bar_QK: Array) -> tuple[Array, Array]:
-        delta_Q = (out.load(queries).astype(jnp.float32) * bar_QK.astype(jnp.float32)).sum(-1)
-        return lse_ref[head, _slots(queries)], delta_Q
 
     span = _Span(query_spans_ref, query_blocks_ref, block)
     q_QK, bar_QK = q.load(block), bar.load(block)
-    lse_Q, delta_Q = lse_and_delta(block, bar_QK)
+    lse_Q, delta_Q = lse_ref[head, _slots(block)], delta_ref[head, _slots(block)]
 
     def to_queries(memory: Array, q_bar_QK: Array) -> Array:
         k_MK = k.load(memory)
@@ -271,7 +272,7 @@ def _attend_back(
     def to_memory(queries: Array, so_far: tuple[Array, Array]) -> tuple[Array, Array]:
         k_bar_MK, v_bar_MK = so_far
         q_QK, bar_QK = q.load(queries), bar.load(queries)
-        lse_Q, delta_Q = lse_and_delta(queries, bar_QK)
+        lse_Q, delta_Q = lse_ref[head, _slots(queries)], delta_ref[head, _slots(queries)]
         scores_MQ = triton.dot(k_MK, q_QK.T) * (scale * _PER_NAT)
         weights_MQ = jnp.where(seen.of(queries), jnp.exp2(scores_MQ - lse_Q[None]), 0.0)
         v_bar_MK += triton.dot(weights_MQ.astype(bar_QK.dtype), bar_QK)

@@ -18,10 +18,8 @@ from jaxtyping import Array, Bool, Float
 from aiayn.dropout import Noise, kept
 from aiayn.kernels import pallas_options
 
-_ELEMENTS = 2_048
-"""That a program has in registers at a time."""
-_SLOTS = 32
-"""Of a program of the backward pass, which sums up the gradients of scale and bias over them."""
+_ELEMENTS = 512
+"""That a program has in registers at a time, at least: whole slots, of which a warp has one."""
 
 
 def fits(d_model: int) -> bool:
@@ -53,7 +51,7 @@ def _forward(
     epsilon: float,
 ) -> tuple[Array, tuple[Array, ...]]:
     batch, slots, d_model = x_BTD.shape
-    at_once = _ELEMENTS // d_model
+    at_once = _at_once(d_model)
     part = pl.BlockSpec((None, at_once, d_model), lambda i, b: (b, i, 0))
     vector, pair = _vector(d_model), _pair()
     like_x = jax.ShapeDtypeStruct(x_BTD.shape, x_BTD.dtype)
@@ -64,7 +62,7 @@ def _forward(
         out_specs=[part, part],
         out_shape=[like_x, like_x],
         name="add_and_norm",
-        **pallas_options(num_warps=2, num_stages=1),
+        **pallas_options(num_warps=_num_warps(d_model), num_stages=1),
     )(x_BTD, y_BTD, scale_D, bias_D, noise_B2)
     return out_BTD, (sum_BTD, scale_D, noise_B2)
 
@@ -74,8 +72,11 @@ def _backward(
 ) -> tuple[Array, Array, Array, Array, None]:
     sum_BTD, scale_D, noise_B2 = saved
     batch, slots, d_model = sum_BTD.shape
-    num_parts = pl.cdiv(slots, _SLOTS)
-    part = pl.BlockSpec((None, _SLOTS, d_model), lambda i, b: (b, i, 0))
+    # A program sums up the gradients of scale and bias over its slots. The wider these are, the
+    # fewer programs fit into a multiprocessor at a time, and with more there would be two rounds.
+    per_program = d_model // 32
+    num_parts = pl.cdiv(slots, per_program)
+    part = pl.BlockSpec((None, per_program, d_model), lambda i, b: (b, i, 0))
     totals = pl.BlockSpec((None, None, 2, d_model), lambda i, b: (b, i, 0, 0))
     like_sum = jax.ShapeDtypeStruct(sum_BTD.shape, sum_BTD.dtype)
     like_totals = jax.ShapeDtypeStruct((batch, num_parts, 2, d_model), jnp.float32)
@@ -86,12 +87,21 @@ def _backward(
         out_specs=[part, part, totals],
         out_shape=[like_sum, like_sum, like_totals],
         name="add_and_norm_back",
-        **pallas_options(num_warps=2, num_stages=1),
+        **pallas_options(num_warps=_num_warps(d_model), num_stages=1),
     )(sum_BTD, bar_BTD, scale_D, noise_B2)
     return x_bar_BTD, y_bar_BTD, *of_norm.sum((0, 1)), None
 
 
 add_and_norm.defvjp(_forward, _backward)
+
+
+def _at_once(d_model: int) -> int:
+    return max(1, _ELEMENTS // d_model)
+
+
+def _num_warps(d_model: int) -> int:
+    """A slot too wide for the registers of a warp has two."""
+    return max(1, d_model // 1_024)
 
 
 def _vector(d_model: int) -> pl.BlockSpec:
@@ -171,7 +181,7 @@ def _norm_back(
     epsilon: float,
 ) -> None:
     num_slots, d_model = sum_ref.shape
-    at_once = min(_ELEMENTS // d_model, num_slots)
+    at_once = _at_once(d_model)
     scale_D, begin = scale_ref[...], pl.program_id(0) * num_slots
 
     def add_part(number: Array, so_far: tuple[Array, Array]) -> tuple[Array, Array]:
