@@ -303,12 +303,6 @@ CHOICES: Mapping[str, Choice] = {
         _instead(_without_kernels("loss")),
         fits=_by_kernels,
     ),
-    "products by cuBLAS": Choice(
-        "those that XLA finds fastest, its own among them, and some of them merged",
-        {"base": 1.10, "big": 1.05},
-        _instead(("aiayn.step.compiler_options", lambda: None)),
-        fits=_by_kernels,
-    ),
     "a product for each projection": Choice(
         "queries, keys and values by one product, their weights joined in every step",
         {"T1": 0.99},
@@ -325,6 +319,12 @@ CHOICES: Mapping[str, Choice] = {
         "bfloat16 on CPU; elsewhere float32 at JAX's default precision, which is TF32 on NVIDIA's",
         {"T1": 0.90, "base": 1.80, "big": 1.90},
         workload=_other_products,
+    ),
+    "products by cuBLAS": Choice(
+        "those that XLA finds fastest, its own among them, and some of them merged",
+        {"base": 1.10, "big": 1.05},
+        _instead(("aiayn.step.compiler_options", lambda: None)),
+        fits=_by_kernels,
     ),
 }
 
