@@ -106,6 +106,28 @@ class _Layer:
         return y_BHWU.transpose(1, 3, 0, 2).reshape(-1, q.shape[1])
 
 
+class _Logits:
+    """Scores of every word (§3.4), as `aiayn.model.word_logits` gives them.
+
+    A bias is one more column of the matrix, which a 1 under every output meets, and so is the
+    lowest float for what is no word: added apart, each is a pass over all logits. So many columns
+    that rows begin where a vector of numbers may.
+    """
+
+    def __init__(self, model: Transformer, dtype: jnp.dtype):
+        table_VD = model.embedding[...].astype(dtype)
+        bias_V = jnp.zeros(len(table_VD)) if model.bias_V is None else model.bias_V
+        is_word_V = jnp.arange(len(table_VD)) < model.num_words
+        bias_V = jnp.where(is_word_V, bias_V.astype(dtype), jnp.finfo(dtype).min)
+        bias_V8 = jnp.pad(bias_V[:, None], [(0, 0), (0, 7)])
+        self.table_VE = jnp.concatenate([table_VD, bias_V8], axis=1)
+
+    @jax.named_scope("logits")
+    def __call__(self, x_DN: Float[Array, "d_model columns"]) -> Float[Array, "vocabulary columns"]:
+        ones_8N = jnp.ones((8, x_DN.shape[1]), x_DN.dtype)
+        return self.table_VE @ jnp.concatenate([x_DN, ones_8N])
+
+
 class IncrementalDecoder:
     """The decoder of a model, its weights laid out for one word after another."""
 
@@ -113,11 +135,11 @@ class IncrementalDecoder:
         self.model = model
         dtype = matmul_dtype(model.config)
         self.layers = [_Layer(layer, dtype) for layer in model.decoder]
-        self.table_VD = model.embedding[...].astype(dtype)
+        self.logits = _Logits(model, dtype)
 
     def start(self, batch: int, beam_size: int, room: int, source: int) -> tuple[LayerCache, ...]:
         """Empty caches for `room` words of `beam_size` hypotheses of each sentence."""
-        config, dtype = self.model.config, self.table_VD.dtype
+        config, dtype = self.model.config, matmul_dtype(self.model.config)
         heads, slots = config.num_heads, room * beam_size
         one_layer = LayerCache(
             jnp.zeros((batch, heads, config.d_k, slots), dtype),
@@ -171,13 +193,4 @@ class IncrementalDecoder:
         for layer, cache in zip(self.layers, caches, strict=True):
             x_DN, cache = layer(x_DN, cache, now * beam_size, self_mask_B1WM, cross_mask_B11S)
             updated.append(cache)
-        return self._logits(x_DN), tuple(updated)
-
-    @jax.named_scope("logits")
-    def _logits(self, x_DN: Float[Array, "d_model columns"]) -> Float[Array, "vocabulary columns"]:
-        """Scores of every word (§3.4), as `aiayn.model.word_logits` gives them."""
-        logits_VN = self.table_VD @ x_DN
-        if self.model.bias_V is not None:
-            logits_VN = logits_VN + self.model.bias_V.astype(x_DN.dtype)[:, None]
-        is_word_V1 = (jnp.arange(len(logits_VN)) < self.model.num_words)[:, None]
-        return jnp.where(is_word_V1, logits_VN, jnp.finfo(logits_VN.dtype).min)
+        return self.logits(x_DN), tuple(updated)

@@ -172,14 +172,11 @@ def search(
         logits_VN, caches = decoder.step(
             last_BW, state.caches, time, age_B, places_BWT, now.src_segments_BS
         )
-        log_probs_NC, words_NC = _candidates(
-            logits_VN, now.live_log_probs_BW, age_B + 1 >= now.limit_B, 2 * beam_size, eos
-        )
         # The best 2·beam continuations of all hypotheses; each hypothesis has at most one that
         # ends, so at least `beam_size` of them go on.
-        top_BC, flat_BC = lax.top_k(log_probs_NC.reshape(batch, -1), 2 * beam_size)
-        parent_BC = flat_BC // words_NC.shape[-1]
-        word_BC = jnp.take_along_axis(words_NC.reshape(batch, -1), flat_BC, axis=1)
+        top_BC, parent_BC, word_BC = _continuations(
+            logits_VN, now.live_log_probs_BW, age_B + 1 >= now.limit_B, 2 * beam_size, eos
+        )
         grown_BCT = jnp.take_along_axis(now.live_words_BWT, parent_BC[..., None], axis=1)
         grown_BCT = write(grown_BCT, word_BC[..., None])
         ends_BC = word_BC == eos
@@ -244,44 +241,43 @@ def search(
     return gather(last.found, last.now)
 
 
-def _candidates(
+def _continuations(
     logits_VN: Float[Array, "vocabulary columns"],
     live_log_probs_BW: Float[Array, "batch beam"],
     at_limit_B: Bool[Array, " batch"],
     count: int,
     eos: int,
-) -> tuple[Float[Array, "columns count"], Int[Array, "columns count"]]:
-    """The best `count` next words of each hypothesis and the log-probability they lead to.
+) -> tuple[Float[Array, "batch count"], Int[Array, "batch count"], Int[Array, "batch count"]]:
+    """The best continuations of each sentence: their log-probability, the hypothesis that each goes
+    on from, and its next word. At the limit the only word is EOS, at its true probability.
 
-    At the limit the only word is EOS, at its true probability.
+    A word among the best stands in one of the `count` groups of words, of any hypothesis, whose
+    best are best. So most of the vocabulary is read for nothing but the groups' maxima, and none of
+    a hypothesis is looked for that other hypotheses' outdo.
     """
-    beam_size = live_log_probs_BW.shape[1]
-    logits_VN = logits_VN.astype(jnp.float32)
-    top_NC, words_NC, lse_N = _best(logits_VN, count)
-    at_limit_N1 = jnp.repeat(at_limit_B, beam_size)[:, None]
-    first_1C = (jnp.arange(top_NC.shape[1]) == 0)[None]
-    only_eos_NC = jnp.where(first_1C, logits_VN[eos][:, None], -jnp.inf)
-    top_NC = jnp.where(at_limit_N1, only_eos_NC, top_NC) - lse_N[:, None]
-    words_NC = jnp.where(at_limit_N1, eos, words_NC)
-    return live_log_probs_BW.reshape(-1, 1) + top_NC, words_NC
-
-
-def _best(
-    logits_VN: Float[Array, "vocabulary columns"], count: int
-) -> tuple[Float[Array, "columns count"], Int[Array, "columns count"], Float[Array, " columns"]]:
-    """The `count` highest logits of each column, their words, and the log-sum-exp of all.
-
-    A word among the best stands in one of the `count` groups of words whose best are best, so most
-    of the vocabulary is read for nothing but the groups' maxima.
-    """
-    num_words, columns = logits_VN.shape
-    logits_GEN = logits_VN.reshape(-1, VOCABULARY_MULTIPLE, columns)
+    (batch, beam_size), logits_VN = live_log_probs_BW.shape, logits_VN.astype(jnp.float32)
+    logits_GEN = logits_VN.reshape(-1, VOCABULARY_MULTIPLE, batch * beam_size)
     best_GN = logits_GEN.max(axis=1)
-    groups_NC = lax.top_k(best_GN.T, min(count, len(best_GN)))[1]
-    chosen_NCE = logits_GEN[groups_NC, :, jnp.arange(columns)[:, None]]
-    top_NC, places_NC = lax.top_k(chosen_NCE.reshape(columns, -1), min(count, num_words))
-    group_NC = jnp.take_along_axis(groups_NC, places_NC // VOCABULARY_MULTIPLE, axis=1)
-    words_NC = group_NC * VOCABULARY_MULTIPLE + places_NC % VOCABULARY_MULTIPLE
+    best_GN = lax.optimization_barrier(best_GN)  # or XLA looks for each maximum's maximum again
     highest_1N = best_GN.max(axis=0, keepdims=True)
-    sum_N = jnp.exp(logits_VN - highest_1N).sum(axis=0)
-    return top_NC, words_NC, highest_1N[0] + jnp.log(sum_N)
+    lse_N = highest_1N[0] + jnp.log(jnp.exp(logits_VN - highest_1N).sum(axis=0))
+    before_N = live_log_probs_BW.reshape(-1) - lse_N
+
+    groups = len(best_GN)
+    of_groups = (best_GN + before_N[None]).T.reshape(batch, -1)
+    _, chosen_BC = lax.top_k(of_groups, min(count, beam_size * groups))
+    column_BC = chosen_BC // groups + beam_size * jnp.arange(batch)[:, None]
+    scores_BCE = logits_GEN[chosen_BC % groups, :, column_BC] + before_N[column_BC][..., None]
+    top_BC, place_BC = lax.top_k(scores_BCE.reshape(batch, -1), count)
+    group_BC = jnp.take_along_axis(chosen_BC, place_BC // VOCABULARY_MULTIPLE, axis=1)
+    word_BC = group_BC % groups * VOCABULARY_MULTIPLE + place_BC % VOCABULARY_MULTIPLE
+
+    eos_BW = (logits_VN[eos] + before_N).reshape(batch, beam_size)
+    ends_BW, order_BW = lax.top_k(eos_BW, beam_size)
+    missing = [(0, 0), (0, count - beam_size)]
+    at_limit_B1 = at_limit_B[:, None]
+    return (
+        jnp.where(at_limit_B1, jnp.pad(ends_BW, missing, constant_values=-jnp.inf), top_BC),
+        jnp.where(at_limit_B1, jnp.pad(order_BW, missing), group_BC // groups),
+        jnp.where(at_limit_B1, eos, word_BC),
+    )

@@ -1,5 +1,6 @@
 import itertools
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -192,17 +193,25 @@ def test_it_stops_only_when_no_living_hypothesis_can_win():
         np.testing.assert_allclose(one.scores_AW[0, 0], four.scores_AW[0, 0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("count", [1, 5, 300])
-def test_the_best_words_are_those_of_the_whole_vocabulary(count):
+@pytest.mark.parametrize("count", [3, 10, 300])
+def test_the_best_continuations_are_those_of_all_words_after_all_hypotheses(count):
     rng = np.random.default_rng(count)
     logits_VN = jnp.asarray(rng.permutation(512 * 6).reshape(512, 6) / 100, jnp.float32)
     crowded_VN = logits_VN.at[200:240].add(100.0)  # all of the best in one group
+    live_BW = jnp.asarray([[-1.0, -3.5, -0.25], [0.0, -jnp.inf, -jnp.inf]])
     for x_VN in (logits_VN, crowded_VN):
-        top_NC, words_NC, lse_N = aiayn.search._best(x_VN, count)
-        wanted_NC, indices_NC = lax.top_k(x_VN.T, count)
-        np.testing.assert_array_equal(words_NC, indices_NC)
-        np.testing.assert_array_equal(top_NC, wanted_NC)
-        np.testing.assert_allclose(lse_N, jax.nn.logsumexp(x_VN, axis=0), rtol=1e-6)
+        continuations = partial(aiayn.search._continuations, x_VN, live_BW, count=count, eos=7)
+        log_probs_BWV = live_BW[..., None] + jax.nn.log_softmax(x_VN.T).reshape(2, 3, -1)
+        wanted_BC, flat_BC = lax.top_k(log_probs_BWV.reshape(2, -1), count)
+        top_BC, parent_BC, word_BC = continuations(jnp.zeros(2, bool))
+        np.testing.assert_array_equal(parent_BC * 512 + word_BC, flat_BC)
+        np.testing.assert_allclose(top_BC, wanted_BC, rtol=1e-5)
+        top_BC, parent_BC, word_BC = continuations(jnp.ones(2, bool))
+        wanted_BW, order_BW = lax.top_k(log_probs_BWV[..., 7], 3)
+        assert (word_BC == 7).all()
+        assert (top_BC[:, 3:] == -jnp.inf).all()
+        np.testing.assert_array_equal(parent_BC[:, :3], order_BW)
+        np.testing.assert_allclose(top_BC[:, :3], wanted_BW, rtol=1e-5)
 
 
 def test_small_model_constants_are_distinct():

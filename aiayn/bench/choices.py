@@ -423,7 +423,7 @@ def summary(record: Mapping[str, Any]) -> str:
     seconds = statistics.median(pair["with"]["seconds_per_step"] for pair in pairs)
     load = quiet([each for pair in pairs for each in pair.values()])
     return (
-        f"Seconds of a step without the choice by those of the step, {seconds:.3f} in the median: "
+        f"Seconds of a step without the choice by those of the step, {seconds:#.3g} in the median: "
         "above 1 the choice wins. First loss: without the choice less with it, nats per token. "
         f"{load}"
     )
