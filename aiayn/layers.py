@@ -19,8 +19,45 @@ class Dense(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((num_outputs,), jnp.float32))
 
     def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape outputs"]:
-        y = x @ self.kernel[...].astype(x.dtype)
+        y = product(x, self.kernel[...].astype(x.dtype))
         return y + self.bias[...].astype(x.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+def product(
+    x: Float[Array, "*shape inputs"], kernel_IO: Float[Array, "inputs outputs"]
+) -> Float[Array, "*shape outputs"]:
+    """x W. On CPU with a rule of its own for the gradient by W: XLA is slow at products that sum
+    over the first axis of both factors, so one of them is turned around before.
+    """
+    return _product(x, kernel_IO) if jax.default_backend() == "cpu" else x @ kernel_IO
+
+
+@jax.custom_vjp
+def _product(
+    x: Float[Array, "*shape inputs"], kernel_IO: Float[Array, "inputs outputs"]
+) -> Float[Array, "*shape outputs"]:
+    return x @ kernel_IO
+
+
+def _forward(x: Array, kernel_IO: Array) -> tuple[Array, tuple[Array, Array]]:
+    return x @ kernel_IO, (x, kernel_IO)
+
+
+def _backward(saved: tuple[Array, Array], bar: Array) -> tuple[Array, Array]:
+    x, kernel_IO = saved
+    x_NI, bar_NO = (array.reshape(-1, array.shape[-1]) for array in (x, bar))
+    return bar @ kernel_IO.T, transposed(x_NI) @ bar_NO
+
+
+_product.defvjp(_forward, _backward)
+
+
+def transposed(x_NI: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
+    """xᵀ as an array. XLA's CPU backend copies an array tile by tile, but where it merges the copy
+    with what computes x, it goes through memory column by column, up to ten times as slowly. Both
+    ways of the branch are the same: it does nothing but keep them apart.
+    """
+    return lax.cond(x_NI[0, 0] > 0, jnp.transpose, jnp.transpose, x_NI)
 
 
 class LayerNorm(nnx.Module):

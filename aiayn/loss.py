@@ -70,14 +70,14 @@ def token_log_probs(
     """Log-probability in nats of each given word."""
     x_ND, embedding_VD = _with_bias(x_ND, embedding_VD, bias_V)
 
-    def chunk_losses(chunk: Chunk) -> Float[Array, " chunk"]:
+    def chunk_log_probs(chunk: Chunk) -> Float[Array, " chunk"]:
         x_CD, word_C, _ = chunk
-        logits_CV = word_logits(x_CD, embedding_VD, num_words)
-        return _losses(logits_CV, word_C, num_words, 1.0, 0.0)[0]
+        lse_C, right_C = _lse_and_right(word_logits(x_CD, embedding_VD, num_words), word_C)
+        return right_C - lse_C
 
     weight_N = jnp.ones(word_N.shape, jnp.float32)
     chunks = _chunks(embedding_VD.shape[0], x_ND, word_N, weight_N)
-    return -lax.map(chunk_losses, chunks).reshape(-1)[: len(word_N)]
+    return lax.map(chunk_log_probs, chunks).reshape(-1)[: len(word_N)]
 
 
 def _with_bias(
@@ -95,25 +95,38 @@ def _with_bias(
     )
 
 
-def _losses(
-    logits_NV: Float[Array, "tokens vocabulary"],
-    word_N: Int[Array, " tokens"],
+def _lse_and_right(
+    logits_NV: Float[Array, "tokens vocabulary"], word_N: Int[Array, " tokens"]
+) -> tuple[Float[Array, " tokens"], Float[Array, " tokens"]]:
+    """Of each token the log-sum-exp and the right word's logit, in float32."""
+    wide_NV = logits_NV.astype(jnp.float32)
+    right_N = jnp.take_along_axis(wide_NV, word_N[:, None], axis=-1)[:, 0]
+    return jax.nn.logsumexp(wide_NV, axis=-1), right_N
+
+
+def _lse_and_gradient(
+    logits_CV: Float[Array, "chunk vocabulary"],
+    word_C: Int[Array, " chunk"],
+    weight_C: Float[Array, " chunk"],
     num_words: int,
     peak: float,
     spread: float,
-) -> tuple[Float[Array, " tokens"], Float[Array, " tokens"], Float[Array, " tokens"]]:
-    """Plain and smoothed loss and log-sum-exp of each token, in float32.
-
-    With peak + V·spread = 1 the smoothed loss is lse − peak·logit[word] − spread·Σ logits.
+) -> tuple[Float[Array, " chunk"], Float[Array, " chunk"], Float[Array, "chunk vocabulary"]]:
+    """As `_lse_and_right`, and ∂smoothed/∂logits times the weight, as wide as they:
+    softmax − peak·[right word] − spread.
     """
-    wide_NV = logits_NV.astype(jnp.float32)
-    lse_N = jax.nn.logsumexp(wide_NV, axis=-1)
-    right_N = jnp.take_along_axis(wide_NV, word_N[:, None], axis=-1)[:, 0]
-    smoothed_N = lse_N - peak * right_N
-    if spread:
-        is_word_1V = (jnp.arange(logits_NV.shape[-1]) < num_words)[None]
-        smoothed_N -= spread * jnp.where(is_word_1V, wide_NV, 0.0).sum(-1)
-    return lse_N - right_N, smoothed_N, lse_N
+    wide_CV = only_words(logits_CV, num_words).astype(jnp.float32)
+    highest_C1 = wide_CV.max(-1, keepdims=True)
+    share_CV = jnp.exp(wide_CV - highest_C1)
+    if jax.default_backend() == "cpu":  # XLA's own sum of exponentials takes five times as long
+        share_CV = lax.optimization_barrier(share_CV)
+    total_C1 = share_CV.sum(-1, keepdims=True)
+    column_1V, weight_C1 = jnp.arange(wide_CV.shape[-1])[None], weight_C[:, None]
+    target_CV = jnp.where(column_1V == word_C[:, None], peak + spread, spread)
+    bar_CV = share_CV * (weight_C1 / total_C1) - target_CV * weight_C1
+    bar_CV = jnp.where(column_1V < num_words, bar_CV, 0.0).astype(logits_CV.dtype)
+    right_C = jnp.take_along_axis(wide_CV, word_C[:, None], axis=-1)[:, 0]
+    return (highest_C1 + jnp.log(total_C1))[:, 0], right_C, bar_CV
 
 
 def _sums(
@@ -125,36 +138,44 @@ def _sums(
     peak: float,
     spread: float,
 ) -> Sums:
-    def add_chunk(total: Sums, chunk: Chunk) -> tuple[Sums, None]:
+    def of_chunk(chunk: Chunk) -> Sums:
         x_CD, word_C, weight_C = chunk
-        logits_CV = word_logits(x_CD, embedding_VD, num_words)
-        plain_C, smoothed_C, _ = _losses(logits_CV, word_C, num_words, peak, spread)
-        return (total[0] + smoothed_C @ weight_C, total[1] + plain_C @ weight_C), None
+        lse_C, right_C = _lse_and_right(word_logits(x_CD, embedding_VD, num_words), word_C)
+        return _sums_of(lse_C, right_C, weight_C, peak)
 
-    zero = jnp.zeros((), jnp.float32)
     chunks = _chunks(embedding_VD.shape[0], x_ND, word_N, weight_N)
-    return lax.scan(add_chunk, (zero, zero), chunks)[0]
+    smoothed, plain = (each.sum() for each in lax.map(of_chunk, chunks))
+    return _with_spread((smoothed, plain), x_ND, embedding_VD, weight_N, num_words, spread)
 
 
-def _losses_and_gradient(
-    logits_CV: Float[Array, "chunk vocabulary"],
-    word_C: Int[Array, " chunk"],
+def _sums_of(
+    lse_C: Float[Array, " chunk"],
+    right_C: Float[Array, " chunk"],
     weight_C: Float[Array, " chunk"],
-    num_words: int,
     peak: float,
-    spread: float,
-) -> tuple[Float[Array, " chunk"], Float[Array, " chunk"], Float[Array, "chunk vocabulary"]]:
-    """The plain and the smoothed loss, and ∂smoothed/∂logits times the weight, as wide as they:
-    softmax − peak·[right word] − spread.
+) -> Sums:
+    """With peak + V·spread = 1 a token's smoothed loss is lse − peak·right − spread·Σ logits; the
+    last of these is missing here.
     """
-    column_1V = jnp.arange(logits_CV.shape[-1])[None]
-    logits_CV = only_words(logits_CV, num_words)
-    plain_C, smoothed_C, lse_C = _losses(logits_CV, word_C, num_words, peak, spread)
-    target_CV = jnp.where(column_1V == word_C[:, None], peak + spread, spread)
-    share_CV = jnp.exp(logits_CV.astype(jnp.float32) - lse_C[:, None])
-    bar_CV = (share_CV - target_CV) * weight_C[:, None]
-    bar_CV = jnp.where(column_1V < num_words, bar_CV, 0.0).astype(logits_CV.dtype)
-    return plain_C, smoothed_C, bar_CV
+    return (lse_C - peak * right_C) @ weight_C, (lse_C - right_C) @ weight_C
+
+
+def _with_spread(
+    sums: Sums,
+    x_ND: Float[Array, "tokens d_model"],
+    embedding_VD: Float[Array, "vocabulary d_model"],
+    weight_N: Float[Array, " tokens"],
+    num_words: int,
+    spread: float,
+) -> Sums:
+    """With what was missing. Σ logits is the output's product with the sum of the words' rows: that
+    spares a pass over the logits.
+    """
+    smoothed, plain = sums
+    wide_VD = embedding_VD.astype(x_ND.dtype).astype(jnp.float32)
+    sum_D = wide_VD.sum(0) - wide_VD[num_words:].sum(0)
+    output_D = (weight_N[:, None] * x_ND.astype(jnp.float32)).sum(0)
+    return smoothed - spread * (output_D @ sum_D), plain
 
 
 def _forward(
@@ -169,27 +190,33 @@ def _forward(
     """The sums, and both gradients of the smoothed one."""
     table_VD = embedding_VD.astype(x_ND.dtype)
     if use_kernels():
-        from aiayn.kernels.loss import losses_and_gradient
+        from aiayn.kernels.loss import lse_and_gradient
     else:
-        losses_and_gradient = _losses_and_gradient
+        lse_and_gradient = _lse_and_gradient
 
-    def add_chunk(total: Total, chunk: Chunk) -> tuple[Total, Float[Array, "chunk d_model"]]:
+    def of_chunk(chunk: Chunk) -> tuple[Total, Float[Array, "chunk d_model"]]:
         x_CD, word_C, weight_C = chunk
-        plain_C, smoothed_C, bar_CV = losses_and_gradient(
+        lse_C, right_C, bar_CV = lse_and_gradient(
             x_CD @ table_VD.T, word_C, weight_C, num_words, peak, spread
         )
-        (smoothed, plain), embedding_bar_VD = total
-        embedding_bar_VD += jnp.einsum(
-            "CV,CD->VD", bar_CV, x_CD, preferred_element_type=jnp.float32
-        )
-        sums = smoothed + smoothed_C @ weight_C, plain + plain_C @ weight_C
+        sums = _sums_of(lse_C, right_C, weight_C, peak)
+        embedding_bar_VD = jnp.einsum("CV,CD->VD", bar_CV, x_CD, preferred_element_type=jnp.float32)
         return (sums, embedding_bar_VD), bar_CV @ table_VD
 
-    zero = jnp.zeros((), jnp.float32)
-    start = (zero, zero), jnp.zeros(embedding_VD.shape, jnp.float32)
+    def add_chunk(total: Total, chunk: Chunk) -> tuple[Total, Float[Array, "chunk d_model"]]:
+        found, x_bar_CD = of_chunk(chunk)
+        return jax.tree.map(jnp.add, total, found), x_bar_CD
+
     chunks = _chunks(embedding_VD.shape[0], x_ND, word_N, weight_N)
-    unroll = use_kernels()  # on a GPU every turn of a loop waits for the host
-    (sums, embedding_bar_VD), x_bar = lax.scan(add_chunk, start, chunks, unroll=unroll)
+    total, x_bar_CD = of_chunk(jax.tree.map(lambda x: x[0], chunks))
+    x_bar = x_bar_CD[None]
+    if len(chunks[0]) > 1:
+        unroll = use_kernels()  # on a GPU every turn of a loop waits for the host
+        rest = jax.tree.map(lambda x: x[1:], chunks)
+        total, others = lax.scan(add_chunk, total, rest, unroll=unroll)
+        x_bar = jnp.concatenate([x_bar, others])
+    sums, embedding_bar_VD = total
+    sums = _with_spread(sums, x_ND, embedding_VD, weight_N, num_words, spread)
     x_bar_ND = x_bar.reshape(-1, x_ND.shape[-1])[: x_ND.shape[0]]
     return sums, (x_bar_ND, embedding_bar_VD)
 

@@ -401,9 +401,9 @@ def only_words(
     """The lowest float in the columns of no word."""
     if num_words == logits.shape[-1]:
         return logits
-    is_word = jnp.arange(logits.shape[-1]) < num_words
-    is_word = is_word.reshape((1,) * (logits.ndim - 1) + (-1,))
-    return jnp.where(is_word, logits, jnp.finfo(logits.dtype).min)
+    shape = *logits.shape[:-1], logits.shape[-1] - num_words
+    lowest = jnp.full(shape, jnp.finfo(logits.dtype).min, logits.dtype)
+    return lax.dynamic_update_slice_in_dim(logits, lowest, num_words, axis=-1)
 
 
 def matmul_dtype(config: ModelConfig) -> jnp.dtype:

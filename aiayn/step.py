@@ -168,9 +168,10 @@ def loss_and_gradient(
     if num_rounds > 1:
         total, _ = lax.scan(add_round, total, jax.tree.map(lambda x: x[1:], rounds))
     src_tokens, tgt_tokens = (rows.src_segments_BS > 0).sum(), (rows.tgt_segments_BT > 0).sum()
-    ((loss, plain_loss), grads), src_tokens, tgt_tokens = lax.psum(
-        (total, src_tokens, tgt_tokens), "data"
-    )
+    found = total, src_tokens, tgt_tokens
+    if lax.axis_size("data") > 1:  # the sum over one would copy all gradients
+        found = lax.psum(found, "data")
+    ((loss, plain_loss), grads), src_tokens, tgt_tokens = found
     return loss, plain_loss, src_tokens, tgt_tokens, grads
 
 

@@ -27,9 +27,9 @@ from aiayn.bench.workloads import TRAINING, Training
 from aiayn.complexity import traced_training_flops, training_flops
 from aiayn.config import ModelConfig, TrainConfig
 from aiayn.dropout import row_noise
-from aiayn.kernels.loss import losses_and_gradient
+from aiayn.kernels.loss import lse_and_gradient
 from aiayn.layers import LayerNorm, add_and_norm
-from aiayn.loss import _losses_and_gradient
+from aiayn.loss import _lse_and_gradient
 from aiayn.model import attention, causal_mask, padding_mask
 from aiayn.optim import optimizer
 from aiayn.rows import make_rows
@@ -176,13 +176,13 @@ def test_add_and_norm_is_the_models(random, monkeypatch, slots, rate, dtype):
 
 
 @pytest.mark.parametrize("num_words", [300, 384, 8_200])
-def test_losses_and_gradient_are_the_models(random, num_words):
+def test_the_loss_and_its_gradient_are_the_models(random, num_words):
     logits = 5.0 * random(6, -(-num_words // 128) * 128)
     word = jnp.asarray([0, 1, num_words - 1, 7, 100, 2])
     weight = jnp.asarray([1.0, 1.0, 1.0, 0.0, 1.0, 0.5])
     settings = num_words, 0.9, 0.1 / num_words
-    wanted = _losses_and_gradient(logits, word, weight, *settings)
-    assert_near(losses_and_gradient(logits, word, weight, *settings), wanted)
+    wanted = _lse_and_gradient(logits, word, weight, *settings)
+    assert_near(lse_and_gradient(logits, word, weight, *settings), wanted)
 
 
 # --- All together -------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from small import (
 )
 
 from aiayn.config import ModelConfig
-from aiayn.layers import LayerNorm
+from aiayn.layers import LayerNorm, product, transposed
 from aiayn.model import (
     attention,
     causal_mask,
@@ -140,6 +140,22 @@ def test_the_target_space_is_one_vector_more_on_every_source_word():
     more = model.embed(ids, positions, "src") - model.embed(ids, positions, "tgt")
     wanted = np.broadcast_to(params["target_space"][0], (1, 2, 12))
     np.testing.assert_allclose(more, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_product_has_the_gradients_of_a_product():
+    rng = np.random.default_rng(0)
+    x, kernel, bar = (jnp.asarray(rng.normal(size=s)) for s in ((2, 3, 5), (5, 7), (2, 3, 7)))
+    found, back = jax.vjp(product, x, kernel)
+    wanted, own_back = jax.vjp(jnp.matmul, x, kernel)
+    np.testing.assert_array_equal(found, wanted)
+    for one, same in zip(back(bar), own_back(bar), strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-5, atol=1e-6)
+
+
+def test_an_array_is_transposed_whatever_its_first_element_is():
+    for first in (-1.0, 0.0, 1.0, np.nan):
+        x = jnp.arange(6.0).reshape(2, 3).at[0, 0].set(first)
+        np.testing.assert_array_equal(jax.jit(transposed)(x), x.T)
 
 
 def test_layer_norm_by_hand():

@@ -22,8 +22,9 @@ def test_a_step_sends_its_gradients_once_however_many_devices_there_are():
     # Two losses and every gradient in float32, the tokens of either side in int32.
     leaves = jax.tree.leaves(abstract_parameters(TINY.model, TINY.num_words))
     wanted = Sent(len(leaves) + 4, 4 * (count_parameters(TINY.model, TINY.num_words) + 4))
-    for size in (1, 8, 1_024):
+    for size in (2, 8, 1_024):
         assert sent(lowered(TINY, devices(size)).as_text()) == wanted
+    assert sent(lowered(TINY, devices(1)).as_text()) == Sent(0, 0), "to itself"
 
 
 def test_what_is_compiled_for_eight_devices_sends_what_was_lowered():

@@ -1,4 +1,4 @@
-"""The losses of tokens and their gradient by the logits in one kernel (§5.4).
+"""Of tokens the log-sum-exp, and the loss' gradient by the logits, in one kernel (§5.4).
 
 A program has a token. It passes over the token's logits twice, once for their normaliser and once
 to write the gradient in their place, and finds them in a cache the second time.
@@ -23,7 +23,7 @@ _LOWEST = -1e30
 _PER_NAT = math.log2(math.e)
 
 
-def losses_and_gradient(
+def lse_and_gradient(
     logits_CV: Float[Array, "chunk vocabulary"],
     word_C: Int[Array, " chunk"],
     weight_C: Float[Array, " chunk"],
@@ -31,32 +31,32 @@ def losses_and_gradient(
     peak: float,
     spread: float,
 ) -> tuple[Float[Array, " chunk"], Float[Array, " chunk"], Float[Array, "chunk vocabulary"]]:
-    """The plain and the smoothed loss of each token in nats, and by the logits the gradient of the
-    smoothed one times the token's weight. Columns from `num_words` are no words.
+    """The log-sum-exp and the right word's logit of each token, and by the logits the gradient of
+    its smoothed loss times its weight. Columns from `num_words` are no words.
     """
     num_tokens, vocabulary = logits_CV.shape
     row = pl.BlockSpec((None, vocabulary), lambda i: (i, 0))
     one = pl.BlockSpec((1,), lambda i: (i,))
-    loss = jax.ShapeDtypeStruct((num_tokens,), jnp.float32)
-    plain_C, smoothed_C, bar_CV = pl.pallas_call(
+    number = jax.ShapeDtypeStruct((num_tokens,), jnp.float32)
+    lse_C, right_C, bar_CV = pl.pallas_call(
         partial(_loss, num_words=num_words, peak=peak, spread=spread),
         grid=(num_tokens,),
         in_specs=[row, one, one],
         out_specs=[one, one, row],
-        out_shape=[loss, loss, jax.ShapeDtypeStruct(logits_CV.shape, logits_CV.dtype)],
+        out_shape=[number, number, jax.ShapeDtypeStruct(logits_CV.shape, logits_CV.dtype)],
         input_output_aliases={0: 2},
-        name="losses_and_gradient",
+        name="lse_and_gradient",
         **pallas_options(num_warps=16, num_stages=1),
     )(logits_CV, word_C, weight_C)
-    return plain_C, smoothed_C, bar_CV
+    return lse_C, right_C, bar_CV
 
 
 def _loss(
     logits_ref: Any,
     word_ref: Any,
     weight_ref: Any,
-    plain_ref: Any,
-    smoothed_ref: Any,
+    lse_ref: Any,
+    right_ref: Any,
     bar_ref: Any,
     *,
     num_words: int,
@@ -65,7 +65,7 @@ def _loss(
 ) -> None:
     vocabulary = logits_ref.shape[0]
     word, weight = word_ref[0], weight_ref[0]
-    right = logits_ref[word].astype(jnp.float32)  # before a gradient stands there
+    right_ref[0] = logits_ref[word].astype(jnp.float32)  # before a gradient stands there
     num_parts = -(-vocabulary // _COLUMNS)
 
     def columns(part: Array) -> tuple[Any, Array]:
@@ -77,19 +77,18 @@ def _loss(
         logit = triton.load(logits_ref.at[here], mask=is_word, other=0.0).astype(jnp.float32)
         return logit, is_word
 
-    def add_part(part: Array, so_far: tuple[Array, ...]) -> tuple[Array, ...]:
-        most, share, total = so_far
+    def add_part(part: Array, so_far: tuple[Array, Array]) -> tuple[Array, Array]:
+        most, share = so_far
         logit, is_word = load(part)
         now = jnp.maximum(most, jnp.where(is_word, logit, _LOWEST).max())
         bits = jnp.where(is_word, (logit - now) * _PER_NAT, _LOWEST)
         share = share * jnp.exp2((most - now) * _PER_NAT) + jnp.exp2(bits)
-        return now, share, total + logit
+        return now, share
 
-    zeros = jnp.zeros(_COLUMNS, jnp.float32)
-    most, share, total = lax.fori_loop(0, num_parts, add_part, (jnp.float32(_LOWEST), zeros, zeros))
+    nothing = jnp.float32(_LOWEST), jnp.zeros(_COLUMNS, jnp.float32)
+    most, share = lax.fori_loop(0, num_parts, add_part, nothing)
     lse = most + jnp.log2(share.sum()) / _PER_NAT
-    plain_ref[0] = lse - right
-    smoothed_ref[0] = lse - peak * right - spread * total.sum()
+    lse_ref[0] = lse
 
     def write_part(part: Array, _: None) -> None:
         logit, is_word = load(part)
