@@ -34,6 +34,7 @@ from aiayn.config import TrainConfig
 from aiayn.dropout import Noise
 from aiayn.files import user_os_errors, write_text
 from aiayn.kernels import use_kernels
+from aiayn.layers import product
 from aiayn.loss import Sums
 from aiayn.model import MultiHeadAttention, Transformer, word_logits
 from aiayn.report import environment
@@ -148,7 +149,7 @@ def fused_projections(
     kernel = jnp.concatenate([each.kernel[...] for each in maps], axis=1).astype(x_BQD.dtype)
     bias = jnp.concatenate([each.bias[...] for each in maps]).astype(x_BQD.dtype)
     ends = [sum(each.bias.shape[0] for each in maps[:n]) for n in range(1, len(maps))]
-    parts = jnp.split(memory_BMD @ kernel + bias[None, None], ends, axis=-1)
+    parts = jnp.split(product(memory_BMD, kernel) + bias[None, None], ends, axis=-1)
     heads = *memory_BMD.shape[:2], self.config.num_heads, -1
     *query, k_BHMK, v_BHMU = (jnp.swapaxes(part.reshape(heads), 1, 2) for part in parts)
     q_BHQK = query[0] if query else self.queries(x_BQD)
