@@ -18,6 +18,9 @@ from jaxtyping import Array, Bool, Float, Int
 from aiayn.layers import Dense
 from aiayn.model import DecoderLayer, Transformer, activation, attention, matmul_dtype
 
+_BIAS_COLUMNS = 8
+"""One for the bias, and as many more as let rows begin where a vector of numbers may."""
+
 
 class LayerCache(NamedTuple):
     """One layer's keys and values; the keys stand as the scores' product wants them.
@@ -110,8 +113,7 @@ class _Logits:
     """Scores of every word (§3.4), as `aiayn.model.word_logits` gives them.
 
     A bias is one more column of the matrix, which a 1 under every output meets, and so is the
-    lowest float for what is no word: added apart, each is a pass over all logits. So many columns
-    that rows begin where a vector of numbers may.
+    lowest float for what is no word: added apart, each is a pass over all logits.
     """
 
     def __init__(self, model: Transformer, dtype: jnp.dtype):
@@ -119,13 +121,13 @@ class _Logits:
         bias_V = jnp.zeros(len(table_VD)) if model.bias_V is None else model.bias_V
         is_word_V = jnp.arange(len(table_VD)) < model.num_words
         bias_V = jnp.where(is_word_V, bias_V.astype(dtype), jnp.finfo(dtype).min)
-        bias_V8 = jnp.pad(bias_V[:, None], [(0, 0), (0, 7)])
-        self.table_VE = jnp.concatenate([table_VD, bias_V8], axis=1)
+        more = jnp.pad(bias_V[:, None], [(0, 0), (0, _BIAS_COLUMNS - 1)])
+        self.table_VE = jnp.concatenate([table_VD, more], axis=1)
 
     @jax.named_scope("logits")
     def __call__(self, x_DN: Float[Array, "d_model columns"]) -> Float[Array, "vocabulary columns"]:
-        ones_8N = jnp.ones((8, x_DN.shape[1]), x_DN.dtype)
-        return self.table_VE @ jnp.concatenate([x_DN, ones_8N])
+        ones = jnp.ones((_BIAS_COLUMNS, x_DN.shape[1]), x_DN.dtype)
+        return self.table_VE @ jnp.concatenate([x_DN, ones])
 
 
 class IncrementalDecoder:

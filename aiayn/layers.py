@@ -46,13 +46,13 @@ def _forward(x: Array, kernel_IO: Array) -> tuple[Array, tuple[Array, Array]]:
 def _backward(saved: tuple[Array, Array], bar: Array) -> tuple[Array, Array]:
     x, kernel_IO = saved
     x_NI, bar_NO = (array.reshape(-1, array.shape[-1]) for array in (x, bar))
-    return bar @ kernel_IO.T, transposed(x_NI) @ bar_NO
+    return bar @ kernel_IO.T, _transposed(x_NI) @ bar_NO
 
 
 _product.defvjp(_forward, _backward)
 
 
-def transposed(x_NI: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
+def _transposed(x_NI: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
     """xᵀ as an array. XLA's CPU backend copies an array tile by tile, but where it merges the copy
     with what computes x, it goes through memory column by column, up to ten times as slowly. Both
     ways of the branch are the same: it does nothing but keep them apart.

@@ -18,7 +18,7 @@ from small import (
 )
 
 from aiayn.config import ModelConfig
-from aiayn.layers import LayerNorm, product, transposed
+from aiayn.layers import LayerNorm, _transposed, product
 from aiayn.model import (
     attention,
     causal_mask,
@@ -155,7 +155,7 @@ def test_a_product_has_the_gradients_of_a_product():
 def test_an_array_is_transposed_whatever_its_first_element_is():
     for first in (-1.0, 0.0, 1.0, np.nan):
         x = jnp.arange(6.0).reshape(2, 3).at[0, 0].set(first)
-        np.testing.assert_array_equal(jax.jit(transposed)(x), x.T)
+        np.testing.assert_array_equal(jax.jit(_transposed)(x), x.T)
 
 
 def test_layer_norm_by_hand():

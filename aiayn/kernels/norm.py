@@ -19,7 +19,7 @@ from aiayn.dropout import Noise, kept
 from aiayn.kernels import pallas_options
 
 _ELEMENTS = 512
-"""That a program has in registers at a time, at least: whole slots, of which a warp has one."""
+"""That a program has in registers at a time, in several narrow slots; a wide slot has more."""
 
 
 def fits(d_model: int) -> bool:
