@@ -283,9 +283,9 @@ train  times updates: T1 (3+3 layers, d_model 256, 8,000 words, 64 sentences of 
        for accelerators)
 choices times an update without one thing after another that it does otherwise than is common:
        dropout, the loss, packed rows, attention, projections; beside what was expected of each
-decode times greedy search and beam 4 over 64 sentences of 30 tokens, 16 at once, to outputs of 32:
-       D1tiny (the model of T1), D1base (that of T2); base32, base128, base1024 (1,024 sentences,
-       so many at once, for accelerators)
+decode times greedy search and beam 4 over 64 sentences of 30 tokens, in batches of 16, to outputs
+       of 32: D1tiny (the model of T1), D1base (that of T2); base32, base128, base1024 (1,024
+       sentences, in batches of so many, for accelerators)
 serving translates a text with a model by ours and by CTranslate2, in float32 and int8: BLEU, speed
 start  times the help, and the first update of a workload to train, compiled anew and from the cache
 growth times steps of T1 and D1tiny with one size after another varied: what costs more than it must

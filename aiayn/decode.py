@@ -3,9 +3,10 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,8 @@ from aiayn.search import search
 from aiayn.step import Params, build
 from aiayn.tokenizer import Tokenizer
 
+_Share = TypeVar("_Share")
+_Found = TypeVar("_Found")
 _NARROWEST = 32
 _ROUNDS = 8
 """So many times as many sentences as are searched at once come to a search together."""
@@ -153,17 +156,26 @@ class Translator:
     ) -> list[list[Hypothesis]]:
         results: list[list[Hypothesis]] = [[] for _ in sentences]
         done, extra = 0, self.config.max_extra_tokens
+        beams = max(self.config.beam_size, num_best)
         for width, waiting in _by_width([len(ids) + 1 for ids in sentences]):
-            at_once = self._batch_size(width, max(self.config.beam_size, num_best))
+            at_once = max(1, self._batch_size(width, beams) // num_searches())
             # Few outputs need more; they are searched anew, some at once.
             most = width + extra
             for room, size in (min(first_room(width), most), at_once), (most, -(-at_once // 4)):
                 cut: list[int] = []
-                needed = max(_FEWEST, 1 << (len(waiting) - 1).bit_length())
-                for part in _parts(waiting, _ROUNDS * size):
-                    chosen = [sentences[number] for number in part]
-                    found = self._found(chosen, width, min(size, needed), room, num_best)
-                    for number, hypotheses in zip(part, found, strict=True):
+                shares = searches(waiting, size)
+                largest = max(map(len, shares), default=1)
+                needed = max(_FEWEST, 1 << (largest - 1).bit_length())
+                find = partial(
+                    self._found,
+                    width=width,
+                    at_once=min(size, needed),
+                    room=room,
+                    num_best=num_best,
+                )
+                chosen = [[sentences[number] for number in share] for share in shares]
+                for share, found in zip(shares, side_by_side(find, chosen), strict=True):
+                    for number, hypotheses in zip(share, found, strict=True):
                         if hypotheses is None:
                             cut.append(number)
                             continue
@@ -175,7 +187,7 @@ class Translator:
 
     def _found(
         self, chosen: Sequence[list[int]], width: int, at_once: int, room: int, num_best: int
-    ) -> Iterator[list[Hypothesis] | None]:
+    ) -> list[list[Hypothesis] | None]:
         """The best hypotheses of each sentence; none where the room was too small.
 
         Raises:
@@ -203,10 +215,11 @@ class Translator:
             eos=tokenizer.eos,
         )
         words, scores, cut = map(np.asarray, found)
+        results: list[list[Hypothesis] | None] = []
         for row in range(len(chosen)):
             kept = np.flatnonzero(scores[row] > -np.inf)
             if cut[row]:
-                yield None
+                results.append(None)
             elif not len(kept):
                 raise UserError(
                     "The model's scores are not finite, so that it says nothing: its weights are "
@@ -214,10 +227,13 @@ class Translator:
                 )
             else:
                 texts = tokenizer.decode([_until(words[row, k], tokenizer.eos) for k in kept])
-                yield [
-                    Hypothesis(_one_line(text), float(scores[row, k]))
-                    for k, text in zip(kept, texts, strict=True)
-                ]
+                results.append(
+                    [
+                        Hypothesis(_one_line(text), float(scores[row, k]))
+                        for k, text in zip(kept, texts, strict=True)
+                    ]
+                )
+        return results
 
     def _batch_size(self, width: int, beams: int) -> int:
         slots = beams * (width + self.config.max_extra_tokens)
@@ -252,6 +268,34 @@ def padded_width(length: int) -> int:
     while width < length:
         width *= 2
     return width
+
+
+def num_searches() -> int:
+    """How many run side by side. On CPU a second one takes the quarter of two processors' time that
+    the first leaves over, whose small operations wait for each other."""
+    return 2 if jax.default_backend() == "cpu" else 1
+
+
+def searches(numbers: Sequence[int], at_once: int) -> list[Sequence[int]]:
+    """The numbers of each search's sentences, of which it takes so many at once. Where they go from
+    long to short, all searches take as long."""
+    fewest = min(num_searches(), -(-len(numbers) // _FEWEST))
+    count = max(fewest, -(-len(numbers) // (_ROUNDS * at_once)))
+    return [numbers[first::count] for first in range(count)]
+
+
+def side_by_side(
+    search_one: Callable[[_Share], _Found], shares: Sequence[_Share]
+) -> Iterator[_Found]:
+    """What a search finds for each share, in the order of the shares."""
+    if num_searches() == 1:
+        yield from map(search_one, shares)
+        return
+    pool = ThreadPoolExecutor(num_searches())
+    try:
+        yield from pool.map(search_one, shares)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def first_room(width: int) -> int:

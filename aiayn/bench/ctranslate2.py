@@ -28,7 +28,11 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             pool.apply(_export, (workload, model))
         engine = ctranslate2.Translator(
-            str(model), device="cpu", compute_type="float32", intra_threads=threads
+            str(model),
+            device="cpu",
+            compute_type="float32",
+            inter_threads=threads,
+            intra_threads=1,
         )
     pieces = _Pieces(workload.num_words)
     # It adds EOS itself.

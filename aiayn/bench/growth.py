@@ -39,7 +39,7 @@ _DEFINITIONS = {
     "vocabulary": "T1 with so many words",
     "rows": "T1 with so many rows of 32 tokens",
     "beam": "D1tiny with so many hypotheses of a sentence",
-    "sentences at once": "D1tiny with beam 4; all 64 are translated, so that FLOPs do not grow",
+    "sentences a batch": "D1tiny with beam 4; all 64 are translated, so that FLOPs do not grow",
 }
 
 
@@ -89,8 +89,8 @@ def points(
         ),
         "rows": ((16, 32, 64, 128), lambda n: _train(replace(train, num_rows=n))),
         "beam": ((1, 2, 4, 8), lambda n: _decode(decode, n)),
-        "sentences at once": (
-            (4, 16, 32, 64),
+        "sentences a batch": (
+            (4, 8, 16, 32),
             lambda n: _decode(replace(decode, batch_size=n), 4),
         ),
     }

@@ -8,7 +8,7 @@ python -m aiayn.bench.ours ceilings
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from flax import nnx
 from aiayn.bench.worker import Contender, num_processors, rows_of, sentences_of, serve
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 from aiayn.config import DecodeConfig, TrainConfig
-from aiayn.decode import first_room, padded_width
+from aiayn.decode import first_room, padded_width, searches, side_by_side
 from aiayn.model import Transformer, count_parameters
 from aiayn.optim import optimizer
 from aiayn.report import configure_jax, environment, peak_flops
@@ -66,9 +66,6 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
     params["logits_bias"] = params["logits_bias"].at[: _EOS + 1].set(-1e4)
     ids = sentences_of(workload)
     src = np.pad(ids, [(0, 0), (0, padded_width(workload.length) - workload.length)])
-    src_AS = jnp.asarray(src)
-    limit_A = jnp.full(workload.num_sentences, workload.output_length)
-    sentences = graphdef, params, src_AS, (src_AS > 0).astype(jnp.int32), limit_A
     settings: dict[str, Any] = {
         "beam_size": beam_size,
         "alpha": DecodeConfig().length_penalty,
@@ -78,15 +75,25 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
         "eos": _EOS,
     }
 
+    def sentences(share: Sequence[int]) -> tuple[Any, ...]:
+        src_AS = jnp.asarray(src[np.asarray(share)])
+        limit_A = jnp.full(len(src_AS), workload.output_length)
+        return graphdef, params, src_AS, (src_AS > 0).astype(jnp.int32), limit_A
+
+    def search_one(share: Sequence[int]) -> int:
+        found = search(*sentences(share), **settings)
+        return int((np.asarray(found.words_AWT[:, 0]) > 0).sum())
+
+    shares = searches(range(workload.num_sentences), workload.batch_size)
+
     def run(steps: int) -> dict[str, float]:
         tokens = 0
         for _ in range(steps):
-            found = search(*sentences, **settings)
-            tokens = int((np.asarray(found.words_AWT[:, 0]) > 0).sum())
+            tokens = sum(side_by_side(search_one, shares))
         return {"tokens": float(tokens)}
 
     def program() -> str:
-        return _program(search, *sentences, **settings)
+        return _program(search, *sentences(shares[0]), **settings)
 
     return Contender(_about(workload), run, program)
 

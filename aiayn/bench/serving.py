@@ -99,7 +99,11 @@ def _programs(model: Model, place: Path) -> Mapping[str, tuple[int, Translate]]:
 def _engine(model: Model, folder: Path, compute_type: str) -> Translate:
     ctranslate2: Any = import_module("ctranslate2")
     engine = ctranslate2.Translator(
-        str(folder), device="cpu", compute_type=compute_type, intra_threads=num_processors()
+        str(folder),
+        device="cpu",
+        compute_type=compute_type,
+        inter_threads=num_processors(),
+        intra_threads=1,
     )
     tokenizer = model.tokenizer
     ids = {piece: id for id, piece in enumerate(tokenizer.pieces(range(tokenizer.num_words)))}
