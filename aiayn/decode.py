@@ -1,9 +1,9 @@
 """Raw text in, raw text out: batching, searching and scoring with a model (§6.1)."""
 
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -28,7 +28,7 @@ _Share = TypeVar("_Share")
 _Found = TypeVar("_Found")
 _NARROWEST = 32
 _ROUNDS = 8
-"""So many times as many sentences as are searched at once come to a search together."""
+"""At most so many times as many sentences as are searched at once come to a search together."""
 _FEWEST = 16
 """Sentences that are searched at once even where there are not so many: few sizes, few programs."""
 _LONGEST_SCORED = 4_096
@@ -279,23 +279,32 @@ def num_searches() -> int:
 def searches(numbers: Sequence[int], at_once: int) -> list[Sequence[int]]:
     """The numbers of each search's sentences, of which it takes so many at once. Where they go from
     long to short, all searches take as long."""
-    fewest = min(num_searches(), -(-len(numbers) // _FEWEST))
-    count = max(fewest, -(-len(numbers) // (_ROUNDS * at_once)))
+    if len(numbers) <= min(_FEWEST, at_once):
+        return [numbers] if numbers else []
+    count = num_searches() * -(-len(numbers) // (num_searches() * _ROUNDS * at_once))
     return [numbers[first::count] for first in range(count)]
 
 
 def side_by_side(
     search_one: Callable[[_Share], _Found], shares: Sequence[_Share]
 ) -> Iterator[_Found]:
-    """What a search finds for each share, in the order of the shares."""
+    """What a search finds for each share, in the order of the shares.
+
+    None begins before the caller has taken what the one before the last found: one that stops
+    waits for no more than what is under way. Threads of their own know nothing of a context that
+    the caller set JAX.
+    """
     if num_searches() == 1:
         yield from map(search_one, shares)
         return
-    pool = ThreadPoolExecutor(num_searches())
-    try:
-        yield from pool.map(search_one, shares)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(num_searches()) as pool:
+        under_way: deque[Future[_Found]] = deque()
+        for share in shares:
+            if len(under_way) == num_searches():
+                yield under_way.popleft().result()
+            under_way.append(pool.submit(search_one, share))
+        while under_way:
+            yield under_way.popleft().result()
 
 
 def first_room(width: int) -> int:

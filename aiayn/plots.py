@@ -206,6 +206,23 @@ def plot_scaling(workloads: Mapping[str, Any], path: Path) -> None:
     save(figure, path)
 
 
+def plot_contest(title: str, record: Mapping[str, Any], path: Path) -> None:
+    """Seconds of a step in each round by contender, as PNG; `record` is of `aiayn bench train` or
+    `decode`."""
+    figure = Figure(figsize=(7, 4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    axes = figure.subplots()
+    _panel(axes, title, record["contenders"])
+    _note(axes, "seconds a step, round by round")
+    colors = (_DEV, _TRAIN, MUTED)  # ours, the peer, the peer with large pages
+    for color, (name, found) in zip(colors, record["contenders"].items(), strict=False):
+        rounds = dict(enumerate((each["seconds_per_step"] for each in found["rounds"]), 1))
+        _curve(axes, rounds, color, f"{name}, median {found['median_seconds_per_step']:#.3g}", "o")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    save(figure, path)
+
+
 def plot_growth(grown: Mapping[str, Any], path: Path) -> None:
     """Seconds of a step by one size after another, beside its FLOPs, as PNG; `grown` is of the
     record of `aiayn bench growth`."""

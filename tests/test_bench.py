@@ -172,6 +172,7 @@ def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
     assert "ing, workload tiny" in capsys.readouterr().out
     name, tokens = {"train": ("train-tiny", 8 * 16), "decode": ("decode-tiny-beam4", 4 * 5)}[what]
     record = json.loads((tmp_path / f"{name}.json").read_text())
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     (found,) = record["contenders"].values()
     assert len(found["rounds"]) == 6
     if what == "train":

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,17 @@ _DEFINITIONS = {
     "none where the system does not say",
     "target_tokens_per_step": "real target tokens, no padding",
     "target_tokens_per_second": "target_tokens_per_step by median_seconds_per_step",
+    "steps_per_second": "one by median_seconds_per_step",
+    "source_tokens_per_step": "as on the target side",
+    "source_tokens_per_second": "as on the target side",
     "ratios": "the peer's seconds_per_step by ours in the same round: above 1, ours is faster",
     "first_step_seconds": "the first step, with its compilation: nothing comes from a cache",
     "peak_rss_bytes": "the highest resident memory of the contender so far",
     "peak_device_bytes": "ours: the highest memory of any of its devices so far, where they say",
     "programs": "ours: how many XLA has compiled so far, those that make the state included",
+    "compile_seconds": "ours: what XLA took for these programs",
+    "batches_at_once": "CTranslate2: the batches under way at once, each by threads / "
+    "batches_at_once threads; one by all threads where a record does not say",
     "threads": "processors it may use (ours, CTranslate2); threads it takes (PyTorch)",
     "parameters": "numbers that training changes; ours have rows of padding in the embedding",
 }
@@ -61,13 +68,14 @@ _OF_TRAINING = {
     "accelerators of ten rounds of five sent off together), times devices; FLOP/s of all devices "
     "by the maker's data sheet",
     "share_of_ceiling": "flops_per_step by the median step, by the ceiling of the matrix product",
+    "share_of_datasheet": "the same by what the data sheet says (MFU); none where we know none",
     "loss": "nats per target token of a round's last step",
 }
 _OF_DECODING = {
     "beam_size": "hypotheses of a sentence; 1 is greedy search",
     "step": "all sentences translated once, batch by batch, to outputs of a forced length; on CPU "
-    "ours has two batches under way side by side, CTranslate2 one on each processor, which is the "
-    "fastest it can do here, and Hugging Face's one on all of them",
+    "ours has two batches under way, side by side, CTranslate2 one on each processor, Hugging "
+    "Face's one on all of them",
     "tokens": "of all best outputs of a round's last step, EOS included",
 }
 ABOUT = ("bench", "workload", "definitions", "commit", "versions", "hardware", "name")
@@ -143,6 +151,8 @@ def bench_train(
     for found in record["contenders"].values():
         per_second = flops / found["median_seconds_per_step"]
         found["share_of_ceiling"] = per_second / ceilings["matmul_flops_per_second"]
+        peak = ceilings["datasheet_flops_per_second"]
+        found["share_of_datasheet"] = per_second / peak if peak else None
     about = {
         "bench": "train",
         "workload": name,
@@ -189,8 +199,14 @@ def _path(folder: Path, name: str, peer: str | None) -> Path:
 
 
 def _write(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record, and beside it its picture, where there is Matplotlib: an accelerator's image may
+    have none."""
     with user_os_errors(path):
         write_text(path, json.dumps(record, indent=1) + "\n")
+        if find_spec("matplotlib"):
+            from aiayn.plots import plot_contest
+
+            plot_contest(title(record), record, path.with_suffix(".png"))
     return record
 
 
@@ -254,6 +270,7 @@ def _contest(
         **{key: about["aiayn"].pop(key) for key in ("commit", "versions", "hardware")},
         "warming_up": workload.warm_up,
         "target_tokens_per_step": workload.tokens,
+        "source_tokens_per_step": workload.source_tokens,
         "contenders": {},
     }
     for contender, found in rounds.items():
@@ -262,7 +279,9 @@ def _contest(
             **about[contender],
             "rounds": found,
             "median_seconds_per_step": median,
+            "steps_per_second": 1 / median,
             "target_tokens_per_second": workload.tokens / median,
+            "source_tokens_per_second": workload.source_tokens / median,
         }
     own = [r["seconds_per_step"] for r in rounds.pop("aiayn")]
     record["ratios"] = {
@@ -287,7 +306,7 @@ def timed_round(
         "seconds_per_step": found["seconds"] / steps,
         "processor_seconds_per_step": found["processor_seconds"] / steps,
         "others": others,
-        **{key: value for key, value in found.items() if not key.endswith("seconds")},
+        **{k: value for k, value in found.items() if k not in ("seconds", "processor_seconds")},
     }
 
 
@@ -350,8 +369,7 @@ def quiet(rounds: Sequence[Mapping[str, Any]]) -> str:
 
 def title(record: Mapping[str, Any]) -> str:
     """What was done, and beside whom."""
-    beside = peer(record)
-    return work(record) + (f", beside {beside}" if beside else "")
+    return work(record) + (f", beside {beside(record)}" if peer(record) else "")
 
 
 def work(record: Mapping[str, Any]) -> str:
@@ -364,6 +382,13 @@ def work(record: Mapping[str, Any]) -> str:
 def peer(record: Mapping[str, Any]) -> str | None:
     """Whose speed ours was compared with."""
     return next(iter(record["ratios"]), None)
+
+
+def beside(record: Mapping[str, Any]) -> str:
+    """The peer, and how it was used where that is less than its best."""
+    name = peer(record) or ""
+    slow = name == "ctranslate2" and "batches_at_once" not in record["contenders"][name]
+    return f"{name}, batch by batch" if slow else name
 
 
 def table(record: Mapping[str, Any]) -> Table:

@@ -55,6 +55,7 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
         "name": "ctranslate2",
         "versions": {"ctranslate2": version("ctranslate2")},
         "threads": threads,
+        "batches_at_once": threads,
     }
     return Contender(about, run)
 

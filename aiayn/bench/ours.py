@@ -116,18 +116,22 @@ def _program(function: Any, *arguments: Any, **settings: Any) -> str:
     return function.lower(*arguments, **settings).compile().as_text()
 
 
-def _counting() -> Callable[[], dict[str, int | None]]:
+def _counting() -> Callable[[], dict[str, float | None]]:
     """What this process needed from here on, asked for again and again."""
-    programs = 0
+    compiled: list[float] = []
 
     def count(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        nonlocal programs
-        programs += event == "/jax/core/compile/backend_compile_duration"
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(duration_secs)
 
-    def counts() -> dict[str, int | None]:
+    def counts() -> dict[str, float | None]:
         found = (device.memory_stats() for device in jax.local_devices())
         peak = max((stats["peak_bytes_in_use"] for stats in found if stats), default=None)
-        return {"peak_device_bytes": peak, "programs": programs}
+        return {
+            "peak_device_bytes": peak,
+            "programs": len(compiled),
+            "compile_seconds": sum(compiled),
+        }
 
     jax.monitoring.register_event_duration_secs_listener(count)
     return counts

@@ -43,7 +43,7 @@ def _render_contests(records: Sequence[Mapping[str, Any]]) -> list[str]:
         rows.append(
             [
                 contest.work(record),
-                contest.peer(record) or "",
+                contest.beside(record),
                 plain,
                 *(large or ["–"]),
                 hardware_text(record),

@@ -60,7 +60,7 @@ class Contender:
 
 
 def serve(
-    prepare: Callable[[], Contender], counts: Callable[[], Mapping[str, int | None]] = dict
+    prepare: Callable[[], Contender], counts: Callable[[], Mapping[str, float | None]] = dict
 ) -> None:
     """Be a worker until standard input ends; `counts` is taken at the end of each round."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -31,15 +31,20 @@ class Training:
 
     @property
     def tokens(self) -> int:
-        """Real target tokens of a step; as many on the source side."""
+        """Real target tokens of a step."""
         return self.num_sentences * self.length
+
+    @property
+    def source_tokens(self) -> int:
+        """Real source tokens of a step."""
+        return self.tokens
 
 
 @dataclass(frozen=True)
 class Decoding:
     """Greedy or beam search over sentences of random tokens, to outputs of a forced length.
 
-    A step translates them all, batch by batch.
+    A step translates them all in batches, one after another or side by side.
     """
 
     model: ModelConfig
@@ -57,6 +62,11 @@ class Decoding:
     def tokens(self) -> int:
         """Target tokens of a step."""
         return self.num_sentences * self.output_length
+
+    @property
+    def source_tokens(self) -> int:
+        """Source tokens of a step."""
+        return self.num_sentences * self.length
 
 
 _SMALL = ModelConfig(num_layers=3, d_model=256, d_ff=1024, num_heads=4, d_k=64, d_v=64)
