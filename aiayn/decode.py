@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from aiayn.checkpoint import Model, unflatten
 from aiayn.config import DecodeConfig
 from aiayn.errors import UserError
+from aiayn.incremental import lay_out
 from aiayn.loss import token_log_probs
 from aiayn.model import Transformer
 from aiayn.rows import Rows, rows_of_pairs
@@ -64,6 +65,7 @@ class Translator:
         self.max_tokens = model.experiment.data.max_tokens
         self.graphdef = build(model.experiment.model, model.tokenizer.num_words)
         self.params = jax.device_put(unflatten(model.params)) if params is None else params
+        self.weights = lay_out(self.graphdef, self.params)
 
     def translate(
         self,
@@ -203,6 +205,7 @@ class Translator:
         found = search(
             self.graphdef,
             self.params,
+            self.weights,
             jnp.asarray(src),
             jnp.asarray(segments),
             jnp.asarray(limit),

@@ -3,20 +3,23 @@
 Here features come first and hypotheses last, and weights stand to the left of what they multiply.
 On CPU a product with few columns takes half the time that the same one with few rows takes: a
 weight is read as it lies, and of the other factor there is little to arrange. Weights are laid out
-once a search.
+once, for all searches.
 
 Shapes as in `aiayn.model`, and N for batch · beam, sentence after sentence.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from aiayn.layers import Dense
 from aiayn.model import DecoderLayer, Transformer, activation, attention, matmul_dtype
+from aiayn.step import Params
 
 _BIAS_COLUMNS = 8
 """One for the bias, and as many more as let rows begin where a vector of numbers may."""
@@ -36,32 +39,74 @@ class LayerCache(NamedTuple):
     cross_v: Float[Array, "batch heads source d_v"]
 
 
-class _Affine:
-    """W x + b for columns x; of several maps with the same input one whose outputs are theirs."""
+class _Affine(NamedTuple):
+    """W x + b for columns x."""
 
-    def __init__(self, dtype: jnp.dtype, *maps: Dense):
-        kernel = jnp.concatenate([each.kernel[...] for each in maps], axis=1)
-        bias = jnp.concatenate([each.bias[...] for each in maps])
-        self.kernel_OI = kernel.astype(dtype).T
-        self.bias_O1 = bias.astype(dtype)[:, None]
+    kernel_OI: Float[Array, "outputs inputs"]
+    bias_O1: Float[Array, "outputs 1"]
 
     def __call__(self, x_IN: Float[Array, "inputs columns"]) -> Float[Array, "outputs columns"]:
         return self.kernel_OI @ x_IN + self.bias_O1
 
 
+def _affine(dtype: jnp.dtype, *maps: Dense) -> _Affine:
+    """Of several maps with the same input one whose outputs are theirs."""
+    kernel = jnp.concatenate([each.kernel[...] for each in maps], axis=1)
+    bias = jnp.concatenate([each.bias[...] for each in maps])
+    return _Affine(kernel.astype(dtype).T, bias.astype(dtype)[:, None])
+
+
+class _LayerWeights(NamedTuple):
+    qkv: _Affine
+    self_out: _Affine
+    query: _Affine
+    cross_out: _Affine
+    inner: _Affine
+    outer: _Affine
+
+
+class Weights(NamedTuple):
+    """What a step multiplies by, laid out for it."""
+
+    layers: tuple[_LayerWeights, ...]
+    table_VE: Float[Array, "vocabulary extended"]
+    """The shared matrix. A bias is one more column, which a 1 under every output meets, and so is
+    the lowest float for what is no word: added apart, each is a pass over all logits."""
+
+
+@partial(jax.jit, static_argnums=0)
+def lay_out(graphdef: nnx.GraphDef[Transformer], params: Params) -> Weights:
+    """The decoder's weights in the type and the order that a step wants them in."""
+    model: Transformer = nnx.merge(graphdef, params)
+    dtype = matmul_dtype(model.config)
+    layers: list[_LayerWeights] = []
+    for layer in model.decoder:
+        own, cross, net = layer.self_attention, layer.cross_attention, layer.feed_forward
+        layers.append(
+            _LayerWeights(
+                qkv=_affine(dtype, own.query, own.key, own.value),
+                self_out=_affine(dtype, own.out),
+                query=_affine(dtype, cross.query),
+                cross_out=_affine(dtype, cross.out),
+                inner=_affine(dtype, net.inner),
+                outer=_affine(dtype, net.outer),
+            )
+        )
+    table_VD = model.embedding[...].astype(dtype)
+    bias_V = jnp.zeros(len(table_VD)) if model.bias_V is None else model.bias_V
+    is_word_V = jnp.arange(len(table_VD)) < model.num_words
+    bias_V = jnp.where(is_word_V, bias_V.astype(dtype), jnp.finfo(dtype).min)
+    more = jnp.pad(bias_V[:, None], [(0, 0), (0, _BIAS_COLUMNS - 1)])
+    return Weights(tuple(layers), jnp.concatenate([table_VD, more], axis=1))
+
+
 class _Layer:
     """A decoder layer for one more word of each hypothesis."""
 
-    def __init__(self, layer: DecoderLayer, dtype: jnp.dtype):
-        own, cross, inner = layer.self_attention, layer.cross_attention, layer.feed_forward.inner
+    def __init__(self, layer: DecoderLayer, weights: _LayerWeights):
         self.layer = layer
         self.config = layer.feed_forward.config
-        self.qkv = _Affine(dtype, own.query, own.key, own.value)
-        self.self_out = _Affine(dtype, own.out)
-        self.query = _Affine(dtype, cross.query)
-        self.cross_out = _Affine(dtype, cross.out)
-        self.inner = _Affine(dtype, inner)
-        self.outer = _Affine(dtype, layer.feed_forward.outer)
+        self.weights = weights
 
     def __call__(
         self,
@@ -71,24 +116,25 @@ class _Layer:
         self_mask_B1WM: Bool[Array, "batch 1 beam slots"],
         cross_mask_B11S: Bool[Array, "batch 1 1 source"],
     ) -> tuple[Float[Array, "d_model columns"], LayerCache]:
-        layer, batch = self.layer, len(self_mask_B1WM)
+        layer, weights, batch = self.layer, self.weights, len(self_mask_B1WM)
         keys = self.config.num_heads * self.config.d_k
         with jax.named_scope("attention"):
-            q, k, v = jnp.split(self.qkv(x_DN), (keys, 2 * keys))
+            q, k, v = jnp.split(weights.qkv(x_DN), (keys, 2 * keys))
             k_BHKW, v_BHWU = jnp.swapaxes(self._heads(k, batch), 2, 3), self._heads(v, batch)
             write = lax.dynamic_update_slice_in_dim
             cache = cache._replace(
                 self_k=write(cache.self_k, k_BHKW, slot, axis=3),
                 self_v=write(cache.self_v, v_BHWU, slot, axis=2),
             )
-            y_DN = self.self_out(self._attend(q, cache.self_k, cache.self_v, self_mask_B1WM))
+            y_DN = weights.self_out(self._attend(q, cache.self_k, cache.self_v, self_mask_B1WM))
         x_DN = layer.self_norm(x_DN + y_DN, axis=0)
         with jax.named_scope("attention"):
-            q = self.query(x_DN)
-            y_DN = self.cross_out(self._attend(q, cache.cross_k, cache.cross_v, cross_mask_B11S))
+            q = weights.query(x_DN)
+            y_HN = self._attend(q, cache.cross_k, cache.cross_v, cross_mask_B11S)
+            y_DN = weights.cross_out(y_HN)
         x_DN = layer.cross_norm(x_DN + y_DN, axis=0)
         with jax.named_scope("feed_forward"):
-            y_DN = self.outer(activation(self.config)(self.inner(x_DN)))
+            y_DN = weights.outer(activation(self.config)(weights.inner(x_DN)))
         return layer.feed_forward_norm(x_DN + y_DN, axis=0), cache
 
     def _heads(
@@ -109,35 +155,22 @@ class _Layer:
         return y_BHWU.transpose(1, 3, 0, 2).reshape(-1, q.shape[1])
 
 
-class _Logits:
-    """Scores of every word (§3.4), as `aiayn.model.word_logits` gives them.
-
-    A bias is one more column of the matrix, which a 1 under every output meets, and so is the
-    lowest float for what is no word: added apart, each is a pass over all logits.
-    """
-
-    def __init__(self, model: Transformer, dtype: jnp.dtype):
-        table_VD = model.embedding[...].astype(dtype)
-        bias_V = jnp.zeros(len(table_VD)) if model.bias_V is None else model.bias_V
-        is_word_V = jnp.arange(len(table_VD)) < model.num_words
-        bias_V = jnp.where(is_word_V, bias_V.astype(dtype), jnp.finfo(dtype).min)
-        more = jnp.pad(bias_V[:, None], [(0, 0), (0, _BIAS_COLUMNS - 1)])
-        self.table_VE = jnp.concatenate([table_VD, more], axis=1)
-
-    @jax.named_scope("logits")
-    def __call__(self, x_DN: Float[Array, "d_model columns"]) -> Float[Array, "vocabulary columns"]:
-        ones = jnp.ones((_BIAS_COLUMNS, x_DN.shape[1]), x_DN.dtype)
-        return self.table_VE @ jnp.concatenate([x_DN, ones])
+@jax.named_scope("logits")
+def _logits(
+    x_DN: Float[Array, "d_model columns"], table_VE: Float[Array, "vocabulary extended"]
+) -> Float[Array, "vocabulary columns"]:
+    """Scores of every word (§3.4), as `aiayn.model.word_logits` gives them."""
+    ones = jnp.ones((_BIAS_COLUMNS, x_DN.shape[1]), x_DN.dtype)
+    return table_VE @ jnp.concatenate([x_DN, ones])
 
 
 class IncrementalDecoder:
-    """The decoder of a model, its weights laid out for one word after another."""
+    """The decoder of a model for one word after another, by the weights of `lay_out`."""
 
-    def __init__(self, model: Transformer):
+    def __init__(self, model: Transformer, weights: Weights):
         self.model = model
-        dtype = matmul_dtype(model.config)
-        self.layers = [_Layer(layer, dtype) for layer in model.decoder]
-        self.logits = _Logits(model, dtype)
+        self.layers = [_Layer(*each) for each in zip(model.decoder, weights.layers, strict=True)]
+        self.table_VE = weights.table_VE
 
     def start(self, batch: int, beam_size: int, room: int, source: int) -> tuple[LayerCache, ...]:
         """Empty caches for `room` words of `beam_size` hypotheses of each sentence."""
@@ -195,4 +228,4 @@ class IncrementalDecoder:
         for layer, cache in zip(self.layers, caches, strict=True):
             x_DN, cache = layer(x_DN, cache, now * beam_size, self_mask_B1WM, cross_mask_B11S)
             updated.append(cache)
-        return self.logits(x_DN), tuple(updated)
+        return _logits(x_DN, self.table_VE), tuple(updated)

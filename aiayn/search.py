@@ -20,7 +20,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from aiayn.incremental import IncrementalDecoder, LayerCache
+from aiayn.incremental import IncrementalDecoder, LayerCache, Weights
 from aiayn.model import VOCABULARY_MULTIPLE, Transformer
 from aiayn.step import Params
 
@@ -80,6 +80,7 @@ def length_penalty(length: int | Int[Array, "..."], alpha: float) -> Float[Array
 def search(
     graphdef: nnx.GraphDef[Transformer],
     params: Params,
+    weights: Weights,
     src_AS: Int[Array, "all source"],
     src_segments_AS: Int[Array, "all source"],
     limit_A: Int[Array, " all"],
@@ -92,7 +93,8 @@ def search(
     eos: int,
     num_best: int = 1,
 ) -> Hypotheses:
-    """Beam search; with `beam_size` 1 it is greedy search and ends at the first EOS.
+    """Beam search; with `beam_size` 1 it is greedy search and ends at the first EOS. `weights` are
+    those of `params`, as `aiayn.incremental.lay_out` makes them.
 
     `limit_A` is the most tokens, EOS included, that each sentence's output may have. A sentence
     that is not finished after `room` steps is given up, and said to be cut. The last of all may be
@@ -104,7 +106,7 @@ def search(
     probability 1 and the output its greatest length.
     """
     model: Transformer = nnx.merge(graphdef, params)
-    decoder = IncrementalDecoder(model)
+    decoder = IncrementalDecoder(model, weights)
     (most, width), total = src_AS.shape, (limit_A > 0).sum()
     batch = min(at_once, most)
     group = _group_size(batch, width)

@@ -11,6 +11,7 @@ from jax import lax
 from small import MODEL, logits, on_device, random_pairs, transformer, unpacked_rows
 
 import aiayn.search
+from aiayn.incremental import lay_out
 from aiayn.rows import rows_of_pairs
 from aiayn.search import length_penalty, search
 from aiayn.tokenizer import Tokenizer
@@ -35,6 +36,7 @@ def _search(graphdef, params, rows, limit, **options):
     return search(
         graphdef,
         params,
+        lay_out(graphdef, params),
         jnp.asarray(rows.src_BS),
         jnp.asarray(rows.src_segments_BS),
         jnp.asarray(limit, jnp.int32),

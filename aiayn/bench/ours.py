@@ -21,6 +21,7 @@ from aiayn.bench.worker import Contender, num_processors, rows_of, sentences_of,
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 from aiayn.config import DecodeConfig, TrainConfig
 from aiayn.decode import first_room, padded_width, searches, side_by_side
+from aiayn.incremental import lay_out
 from aiayn.model import Transformer, count_parameters
 from aiayn.optim import optimizer
 from aiayn.report import configure_jax, environment, peak_flops
@@ -64,6 +65,7 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
     model = Transformer(workload.model, workload.num_words, rngs=nnx.Rngs(0))
     params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     params["logits_bias"] = params["logits_bias"].at[: _EOS + 1].set(-1e4)
+    weights = lay_out(graphdef, params)
     ids = sentences_of(workload)
     src = np.pad(ids, [(0, 0), (0, padded_width(workload.length) - workload.length)])
     settings: dict[str, Any] = {
@@ -78,7 +80,7 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
     def sentences(share: Sequence[int]) -> tuple[Any, ...]:
         src_AS = jnp.asarray(src[np.asarray(share)])
         limit_A = jnp.full(len(src_AS), workload.output_length)
-        return graphdef, params, src_AS, (src_AS > 0).astype(jnp.int32), limit_A
+        return graphdef, params, weights, src_AS, (src_AS > 0).astype(jnp.int32), limit_A
 
     def search_one(share: Sequence[int]) -> int:
         found = search(*sentences(share), **settings)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
 from aiayn.checkpoint import unflatten
+from aiayn.incremental import lay_out
 from aiayn.loss import smoothed_cross_entropy
 from aiayn.marian import marian_params, model_config, read_marian
 from aiayn.rows import Rows, make_rows
@@ -194,6 +195,7 @@ def test_search_finds_the_same_tokens(pair, beam_size):
     found = search(
         graphdef,
         params,
+        lay_out(graphdef, params),
         jnp.asarray(src),
         jnp.asarray(mask),
         jnp.full(count, limit),
