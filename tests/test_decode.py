@@ -82,6 +82,15 @@ def test_what_goes_wrong_in_one_search_is_said(monkeypatch):
         next(found)
 
 
+def test_no_search_begins_before_the_one_before_the_last_is_taken(monkeypatch):
+    monkeypatch.setattr(aiayn.decode, "num_searches", lambda: 2)
+    begun = []
+    found = aiayn.decode.side_by_side(begun.append, range(9))
+    next(found)
+    found.close()
+    assert sorted(begun) == [0, 1], "who stops waits for what is under way alone"
+
+
 def test_n_best_hypotheses_come_best_first(translator):
     hypotheses = translator.translate(["one two"], num_best=3)[0]
     assert len(hypotheses) == 3
