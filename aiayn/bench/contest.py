@@ -73,9 +73,9 @@ _OF_TRAINING = {
 }
 _OF_DECODING = {
     "beam_size": "hypotheses of a sentence; 1 is greedy search",
-    "step": "all sentences translated once, batch by batch, to outputs of a forced length; on CPU "
-    "ours has two batches under way, side by side, CTranslate2 one on each processor, Hugging "
-    "Face's one on all of them",
+    "step": "all sentences translated once, in batches, to outputs of a forced length; on CPU ours "
+    "has two batches under way, side by side, CTranslate2 one on each processor, Hugging Face's "
+    "one on all of them",
     "tokens": "of all best outputs of a round's last step, EOS included",
 }
 ABOUT = ("bench", "workload", "definitions", "commit", "versions", "hardware", "name")
