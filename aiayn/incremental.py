@@ -130,8 +130,7 @@ class _Layer:
         x_DN = layer.self_norm(x_DN + y_DN, axis=0)
         with jax.named_scope("attention"):
             q = weights.query(x_DN)
-            y_HN = self._attend(q, cache.cross_k, cache.cross_v, cross_mask_B11S)
-            y_DN = weights.cross_out(y_HN)
+            y_DN = weights.cross_out(self._attend(q, cache.cross_k, cache.cross_v, cross_mask_B11S))
         x_DN = layer.cross_norm(x_DN + y_DN, axis=0)
         with jax.named_scope("feed_forward"):
             y_DN = weights.outer(activation(self.config)(weights.inner(x_DN)))

@@ -20,7 +20,7 @@ from aiayn.__main__ import main
 from aiayn.bench import ours
 from aiayn.bench.choices import CHOICES, Choice, bench_choices, library_attention
 from aiayn.bench.choices import summary as summary_of_choices
-from aiayn.bench.contest import ABOUT, figures, summary
+from aiayn.bench.contest import ABOUT, beside, figures, summary
 from aiayn.bench.growth import bench_growth, points
 from aiayn.bench.profile import Kernel, kernels
 from aiayn.bench.results import render_bench
@@ -188,6 +188,19 @@ def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
     assert found["rounds"][0]["programs"] == found["rounds"][-1]["programs"] > 0, "all compiled"
     keys = set(record) | set(found) | set(found["rounds"][0])
     assert keys - set(ABOUT) <= set(record["definitions"]), "every figure is defined"
+
+
+def test_a_record_is_written_without_matplotlib_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(aiayn.bench.contest, "find_spec", lambda name: None)
+    aiayn.bench.contest._write(tmp_path / "train-tiny.json", {"bench": "train"})
+    assert [path.name for path in tmp_path.iterdir()] == ["train-tiny.json"]
+
+
+def test_a_peer_that_was_not_at_its_best_is_said_to_be():
+    record = {"ratios": {"ctranslate2": [1.0]}, "contenders": {"ctranslate2": {"threads": 2}}}
+    assert beside(record) == "ctranslate2, batch by batch"
+    record["contenders"]["ctranslate2"]["batches_at_once"] = 2
+    assert beside(record) == "ctranslate2"
 
 
 def test_a_start_is_timed_without_and_with_compiled_programs(tmp_path, capsys, monkeypatch):
