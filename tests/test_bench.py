@@ -196,7 +196,7 @@ def test_a_record_is_written_without_matplotlib_as_well(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["train-tiny.json"]
 
 
-def test_a_peer_that_was_not_at_its_best_is_said_to_be():
+def test_a_peer_that_was_not_at_its_best_is_named_so():
     record = {"ratios": {"ctranslate2": [1.0]}, "contenders": {"ctranslate2": {"threads": 2}}}
     assert beside(record) == "ctranslate2, batch by batch"
     record["contenders"]["ctranslate2"]["batches_at_once"] = 2
