@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -290,7 +290,7 @@ def searches(numbers: Sequence[int], at_once: int) -> list[Sequence[int]]:
 
 def side_by_side(
     search_one: Callable[[_Share], _Found], shares: Sequence[_Share]
-) -> Iterator[_Found]:
+) -> Generator[_Found, None, None]:
     """What a search finds for each share, in the order of the shares.
 
     None begins before the caller has taken what the one before the last found: one that stops
