@@ -160,9 +160,9 @@ def parser() -> argparse.ArgumentParser:
         "--pairs",
         type=int,
         nargs="+",
-        default=[450_000, 4_508_785],
+        default=[450_000, 1_500_000, 4_508_785],
         metavar="N",
-        help="data: sizes of the corpora (default: WMT14's, and a tenth of it)",
+        help="data: sizes of the corpora (default: WMT14's, a third and a tenth of it)",
     )
     bench.add_argument("--model", type=Path, help="serving: a run directory or an exported model")
     bench.add_argument("--src", type=Path, help="serving: source sentences, one a line")

@@ -269,6 +269,21 @@ def training_flops(config: ModelConfig, num_words: int, src_length: int, tgt_len
     return 3 * (per_pair + 2.0 * config.num_layers * width * looks)
 
 
+def decoding_flops(
+    config: ModelConfig, num_words: int, src_length: int, tgt_length: int, beam_size: int = 1
+) -> float:
+    """FLOPs of the products that a search for an output of this length takes, exactly.
+
+    The encoder, and its keys and values for the decoder, once; each hypothesis a decoder's step for
+    each token of the output, which looks at the source and at the tokens up to itself.
+    """
+    looking = 2.0 * config.num_layers * config.num_heads * (config.d_k + config.d_v)
+    encoder = matmul_flops(config, num_words, src_length, 0) + looking * src_length**2
+    looks = tgt_length * src_length + tgt_length * (tgt_length + 1) // 2
+    decoder = matmul_flops(config, num_words, 0, tgt_length) + looking * looks
+    return encoder + beam_size * decoder
+
+
 def traced_training_flops(
     config: ModelConfig, num_words: int, src_length: int, tgt_length: int
 ) -> int:

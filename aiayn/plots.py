@@ -194,7 +194,9 @@ def plot_scaling(workloads: Mapping[str, Any], path: Path) -> None:
         _note(axes, "on paper: bytes counted, times assumed")
         for (name, found), color in zip(workloads.items(), (_DEV, _TRAIN), strict=False):
             values = {row["devices"]: row[kind] for row in found["sizes"]}
-            _curve(axes, values, color, name, marker="o")
+            grows = f", exponent of its seconds {found['growth']['seconds']:z.2f}"
+            label = name if kind == "efficiency" else name + grows
+            _curve(axes, values, color, label, marker="o")
         axes.axhline(0.5, color=MUTED, linewidth=0.8)
         axes.set_xscale("log", base=2)
         axes.set_ylim(0, 1.05)
@@ -220,6 +222,31 @@ def plot_contest(title: str, record: Mapping[str, Any], path: Path) -> None:
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    save(figure, path)
+
+
+def plot_data(record: Mapping[str, Any], path: Path) -> None:
+    """Seconds and memory of each stage of preparing by the size of the corpus, both in logarithms,
+    as PNG; `record` is of `aiayn bench data`."""
+    figure = Figure(figsize=(11, 4.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    runs, growth = record["runs"], record["growth"]
+    kinds = {"stages": ("Seconds", 1.0), "peak_own_bytes": ("Memory of its own, GB", 1e9)}
+    for axes, (kind, (heading, unit)) in zip(figure.subplots(1, 2), kinds.items(), strict=True):
+        _panel(axes, heading, runs)
+        _note(axes, "of each stage, and the exponent by pairs")
+        for (stage, found), color in zip(growth.items(), (_DEV, _TRAIN, MUTED), strict=True):
+            if kind in found:
+                values = {run["pairs"]: run[kind][stage] / unit for run in runs}
+                _curve(axes, values, color, f"{stage}, {found[kind]:.2f}", marker="o")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks([run["pairs"] for run in runs], minor=False)
+        axes.set_xticks([], minor=True)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.5)))
+        axes.set_xlabel("pairs", color=MUTED)
+        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
     save(figure, path)
 
 

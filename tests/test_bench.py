@@ -20,13 +20,12 @@ from aiayn.__main__ import main
 from aiayn.bench import ours
 from aiayn.bench.choices import CHOICES, Choice, bench_choices, library_attention
 from aiayn.bench.choices import summary as summary_of_choices
-from aiayn.bench.contest import ABOUT, beside, figures, summary
+from aiayn.bench.contest import ABOUT, beside, figures, flops_of, summary
 from aiayn.bench.growth import bench_growth, points
 from aiayn.bench.profile import Kernel, kernels
 from aiayn.bench.results import render_bench
 from aiayn.bench.worker import rows_of
 from aiayn.bench.workloads import DECODING, TRAINING
-from aiayn.complexity import training_flops
 from aiayn.model import attention, causal_mask, padding_mask
 from aiayn.step import data_mesh
 
@@ -55,9 +54,7 @@ def test_workloads_hold_the_tokens_they_name():
 @pytest.mark.parametrize(("name", "gigaflops"), [("T1", 94.6), ("T2", 390.6)])
 def test_flops_of_a_step_are_those_that_others_count(name, gigaflops):
     # Others' count of the same work: two FLOPs a multiply-add of every dot of a traced step.
-    w = TRAINING[name]
-    per_sentence = training_flops(w.model, w.num_words, w.length, w.length)
-    assert w.num_sentences * per_sentence / 1e9 == pytest.approx(gigaflops, abs=0.05)
+    assert flops_of(TRAINING[name]) / 1e9 == pytest.approx(gigaflops, abs=0.05)
 
 
 def test_growth_is_timed_and_fitted(tmp_path, monkeypatch):
@@ -184,6 +181,9 @@ def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
     assert found["target_tokens_per_second"] == pytest.approx(
         tokens / found["median_seconds_per_step"]
     )
+    share = record["flops_per_step"] / found["median_seconds_per_step"]
+    share /= record["ceilings"]["matmul_flops_per_second"]
+    assert found["share_of_ceiling"] == pytest.approx(share)
     assert record["hardware"]["platform"] == "cpu"
     assert found["rounds"][0]["programs"] == found["rounds"][-1]["programs"] > 0, "all compiled"
     keys = set(record) | set(found) | set(found["rounds"][0])
@@ -323,7 +323,9 @@ def test_ratios_are_of_the_same_round():
         "versions": {"jax": "0", "python": "3"},
         "hardware": {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"},
     }
+    assert "of the ceiling" not in figures(record)[0], "older records of decoding have none"
     text = render_bench([{**record, **about}])
+    assert "| of the ceiling |" in text
     line = "| Training, workload T1 | hf | 1.10 (0.50–2.00) | – | 2 cores, a CPU | 0123456789ab |"
     assert line in text, "at a glance"
     assert "(MFU) ours has 12.5%" in text

@@ -4,6 +4,7 @@ import pytest
 
 from aiayn.complexity import (
     convolution,
+    decoding_flops,
     dot_flops,
     exponent,
     matmul_flops,
@@ -68,6 +69,18 @@ def test_the_closed_form_of_a_step_is_what_its_program_does(lengths):
     config = ModelConfig(num_layers=2, d_model=12, d_ff=20, num_heads=2, d_k=5, d_v=7)
     closed = training_flops(config, 128, *lengths)
     assert closed == traced_training_flops(config, 128, *lengths)
+
+
+def test_a_search_takes_a_forward_pass_without_the_future():
+    config = ModelConfig(num_layers=2, d_model=12, d_ff=20, num_heads=2, d_k=5, d_v=7)
+    forward = traced_training_flops(config, 128, 9, 4) / 3
+    # Four tokens look at 4 · 4 places in training and at 1 + 2 + 3 + 4 in a search.
+    future = 2 * 2 * 2 * (5 + 7) * (16 - 10)
+    assert decoding_flops(config, 128, 9, 4) == forward - future
+    # Each further hypothesis is a decoder more, and the encoder is there without any output.
+    encoder = decoding_flops(config, 128, 9, 0)
+    assert encoder > 0
+    assert decoding_flops(config, 128, 9, 4, beam_size=3) == 3 * (forward - future) - 2 * encoder
 
 
 def test_matmul_flops_are_the_published_ones_for_base():

@@ -65,16 +65,20 @@ def test_reducing_takes_what_the_assumptions_say():
 
 def test_scaling_is_recorded_and_shown(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(scaling, "STEP_SECONDS", {"tiny": 1.0})
-    monkeypatch.setattr(scaling, "SIZES", (1, 4, 16))
+    monkeypatch.setattr(scaling, "SIZES", (1, 2, 4, 16))
     assert main(["bench", "scaling", "--out", str(tmp_path)]) == 0
     assert "no time is measured" in capsys.readouterr().out
     record = json.loads((tmp_path / "scaling.json").read_text())
-    one, four, sixteen = record["workloads"]["tiny"]["sizes"]
+    one, _, four, sixteen = record["workloads"]["tiny"]["sizes"]
     # Eight rows: no more than eight devices have work.
     assert [row["rows_per_device"] for row in (one, four, sixteen)] == [8, 2, 1]
     assert one["efficiency"] == 1
     assert four["efficiency"] == pytest.approx(1, abs=1e-3)
     assert sixteen["efficiency"] == pytest.approx(0.5, abs=1e-2)
-    assert {*one, "ends_at"} - set(record["definitions"]) == {"devices"}
+    # With as much work for each device, nothing grows but the messages, microseconds of a second.
+    growth = record["workloads"]["tiny"]["growth"]
+    assert growth == pytest.approx({"collectives": 0, "bytes": 0, "seconds": 0}, abs=1e-4)
+    assert growth["seconds"] > 1e-6
+    assert {*one, "ends_at", "growth"} - set(record["definitions"]) == {"devices"}
     assert "| 16 |" in render_bench([record])
     assert (tmp_path / "scaling.png").stat().st_size > 0

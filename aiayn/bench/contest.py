@@ -23,7 +23,7 @@ from rich.table import Table
 
 from aiayn.bench.grid import grid
 from aiayn.bench.workloads import BEAM_SIZES, DECODING, TRAINING, Decoding, Training
-from aiayn.complexity import training_flops
+from aiayn.complexity import decoding_flops, training_flops
 from aiayn.errors import UserError
 from aiayn.files import user_os_errors, write_text
 from aiayn.pages import LARGE_PAGES
@@ -57,18 +57,18 @@ _DEFINITIONS = {
     "batches_at_once threads; one by all threads where a record does not say",
     "threads": "processors it may use (ours, CTranslate2); threads it takes (PyTorch)",
     "parameters": "numbers that training changes; ours have rows of padding in the embedding",
-}
-_OF_TRAINING = {
-    "padding": "share of the target slots that hold no token",
-    "flops_per_step": "of the matrix products of a step: 2 for each multiply-add, three passes, no "
-    "causal saving, of packed sentences each with itself alone "
-    "(aiayn.complexity.training_flops)",
     "ceilings": "FLOP/s of a large matrix product, in float32 on CPU and bfloat16 elsewhere, and "
     "bytes/s read and written by a large copy: the best of ten on one device just before (on "
     "accelerators of ten rounds of five sent off together), times devices; FLOP/s of all devices "
     "by the maker's data sheet",
     "share_of_ceiling": "flops_per_step by the median step, by the ceiling of the matrix product",
     "share_of_datasheet": "the same by what the data sheet says (MFU); none where we know none",
+}
+_OF_TRAINING = {
+    "padding": "share of the target slots that hold no token",
+    "flops_per_step": "of the matrix products of a step: 2 for each multiply-add, three passes, no "
+    "causal saving, of packed sentences each with itself alone "
+    "(aiayn.complexity.training_flops)",
     "loss": "nats per target token of a round's last step",
 }
 _OF_DECODING = {
@@ -77,6 +77,9 @@ _OF_DECODING = {
     "has two batches under way, side by side, CTranslate2 one on each processor, Hugging Face's "
     "one on all of them",
     "tokens": "of all best outputs of a round's last step, EOS included",
+    "flops_per_step": "of the matrix products that the outputs need: 2 for each multiply-add, the "
+    "encoder once, the decoder for each token of each hypothesis "
+    "(aiayn.complexity.decoding_flops)",
 }
 ABOUT = ("bench", "workload", "definitions", "commit", "versions", "hardware", "name")
 """What needs no definition."""
@@ -143,24 +146,14 @@ def bench_train(
         raise UserError(f"{peer} has no packed rows, which {name} is; wanted T1 or T2.")
     path = _path(folder, f"train-{name}", peer)
     commands = _commands(["train", name], peer)
-    ceilings = _ceilings(peer)
-    record = _contest(f"Training, {name}", workload, commands, console)
-    flops = workload.num_sentences * training_flops(
-        workload.model, workload.num_words, workload.length, workload.length
-    )
-    for found in record["contenders"].values():
-        per_second = flops / found["median_seconds_per_step"]
-        found["share_of_ceiling"] = per_second / ceilings["matmul_flops_per_second"]
-        peak = ceilings["datasheet_flops_per_second"]
-        found["share_of_datasheet"] = per_second / peak if peak else None
+    limits = {"ceilings": _ceilings(peer), "flops_per_step": flops_of(workload)}
     about = {
         "bench": "train",
         "workload": name,
         "definitions": {**_DEFINITIONS, **_OF_TRAINING},
-        "ceilings": ceilings,
-        "flops_per_step": flops,
         "padding": 1 - workload.tokens / (workload.num_rows * workload.width),
     }
+    record = _contest(f"Training, {name}", workload, limits, commands, console)
     return [_write(path, {**about, **record})]
 
 
@@ -176,19 +169,38 @@ def bench_decode(
     workload = DECODING[name]
     if peer in ("torch", "fairseq"):
         raise UserError(f"{peer} takes part in training only; wanted hf or ctranslate2.")
+    plans = [
+        (
+            beam_size,
+            _path(folder, f"decode-{name}-beam{beam_size}", peer),
+            _commands(["decode", name, str(beam_size)], peer),
+        )
+        for beam_size in BEAM_SIZES
+    ]
+    ceilings = _ceilings(peer)
     records: list[dict[str, Any]] = []
-    for beam_size in BEAM_SIZES:
-        path = _path(folder, f"decode-{name}-beam{beam_size}", peer)
-        commands = _commands(["decode", name, str(beam_size)], peer)
+    for beam_size, path, commands in plans:
         title = f"Decoding, {name}, beam {beam_size}"
+        limits = {"ceilings": ceilings, "flops_per_step": flops_of(workload, beam_size)}
         about = {
             "bench": "decode",
             "workload": name,
             "beam_size": beam_size,
             "definitions": {**_DEFINITIONS, **_OF_DECODING},
         }
-        records.append(_write(path, {**about, **_contest(title, workload, commands, console)}))
+        record = _contest(title, workload, limits, commands, console)
+        records.append(_write(path, {**about, **record}))
     return records
+
+
+def flops_of(workload: Training | Decoding, beam_size: int = 1) -> float:
+    """FLOPs of the products of a step, as records define them."""
+    model, words = workload.model, workload.num_words
+    if isinstance(workload, Training):
+        each = training_flops(model, words, workload.length, workload.length)
+    else:
+        each = decoding_flops(model, words, workload.length, workload.output_length, beam_size)
+    return workload.num_sentences * each
 
 
 def _path(folder: Path, name: str, peer: str | None) -> Path:
@@ -246,10 +258,11 @@ def _ceilings(peer: str | None) -> dict[str, Any]:
 def _contest(
     title: str,
     workload: Training | Decoding,
+    limits: Mapping[str, Any],
     commands: Mapping[str, _Command],
     console: Console,
 ) -> dict[str, Any]:
-    """What all records have: who ran where, every round, medians and ratios."""
+    """What all records have: who ran where, every round, medians, shares of the limits, ratios."""
     rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in commands}
     with ExitStack() as stack, Progress(console=console, transient=True) as bar:
         task = bar.add_task("", total=len(commands) * (ROUNDS + 1))
@@ -271,8 +284,11 @@ def _contest(
         "warming_up": workload.warm_up,
         "target_tokens_per_step": workload.tokens,
         "source_tokens_per_step": workload.source_tokens,
+        **limits,
         "contenders": {},
     }
+    flops, ceilings = limits["flops_per_step"], limits["ceilings"]
+    peak = ceilings["datasheet_flops_per_second"]
     for contender, found in rounds.items():
         median = statistics.median(r["seconds_per_step"] for r in found)
         record["contenders"][contender] = {
@@ -282,6 +298,8 @@ def _contest(
             "steps_per_second": 1 / median,
             "target_tokens_per_second": workload.tokens / median,
             "source_tokens_per_second": workload.source_tokens / median,
+            "share_of_ceiling": flops / median / ceilings["matmul_flops_per_second"],
+            "share_of_datasheet": flops / median / peak if peak else None,
         }
     own = [r["seconds_per_step"] for r in rounds.pop("aiayn")]
     record["ratios"] = {
@@ -323,8 +341,8 @@ def _busy_seconds() -> float | None:
 
 def figures(record: Mapping[str, Any]) -> list[list[str]]:
     """The figures as text: a head, then a row for each contender."""
-    trains = record["bench"] == "train"
-    share = ["of the ceiling"] if trains else []
+    has_ceiling = "ceilings" in record  # older records of decoding have none
+    share = ["of the ceiling"] if has_ceiling else []
     rows = [["", "s/step", "range", "target tokens/s", *share, "memory", "first step"]]
     for name, found in record["contenders"].items():
         seconds = [r["seconds_per_step"] for r in found["rounds"]]
@@ -334,7 +352,7 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
                 f"{found['median_seconds_per_step']:#.3g}",
                 f"{min(seconds):#.3g}–{max(seconds):#.3g}",
                 f"{found['target_tokens_per_second']:,.0f}",
-                *([f"{found['share_of_ceiling']:.1%}"] if trains else []),
+                *([f"{found['share_of_ceiling']:.1%}"] if has_ceiling else []),
                 f"{_memory(found['rounds'][-1]) / 1e9:.2f} GB",
                 f"{found['first_step_seconds']:.1f} s",
             ]

@@ -21,10 +21,13 @@ from rich.console import Console
 from rich.progress import track
 from sentencepiece import SentencePieceProcessor
 
+from aiayn.bench.grid import grid
 from aiayn.bench.worker import num_processors
+from aiayn.complexity import exponent
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
 from aiayn.files import user_os_errors, write_text
+from aiayn.markdown import number
 from aiayn.prepare import Prepared, open_prepared
 from aiayn.report import environment
 from aiayn.rows import Updates
@@ -40,6 +43,8 @@ _DEFINITIONS = {
     "pairs_per_second": "pairs of the text files by seconds",
     "peak_rss_bytes": "resident memory of all its processes together, the highest of two samples a "
     "second, in each stage; a page that processes share counts in each",
+    "peak_own_bytes": "of it what is no file's, so that the system cannot just drop it; a page "
+    "that processes share counts once",
     "text_bytes": "size of the two text files",
     "fill": "share of the slots of a class of rows that hold a token, by its target width",
     "packed_pairs_per_second": "pairs that are left by the stage of rows: tokenized and packed",
@@ -48,6 +53,8 @@ _DEFINITIONS = {
     "milliseconds_per_update": "of one thread for the rows of an update, read and laid out, the "
     f"median of {_UPDATES}; training has a thread that does it, and moves them to the devices, two "
     "updates ahead",
+    "growth": "exponents of a stage's seconds and of its peak_own_bytes by pairs: the slope of the "
+    "logarithms by least squares, over the last three sizes; none of fewer",
 }
 
 
@@ -138,9 +145,48 @@ def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str
             write_synthetic(corpus, num_pairs, console)
             runs.append(_prepare(corpus, num_pairs, folder / "data"))
         console.print(describe(runs[-1]), highlight=False, soft_wrap=True)
-    record = {"bench": "data", **environment(), "definitions": _DEFINITIONS, "runs": runs}
+    record = {
+        "bench": "data",
+        **environment(),
+        "definitions": _DEFINITIONS,
+        "runs": runs,
+        "growth": _growth(runs),
+    }
     write_text(folder / "data.json", json.dumps(record, indent=1) + "\n")
+    if record["growth"]:
+        from aiayn.plots import plot_data
+
+        plot_data(record, folder / "data.png")
+        console.print(grid("How the cost of a corpus grows", growth_figures(record)))
     return record
+
+
+def _growth(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """The exponents of each stage, where there are sizes enough to fit them."""
+    last = runs[-3:]
+    if len({run["pairs"] for run in last}) < 3:
+        return {}
+    sizes = [run["pairs"] for run in last]
+    return {
+        stage: {
+            what: exponent(sizes, values)
+            for what in _GROWS
+            if min(values := [run[what][stage] for run in last])  # 0: not measured
+        }
+        for stage in runs[-1]["stages"]
+    }
+
+
+_GROWS = {"stages": "seconds", "peak_own_bytes": "memory of its own"}
+"""What of a stage grows, by its name in a run."""
+
+
+def growth_figures(record: Mapping[str, Any]) -> list[list[str]]:
+    """The exponents as text: a head, then a stage a row."""
+    return [["", *_GROWS.values()]] + [
+        [stage, *(number(found.get(what), ".2f") for what in _GROWS)]
+        for stage, found in record["growth"].items()
+    ]
 
 
 def describe(run: Mapping[str, Any]) -> str:
@@ -191,6 +237,9 @@ def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
     }
     times = [began, *(path.stat().st_mtime for path in ends.values())]
     stages = list(zip(ends, times, times[1:], strict=False))
+    held_during = {
+        name: [held for at, held in samples if begin <= at < end] for name, begin, end in stages
+    }
     prepared = open_prepared(made)
     train = prepared.train
     packed = prepared.manifest.splits["train"].kept / (times[3] - times[2])
@@ -200,9 +249,12 @@ def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
         "seconds": seconds,
         "stages": {name: end - begin for name, begin, end in stages},
         "pairs_per_second": num_pairs / seconds,
-        "peak_rss_bytes": {
-            name: max((size for at, size in samples if begin <= at < end), default=0)
-            for name, begin, end in stages
+        **{
+            what: {
+                name: max((getattr(held, what) for held in during), default=0)
+                for name, during in held_during.items()
+            }
+            for what in _Held._fields
         },
         "rows": sum(row_class.num_rows for row_class in train.classes),
         "fill": {str(row_class.tgt_width): row_class.fill for row_class in train.classes},
@@ -235,26 +287,34 @@ def _seconds_per_update(prepared: Prepared) -> float:
     return statistics.median(seconds)
 
 
-def _samples(process: subprocess.Popen[bytes]) -> Iterator[tuple[float, int]]:
-    """The time, and resident bytes of a process and its descendants, until it ends.
+class _Held(NamedTuple):
+    """Bytes of memory, as a record defines them."""
 
-    The bytes are 0 where there is no /proc.
+    peak_rss_bytes: int
+    peak_own_bytes: int
+
+
+def _samples(process: subprocess.Popen[bytes]) -> Iterator[tuple[float, _Held]]:
+    """The time, and what a process and its descendants hold, until it ends.
+
+    They hold 0 where there is no /proc.
     """
-    page = os.sysconf("SC_PAGE_SIZE")
     while process.returncode is None:
         try:
             process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:
-            pages = (_pages(folder, process.pid) for folder in Path("/proc").glob("[0-9]*"))
-            yield time.time(), page * sum(pages)
+            held = (_held(folder, process.pid) for folder in Path("/proc").glob("[0-9]*"))
+            yield time.time(), _Held(*map(sum, zip(_Held(0, 0), *held, strict=True)))
 
 
-def _pages(folder: Path, session: int) -> int:
-    """Resident pages of a process, if it is of this session."""
+def _held(folder: Path, session: int) -> _Held:
+    """By a process, if it is of this session."""
     try:
         after_name = (folder / "stat").read_text().rpartition(")")[2].split()
-        return (
-            int((folder / "statm").read_text().split()[1]) if int(after_name[3]) == session else 0
-        )
-    except (OSError, IndexError):  # it has ended
-        return 0
+        if int(after_name[3]) != session:
+            return _Held(0, 0)
+        _, *lines = (folder / "smaps_rollup").read_text().splitlines()
+        size = {name: 1024 * int(kilobytes) for name, kilobytes, _ in map(str.split, lines)}
+        return _Held(size["Rss:"], size.get("Pss_Anon:", 0) + size.get("Pss_Shmem:", 0))
+    except (OSError, IndexError, ValueError):  # it has ended
+        return _Held(0, 0)

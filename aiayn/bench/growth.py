@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from aiayn.bench.contest import flops_of
 from aiayn.bench.grid import grid
 from aiayn.bench.ours import trainer, translator
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
-from aiayn.complexity import exponent, matmul_flops, training_flops
+from aiayn.complexity import exponent
 from aiayn.config import ModelConfig
 from aiayn.files import user_os_errors, write_text
 from aiayn.report import environment
@@ -30,9 +31,7 @@ _DEFINITIONS = {
     "seconds": f"median wall time of {_ROUNDS} steps; the sizes of one thing take turns, and a "
     "step that is not counted comes before each, as in the rounds of `aiayn bench train`; in one "
     "process that starts itself with large pages of memory on CPU (aiayn.pages)",
-    "flops": "of the products of a step: in training as `aiayn bench train` counts them; in "
-    "decoding those of the model with every weight once for each token of each hypothesis, without "
-    "attention's own, which depend on the room for words",
+    "flops": "of the products of a step, as `aiayn bench train` and `decode` count them",
     "exponent": "slope of the logarithms by least squares, over the last three points",
     "sentence length": "T1 with rows of one sentence each and 2,048 target tokens in all",
     "width": "T1 with d_model, d_ff = 4 d_model, and heads of 64",
@@ -51,19 +50,11 @@ class Point(NamedTuple):
 
 
 def _train(workload: Training) -> Point:
-    flops = workload.num_sentences * training_flops(
-        workload.model, workload.num_words, workload.length, workload.length
-    )
-    return Point(flops, partial(trainer(workload).run, 1))
+    return Point(flops_of(workload), partial(trainer(workload).run, 1))
 
 
 def _decode(workload: Decoding, beam_size: int) -> Point:
-    source = workload.num_sentences * workload.length
-    target = workload.num_sentences * workload.output_length
-    model, words = workload.model, workload.num_words
-    encoder = matmul_flops(model, words, source, 0)
-    flops = encoder + beam_size * (matmul_flops(model, words, source, target) - encoder)
-    return Point(flops, partial(translator(workload, beam_size).run, 1))
+    return Point(flops_of(workload, beam_size), partial(translator(workload, beam_size).run, 1))
 
 
 def _wide(d_model: int) -> ModelConfig:

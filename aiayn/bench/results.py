@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from aiayn.bench import choices, contest, growth, scaling, serving, start
+from aiayn.bench import choices, contest, data, growth, scaling, serving, start
 from aiayn.markdown import duration, hardware_text, markdown_table, number, short_commit
 
 _CONTESTS = ("train", "decode")
@@ -86,14 +86,25 @@ def _render_data(record: Mapping[str, Any]) -> list[str]:
     return [
         "## Preparing a corpus of WMT14's size",
         markdown_table(rows),
+        *_grown_data(record),
         "Synthetic text with the lengths and the word frequencies of news, by `aiayn bench data`. "
         f"Memory: {record['definitions']['peak_rss_bytes']}.",
     ]
 
 
+def _grown_data(record: Mapping[str, Any]) -> list[str]:
+    if not record.get("growth"):
+        return []
+    return [
+        f"How they grow with the pairs: {record['definitions']['growth']}.",
+        markdown_table(data.growth_figures(record)),
+        "![How the cost of a corpus grows](results/bench/data.png)",
+    ]
+
+
 def _render_speed(record: Mapping[str, Any]) -> list[str]:
     texts = [contest.summary(record)]
-    if record["bench"] == "train":
+    if "ceilings" in record:
         ceilings, flops = record["ceilings"], record["flops_per_step"]
         texts.append(
             f"Ceiling: {ceilings['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s; a step's products "

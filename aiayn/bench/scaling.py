@@ -21,6 +21,7 @@ from rich.table import Table
 
 from aiayn.bench.grid import grid
 from aiayn.bench.workloads import TRAINING, Training
+from aiayn.complexity import exponent
 from aiayn.config import TrainConfig
 from aiayn.files import user_os_errors, write_text
 from aiayn.kernels import without_kernels
@@ -58,6 +59,9 @@ _DEFINITIONS = {
     "efficiency_of_larger_updates": "the same, where every device has as many rows as one alone "
     "has here",
     "ends_at": "the most devices with an efficiency of a half or more",
+    "growth": "exponents by devices of what each brings to collectives and of the seconds of an "
+    "update that grows with them: the slope of the logarithms by least squares, over the last "
+    "three numbers of devices",
 }
 
 
@@ -152,7 +156,18 @@ def bench_scaling(folder: Path, console: Console) -> dict[str, Any]:
                 }
             )
         ends_at = max(row["devices"] for row in rows if row["efficiency"] >= 0.5)
-        workloads[name] = {"tokens": workload.tokens, "ends_at": ends_at, "sizes": rows}
+        sizes, last = SIZES[-3:], rows[-3:]
+        growth = {
+            "collectives": exponent(sizes, [row["collectives"] for row in last]),
+            "bytes": exponent(sizes, [row["bytes"] for row in last]),
+            "seconds": exponent(sizes, [seconds + row["reduce_seconds"] for row in last]),
+        }
+        workloads[name] = {
+            "tokens": workload.tokens,
+            "ends_at": ends_at,
+            "sizes": rows,
+            "growth": growth,
+        }
     record = {
         "bench": "scaling",
         **environment(),
@@ -195,12 +210,19 @@ def title(name: str, found: Mapping[str, Any]) -> str:
 def summary(record: Mapping[str, Any]) -> str:
     """Where it ends, and what that rests on."""
     ends = ", ".join(f"{name} {found['ends_at']}" for name, found in record["workloads"].items())
+    grown = [f"{name} has {_grows(found)}" for name, found in record["workloads"].items()]
     return (
         f"Efficiency is a half or more up to this many devices: {ends}. Collectives and MB are "
         "counted in the program; no time is measured, all are reckoned from what is assumed: "
         f"{'; '.join(f'{key}: {text}' for key, text in record['assumed'].items())}. `larger`: "
-        "where the update grows with the devices."
+        f"where the update grows with the devices; then {'; '.join(grown)}."
     )
+
+
+def _grows(found: Mapping[str, Any]) -> str:
+    """The exponents of a workload as text."""
+    exponents = (f"{what} {value:z.2f}" for what, value in found["growth"].items())
+    return f"exponents by devices {', '.join(exponents)}"
 
 
 def table(name: str, found: Mapping[str, Any]) -> Table:
