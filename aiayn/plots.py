@@ -230,7 +230,7 @@ def plot_data(record: Mapping[str, Any], path: Path) -> None:
     as PNG; `record` is of `aiayn bench data`."""
     figure = Figure(figsize=(11, 4.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     runs, growth = record["runs"], record["growth"]
-    kinds = {"stages": ("Seconds", 1.0), "peak_own_bytes": ("Memory of its own, GB", 1e9)}
+    kinds = {"stages": ("Seconds", 1.0), "peak_own_bytes": ("Memory of its own, MB", 1e6)}
     for axes, (kind, (heading, unit)) in zip(figure.subplots(1, 2), kinds.items(), strict=True):
         _panel(axes, heading, runs)
         _note(axes, "of each stage, and the exponent by pairs")

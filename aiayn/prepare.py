@@ -19,6 +19,7 @@ from aiayn.files import locked, user_os_errors, write_bytes, write_text
 from aiayn.packing import pack_split, unlimited
 from aiayn.rows import PackedSplit
 from aiayn.tokenizer import Tokenizer, train_tokenizer
+from aiayn.workers import apart
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,21 @@ def _tokenizer(data: DataConfig, manifest: Manifest, folder: Path) -> Tokenizer:
     path = folder / "tokenizer.model"
     with _made_from(folder / "tokenizer.made_from", *_hashes(manifest, "train")) as made:
         if not (made and path.is_file()):
-            tokenizer = train_tokenizer(
-                _both_sides(folder / "text" / "train"), data.vocab_size, data.split_digits
-            )
-            write_bytes(path, tokenizer.model)
+            job = folder / "text" / "train", data.vocab_size, data.split_digits
+            is_large = manifest.splits["train"].kept >= _LARGE
+            write_bytes(path, apart(_train, job) if is_large else _train(job))
     return Tokenizer.load(path)
+
+
+_LARGE = 100_000
+"""Pairs from which on a tokenizer is trained in a process of its own: SentencePiece holds all of
+them, and much of that memory would stay with what follows."""
+
+
+def _train(job: tuple[Path, int, bool]) -> bytes:
+    """The model of a tokenizer for this text, of so many pieces, digits apart or not."""
+    text, vocab_size, split_digits = job
+    return train_tokenizer(_both_sides(text), vocab_size, split_digits).model
 
 
 def _rows(

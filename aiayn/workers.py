@@ -53,6 +53,16 @@ def parallel_map(
             yield done, future.result()
 
 
+def apart(function: Callable[[Job], Result], job: Job) -> Result:
+    """What one job returns, done in a process that takes along the memory it used.
+
+    Raises:
+        UserError: as `parallel_map`.
+    """
+    with _pool(1) as pool:
+        return pool.submit(function, job).result()
+
+
 def as_finished(
     function: Callable[[Job], Result], jobs: Iterable[Job], num_workers: int
 ) -> Generator[tuple[Job, Result], None, None]:

@@ -168,8 +168,8 @@ def test_a_corpus_growth_is_drawn_with_its_exponents(tmp_path: Path, figures: li
         [[100, 20], [1_000, 200], [10_000, 2_000]],
     ]
     assert [points(line) for line in memory.lines] == [
-        [[100, 3], [1_000, 3], [10_000, 3]],
-        [[100, pytest.approx(0.1)], [1_000, 1], [10_000, 10]],
+        [[100, 3_000], [1_000, 3_000], [10_000, 3_000]],
+        [[100, 100], [1_000, 1_000], [10_000, 10_000]],
     ], "what was not measured is not drawn"
     legend = memory.get_legend()
     assert legend is not None

@@ -5,6 +5,7 @@ import pytest
 from small import copy_corpus, reverse_experiment
 
 import aiayn.prepare
+from aiayn.errors import UserError
 from aiayn.prepare import prepare
 
 
@@ -46,6 +47,16 @@ def test_damaged_rows_are_made_again(corpus, tmp_path):
         damage()
         prepare(data, tmp_path, progress=False)
         assert (rows / "train.32.bin").read_bytes() == whole
+
+
+def test_a_large_corpus_tokenizer_is_trained_apart_and_is_the_same(corpus, tmp_path, monkeypatch):
+    data = reverse_experiment(corpus).data
+    here = prepare(data, tmp_path / "here", progress=False)
+    monkeypatch.setattr(aiayn.prepare, "_LARGE", 1)
+    monkeypatch.setattr(aiayn.prepare, "train_tokenizer", None)  # no worker knows of this
+    assert prepare(data, tmp_path / "apart", progress=False).tokenizer.model == here.tokenizer.model
+    with pytest.raises(UserError, match=r"data\.vocab_size is 30000; the training text allows"):
+        prepare(replace(data, vocab_size=30_000), tmp_path, progress=False)
 
 
 def test_only_one_process_at_a_time_prepares_a_folder(corpus, tmp_path, monkeypatch):
