@@ -173,9 +173,9 @@ def test_a_benchmark_of_data_is_rendered():
     wanted = "| 1,000 | 5 MB | 90 s | text 30 s, rows 60 s | 11 | 17 | – | – | text 2.3 GB, rows"
     assert wanted in render_bench([record])
     assert "data.png" not in render_bench([record]), "of one size nothing grows"
-    definitions = {"peak_rss_bytes": "what", "growth": "slopes"}
+    definitions = {"peak_rss_bytes": "what", "peak_own_bytes": "that"}
     growth = {"text": {"stages": 0.987, "peak_own_bytes": 0.0}, "rows": {"stages": 1.0}}
     grown = render_bench([{**record, "definitions": definitions, "growth": growth}])
     assert "| text | 0.99 | 0.00 |\n| rows | 1.00 | – |" in grown
-    assert "slopes" in grown
+    assert "Its own: that." in grown
     assert "(results/bench/data.png)" in grown

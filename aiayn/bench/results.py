@@ -86,9 +86,9 @@ def _render_data(record: Mapping[str, Any]) -> list[str]:
     return [
         "## Preparing a corpus of WMT14's size",
         markdown_table(rows),
-        *_grown_data(record),
         "Synthetic text with the lengths and the word frequencies of news, by `aiayn bench data`. "
         f"Memory: {record['definitions']['peak_rss_bytes']}.",
+        *_grown_data(record),
     ]
 
 
@@ -96,7 +96,8 @@ def _grown_data(record: Mapping[str, Any]) -> list[str]:
     if not record.get("growth"):
         return []
     return [
-        f"How they grow with the pairs: {record['definitions']['growth']}.",
+        "How seconds and memory grow with the pairs, as exponents fitted to the last three sizes. "
+        f"Its own: {record['definitions']['peak_own_bytes']}.",
         markdown_table(data.growth_figures(record)),
         "![How the cost of a corpus grows](results/bench/data.png)",
     ]

@@ -210,19 +210,16 @@ def title(name: str, found: Mapping[str, Any]) -> str:
 def summary(record: Mapping[str, Any]) -> str:
     """Where it ends, and what that rests on."""
     ends = ", ".join(f"{name} {found['ends_at']}" for name, found in record["workloads"].items())
-    grown = [f"{name} has {_grows(found)}" for name, found in record["workloads"].items()]
+    grown = "; ".join(
+        f"{name} {', '.join(f'{what} {value:z.2f}' for what, value in found['growth'].items())}"
+        for name, found in record["workloads"].items()
+    )
     return (
         f"Efficiency is a half or more up to this many devices: {ends}. Collectives and MB are "
         "counted in the program; no time is measured, all are reckoned from what is assumed: "
         f"{'; '.join(f'{key}: {text}' for key, text in record['assumed'].items())}. `larger`: "
-        f"where the update grows with the devices; then {'; '.join(grown)}."
+        f"where the update grows with the devices; by how many there are, with exponents: {grown}."
     )
-
-
-def _grows(found: Mapping[str, Any]) -> str:
-    """The exponents of a workload as text."""
-    exponents = (f"{what} {value:z.2f}" for what, value in found["growth"].items())
-    return f"exponents by devices {', '.join(exponents)}"
 
 
 def table(name: str, found: Mapping[str, Any]) -> Table:
