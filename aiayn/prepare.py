@@ -113,6 +113,11 @@ def open_prepared(folder: Path) -> Prepared:
     return Prepared(folder, manifest, Tokenizer.load(folder / "tokenizer.model"), train, dev)
 
 
+_LARGE = 100_000
+"""Pairs from which on a tokenizer is trained in a process of its own: SentencePiece holds all of
+them, and much of that memory would stay with what follows."""
+
+
 def _tokenizer(data: DataConfig, manifest: Manifest, folder: Path) -> Tokenizer:
     """The tokenizer of this text, trained now unless it was before."""
     path = folder / "tokenizer.model"
@@ -122,11 +127,6 @@ def _tokenizer(data: DataConfig, manifest: Manifest, folder: Path) -> Tokenizer:
             is_large = manifest.splits["train"].kept >= _LARGE
             write_bytes(path, apart(_train, job) if is_large else _train(job))
     return Tokenizer.load(path)
-
-
-_LARGE = 100_000
-"""Pairs from which on a tokenizer is trained in a process of its own: SentencePiece holds all of
-them, and much of that memory would stay with what follows."""
 
 
 def _train(job: tuple[Path, int, bool]) -> bytes:

@@ -161,6 +161,10 @@ def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str
     return record
 
 
+_GROWS = {"stages": "seconds", "peak_own_bytes": "memory of its own"}
+"""What of a stage grows, by its name in a run."""
+
+
 def _growth(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """The exponents of each stage, where there are sizes enough to fit them."""
     last = runs[-3:]
@@ -175,10 +179,6 @@ def _growth(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
         }
         for stage in runs[-1]["stages"]
     }
-
-
-_GROWS = {"stages": "seconds", "peak_own_bytes": "memory of its own"}
-"""What of a stage grows, by its name in a run."""
 
 
 def growth_figures(record: Mapping[str, Any]) -> list[list[str]]:
