@@ -15,7 +15,10 @@ DEV := $(VENV)/.dev
 PARITY := .venv-parity
 FAIRSEQ := .venv-fairseq
 PEER := $(if $(findstring fairseq,$(ARGS)),$(FAIRSEQ),$(PARITY))
-# -qq leaves errors only. What is never imported need not be compiled.
+# Without byte code each start takes seconds longer; many images set this, and pip need not compile
+# what is never imported.
+unexport PYTHONDONTWRITEBYTECODE
+# -qq leaves errors only.
 PIP_INSTALL := -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt
 INSTALL := $(BIN)/python $(PIP_INSTALL)
 

@@ -30,7 +30,7 @@ _DEFINITIONS = {
     "help": f"wall time of `aiayn --help`, {_TIMES} times",
     "cold": "wall time from the start of a process to the end of its first update, with rows that "
     "need no reading, in the environment that `aiayn train` makes for itself, and no program "
-    "compiled before; once",
+    "compiled before; once. Python keeps its byte code, as it does by default",
     "warm": f"the same once more, with the compiled programs in the cache; {_TIMES} times",
 }
 
@@ -47,6 +47,7 @@ def bench_start(name: str, folder: Path, console: Console) -> dict[str, Any]:
     with user_os_errors(folder), tempfile.TemporaryDirectory() as cache:
         folder.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, **LARGE_PAGES, "JAX_COMPILATION_CACHE_DIR": cache}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         command = [sys.executable, "-m", "aiayn.bench.ours", "train", name]
         about: Mapping[str, Any] = {}
         jobs = [
@@ -58,7 +59,9 @@ def bench_start(name: str, folder: Path, console: Console) -> dict[str, Any]:
             began = time.perf_counter()
             if what == "help":
                 done = subprocess.run(
-                    [sys.executable, "-m", "aiayn", "--help"], stdout=subprocess.DEVNULL
+                    [sys.executable, "-m", "aiayn", "--help"],
+                    env=environment,
+                    stdout=subprocess.DEVNULL,
                 )
                 if done.returncode:
                     raise UserError("aiayn --help failed; its own words stand above.")
