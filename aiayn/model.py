@@ -324,8 +324,9 @@ class Transformer(nnx.Module):
         x_BSD = self.embed(src_BS, positions_BS, "src")
         x_BSD = dropout(x_BSD, self.config.dropout_rate, fold(noise_B2, 0))
         mask_B1SS = padding_mask(segments_BS, segments_BS)
+        apply = _traced_once()
         for number, layer in enumerate(self.encoder):
-            x_BSD = layer(x_BSD, mask_B1SS, fold(noise_B2, 1 + number))
+            x_BSD = apply(layer, x_BSD, mask_B1SS, fold(noise_B2, 1 + number))
         return x_BSD
 
     def decode(
@@ -339,10 +340,10 @@ class Transformer(nnx.Module):
         x_BTD = dropout(x_BTD, self.config.dropout_rate, fold(noise_B2, 0))
         self_mask_B1TT = causal_mask(rows.tgt_segments_BT)
         cross_mask_B1TS = padding_mask(rows.tgt_segments_BT, rows.src_segments_BS)
+        apply = _traced_once()
         for number, layer in enumerate(self.decoder):
-            x_BTD = layer(
-                x_BTD, memory_BSD, self_mask_B1TT, cross_mask_B1TS, fold(noise_B2, 1 + number)
-            )
+            noise = fold(noise_B2, 1 + number)
+            x_BTD = apply(layer, x_BTD, memory_BSD, self_mask_B1TT, cross_mask_B1TS, noise)
         return x_BTD
 
     @jax.named_scope("embedding")
@@ -374,6 +375,21 @@ class Transformer(nnx.Module):
     def bias_V(self) -> Float[Array, " vocabulary"] | None:
         """What is added to the logits; the paper's model adds nothing."""
         return self.logits_bias[...] if self.config.logits_bias else None
+
+
+def _traced_once() -> Callable[..., Array]:
+    """A function that applies a layer to its arguments, for all layers of one stack.
+
+    They are alike but for their parameters: JAX traces the first alone, and XLA puts the program of
+    each in its place. The function is new each time, since JAX would not trace an old one again
+    where something that it calls was replaced.
+    """
+
+    @partial(jax.jit, static_argnums=0)
+    def apply(graphdef: nnx.GraphDef[Any], params: Any, *arguments: Any) -> Array:
+        return nnx.merge(graphdef, params)(*arguments)
+
+    return lambda layer, *arguments: apply(*nnx.split(layer), *arguments)
 
 
 @partial(jax.jit, static_argnums=(1, 2))

@@ -113,12 +113,13 @@ def test_a_flipped_bit_in_any_file_of_a_checkpoint_is_found_and_the_file_named(w
     folder = written / "checkpoints/4"
     files = [path for path in folder.glob("*/**/*") if path.is_file() and path.stat().st_size]
     assert len(files) > 8
+    checkpoints = Checkpoints.open(written)
     for path in [*files, folder / "sha256.json"]:
         whole = path.read_bytes()
         for damaged in (whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], None):
             path.unlink() if damaged is None else path.write_bytes(damaged)
             with pytest.raises(UserError, match=re.escape(path.name)):
-                Checkpoints.open(written).params(4)
+                checkpoints.params(4)
             path.write_bytes(whole)
     (folder / "_CHECKPOINT_METADATA").write_bytes(b"")  # has no checksum, and no part in this
     _same(unflatten(Checkpoints.open(written).params(4)), _state(4).params)
