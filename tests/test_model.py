@@ -20,6 +20,8 @@ from small import (
 from aiayn.config import ModelConfig
 from aiayn.layers import LayerNorm, _transposed, product
 from aiayn.model import (
+    DecoderLayer,
+    EncoderLayer,
     attention,
     causal_mask,
     count_parameters,
@@ -229,3 +231,19 @@ def test_bfloat16_matmuls_stay_near_float32():
     assert b.dtype == jnp.bfloat16
     error = jnp.linalg.norm(a - b.astype(jnp.float32)) / jnp.linalg.norm(a)
     assert float(error) < 0.03
+
+
+def test_one_layer_of_a_stack_is_traced_and_anew_each_time(monkeypatch):
+    graphdef, params = transformer()
+    rows = one_packed_row(random_pairs([(3, 4)]))
+    traced = []
+    for kind in EncoderLayer, DecoderLayer:
+
+        def counted(layer, *arguments, original=kind.__call__):
+            traced.append(type(layer))
+            return original(layer, *arguments)
+
+        monkeypatch.setattr(kind, "__call__", counted)
+    for _ in range(2):  # else a function replaced in between would be left out
+        jax.make_jaxpr(lambda params: nnx.merge(graphdef, params)(rows))(params)
+    assert traced == [EncoderLayer, DecoderLayer] * 2
