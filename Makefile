@@ -15,8 +15,8 @@ DEV := $(VENV)/.dev
 PARITY := .venv-parity
 FAIRSEQ := .venv-fairseq
 PEER := $(if $(findstring fairseq,$(ARGS)),$(FAIRSEQ),$(PARITY))
-# Without byte code each start takes seconds longer; many images set this, and pip need not compile
-# what is never imported.
+# Many images set this. But pip compiles nothing here, since most is never imported, and a start that
+# finds no byte code takes seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 # -qq leaves errors only.
 PIP_INSTALL := -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt

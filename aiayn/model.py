@@ -340,10 +340,10 @@ class Transformer(nnx.Module):
         x_BTD = dropout(x_BTD, self.config.dropout_rate, fold(noise_B2, 0))
         self_mask_B1TT = causal_mask(rows.tgt_segments_BT)
         cross_mask_B1TS = padding_mask(rows.tgt_segments_BT, rows.src_segments_BS)
+        masks = self_mask_B1TT, cross_mask_B1TS
         apply = _traced_once()
         for number, layer in enumerate(self.decoder):
-            noise = fold(noise_B2, 1 + number)
-            x_BTD = apply(layer, x_BTD, memory_BSD, self_mask_B1TT, cross_mask_B1TS, noise)
+            x_BTD = apply(layer, x_BTD, memory_BSD, *masks, fold(noise_B2, 1 + number))
         return x_BTD
 
     @jax.named_scope("embedding")

@@ -157,8 +157,10 @@ def _first(model: Transformer, rows: Rows, noise_B2: Noise) -> str | None:
     jaxs_own_words = redirect_stdout(io.StringIO())
     with jax.debug_nans(True), jax.debug_infs(True), jaxs_own_words:
         try:
+            with jax.disable_jit():  # a whole layer would be looked at by what comes out of it
+                features_BTD = model.features(rows, noise_B2)
             smoothed_cross_entropy(
-                model.features(rows, noise_B2),
+                features_BTD,
                 model.embedding[...],
                 rows.tgt_out_BT,
                 rows.weight_BT,
