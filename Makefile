@@ -5,7 +5,7 @@ EXPERIMENT ?= phrasebook
 ARGS ?=
 # cuda where an NVIDIA GPU answers, else cpu; on a TPU machine say ACCELERATOR=tpu.
 ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
-# Python 3.11 gets a JAX that trains far too slowly on NVIDIA's GPUs (aiayn/step.py).
+# Python 3.11 gets a JAX that trains far too slowly on NVIDIA's GPUs (aiayn/training/step.py).
 MINOR := $(if $(filter cuda,$(ACCELERATOR)),12,11)
 
 VENV := .venv
@@ -72,7 +72,7 @@ parity: $(PARITY)/.done ## the same figures as PyTorch, Hugging Face and CTransl
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
 
 results: $(CORE) ## render the tables of results from experiments/results
-	$(BIN)/python -m aiayn.results
+	$(BIN)/python -m aiayn.evidence.tables
 
 clean: ## remove .venv and the caches here; runs and data stay
 	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info

@@ -1,9 +1,7 @@
 """The commands: one verb per stage, nothing else. JAX is imported only once a verb needs it."""
 
-import atexit
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +12,9 @@ from aiayn.arguments import parser
 from aiayn.config import Experiment
 from aiayn.errors import LostProcess, Preempted, UserError
 from aiayn.experiments import load_experiment
-from aiayn.files import user_os_errors
-from aiayn.pages import use_large_pages
+from aiayn.system.files import user_os_errors
+from aiayn.system.memory import use_large_pages
+from aiayn.system.signals import stop_on_sigterm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,28 +55,19 @@ def _configured(arguments: Any) -> Experiment:
     return load_experiment(arguments.experiment).with_overrides(arguments.overrides)
 
 
-def _stop_on_sigterm() -> None:
-    """Wherever it does nothing else: before and after training, and around runs that train."""
-
-    def stop(*_: object) -> None:
-        raise Preempted("SIGTERM came; what was trained is saved.")
-
-    signal.signal(signal.SIGTERM, stop)
-    # Python would take the handler away before it ends, and then there is nothing to save.
-    atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
-
-
 def _train(arguments: Any) -> None:
-    _stop_on_sigterm()
+    stop_on_sigterm()
     experiment = _configured(arguments)
     from rich.console import Console
 
-    from aiayn import hosts
-    from aiayn.evaluate import evaluate_run, show_record
-    from aiayn.prepare import prepare_once
-    from aiayn.report import configure_jax
-    from aiayn.run import finished_record, in_use
-    from aiayn.train import train
+    from aiayn.data.prepare import prepare_once
+    from aiayn.evaluation.evaluate import evaluate_run
+    from aiayn.evaluation.record import show_record
+    from aiayn.evaluation.validation import validator
+    from aiayn.system import hosts
+    from aiayn.system.environment import configure_jax
+    from aiayn.training.loop import train
+    from aiayn.training.run_folder import finished_record, in_use
 
     configure_jax()
     run_dir = arguments.run_dir or Path("runs") / experiment.name
@@ -89,13 +79,13 @@ def _train(arguments: Any) -> None:
             if record:
                 show_record(run_dir, record, console)
             else:
-                train(experiment, run_dir, prepared, console)
+                train(experiment, run_dir, prepared, console, validator)
                 evaluate_run(run_dir, prepared, console)
 
 
 def _prepare(arguments: Any) -> None:
     experiment = _configured(arguments)
-    from aiayn.prepare import prepare
+    from aiayn.data.prepare import prepare
 
     prepared = prepare(experiment.data, arguments.data_dir)
     for name, split in prepared.manifest.splits.items():
@@ -115,9 +105,9 @@ def _translate(arguments: Any) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from aiayn.decode import Long, Translator
-    from aiayn.evaluate import model_of
-    from aiayn.report import configure_jax
+    from aiayn.decoding.translator import Long, Translator
+    from aiayn.model.saved import model_of
+    from aiayn.system.environment import configure_jax
 
     if arguments.num_best < 1:
         raise UserError(f"--num-best is {arguments.num_best}; wanted 1 or more.")
@@ -162,7 +152,7 @@ def _stdin_lines() -> list[str]:
 
     A byte order mark at the start is no part of the text.
     """
-    from aiayn.formats import BYTE_ORDER_MARK
+    from aiayn.data.sources.formats import BYTE_ORDER_MARK
 
     lines: list[str] = []
     for number, raw in enumerate(sys.stdin.buffer, 1):
@@ -178,9 +168,10 @@ def _stdin_lines() -> list[str]:
 
 
 def _score(arguments: Any) -> None:
-    from aiayn.decode import Translator
-    from aiayn.evaluate import model_of, read_parallel
-    from aiayn.report import configure_jax
+    from aiayn.decoding.translator import Translator
+    from aiayn.evaluation.evaluate import read_parallel
+    from aiayn.model.saved import model_of
+    from aiayn.system.environment import configure_jax
 
     configure_jax()
     translator = Translator(model_of(arguments.model))
@@ -190,10 +181,10 @@ def _score(arguments: Any) -> None:
 
 
 def _attention(arguments: Any) -> None:
-    from aiayn.attention import draw, look
-    from aiayn.decode import Translator
-    from aiayn.evaluate import model_of
-    from aiayn.report import configure_jax
+    from aiayn.decoding.heads import draw, look
+    from aiayn.decoding.translator import Translator
+    from aiayn.model.saved import model_of
+    from aiayn.system.environment import configure_jax
 
     configure_jax()
     model = model_of(arguments.model)
@@ -215,8 +206,9 @@ def _attention(arguments: Any) -> None:
 
 
 def _average(arguments: Any) -> None:
-    from aiayn.evaluate import MODEL, average_run
-    from aiayn.report import configure_jax
+    from aiayn.evaluation.average import average_run
+    from aiayn.model.saved import MODEL
+    from aiayn.system.environment import configure_jax
 
     configure_jax()
     _, steps = average_run(arguments.run, arguments.last)
@@ -226,11 +218,11 @@ def _average(arguments: Any) -> None:
 def _evaluate(arguments: Any) -> None:
     from rich.console import Console
 
-    from aiayn import hosts
-    from aiayn.evaluate import evaluate_files, evaluate_run
-    from aiayn.prepare import prepare_once
-    from aiayn.report import configure_jax
-    from aiayn.run import in_use, read_run
+    from aiayn.data.prepare import prepare_once
+    from aiayn.evaluation.evaluate import evaluate_files, evaluate_run
+    from aiayn.system import hosts
+    from aiayn.system.environment import configure_jax
+    from aiayn.training.run_folder import in_use, read_run
 
     configure_jax()
     if bool(arguments.src) != bool(arguments.ref):
@@ -252,9 +244,9 @@ def _evaluate(arguments: Any) -> None:
 
 
 def _import(arguments: Any) -> None:
-    from aiayn.checkpoint import save_model
-    from aiayn.marian import read_marian
-    from aiayn.report import configure_jax
+    from aiayn.interop.marian import read_marian
+    from aiayn.model.saved import save_model
+    from aiayn.system.environment import configure_jax
 
     configure_jax()
     if arguments.out.exists():
@@ -266,9 +258,9 @@ def _import(arguments: Any) -> None:
 
 
 def _export(arguments: Any) -> None:
-    from aiayn.ctranslate import export
-    from aiayn.evaluate import model_of
-    from aiayn.report import configure_jax
+    from aiayn.interop.ctranslate2 import export
+    from aiayn.model.saved import model_of
+    from aiayn.system.environment import configure_jax
 
     configure_jax()
     export(model_of(arguments.model), arguments.out, arguments.quantization)
@@ -278,10 +270,10 @@ def _export(arguments: Any) -> None:
 def _sweep(arguments: Any) -> None:
     from rich.console import Console
 
-    from aiayn.prepare import prepare
-    from aiayn.report import configure_jax
-    from aiayn.run import read_run
-    from aiayn.sweep import sweep, table
+    from aiayn.data.prepare import prepare
+    from aiayn.evidence.sweep import sweep, table
+    from aiayn.system.environment import configure_jax
+    from aiayn.training.run_folder import read_run
 
     configure_jax()
     console = Console()
@@ -299,11 +291,11 @@ def _ablate(arguments: Any) -> None:
     base = _configured(arguments)
     from rich.console import Console
 
-    from aiayn.ablation import ablate
-    from aiayn.report import configure_jax
-    from aiayn.table3 import summary, table
+    from aiayn.evidence.ablation import ablate
+    from aiayn.evidence.table3 import summary, table
+    from aiayn.system.environment import configure_jax
 
-    _stop_on_sigterm()
+    stop_on_sigterm()
     configure_jax()
     console = Console()
     folder = Path("runs") / base.name
@@ -330,8 +322,8 @@ def _bench(arguments: Any) -> None:
 def _report(arguments: Any) -> int:
     from rich.console import Console
 
-    from aiayn.page import show, write_report
-    from aiayn.report import configure_jax
+    from aiayn.evidence.page import show, write_report
+    from aiayn.system.environment import configure_jax
 
     configure_jax()
     console = Console(stderr=arguments.json)
@@ -346,9 +338,9 @@ def _report(arguments: Any) -> int:
 
 
 def _replay(arguments: Any) -> None:
-    from aiayn.replay import replay
-    from aiayn.report import configure_jax
-    from aiayn.run import NOT_FINITE
+    from aiayn.system.environment import configure_jax
+    from aiayn.training.replay import replay
+    from aiayn.training.run_folder import NOT_FINITE
 
     configure_jax()
     for line in replay(arguments.run_dir / NOT_FINITE):
@@ -356,8 +348,8 @@ def _replay(arguments: Any) -> None:
 
 
 def _info(arguments: Any) -> None:
-    from aiayn.evaluate import record_lines, run_info
-    from aiayn.report import configure_jax
+    from aiayn.evaluation.record import record_lines, run_info
+    from aiayn.system.environment import configure_jax
 
     configure_jax()
     info = run_info(arguments.path)
@@ -392,7 +384,6 @@ _VERBS: dict[str, Callable[[Any], int | None]] = {
 }
 _TRAINING = ("train", "ablate")
 _COMPUTING = (*_TRAINING, "evaluate", "translate", "score", "sweep")
-
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -248,7 +248,6 @@ average, made anew as the experiment says, and rewrites model, translations, sco
 result.json. With --src and --ref: translates and scores those files.
 """
 
-
 _IMPORT = """\
 Writes a model that translate, score, attention and evaluate read. Weights are read from safetensors
 only, since a pickle is code.

@@ -32,13 +32,13 @@ collect_ignore = [] if importlib.util.find_spec("torch") else ["parity"]
 
 _DEAR = (
     "test_hosts",
-    "test_train",
+    "test_loop",
     "test_bench",
     "test_ablation",
     "test_kill",
     "test_bounds",
-    "test_sigterm",
-    "test_run",
+    "test_signals",
+    "test_run_folder",
     "test_replay",
     "test_storage",
     "test_determinism",
@@ -62,7 +62,7 @@ def strict_dtypes() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what `small.reverse_experiment` learns from."""
-    from small import copy_corpus
+    from tests.support.models import copy_corpus
 
     folder = tmp_path_factory.mktemp("corpus")
     copy_corpus(folder, 2_000)
@@ -78,7 +78,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """20 pairs of train, 3 of dev, 2 of test, all different."""
-    from texts import pair, write_pairs
+    from tests.support.corpora import pair, write_pairs
 
     folder = tmp_path / "source"
     write_pairs(folder, "train", [pair(i) for i in range(20)])
@@ -90,7 +90,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight are slow to compile for; that one and eight train alike is tested with the step."""
-    import aiayn.train
-    from aiayn.step import data_mesh
+    import aiayn.training.loop
+    from aiayn.training.mesh import data_mesh
 
-    monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:2]))
+    monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:2]))

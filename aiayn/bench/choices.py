@@ -31,20 +31,21 @@ from aiayn.bench.grid import grid
 from aiayn.bench.worker import timed
 from aiayn.bench.workloads import TRAINING, Training
 from aiayn.config import TrainConfig
-from aiayn.dropout import Noise
-from aiayn.files import user_os_errors, write_text
-from aiayn.kernels import use_kernels
-from aiayn.layers import product
-from aiayn.loss import Sums
-from aiayn.model import MultiHeadAttention, Transformer, word_logits
-from aiayn.report import environment
-from aiayn.rows import Rows
-from aiayn.step import Metrics, TrainState, compiler_options, mapped_train_step
+from aiayn.data.rows import Rows
+from aiayn.model.dropout import Noise
+from aiayn.model.kernels import use_kernels
+from aiayn.model.layers import product
+from aiayn.model.loss import Sums
+from aiayn.model.transformer import MultiHeadAttention, Transformer, word_logits
+from aiayn.system.environment import environment
+from aiayn.system.files import user_os_errors, write_text
+from aiayn.training.mesh import compiler_options, mapped_train_step
+from aiayn.training.step import Metrics, TrainState
 
 STEPS_AT_ONCE = 4
 _DEFINITIONS = {
     "contenders": "the step, and for each choice the step without it, all in one process that "
-    "starts itself with large pages of memory on CPU (aiayn.pages); compiled anew",
+    "starts itself with large pages of memory on CPU (aiayn.system.memory); compiled anew",
     "rounds": f"{ROUNDS} for each choice, each a round of the step and one without the choice, in "
     "turns one or the other first",
     "seconds_per_step": "wall time of a round by its steps",
@@ -223,12 +224,12 @@ def _instead(*others: tuple[str, Callable[..., Any]]) -> Callable[[], AbstractCo
 
 
 def _without_kernels(module: str) -> tuple[str, Callable[..., Any]]:
-    return f"aiayn.{module}.use_kernels", lambda: False
+    return f"aiayn.model.{module}.use_kernels", lambda: False
 
 
 def _dropout(function: Callable[..., Any]) -> Callable[[], AbstractContextManager[Any]]:
     """Another generator. A kernel has its own, so that one is left out as well."""
-    places = ("aiayn.model.dropout", function), ("aiayn.layers.dropout", function)
+    places = ("aiayn.model.transformer.dropout", function), ("aiayn.model.layers.dropout", function)
     return _instead(*places, _without_kernels("layers"))
 
 
@@ -236,7 +237,9 @@ def _attention(
     implementation: Literal["xla", "cudnn"],
 ) -> Callable[[], AbstractContextManager[Any]]:
     function = partial(library_attention, implementation=implementation)
-    return _instead(("aiayn.model.attention", function), _without_kernels("model"))
+    return _instead(
+        ("aiayn.model.transformer.attention", function), _without_kernels("transformer")
+    )
 
 
 def _by_kernels(_: Training) -> bool:
@@ -266,7 +269,7 @@ CHOICES: Mapping[str, Choice] = {
     "loss in chunks, with its gradient": Choice(
         "all logits at once in float32, optax's loss of one-hot targets",
         {"T1": 1.07, "base": 1.30, "big": 1.12},
-        _instead(("aiayn.step.smoothed_cross_entropy", whole_loss)),
+        _instead(("aiayn.training.step.smoothed_cross_entropy", whole_loss)),
     ),
     "packed rows": Choice(
         "a sentence a row, filled up to a multiple of 8 slots",
@@ -289,7 +292,7 @@ CHOICES: Mapping[str, Choice] = {
     "attention in a kernel, not by XLA": Choice(
         "our own lines, and a product for each projection",
         {"base": 1.38, "big": 1.23},
-        _instead(_without_kernels("model")),
+        _instead(_without_kernels("transformer")),
         fits=_by_kernels,
     ),
     "sum, dropout and norm in a kernel": Choice(
@@ -307,7 +310,7 @@ CHOICES: Mapping[str, Choice] = {
     "a product for each projection": Choice(
         "queries, keys and values by one product, their weights joined in every step",
         {"T1": 0.99},
-        _instead(("aiayn.model.MultiHeadAttention.__call__", fused_projections)),
+        _instead(("aiayn.model.transformer.MultiHeadAttention.__call__", fused_projections)),
         fits=_by_xla_alone,
     ),
     "a program for each step": Choice(
@@ -324,7 +327,7 @@ CHOICES: Mapping[str, Choice] = {
     "products by cuBLAS": Choice(
         "those that XLA finds fastest, its own among them, and some of them merged",
         {"base": 1.10, "big": 1.05},
-        _instead(("aiayn.step.compiler_options", lambda: None)),
+        _instead(("aiayn.training.mesh.compiler_options", lambda: None)),
         fits=_by_kernels,
     ),
 }

@@ -60,7 +60,7 @@ def _workload(arguments: Any) -> str:
 
 def _measure(arguments: Any, name: str, console: Any) -> None:
     """What is no contest."""
-    from aiayn.report import configure_jax
+    from aiayn.system.environment import configure_jax
 
     what, out = arguments.what, arguments.out
     if what == "data":

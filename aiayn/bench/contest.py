@@ -23,16 +23,16 @@ from rich.table import Table
 
 from aiayn.bench.grid import grid
 from aiayn.bench.workloads import BEAM_SIZES, DECODING, TRAINING, Decoding, Training
-from aiayn.complexity import decoding_flops, training_flops
 from aiayn.errors import UserError
-from aiayn.files import user_os_errors, write_text
-from aiayn.pages import LARGE_PAGES
+from aiayn.model.flops import decoding_flops, training_flops
+from aiayn.system.files import user_os_errors, write_text
+from aiayn.system.memory import LARGE_PAGES
 
 ROUNDS = 6
 _DEFINITIONS = {
     "contenders": "ours starts as the commands of `aiayn` start themselves, with large pages of "
-    "memory on CPU (aiayn.pages); a peer as it comes, and once more with large pages; next to "
-    "peers all in float32 on CPU",
+    "memory on CPU (aiayn.system.memory); a peer as it comes, and once more with large pages; "
+    "next to peers all in float32 on CPU",
     "rounds": f"{ROUNDS} for each contender, after warming_up steps; they take turns, and each "
     "round begins with a step that is not counted: a virtual machine may have lost the memory that "
     "was free while the contender waited",
@@ -68,7 +68,7 @@ _OF_TRAINING = {
     "padding": "share of the target slots that hold no token",
     "flops_per_step": "of the matrix products of a step: 2 for each multiply-add, three passes, no "
     "causal saving, of packed sentences each with itself alone "
-    "(aiayn.complexity.training_flops)",
+    "(aiayn.model.flops.training_flops)",
     "loss": "nats per target token of a round's last step",
 }
 _OF_DECODING = {
@@ -79,11 +79,10 @@ _OF_DECODING = {
     "tokens": "of all best outputs of a round's last step, EOS included",
     "flops_per_step": "of the matrix products that the outputs need: 2 for each multiply-add, the "
     "encoder once, the decoder for each token of each hypothesis "
-    "(aiayn.complexity.decoding_flops)",
+    "(aiayn.model.flops.decoding_flops)",
 }
 ABOUT = ("bench", "workload", "definitions", "commit", "versions", "hardware", "name")
 """What needs no definition."""
-
 
 _Command = tuple[list[str], Mapping[str, str]]
 
@@ -216,7 +215,7 @@ def _write(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     with user_os_errors(path):
         write_text(path, json.dumps(record, indent=1) + "\n")
         if find_spec("matplotlib"):
-            from aiayn.plots import plot_contest
+            from aiayn.bench.plots import plot_contest
 
             plot_contest(title(record), record, path.with_suffix(".png"))
     return record

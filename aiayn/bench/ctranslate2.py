@@ -80,10 +80,11 @@ def _export(workload: Decoding, out: Path) -> None:
     import numpy as np
     from flax import nnx
 
-    from aiayn.checkpoint import Model, flatten
     from aiayn.config import Experiment
-    from aiayn.ctranslate import export
-    from aiayn.model import Transformer
+    from aiayn.interop.ctranslate2 import export
+    from aiayn.model.saved import Model
+    from aiayn.model.structure import flatten
+    from aiayn.model.transformer import Transformer
 
     made = Transformer(workload.model, workload.num_words, rngs=nnx.Rngs(0))
     params = flatten(nnx.to_pure_dict(nnx.state(made, nnx.Param)))

@@ -23,15 +23,15 @@ from sentencepiece import SentencePieceProcessor
 
 from aiayn.bench.grid import grid
 from aiayn.bench.worker import num_processors
-from aiayn.complexity import exponent
+from aiayn.data.prepare import Prepared, open_prepared
+from aiayn.data.updates import Updates
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
-from aiayn.files import user_os_errors, write_text
-from aiayn.markdown import number
-from aiayn.prepare import Prepared, open_prepared
-from aiayn.report import environment
-from aiayn.rows import Updates
-from aiayn.workers import parallel_map
+from aiayn.model.flops import exponent
+from aiayn.render.markdown import number
+from aiayn.system.environment import environment
+from aiayn.system.files import user_os_errors, write_text
+from aiayn.system.workers import parallel_map
 
 _EXPERIMENT = "wmt14_ende_base"
 _FIRST = 100_000
@@ -154,7 +154,7 @@ def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str
     }
     write_text(folder / "data.json", json.dumps(record, indent=1) + "\n")
     if record["growth"]:
-        from aiayn.plots import plot_data
+        from aiayn.bench.plots import plot_data
 
         plot_data(record, folder / "data.png")
         console.print(grid("How the cost of a corpus grows", growth_figures(record)))

@@ -21,16 +21,16 @@ from aiayn.bench.contest import flops_of
 from aiayn.bench.grid import grid
 from aiayn.bench.ours import trainer, translator
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
-from aiayn.complexity import exponent
 from aiayn.config import ModelConfig
-from aiayn.files import user_os_errors, write_text
-from aiayn.report import environment
+from aiayn.model.flops import exponent
+from aiayn.system.environment import environment
+from aiayn.system.files import user_os_errors, write_text
 
 _ROUNDS = 7
 _DEFINITIONS = {
     "seconds": f"median wall time of {_ROUNDS} steps; the sizes of one thing take turns, and a "
     "step that is not counted comes before each, as in the rounds of `aiayn bench train`; in one "
-    "process that starts itself with large pages of memory on CPU (aiayn.pages)",
+    "process that starts itself with large pages of memory on CPU (aiayn.system.memory)",
     "flops": "of the products of a step, as `aiayn bench train` and `decode` count them",
     "exponent": "slope of the logarithms by least squares, over the last three points",
     "sentence length": "T1 with rows of one sentence each and 2,048 target tokens in all",
@@ -112,7 +112,7 @@ def bench_growth(
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "growth.json", json.dumps(record, indent=1) + "\n")
-        from aiayn.plots import plot_growth
+        from aiayn.bench.plots import plot_growth
 
         plot_growth(grown, folder / "growth.png")
     return record

@@ -20,14 +20,16 @@ from flax import nnx
 from aiayn.bench.worker import Contender, num_processors, rows_of, sentences_of, serve
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 from aiayn.config import DecodeConfig, TrainConfig
-from aiayn.decode import first_room, padded_width, searches, side_by_side
-from aiayn.incremental import lay_out
-from aiayn.model import Transformer, count_parameters
-from aiayn.optim import optimizer
-from aiayn.report import configure_jax, environment, peak_flops
-from aiayn.rows import make_rows
-from aiayn.search import search
-from aiayn.step import build, data_mesh, initial_state, mapped_train_step, replicated, sharded
+from aiayn.data.rows import make_rows
+from aiayn.decoding.incremental import lay_out
+from aiayn.decoding.search import search
+from aiayn.decoding.translator import first_room, padded_width, searches, side_by_side
+from aiayn.model.structure import build, count_parameters
+from aiayn.model.transformer import Transformer
+from aiayn.system.environment import configure_jax, environment, peak_flops
+from aiayn.training.mesh import data_mesh, mapped_train_step, replicated, sharded
+from aiayn.training.optim import optimizer
+from aiayn.training.step import initial_state
 
 
 def trainer(workload: Training) -> Contender:

@@ -20,8 +20,8 @@ from rich.table import Table
 from aiayn.bench.ours import trainer, translator
 from aiayn.bench.workloads import BEAM_SIZES, DECODING, TRAINING
 from aiayn.errors import UserError
-from aiayn.files import user_os_errors, write_text
-from aiayn.report import environment
+from aiayn.system.environment import environment
+from aiayn.system.files import user_os_errors, write_text
 
 _DEAREST = 10
 PARTS = (

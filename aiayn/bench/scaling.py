@@ -21,14 +21,16 @@ from rich.table import Table
 
 from aiayn.bench.grid import grid
 from aiayn.bench.workloads import TRAINING, Training
-from aiayn.complexity import exponent
 from aiayn.config import TrainConfig
-from aiayn.files import user_os_errors, write_text
-from aiayn.kernels import without_kernels
-from aiayn.optim import optimizer
-from aiayn.report import environment
-from aiayn.rows import Rows
-from aiayn.step import build, initial_state, mapped_train_step
+from aiayn.data.rows import Rows
+from aiayn.model.flops import exponent
+from aiayn.model.kernels import without_kernels
+from aiayn.model.structure import build
+from aiayn.system.environment import environment
+from aiayn.system.files import user_os_errors, write_text
+from aiayn.training.mesh import mapped_train_step
+from aiayn.training.optim import optimizer
+from aiayn.training.step import initial_state
 
 SIZES = (1, 2, 4, 8, 16, 32, 128, 1_024)
 STEP_SECONDS: Mapping[str, float] = {"base": 0.0280, "big": 0.0744}
@@ -178,7 +180,7 @@ def bench_scaling(folder: Path, console: Console) -> dict[str, Any]:
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "scaling.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        from aiayn.plots import plot_scaling
+        from aiayn.bench.plots import plot_scaling
 
         plot_scaling(workloads, folder / "scaling.png")
     return record

@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from aiayn import bleu
 from aiayn.bench.grid import grid
 from aiayn.bench.worker import num_processors
-from aiayn.checkpoint import Model
-from aiayn.ctranslate import export
-from aiayn.decode import Translator
-from aiayn.evaluate import model_of, read_parallel
-from aiayn.files import user_os_errors, write_text
-from aiayn.report import environment
+from aiayn.decoding.translator import Translator
+from aiayn.evaluation import bleu
+from aiayn.evaluation.evaluate import read_parallel
+from aiayn.interop.ctranslate2 import export
+from aiayn.model.saved import Model, model_of
+from aiayn.system.environment import environment
+from aiayn.system.files import user_os_errors, write_text
 
 _DEFINITIONS = {
     "bleu": "sacreBLEU, with its signature",
@@ -30,7 +30,7 @@ _DEFINITIONS = {
     "model_bytes": "size of the file of weights",
     "settings": "the model's own beam and no length penalty, which the two define differently; "
     "outputs have the limit of `aiayn translate` in ours, 256 tokens in CTranslate2; all "
-    "processors, on CPU; one process, started with large pages of memory (aiayn.pages)",
+    "processors, on CPU; one process, started with large pages of memory (aiayn.system.memory)",
 }
 
 Translate = Callable[[Sequence[str]], list[str]]

@@ -22,8 +22,8 @@ from rich.table import Table
 from aiayn.bench.contest import Worker
 from aiayn.bench.grid import grid
 from aiayn.errors import UserError
-from aiayn.files import user_os_errors, write_text
-from aiayn.pages import LARGE_PAGES
+from aiayn.system.files import user_os_errors, write_text
+from aiayn.system.memory import LARGE_PAGES
 
 _TIMES = 5
 _DEFINITIONS = {

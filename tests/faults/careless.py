@@ -10,12 +10,12 @@ from typing import Any
 
 from orbax.checkpoint._src.path import atomicity
 
-import aiayn.files
+import aiayn.system.files
 
 
 def _files() -> None:
     """Files are written in place."""
-    aiayn.files.write_bytes = Path.write_bytes
+    aiayn.system.files.write_bytes = Path.write_bytes
 
 
 def _checkpoints() -> None:
@@ -25,9 +25,9 @@ def _checkpoints() -> None:
 
 def _memory() -> None:
     """The metrics of every update are kept."""
-    import aiayn.train
+    import aiayn.training.loop
 
-    mapped_train_step = aiayn.train.mapped_train_step
+    mapped_train_step = aiayn.training.loop.mapped_train_step
     kept: list[Any] = []
 
     def keeping(*arguments: Any) -> Callable[..., Any]:
@@ -40,7 +40,7 @@ def _memory() -> None:
 
         return step
 
-    aiayn.train.mapped_train_step = keeping
+    aiayn.training.loop.mapped_train_step = keeping
 
 
 if __name__ == "__main__":

@@ -12,14 +12,16 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import save
 
-from aiayn.checkpoint import Checkpoints, Model, flatten, save_model
 from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
-from aiayn.corpus import Manifest, SplitCounts, WrittenFile
-from aiayn.files import FORMAT
-from aiayn.model import Transformer
-from aiayn.optim import optimizer
-from aiayn.step import initial_state
-from aiayn.tokenizer import Tokenizer, train_tokenizer
+from aiayn.data.corpus import Manifest, SplitCounts, WrittenFile
+from aiayn.data.tokenizer import Tokenizer, train_tokenizer
+from aiayn.model.saved import Model, save_model
+from aiayn.model.structure import flatten
+from aiayn.model.transformer import Transformer
+from aiayn.system.files import FORMAT
+from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.optim import optimizer
+from aiayn.training.step import initial_state
 
 from .inputs import Files
 

@@ -36,7 +36,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from aiayn.errors import UserError
-from aiayn.files import write_text
+from aiayn.system.files import write_text
 
 from .inputs import Files
 from .readers import READERS, Counts, Reader, write
@@ -226,7 +226,7 @@ def table(tallies: Mapping[str, Tally]) -> Table:
 
 def record(tallies: Mapping[str, Tally], seed: int, seconds: float) -> dict[str, Any]:
     """What is kept of a run."""
-    from aiayn.report import environment
+    from aiayn.system.environment import environment
 
     tried, survived = (sum(getattr(t, f) for t in tallies.values()) for f in ("tried", "survived"))
     return {

@@ -34,8 +34,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from aiayn.files import write_text
-from aiayn.report import configure_jax, environment
+from aiayn.system.environment import configure_jax, environment
+from aiayn.system.files import write_text
 from tests.faults import runs, watch
 from tests.faults.runs import EVERY, Disk
 from tests.faults.strikes import MOMENTS, Moment, Strike, Write, moments, parse, part, writes

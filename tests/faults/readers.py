@@ -20,8 +20,8 @@ from unittest import mock
 from xml.parsers import expat
 
 from aiayn.config import Experiment
+from aiayn.data.sources.formats import Pair, Skipped, read_pairs, read_text
 from aiayn.errors import UserError
-from aiayn.formats import Pair, Skipped, read_pairs, read_text
 
 from . import inputs
 from .inputs import BOM, Files
@@ -160,9 +160,9 @@ def _check_experiment(experiment: Experiment) -> None:
 
 
 def check_run(folder: Path) -> Counts:
-    from aiayn.corpus import Manifest
-    from aiayn.report import read_metrics
-    from aiayn.run import read_run
+    from aiayn.data.corpus import Manifest
+    from aiayn.training.log import read_metrics
+    from aiayn.training.run_folder import read_run
 
     _check_experiment(read_run(folder)[0])
     demand(sum(split.read for split in Manifest.load(folder).splits.values()) >= 0, "no counts")
@@ -173,8 +173,8 @@ def check_run(folder: Path) -> Counts:
 
 
 def check_model(folder: Path) -> Counts:
-    from aiayn.decode import Translator
-    from aiayn.evaluate import model_of
+    from aiayn.decoding.translator import Translator
+    from aiayn.model.saved import model_of
 
     _command("info", folder)
     demand(not list(folder.glob("code-was-run")), "code of the model was run")
@@ -184,7 +184,7 @@ def check_model(folder: Path) -> Counts:
 
 
 def check_checkpoint(folder: Path) -> Counts:
-    from aiayn.checkpoint import Checkpoints
+    from aiayn.training.checkpoint import Checkpoints
 
     checkpoints = Checkpoints.open(folder)
     for step in checkpoints.steps():
@@ -197,14 +197,14 @@ def check_checkpoint(folder: Path) -> Counts:
 
 
 def check_marian(folder: Path) -> Counts:
-    from aiayn.marian import read_marian
+    from aiayn.interop.marian import read_marian
 
     _check_tokenizer(read_marian(folder).tokenizer)
     return Counts()
 
 
 def check_tokenizer(folder: Path) -> Counts:
-    from aiayn.tokenizer import Tokenizer
+    from aiayn.data.tokenizer import Tokenizer
 
     return _check_tokenizer(Tokenizer.load(folder / "tokenizer.model"))
 

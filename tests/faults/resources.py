@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy.stats import theilslopes
 
-from aiayn.files import write_text
-from aiayn.report import configure_jax, environment
+from aiayn.system.environment import configure_jax, environment
+from aiayn.system.files import write_text
 from tests.faults import runs
 from tests.faults.saves import resident_bytes
 

@@ -14,9 +14,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aiayn.checkpoint import flatten, load_model, params_sha256
-from aiayn.report import read_metrics
-from tests.small import copy_corpus, reverse_experiment
+from aiayn.model.saved import load_model
+from aiayn.model.structure import flatten, params_sha256
+from aiayn.training.log import read_metrics
+from tests.support.models import copy_corpus, reverse_experiment
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS, EVERY = 24, 6

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from aiayn.checkpoint import Checkpoints
-from aiayn.optim import optimizer
-from aiayn.pages import use_large_pages
-from aiayn.report import configure_jax
-from aiayn.step import initial_state
+from aiayn.system.environment import configure_jax
+from aiayn.system.memory import use_large_pages
+from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.optim import optimizer
+from aiayn.training.step import initial_state
 from tests.faults.folders import EXPERIMENT, SIZES, tokenizer
 
 

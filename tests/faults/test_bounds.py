@@ -13,16 +13,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import aiayn.train
-from aiayn.evaluate import evaluate_run
+import aiayn.training.log
+import aiayn.training.loop
+from aiayn.data.prepare import prepare
+from aiayn.evaluation.evaluate import evaluate_run
+from aiayn.evaluation.validation import validator
 from aiayn.experiments import load_experiment
-from aiayn.prepare import prepare
-from aiayn.step import data_mesh
-from aiayn.train import train
+from aiayn.training.loop import train
+from aiayn.training.mesh import data_mesh
 from tests.faults import runs, saves
 from tests.faults.resources import EVERY, MOST, MOST_SHARE, WARM_SAVES, growth, growth_a_save
 from tests.faults.runs import write_experiment
-from tests.small import copy_corpus
+from tests.support.models import copy_corpus
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """What JAX reports for each program that it asks XLA or the cache on disk for."""
@@ -31,7 +33,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A function that trains for an epoch and evaluates, on rows of two widths, in this process."""
-    monkeypatch.setattr(aiayn.train, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
     experiment = load_experiment(str(write_experiment(tmp_path, num_steps=40, every=20)))
     experiment = replace(experiment, data=replace(experiment.data, row_widths=(8, 16)))
     copy_corpus(tmp_path / "corpus", num_train=1_000)  # sentences short and long
@@ -39,7 +41,7 @@ def run(tmp_path, monkeypatch):
 
     def run(name):
         console = Console(file=io.StringIO())
-        train(experiment, tmp_path / name, prepared, console)
+        train(experiment, tmp_path / name, prepared, console, validator)
         evaluate_run(tmp_path / name, prepared, console)
 
     return run
@@ -62,13 +64,13 @@ def compiled():
 @pytest.mark.slow
 def test_each_function_is_compiled_once(run, compiled, monkeypatch):
     layouts = set()
-    count_slots = aiayn.train._Log.count_slots
+    count_slots = aiayn.training.log.Log.count_slots
 
     def seen(log, layout, rows):
         layouts.add((layout, rows.src_BS.shape))
         count_slots(log, layout, rows)
 
-    monkeypatch.setattr(aiayn.train._Log, "count_slots", seen)
+    monkeypatch.setattr(aiayn.training.log.Log, "count_slots", seen)
     run("first")
     first = Counter(compiled)
     assert first["jit(train_step)"] == len(layouts) == 2

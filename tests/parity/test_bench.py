@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
-from aiayn.model import count_parameters
+from aiayn.model.structure import count_parameters
 
 ROOT = Path(__file__).parents[2]
 FAIRSEQ = ROOT / ".venv-fairseq" / "bin" / "python"

@@ -5,15 +5,16 @@ import json
 import ctranslate2
 import numpy as np
 import pytest
-from small import TOKENIZER, transformer
 
-from aiayn import bleu
 from aiayn.__main__ import main
-from aiayn.bench.results import render_bench
-from aiayn.checkpoint import Model, flatten, save_model
 from aiayn.config import DecodeConfig, Experiment, ModelConfig
-from aiayn.ctranslate import export
-from aiayn.decode import Translator
+from aiayn.decoding.translator import Translator
+from aiayn.evaluation import bleu
+from aiayn.evidence.bench_tables import render_bench
+from aiayn.interop.ctranslate2 import export
+from aiayn.model.saved import Model, save_model
+from aiayn.model.structure import flatten
+from tests.support.models import TOKENIZER, transformer
 
 SHAPES = {
     "interleaved": ModelConfig(num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8),

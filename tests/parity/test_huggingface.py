@@ -13,13 +13,12 @@ from flax import nnx
 from safetensors.torch import save_file
 from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
-from aiayn.checkpoint import unflatten
-from aiayn.incremental import lay_out
-from aiayn.loss import smoothed_cross_entropy
-from aiayn.marian import marian_params, model_config, read_marian
-from aiayn.rows import Rows, make_rows
-from aiayn.search import search
-from aiayn.step import build
+from aiayn.data.rows import Rows, make_rows
+from aiayn.decoding.incremental import lay_out
+from aiayn.decoding.search import search
+from aiayn.interop.marian import marian_params, model_config, read_marian
+from aiayn.model.loss import smoothed_cross_entropy
+from aiayn.model.structure import build, unflatten
 
 EOS, WORDS = 0, 300
 WHERE = Path("random")

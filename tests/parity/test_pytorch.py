@@ -7,11 +7,11 @@ import optax
 import pytest
 import torch
 from flax import nnx
-from small import transformer, unpacked_rows
 
-from aiayn.checkpoint import flatten
 from aiayn.config import ModelConfig, TrainConfig
-from aiayn.optim import optimizer
+from aiayn.model.structure import flatten
+from aiayn.training.optim import optimizer
+from tests.support.models import transformer, unpacked_rows
 
 CONFIG = ModelConfig(num_layers=3, d_model=24, d_ff=40, num_heads=4, d_k=6, d_v=6)
 PAIRS = [([5, 6, 7, 8], [9, 10]), ([11, 12], [13, 14, 15, 16, 17])]

@@ -1,0 +1,1 @@
+"""From text to rows (§5.1)."""

@@ -1,0 +1,390 @@
+"""From a source of sentence pairs to train, dev and test text, cleaned and counted (§5.1).
+
+One sentence a line, UTF-8: `train.src`, `train.tgt`, `dev.src`, ..., `test.NAME.tgt`, and
+`manifest.json`, which says where the text came from and what became of every pair. Only \\n ends a
+line; `read_lines` reads it so. Train is cleaned; dev and test stay as they are.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from itertools import compress, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aiayn.config import DataConfig, data_hash
+from aiayn.data.cleaning import (
+    NEVER,
+    Rules,
+    SeenHashes,
+    Workers,
+    check_direction,
+    clean_chunk,
+    holdout_order,
+    judge,
+)
+from aiayn.data.sources.formats import Pair, Skipped, Source, Split, open_files
+from aiayn.data.sources.hub import open_hub
+from aiayn.data.text import chunked
+from aiayn.errors import UserError
+from aiayn.system.checksums import sha256_if_small
+from aiayn.system.files import read_json, user_os_errors
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """What became of the pairs of one split; `read` is `kept` and all of `dropped`."""
+
+    read: int
+    kept: int
+    src_words: int
+    tgt_words: int
+    dropped: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Pairs of train that were left out, by reason."""
+    line_breaks: int = 0
+    """Pairs of dev or test in which a line break had to become a blank."""
+
+    def __post_init__(self) -> None:
+        if self.read != self.kept + sum(self.dropped.values()):
+            raise ValueError(f"The counts do not add up: {self}")
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What lies in a folder of prepared text. `splits` are "train", "dev" and "test.NAME"."""
+
+    corpus: str
+    src: str
+    tgt: str
+    source: Mapping[str, Any]
+    splits: Mapping[str, SplitCounts]
+    files: Mapping[str, WrittenFile]
+    data_hash: str
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The names of the test sets."""
+        return tuple(name.removeprefix("test.") for name in self.splits if name.startswith("test."))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """The manifest of prepared text.
+
+        Raises:
+            UserError: the folder holds none, or one that cannot be read.
+        """
+        try:
+            values = read_json(folder / MANIFEST)
+            values["splits"] = {k: SplitCounts(**v) for k, v in values["splits"].items()}
+            values["files"] = {k: WrittenFile(**v) for k, v in values["files"].items()}
+            manifest = cls(**values)
+            manifest.source["kind"]  # which readers go by
+            return manifest
+        except (OSError, UserError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{folder} holds no prepared text ({MANIFEST}: {error}).") from error
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The sentences of a prepared file; U+2028 and the like stay inside them."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield line.removesuffix("\n")
+
+
+def prepare_corpus(
+    config: DataConfig, out: Path, progress: bool = True, num_workers: int | None = None
+) -> Manifest:
+    """Write the text of a corpus and its manifest into `out`, or find them there complete.
+
+    The files are built beside `out` and moved into it at the end, the manifest last, so that a
+    manifest in `out` stands for all of them. One process at a time may do so; `prepare` sees to
+    that. The result does not depend on `num_workers` (1 works in this process, None decides by the
+    corpus's size and the CPUs).
+
+    Raises:
+        UserError: the source or `out` cannot be used; the message says what to change.
+    """
+    out = out.resolve()
+    found = _prepared_before(config, out)
+    if found:
+        return found
+    source = _open_source(config)
+    workers = Workers(num_workers, progress)
+    with user_os_errors(out), _folder_beside(out) as folder:
+        manifest = _build(config, source, folder, workers)
+        _move(folder, out, manifest)
+    return manifest
+
+
+# --- Source -------------------------------------------------------------------------------------
+
+
+def _open_source(data: DataConfig) -> Source:
+    if data.corpus == "phrasebook":
+        if data.folder or data.hub:
+            raise UserError(
+                f"data.{'folder' if data.folder else 'hub'} is set, but data.corpus is "
+                "'phrasebook', which is built in. Give your corpus a name: --set data.corpus=NAME"
+            )
+        return _open_phrasebook(data)
+    if data.folder:
+        return open_files(data)
+    if data.hub:
+        return open_hub(data)
+    files = "" if data.train_files else " and data.train_files=PATTERN"
+    raise UserError(
+        f"data.corpus is {data.corpus!r}, but nothing says where to find it. For local files, set "
+        f"data.folder=DIR{files}; for the Hugging Face Hub, data.hub=OWNER/NAME."
+    )
+
+
+def _open_phrasebook(data: DataConfig) -> Source:
+    from aiayn.data.sources.phrasebook import generate
+
+    splits: dict[str, list[Pair]] = generate(data.src, data.tgt, seed=1)._asdict()
+
+    def split(name: str) -> Split:
+        return Split(lambda _: iter(splits[name]), len(splits[name]))
+
+    tests = {name.removeprefix("test_"): split(name) for name in splits if name.startswith("test_")}
+    return Source(_phrasebook_details(), split("train"), split("dev"), tests)
+
+
+def _phrasebook_details() -> dict[str, Any]:
+    """What the phrasebook is made from, as one hash: its code, its templates, CLDR's version."""
+    from aiayn.data.sources import phrasebook
+
+    made_from = [f"{name} {version(name)}\n".encode() for name in ("babel", "num2words")]
+    folder = Path(phrasebook.__file__).parent
+    for path in (folder / "phrasebook.py", *sorted((folder / "phrasebook_templates").iterdir())):
+        made_from.append(path.read_bytes())
+    digest = hashlib.sha256(b"".join(made_from)).hexdigest()
+    return {"kind": "phrasebook", "seed": 1, "sha256": digest}
+
+
+def _prepared_before(data: DataConfig, out: Path) -> Manifest | None:
+    """The manifest in `out`, if it is for `data`, its files are whole and its source unchanged."""
+    try:
+        manifest = Manifest.load(out)
+    except UserError:
+        return None
+    if manifest.data_hash != data_hash(data):
+        return None
+    for name, written in manifest.files.items():
+        path = out / name
+        if not path.is_file() or path.stat().st_size != written.size:
+            return None
+        if sha256_if_small(path) not in ("", written.sha256):
+            return None
+    # Without its source, prepared text is still good; with another one, it is not.
+    if manifest.source["kind"] == "files":
+        with suppress(UserError):
+            return manifest if open_files(data).details == manifest.source else None
+    if manifest.source["kind"] == "phrasebook":
+        return manifest if _phrasebook_details() == manifest.source else None
+    return manifest
+
+
+# --- Building -----------------------------------------------------------------------------------
+
+
+def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> Manifest:
+    """Write all files of the preparation into `folder`."""
+    sample = list(islice(source.train.pairs(Skipped()), 2_000))
+    check_direction(sample, data.src, data.tgt, "train")
+    evaluation: dict[str, list[Pair]] = {}
+    line_breaks: Counter[str] = Counter()
+    sets = {"dev": source.dev} if source.dev else {}
+    for name, split in (sets | {f"test.{k}": v for k, v in source.tests.items()}).items():
+        evaluation[name], line_breaks[name] = _read_whole(split, name)
+        check_direction(evaluation[name], data.src, data.tgt, name)
+
+    missing = ([] if source.dev else ["dev"]) + ([] if source.tests else ["test.test"])
+    holding_out = bool(missing) and data.holdout_pairs > 0
+    rules = Rules.of(data, evaluation, normalised=holding_out)
+    if holding_out:
+        evaluation |= _hold_out(data, source.train, missing, rules, workers)
+        rules = Rules.of(data, evaluation, normalised=True)
+    elif "dev" in missing:
+        raise UserError(
+            "The corpus has no dev set. Name one in data.dev_files, or set data.holdout_pairs to "
+            "the number of pairs to take out of train for it."
+        )
+
+    files: dict[str, WrittenFile] = {}
+    splits = {"train": _write_train(data, source.train, rules, folder, files, workers)}
+    for name, pairs in ({"dev": evaluation["dev"]} | evaluation).items():
+        src, tgt = zip(*pairs, strict=True)
+        for suffix, texts in (("src", src), ("tgt", tgt)):
+            with _writing(folder / f"{name}.{suffix}", files) as write:
+                write("".join(f"{text}\n" for text in texts).encode())
+        splits[name] = SplitCounts(
+            read=len(pairs),
+            kept=len(pairs),
+            src_words=sum(len(text.split()) for text in src),
+            tgt_words=sum(len(text.split()) for text in tgt),
+            line_breaks=line_breaks[name],
+        )
+    manifest = Manifest(
+        data.corpus, data.src, data.tgt, source.details, splits, files, data_hash(data)
+    )
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def _read_whole(split: Split, name: str) -> tuple[list[Pair], int]:
+    """The pairs of dev or test, and in how many of them a line break had to become a blank."""
+    skipped = Skipped()
+    pairs = list(split.pairs(skipped))
+    if skipped.counts:
+        raise UserError(
+            f"{name} has {skipped.counts.total():,} pairs that cannot be used; the first is "
+            f"{skipped.first}. A set that measures models is not filtered: mend the file."
+        )
+    if not pairs:
+        raise UserError(f"{name} holds no pairs.")
+    joined = [(re.sub(r"[\r\n]+", " ", s), re.sub(r"[\r\n]+", " ", t)) for s, t in pairs]
+    return joined, sum(a != b for a, b in zip(pairs, joined, strict=True))
+
+
+def _hold_out(
+    data: DataConfig, train: Split, names: Sequence[str], rules: Rules, workers: Workers
+) -> dict[str, list[Pair]]:
+    """The sets in `names`, of `data.holdout_pairs` pairs each, which train is to lose.
+
+    They are the distinct source sentences whose hashes are smallest, each with its first
+    translation; `data.limit` does not change them.
+    """
+    wanted = data.holdout_pairs * len(names)
+    best: dict[int, Pair] = {}
+    bound = NEVER
+    chunks = chunked(train.pairs(Skipped()))
+    with closing(workers.map(holdout_order, chunks, rules, "hold out", train.total)) as results:
+        for chunk, order in results:
+            for index in np.flatnonzero(order < bound).tolist():
+                _, src, tgt = judge(chunk[index], rules)
+                best.setdefault(int(order[index]), (src, tgt))
+            if len(best) > wanted:
+                best = dict(sorted(best.items())[:wanted])
+                bound = max(best)
+    if len(best) < wanted:
+        raise UserError(
+            f"data.holdout_pairs is {data.holdout_pairs:,} for each of {', '.join(names)}, but "
+            f"train has only {len(best):,} distinct usable sentences."
+        )
+    chosen = [pair for _, pair in sorted(best.items())]
+    return {name: chosen[i :: len(names)] for i, name in enumerate(names)}
+
+
+def _write_train(
+    data: DataConfig,
+    split: Split,
+    rules: Rules,
+    folder: Path,
+    files: dict[str, WrittenFile],
+    workers: Workers,
+) -> SplitCounts:
+    skipped, seen = Skipped(), SeenHashes()
+    read = kept = src_words = tgt_words = 0
+    dropped: Counter[str] = Counter()
+    chunks = chunked(islice(split.pairs(skipped), data.limit or None))
+    total = min(filter(None, (split.total, data.limit)), default=None)
+    with (
+        _writing(folder / "train.tgt", files) as write_tgt,
+        _writing(folder / "train.src", files) as write_src,
+        closing(workers.map(clean_chunk, chunks, rules, "train", total)) as results,
+    ):
+        for chunk, cleaned in results:
+            is_first = np.ones(len(cleaned.hashes), np.bool_)
+            if data.deduplicate:
+                is_first = seen.add(cleaned.hashes)
+            read += len(chunk)
+            kept += int(is_first.sum())
+            dropped += cleaned.dropped + Counter(duplicate=int((~is_first).sum()))
+            src_words += int(cleaned.src_words[is_first].sum())
+            tgt_words += int(cleaned.tgt_words[is_first].sum())
+            write_src(_selected(cleaned.src, is_first))
+            write_tgt(_selected(cleaned.tgt, is_first))
+    read += skipped.counts.total()
+    dropped += skipped.counts
+    if not kept:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in dropped.items()) or "it is empty"
+        raise UserError(f"Nothing of train is left ({reasons}).")
+    return SplitCounts(read, kept, src_words, tgt_words, dict(sorted(dropped.items())))
+
+
+def _selected(lines: bytes, mask: npt.NDArray[np.bool_]) -> bytes:
+    if mask.all():
+        return lines
+    return b"".join(compress(lines.splitlines(keepends=True), mask.tolist()))
+
+
+# --- Files --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _writing(
+    path: Path, files: dict[str, WrittenFile]
+) -> Generator[Callable[[bytes], None], None, None]:
+    """A function that appends to a new file, which is then entered in `files`."""
+    size, digest = 0, hashlib.sha256()
+    with path.open("wb") as file:
+
+        def write(data: bytes) -> None:
+            nonlocal size
+            size += file.write(data)
+            digest.update(data)
+
+        yield write
+    files[path.name] = WrittenFile(size, digest.hexdigest())
+
+
+@contextmanager
+def _folder_beside(out: Path) -> Generator[Path, None, None]:
+    """A new folder on the same disk, gone in the end; what a killed run left goes first."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{out} cannot be a folder: {error.filename} is a file.") from error
+    folder = out.parent / f".{out.name}.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(folder: Path, out: Path, manifest: Manifest) -> None:
+    """Put the finished files into `out`; whatever else lies there stays."""
+    if not out.exists():
+        folder.rename(out)
+        return
+    if not out.is_dir():
+        raise UserError(f"{out} is a file; wanted a folder for the prepared text.")
+    (out / MANIFEST).unlink(missing_ok=True)
+    for side in ("src", "tgt"):
+        for old in out.glob(f"test.*.{side}"):
+            old.unlink()
+    for name in (*manifest.files, MANIFEST):
+        (folder / name).replace(out / name)

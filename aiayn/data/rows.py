@@ -1,0 +1,78 @@
+"""Sentence pairs packed into rows of a few widths, and which rows make up update number n (§5.1).
+
+A row is a fixed number of source slots and of target slots that holds one or several pairs.
+`segments` says which (1, 2, ...; 0 is padding) and `positions` count within the sentence. An
+unpacked batch is the case of one pair a row.
+
+Rows are cut once, offline, into flat files that are memory-mapped. The rows of an update are a pure
+function of (seed, step) and of nothing else: no iterator state to save, no dependence on devices,
+processes or accumulation. A thread reads ahead; a pipeline library would have nothing to add.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float, Int
+
+from aiayn.data.tokenizer import Tokenizer
+
+Ints = npt.NDArray[np.integer]
+
+
+class Rows(NamedTuple):
+    """What the model reads. `tgt_in` starts with BOS, `tgt_out` ends with EOS; both sides' padding
+    has segment 0.
+
+    NumPy arrays on the host, JAX arrays on devices (`Any` below is either of them); the rows of an
+    update have a leading axis of rounds.
+    """
+
+    src_BS: Int[Any, "*rounds batch source"]
+    src_segments_BS: Int[Any, "*rounds batch source"]
+    src_positions_BS: Int[Any, "*rounds batch source"]
+    tgt_in_BT: Int[Any, "*rounds batch target"]
+    tgt_out_BT: Int[Any, "*rounds batch target"]
+    tgt_segments_BT: Int[Any, "*rounds batch target"]
+    tgt_positions_BT: Int[Any, "*rounds batch target"]
+
+    @property
+    def weight_BT(self) -> Float[Any, "*rounds batch target"]:
+        """1 on real target tokens, 0 on padding."""
+        return (self.tgt_segments_BT > 0).astype(np.float32)
+
+
+def make_rows(src: Ints, src_segments: Ints, tgt: Ints, tgt_segments: Ints, bos: int) -> Rows:
+    """Rows from ids that end with EOS and their segments; BOS and the shift are added here."""
+    src_positions, tgt_positions = _positions(src_segments), _positions(tgt_segments)
+    tgt_in = np.zeros_like(tgt)
+    tgt_in[:, 1:] = tgt[:, :-1]
+    tgt_in[tgt_positions == 0] = bos
+    tgt_in[tgt_segments == 0] = 0
+    fields = src, src_segments, src_positions, tgt_in, tgt, tgt_segments, tgt_positions
+    return Rows(*(np.asarray(field, np.int32) for field in fields))
+
+
+def rows_of_pairs(
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    tokenizer: Tokenizer,
+    width: int = 0,
+) -> Rows:
+    """One pair of encoded sentences a row, as wide as the longest side or `width`."""
+    width = max(width, 1 + max(max(len(s), len(t)) for s, t in pairs))
+    src, src_segments, tgt, tgt_segments = np.zeros((4, len(pairs), width), np.int32)
+    for row, (source, target) in enumerate(pairs):
+        src[row, : len(source) + 1] = [*source, tokenizer.eos]
+        tgt[row, : len(target) + 1] = [*target, tokenizer.eos]
+        src_segments[row, : len(source) + 1] = 1
+        tgt_segments[row, : len(target) + 1] = 1
+    return make_rows(src, src_segments, tgt, tgt_segments, tokenizer.bos)
+
+
+def _positions(segments: Ints) -> Ints:
+    """Each slot's place within its sentence; padding counts on from 0."""
+    slot = np.arange(segments.shape[1])[None, :]
+    starts = np.ones(segments.shape, bool)
+    starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return slot - np.maximum.accumulate(np.where(starts, slot, 0), axis=1)

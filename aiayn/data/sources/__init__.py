@@ -1,0 +1,1 @@
+"""Where text comes from: files, the Hub, the phrasebook."""

@@ -1,0 +1,202 @@
+"""One joint SentencePiece BPE model for both languages (§5.1): raw text in, raw text out."""
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from aiayn.data.text import clean
+from aiayn.errors import UserError, naming
+
+_MAX_SENTENCES = 10_000_000
+
+
+class Tokenizer:
+    """Text to ids and back. Every id comes from here; padding, BOS and EOS are pieces of the model.
+
+    Pieces cover every byte, so no text is unknown. Text is cleaned as the training text was: NFC,
+    and any run of blanks is one plain blank.
+    """
+
+    def __init__(self, model: bytes):
+        """Raises UserError if `model` is no SentencePiece model with the special pieces we need."""
+        self.model = model
+        self._processor: Any = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise UserError("The tokenizer is no SentencePiece model, or is damaged.") from error
+        self.pad, self.bos, self.eos = (
+            self._processor.pad_id(),
+            self._processor.bos_id(),
+            self._processor.eos_id(),
+        )
+        if min(self.pad, self.bos, self.eos) < 0:
+            raise UserError("The tokenizer lacks a piece for padding, BOS or EOS.")
+
+    @property
+    def num_words(self) -> int:
+        """V: the pieces, special ones included."""
+        return int(self._processor.get_piece_size())
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """The ids of each sentence, without BOS or EOS."""
+        return self._processor.encode([clean(text) for text in sentences], num_threads=1)
+
+    def encode_target(self, sentences: Sequence[str]) -> list[list[int]]:
+        """The ids of sentences of the target language: here the same pieces."""
+        return self.encode(sentences)
+
+    def prefix(self, ids: Sequence[int]) -> list[int]:
+        """What each part of a source that is cut must begin with."""
+        return []
+
+    def files(self) -> dict[str, bytes]:
+        """The SentencePiece models, by the names they are given in files."""
+        return {"tokenizer.model": self.model}
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Plain text; special pieces vanish."""
+        return self._processor.decode([[int(i) for i in sentence] for sentence in ids])
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The pieces as they are, for pictures: `▁` marks the start of a word."""
+        return [self._processor.id_to_piece(int(i)) for i in ids]
+
+    @staticmethod
+    def of(model: bytes) -> "Tokenizer":
+        """The tokenizer whose `model` these bytes are."""
+        return PairTokenizer(model) if model.startswith(b"{") else Tokenizer(model)
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        """Raises UserError if the file is missing or no tokenizer."""
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; wanted a SentencePiece model.")
+        with naming(path):
+            return cls.of(path.read_bytes())
+
+
+class PairTokenizer(Tokenizer):
+    """A SentencePiece model for each language and one table of ids, as Marian's models have.
+
+    `model` is JSON: both SentencePiece models in base64, the table, and the id that outputs start
+    with. A source may begin with a code such as `>>fr<<`, which is a piece of its own. Text is
+    normalised as the two models were trained to.
+    """
+
+    def __init__(self, model: bytes):
+        """Raises UserError if `model` is not such JSON."""
+        self.model = model
+        try:
+            values = json.loads(model)
+            self._ids: dict[str, int] = {str(k): int(v) for k, v in values["vocabulary"].items()}
+            models = [base64.b64decode(values[side]) for side in ("source", "target")]
+            self._sides: list[Any] = [
+                sentencepiece.SentencePieceProcessor(model_proto=proto) for proto in models
+            ]
+            if not all(models):
+                raise ValueError("a model of no bytes")
+            "".join(self._ids).encode()  # JSON can spell what is no text
+            self._files: dict[str, bytes] = {"source.spm": models[0], "target.spm": models[1]}
+            self.bos = int(values["starts_with"])
+            self.pad, self.eos, self._unknown = (
+                self._ids[piece] for piece in ("<pad>", "</s>", "<unk>")
+            )
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            OverflowError,
+        ) as error:
+            raise UserError(f"The tokenizer is no pair of SentencePiece models: {error}") from error
+        numbers = range(len(self._ids))
+        if sorted(self._ids.values()) != list(numbers) or self.bos not in numbers:
+            raise UserError("The tokenizer's table does not number its pieces 0, 1, 2, ...")
+        self._pieces = {number: piece for piece, number in self._ids.items()}
+
+    @property
+    def num_words(self) -> int:
+        return len(self._ids)
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        return [self._encode(text, self._sides[0]) for text in sentences]
+
+    def encode_target(self, sentences: Sequence[str]) -> list[list[int]]:
+        return [self._encode(text, self._sides[1]) for text in sentences]
+
+    def prefix(self, ids: Sequence[int]) -> list[int]:
+        return list(ids[:1]) if re.match(">>.+<<", self.pieces(ids[:1])[0]) else []
+
+    def files(self) -> dict[str, bytes]:
+        return self._files
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        special = {self.pad, self.eos, self._unknown}
+        kept = [[n for n in map(int, sentence) if n not in special] for sentence in ids]
+        return [self._sides[1].decode_pieces(self.pieces(sentence)) for sentence in kept]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return [self._pieces[int(number)] for number in ids]
+
+    def _encode(self, text: str, side: Any) -> list[int]:
+        code = re.match(">>.+<<", text)
+        pieces = side.encode(text[code.end() :] if code else text, out_type=str)
+        pieces = [code[0], *pieces] if code else pieces
+        return [self._ids.get(piece, self._unknown) for piece in pieces]
+
+
+def train_tokenizer(
+    sentences: Iterable[str], vocab_size: int, split_digits: bool = False
+) -> Tokenizer:
+    """A BPE model of `vocab_size` pieces from both sides of the training text.
+
+    The result depends on the sentences and their order only. Of corpora past ten million sentences
+    a fixed random sample is used.
+
+    Raises:
+        UserError: the text has too few different character pairs for so many pieces.
+    """
+    sentencepiece.set_random_generator_seed(1)
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_short_lines(sentences),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            character_coverage=0.9995,  # the rest is spelled in bytes
+            byte_fallback=True,
+            split_digits=split_digits,
+            normalization_rule_name="identity",
+            input_sentence_size=_MAX_SENTENCES,
+            shuffle_input_sentence=True,
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        most = re.search(r"<= (\d+)", str(error))
+        least = re.search(r"(\d+) vs (\d+)", str(error))
+        reason = str(error)
+        if most:
+            reason = f"the training text allows at most {most[1]}"
+        elif least:
+            reason = f"the characters of the training text alone want {int(least[2]):,}"
+        raise UserError(f"data.vocab_size is {vocab_size}; {reason}.") from error
+    return Tokenizer(model.getvalue())
+
+
+def _short_lines(sentences: Iterable[str]) -> Iterator[str]:
+    """SentencePiece drops lines past 4,192 bytes; their beginning teaches as much."""
+    for sentence in sentences:
+        yield sentence[:1000]

@@ -1,0 +1,173 @@
+"""Which words each head looks at, in all three uses of attention (§3.2.3, Figures 3 to 5)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from aiayn.data.rows import Rows, rows_of_pairs
+from aiayn.decoding.translator import Translator
+from aiayn.errors import UserError
+from aiayn.model.structure import Params
+from aiayn.model.transformer import Transformer, causal_mask, padding_mask
+from aiayn.system.files import user_os_errors, write_text
+
+Kind = Literal["encoder", "decoder", "cross"]
+"""Encoder self-attention, decoder self-attention, encoder-decoder attention."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+TITLES: Mapping[Kind, str] = {
+    "encoder": "encoder self-attention",
+    "decoder": "decoder self-attention",
+    "cross": "encoder-decoder attention",
+}
+
+
+class Weights(NamedTuple):
+    """The weights of every head, by layer; each row of the last two axes sums to 1."""
+
+    encoder: Float[Array, "layers batch heads source source"]
+    decoder: Float[Array, "layers batch heads target target"]
+    cross: Float[Array, "layers batch heads target source"]
+
+
+@partial(jax.jit, static_argnums=0)
+def all_weights(graphdef: nnx.GraphDef[Transformer], params: Params, rows: Rows) -> Weights:
+    """What each head looks at while the model reads `rows`."""
+    model: Transformer = nnx.merge(graphdef, params)
+    found: dict[Kind, list[Array]] = {kind: [] for kind in KINDS}
+    src_mask_B1SS = padding_mask(rows.src_segments_BS, rows.src_segments_BS)
+    x_BSD = model.embed(rows.src_BS, rows.src_positions_BS, "src")
+    for layer in model.encoder:
+        found["encoder"].append(layer.self_attention.weights(x_BSD, x_BSD, src_mask_B1SS))
+        x_BSD = layer(x_BSD, src_mask_B1SS)
+    memory_BSD = x_BSD
+    self_mask_B1TT = causal_mask(rows.tgt_segments_BT)
+    cross_mask_B1TS = padding_mask(rows.tgt_segments_BT, rows.src_segments_BS)
+    x_BTD = model.embed(rows.tgt_in_BT, rows.tgt_positions_BT, "tgt")
+    for layer in model.decoder:
+        found["decoder"].append(layer.self_attention.weights(x_BTD, x_BTD, self_mask_B1TT))
+        y_BTD = layer.self_norm(x_BTD + layer.self_attention(x_BTD, x_BTD, self_mask_B1TT))
+        found["cross"].append(layer.cross_attention.weights(y_BTD, memory_BSD, cross_mask_B1TS))
+        x_BTD = layer(x_BTD, memory_BSD, self_mask_B1TT, cross_mask_B1TS)
+    return Weights(*(jnp.stack(found[kind]) for kind in KINDS))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The attention of one sentence pair: its tokens, and the weights of every head."""
+
+    src_tokens: Sequence[str]
+    tgt_in_tokens: Sequence[str]
+    """What the decoder reads, from BOS on."""
+    tgt_out_tokens: Sequence[str]
+    """What it predicts meanwhile, up to EOS."""
+    encoder: Float[np.ndarray, "layers heads source source"]
+    decoder: Float[np.ndarray, "layers heads target target"]
+    cross: Float[np.ndarray, "layers heads target source"]
+
+    def of(self, kind: Kind) -> Float[np.ndarray, "layers heads query memory"]:
+        return getattr(self, kind)
+
+    def tokens(self, kind: Kind) -> tuple[Sequence[str], Sequence[str]]:
+        """The tokens that look, and those that are looked at.
+
+        In encoder-decoder attention a row stands for the token that is predicted there.
+        """
+        return {
+            "encoder": (self.src_tokens, self.src_tokens),
+            "decoder": (self.tgt_in_tokens, self.tgt_in_tokens),
+            "cross": (self.tgt_out_tokens, self.src_tokens),
+        }[kind]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: tokens, and weights as [layer][head][query][memory]."""
+        weights = {kind: np.round(self.of(kind), 6).tolist() for kind in KINDS}
+        tokens = {
+            name: list(getattr(self, name))
+            for name in ("src_tokens", "tgt_in_tokens", "tgt_out_tokens")
+        }
+        return {**tokens, **weights}
+
+    def places(self, kind: Kind, word: str) -> list[int]:
+        """Where the pieces of a word stand among the tokens that look.
+
+        Raises:
+            UserError: it is none of their words; they are listed.
+        """
+        words: list[tuple[str, list[int]]] = []
+        for place, token in enumerate(self.tokens(kind)[0]):
+            if token.startswith("\u2581") or not words or token.startswith("<"):
+                words.append(("", []))
+            words[-1] = words[-1][0] + token.lstrip("\u2581"), [*words[-1][1], place]
+        found = [place for text, places in words if text == word for place in places]
+        if not found:
+            listed = ", ".join(text for text, _ in words)
+            raise UserError(f"--word is {word!r}; wanted one of {listed}.")
+        return found
+
+
+def draw(
+    looks: Looks, kind: Kind, layer: int, heads: Sequence[int], word: str, out: Path, name: str
+) -> None:
+    """Write `attention.json`, `heatmap.png` and `links.png` into `out`.
+
+    Layers and heads count from 1, as in the paper; no heads are all of them.
+
+    Raises:
+        UserError: there is no such layer, head or word.
+    """
+    from aiayn.render.heads import plot_attention, plot_links
+
+    weights_LHQM = looks.of(kind)
+    num_layers, num_heads = weights_LHQM.shape[:2]
+    heads = heads or range(1, num_heads + 1)
+    if not 1 <= layer <= num_layers:
+        raise UserError(f"--layer is {layer}; wanted 1 to {num_layers}.")
+    for head in heads:
+        if not 1 <= head <= num_heads:
+            raise UserError(f"--heads names {head}; wanted 1 to {num_heads}.")
+    looking = looks.places(kind, word) if word else []
+    chosen_HQM = weights_LHQM[layer - 1, [head - 1 for head in heads]]
+    title = f"{name}: {TITLES[kind]}, layer {layer} of {num_layers}"
+    with user_os_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "attention.json", json.dumps(looks.to_dict(), ensure_ascii=False) + "\n")
+        tokens = looks.tokens(kind)
+        plot_attention(chosen_HQM, *tokens, out / "heatmap.png", title, heads)
+        plot_links(chosen_HQM, *tokens, out / "links.png", title, heads, looking)
+
+
+def look(translator: Translator, source: str, target: str) -> Looks:
+    """The attention of a model that reads `source` and is made to say `target`.
+
+    Raises:
+        UserError: a side is empty or longer than any sentence of training.
+    """
+    tokenizer = translator.tokenizer
+    (src_ids,), (tgt_ids,) = tokenizer.encode([source]), tokenizer.encode_target([target])
+    for name, ids in (("source", src_ids), ("target", tgt_ids)):
+        if not 0 < len(ids) < translator.max_tokens:
+            raise UserError(
+                f"The {name} has {len(ids)} tokens; wanted 1 to {translator.max_tokens - 1}."
+            )
+    rows = rows_of_pairs([(src_ids, tgt_ids)], tokenizer)
+    weights = all_weights(translator.graphdef, translator.params, rows)
+    src, tgt = len(src_ids) + 1, len(tgt_ids) + 1
+    encoder, decoder, cross = (np.asarray(part, np.float32)[:, 0] for part in weights)
+    tgt_tokens = tokenizer.pieces(tgt_ids)
+    return Looks(
+        src_tokens=[*tokenizer.pieces(src_ids), "</s>"],
+        tgt_in_tokens=["<s>", *tgt_tokens],
+        tgt_out_tokens=[*tgt_tokens, "</s>"],
+        encoder=encoder[:, :, :src, :src],
+        decoder=decoder[:, :, :tgt, :tgt],
+        cross=cross[:, :, :tgt, :src],
+    )

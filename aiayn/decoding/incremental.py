@@ -1,0 +1,230 @@
+"""The decoder word by word, with what came before in a cache (§3.1): what a search steps through.
+
+Here features come first and hypotheses last, and weights stand to the left of what they multiply.
+On CPU a product with few columns takes half the time that the same one with few rows takes: a
+weight is read as it lies, and of the other factor there is little to arrange. Weights are laid out
+once, for all searches.
+
+Shapes as in `aiayn.model.transformer`, and N for batch · beam, sentence after sentence.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from aiayn.model.layers import Dense
+from aiayn.model.structure import Params
+from aiayn.model.transformer import DecoderLayer, Transformer, activation, attention, matmul_dtype
+
+_BIAS_COLUMNS = 8
+"""One for the bias, and as many more as let rows begin where a vector of numbers may."""
+
+
+class LayerCache(NamedTuple):
+    """One layer's keys and values; the keys stand as the scores' product wants them.
+
+    `self_*` hold a slot for every place of the beam at each of the last steps, step by step. They
+    are never moved: a hypothesis that grew from another place looks at the slots its words lie
+    in. `cross_*` are computed once per source sentence.
+    """
+
+    self_k: Float[Array, "batch heads d_k slots"]
+    self_v: Float[Array, "batch heads slots d_v"]
+    cross_k: Float[Array, "batch heads d_k source"]
+    cross_v: Float[Array, "batch heads source d_v"]
+
+
+class _Affine(NamedTuple):
+    """W x + b for columns x."""
+
+    kernel_OI: Float[Array, "outputs inputs"]
+    bias_O1: Float[Array, "outputs 1"]
+
+    def __call__(self, x_IN: Float[Array, "inputs columns"]) -> Float[Array, "outputs columns"]:
+        return self.kernel_OI @ x_IN + self.bias_O1
+
+
+def _affine(dtype: jnp.dtype, *maps: Dense) -> _Affine:
+    """Of several maps with the same input one whose outputs are theirs."""
+    kernel = jnp.concatenate([each.kernel[...] for each in maps], axis=1)
+    bias = jnp.concatenate([each.bias[...] for each in maps])
+    return _Affine(kernel.astype(dtype).T, bias.astype(dtype)[:, None])
+
+
+class _LayerWeights(NamedTuple):
+    qkv: _Affine
+    self_out: _Affine
+    query: _Affine
+    cross_out: _Affine
+    inner: _Affine
+    outer: _Affine
+
+
+class Weights(NamedTuple):
+    """What a step multiplies by, laid out for it."""
+
+    layers: tuple[_LayerWeights, ...]
+    table_VE: Float[Array, "vocabulary extended"]
+    """The shared matrix. A bias is one more column, which a 1 under every output meets, and so is
+    the lowest float for what is no word: added apart, each is a pass over all logits."""
+
+
+@partial(jax.jit, static_argnums=0)
+def lay_out(graphdef: nnx.GraphDef[Transformer], params: Params) -> Weights:
+    """The decoder's weights in the type and the order that a step wants them in."""
+    model: Transformer = nnx.merge(graphdef, params)
+    dtype = matmul_dtype(model.config)
+    layers: list[_LayerWeights] = []
+    for layer in model.decoder:
+        own, cross, net = layer.self_attention, layer.cross_attention, layer.feed_forward
+        layers.append(
+            _LayerWeights(
+                qkv=_affine(dtype, own.query, own.key, own.value),
+                self_out=_affine(dtype, own.out),
+                query=_affine(dtype, cross.query),
+                cross_out=_affine(dtype, cross.out),
+                inner=_affine(dtype, net.inner),
+                outer=_affine(dtype, net.outer),
+            )
+        )
+    table_VD = model.embedding[...].astype(dtype)
+    bias_V = jnp.zeros(len(table_VD)) if model.bias_V is None else model.bias_V
+    is_word_V = jnp.arange(len(table_VD)) < model.num_words
+    bias_V = jnp.where(is_word_V, bias_V.astype(dtype), jnp.finfo(dtype).min)
+    more = jnp.pad(bias_V[:, None], [(0, 0), (0, _BIAS_COLUMNS - 1)])
+    return Weights(tuple(layers), jnp.concatenate([table_VD, more], axis=1))
+
+
+class _Layer:
+    """A decoder layer for one more word of each hypothesis."""
+
+    def __init__(self, layer: DecoderLayer, weights: _LayerWeights):
+        self.layer = layer
+        self.config = layer.feed_forward.config
+        self.weights = weights
+
+    def __call__(
+        self,
+        x_DN: Float[Array, "d_model columns"],
+        cache: LayerCache,
+        slot: Int[Array, ""],
+        self_mask_B1WM: Bool[Array, "batch 1 beam slots"],
+        cross_mask_B11S: Bool[Array, "batch 1 1 source"],
+    ) -> tuple[Float[Array, "d_model columns"], LayerCache]:
+        layer, weights, batch = self.layer, self.weights, len(self_mask_B1WM)
+        keys = self.config.num_heads * self.config.d_k
+        with jax.named_scope("attention"):
+            q, k, v = jnp.split(weights.qkv(x_DN), (keys, 2 * keys))
+            k_BHKW, v_BHWU = jnp.swapaxes(self._heads(k, batch), 2, 3), self._heads(v, batch)
+            write = lax.dynamic_update_slice_in_dim
+            cache = cache._replace(
+                self_k=write(cache.self_k, k_BHKW, slot, axis=3),
+                self_v=write(cache.self_v, v_BHWU, slot, axis=2),
+            )
+            y_DN = weights.self_out(self._attend(q, cache.self_k, cache.self_v, self_mask_B1WM))
+        x_DN = layer.self_norm(x_DN + y_DN, axis=0)
+        with jax.named_scope("attention"):
+            q = weights.query(x_DN)
+            y_DN = weights.cross_out(self._attend(q, cache.cross_k, cache.cross_v, cross_mask_B11S))
+        x_DN = layer.cross_norm(x_DN + y_DN, axis=0)
+        with jax.named_scope("feed_forward"):
+            y_DN = weights.outer(activation(self.config)(weights.inner(x_DN)))
+        return layer.feed_forward_norm(x_DN + y_DN, axis=0), cache
+
+    def _heads(
+        self, x: Float[Array, "features columns"], batch: int
+    ) -> Float[Array, "batch heads beam each"]:
+        each = x.reshape(self.config.num_heads, -1, batch, x.shape[1] // batch)
+        return each.transpose(2, 0, 3, 1)
+
+    def _attend(
+        self,
+        q: Float[Array, "queries columns"],
+        k_BHKM: Float[Array, "batch heads d_k memory"],
+        v_BHMU: Float[Array, "batch heads memory d_v"],
+        mask_B1QM: Bool[Array, "batch 1 #beam memory"],
+    ) -> Float[Array, "values columns"]:
+        k_BHMK = jnp.swapaxes(k_BHKM, 2, 3)
+        y_BHWU = attention(self._heads(q, len(v_BHMU)), k_BHMK, v_BHMU, mask_B1QM)
+        return y_BHWU.transpose(1, 3, 0, 2).reshape(-1, q.shape[1])
+
+
+@jax.named_scope("logits")
+def _logits(
+    x_DN: Float[Array, "d_model columns"], table_VE: Float[Array, "vocabulary extended"]
+) -> Float[Array, "vocabulary columns"]:
+    """Scores of every word (§3.4), as `aiayn.model.transformer.word_logits` gives them."""
+    ones = jnp.ones((_BIAS_COLUMNS, x_DN.shape[1]), x_DN.dtype)
+    return table_VE @ jnp.concatenate([x_DN, ones])
+
+
+class IncrementalDecoder:
+    """The decoder of a model for one word after another, by the weights of `lay_out`."""
+
+    def __init__(self, model: Transformer, weights: Weights):
+        self.model = model
+        self.layers = [_Layer(*each) for each in zip(model.decoder, weights.layers, strict=True)]
+        self.table_VE = weights.table_VE
+
+    def start(self, batch: int, beam_size: int, room: int, source: int) -> tuple[LayerCache, ...]:
+        """Empty caches for `room` words of `beam_size` hypotheses of each sentence."""
+        config, dtype = self.model.config, matmul_dtype(self.model.config)
+        heads, slots = config.num_heads, room * beam_size
+        one_layer = LayerCache(
+            jnp.zeros((batch, heads, config.d_k, slots), dtype),
+            jnp.zeros((batch, heads, slots, config.d_v), dtype),
+            jnp.zeros((batch, heads, config.d_k, source), dtype),
+            jnp.zeros((batch, heads, source, config.d_v), dtype),
+        )
+        return (one_layer,) * len(self.layers)
+
+    def read(
+        self,
+        caches: tuple[LayerCache, ...],
+        number_G: Int[Array, " group"],
+        memory_GSD: Float[Array, "group source d_model"],
+    ) -> tuple[LayerCache, ...]:
+        """With other sentences' memories in the place of those with these numbers."""
+        updated: list[LayerCache] = []
+        for layer, cache in zip(self.model.decoder, caches, strict=True):
+            k_GHSK, v_GHSU = layer.cross_attention.keys_values(memory_GSD)
+            cross_k = cache.cross_k.at[number_G].set(jnp.swapaxes(k_GHSK, 2, 3))
+            cross_v = cache.cross_v.at[number_G].set(v_GHSU)
+            updated.append(cache._replace(cross_k=cross_k, cross_v=cross_v))
+        return tuple(updated)
+
+    def step(
+        self,
+        word_BW: Int[Array, "batch beam"],
+        caches: tuple[LayerCache, ...],
+        time: Int[Array, ""],
+        position_B: Int[Array, " batch"],
+        places_BWT: Int[Array, "batch beam room"],
+        src_segments_BS: Int[Array, "batch source"],
+    ) -> tuple[Float[Array, "vocabulary columns"], tuple[LayerCache, ...]]:
+        """Logits after one more word of each hypothesis; the cached form of `Transformer.decode`.
+
+        The word of step `time` is written where time modulo the room is, over what is that old.
+        Sentences that began at different steps share the cache: `position_B` is the number of words
+        before this one. `places_BWT` names for each word, this one included, the place of the beam
+        it was read at.
+        """
+        batch, beam_size, room = places_BWT.shape
+        now = time % room
+        age_T = (now - jnp.arange(room)) % room
+        theirs_BWTW = places_BWT[..., None] == jnp.arange(beam_size)[None, None, None]
+        written_B1T1 = (age_T[None] <= position_B[:, None])[:, None, :, None]
+        self_mask_B1WM = (theirs_BWTW & written_B1T1).reshape(batch, 1, beam_size, -1)
+        cross_mask_B11S = (src_segments_BS > 0)[:, None, None, :]
+        position_BW = jnp.broadcast_to(position_B[:, None], word_BW.shape)
+        x_DN = self.model.embed(word_BW, position_BW, "tgt").reshape(batch * beam_size, -1).T
+        updated: list[LayerCache] = []
+        for layer, cache in zip(self.layers, caches, strict=True):
+            x_DN, cache = layer(x_DN, cache, now * beam_size, self_mask_B1WM, cross_mask_B11S)
+            updated.append(cache)
+        return _logits(x_DN, self.table_VE), tuple(updated)

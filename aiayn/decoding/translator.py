@@ -1,0 +1,340 @@
+"""Raw text in, raw text out: batching, searching and scoring with a model (§6.1)."""
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from aiayn.config import DecodeConfig
+from aiayn.data.rows import Rows, rows_of_pairs
+from aiayn.data.tokenizer import Tokenizer
+from aiayn.decoding.incremental import lay_out
+from aiayn.decoding.search import search
+from aiayn.errors import UserError
+from aiayn.model.loss import token_log_probs
+from aiayn.model.saved import Model
+from aiayn.model.structure import Params, build, unflatten
+from aiayn.model.transformer import Transformer
+
+_Share = TypeVar("_Share")
+_Found = TypeVar("_Found")
+_NARROWEST = 32
+_ROUNDS = 8
+"""At most so many times as many sentences as are searched at once come to a search together."""
+_FEWEST = 16
+"""Sentences that are searched at once even where there are not so many: few sizes, few programs."""
+_LONGEST_SCORED = 4_096
+"""Tokens; attention's memory grows with the square."""
+
+
+class Hypothesis(NamedTuple):
+    """A translation and its score: log-probability in nats over the length penalty."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Long:
+    """A line past the longest sentence of training, and the pieces it was translated in."""
+
+    line: int
+    tokens: int
+    pieces: int
+
+
+class Translator:
+    """A model ready to translate; compiled once for each width of source and number at once, which
+    doubles from one to the next."""
+
+    def __init__(
+        self, model: Model, decode: DecodeConfig | None = None, params: Params | None = None
+    ):
+        """`decode` and `params` replace what the model brings, where given."""
+        self.tokenizer: Tokenizer = model.tokenizer
+        self.config = decode or model.experiment.decode
+        self.max_tokens = model.experiment.data.max_tokens
+        self.graphdef = build(model.experiment.model, model.tokenizer.num_words)
+        self.params = jax.device_put(unflatten(model.params)) if params is None else params
+        self.weights = lay_out(self.graphdef, self.params)
+
+    def translate(
+        self,
+        lines: Sequence[str],
+        num_best: int = 1,
+        on_done: Callable[[int], None] = lambda count: None,
+        on_long: Callable[[Long], None] = lambda long: None,
+    ) -> list[list[Hypothesis]]:
+        """The `num_best` best translations of each line, best first, in the order of the lines.
+
+        A line without any text translates to itself. One that is longer than any sentence of
+        training is cut between words into pieces, which are translated one by one and joined;
+        `on_long` is told, and such a line has a single hypothesis with the summed score.
+        `on_done` is called with the number of sentences finished so far.
+        """
+        pieces: list[list[int]] = []
+        parts: list[list[int]] = []
+        for number, ids in enumerate(self.tokenizer.encode(lines)):
+            cut = self._cut(ids) if ids else []
+            if len(cut) > 1:
+                on_long(Long(number + 1, len(ids), len(cut)))
+            parts.append(list(range(len(pieces), len(pieces) + len(cut))))
+            pieces += cut
+        found = self._search(pieces, num_best, on_done)
+        results: list[list[Hypothesis]] = []
+        for line, numbers in zip(lines, parts, strict=True):
+            if not numbers:
+                results.append([Hypothesis(_one_line(line.strip()), 0.0)])
+            elif len(numbers) == 1:
+                results.append(found[numbers[0]])
+            else:
+                best = [found[n][0] for n in numbers]
+                text = " ".join(h.text for h in best if h.text)
+                results.append([Hypothesis(text, sum(h.score for h in best))])
+        return results
+
+    def best(
+        self, lines: Sequence[str], on_done: Callable[[int], None] = lambda count: None
+    ) -> list[str]:
+        """The best translation of each line."""
+        return [hypotheses[0].text for hypotheses in self.translate(lines, on_done=on_done)]
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, int]]:
+        """Log-probability in nats of each given translation, EOS included, and its tokens.
+
+        Raises:
+            UserError: a line is too long to score as a whole.
+        """
+        encoded = list(
+            zip(
+                self.tokenizer.encode([s for s, _ in pairs]),
+                self.tokenizer.encode_target([t for _, t in pairs]),
+                strict=True,
+            )
+        )
+        results = [(0.0, 0)] * len(pairs)
+        longest = [max(len(s), len(t)) + 1 for s, t in encoded]
+        for number, length in enumerate(longest, 1):
+            if length > _LONGEST_SCORED:
+                raise UserError(
+                    f"Line {number} has {length:,} tokens; wanted at most {_LONGEST_SCORED:,}, "
+                    "since a translation is scored as a whole."
+                )
+        for width, numbers in _by_width(longest):
+            size = self._batch_size(width, beams=1)
+            for part in _parts(numbers, size):
+                chosen = [encoded[n] for n in part]
+                filled = chosen + [([], [])] * (size - len(chosen))
+                rows = rows_of_pairs(filled, self.tokenizer, width)
+                log_probs = np.asarray(_forced(self.graphdef, self.params, rows))
+                for number, value in zip(part, log_probs, strict=False):
+                    results[number] = float(value), len(encoded[number][1]) + 1
+        return results
+
+    def _cut(self, ids: list[int]) -> list[list[int]]:
+        """Pieces that leave room for EOS, ending before a word's first token where one is near."""
+        most = self.max_tokens - 1
+        prefix = self.tokenizer.prefix(ids)
+        cut: list[list[int]] = []
+        while len(ids) > most:
+            names = self.tokenizer.pieces(ids[: most + 1])
+            starts = [i for i in range(most // 2, most + 1) if names[i].startswith("\u2581")]
+            end = starts[-1] if starts else most
+            cut.append(ids[:end])
+            ids = [*prefix, *ids[end:]]
+        return [*cut, ids]
+
+    def _search(
+        self, sentences: Sequence[list[int]], num_best: int, on_done: Callable[[int], None]
+    ) -> list[list[Hypothesis]]:
+        results: list[list[Hypothesis]] = [[] for _ in sentences]
+        done, extra = 0, self.config.max_extra_tokens
+        beams = max(self.config.beam_size, num_best)
+        for width, waiting in _by_width([len(ids) + 1 for ids in sentences]):
+            at_once = max(1, self._batch_size(width, beams) // num_searches())
+            # Few outputs need more; they are searched anew, some at once.
+            most = width + extra
+            for room, size in (min(first_room(width), most), at_once), (most, -(-at_once // 4)):
+                cut: list[int] = []
+                shares = searches(waiting, size)
+                largest = max(map(len, shares), default=1)
+                needed = max(_FEWEST, 1 << (largest - 1).bit_length())
+                find = partial(
+                    self._found,
+                    width=width,
+                    at_once=min(size, needed),
+                    room=room,
+                    num_best=num_best,
+                )
+                chosen = [[sentences[number] for number in share] for share in shares]
+                for share, found in zip(shares, side_by_side(find, chosen), strict=True):
+                    for number, hypotheses in zip(share, found, strict=True):
+                        if hypotheses is None:
+                            cut.append(number)
+                            continue
+                        results[number] = hypotheses
+                        done += 1
+                    on_done(done)
+                waiting = cut
+        return results
+
+    def _found(
+        self, chosen: Sequence[list[int]], width: int, at_once: int, room: int, num_best: int
+    ) -> list[list[Hypothesis] | None]:
+        """The best hypotheses of each sentence; none where the room was too small.
+
+        Raises:
+            UserError: the model's scores are not finite.
+        """
+        config, tokenizer = self.config, self.tokenizer
+        src, segments = np.zeros((2, _ROUNDS * at_once, width), np.int32)
+        limit = np.zeros(len(src), np.int32)
+        for row, ids in enumerate(chosen):
+            src[row, : len(ids) + 1] = [*ids, tokenizer.eos]
+            segments[row, : len(ids) + 1] = 1
+            limit[row] = len(ids) + config.max_extra_tokens + 1
+        found = search(
+            self.graphdef,
+            self.params,
+            self.weights,
+            jnp.asarray(src),
+            jnp.asarray(segments),
+            jnp.asarray(limit),
+            beam_size=max(config.beam_size, num_best),
+            alpha=config.length_penalty,
+            at_once=at_once,
+            room=room,
+            num_best=num_best,
+            bos=tokenizer.bos,
+            eos=tokenizer.eos,
+        )
+        words, scores, cut = map(np.asarray, found)
+        results: list[list[Hypothesis] | None] = []
+        for row in range(len(chosen)):
+            kept = np.flatnonzero(scores[row] > -np.inf)
+            if cut[row]:
+                results.append(None)
+            elif not len(kept):
+                raise UserError(
+                    "The model's scores are not finite, so that it says nothing: its weights are "
+                    "too large, or not finite themselves."
+                )
+            else:
+                texts = tokenizer.decode([_until(words[row, k], tokenizer.eos) for k in kept])
+                results.append(
+                    [
+                        Hypothesis(_one_line(text), float(scores[row, k]))
+                        for k, text in zip(kept, texts, strict=True)
+                    ]
+                )
+        return results
+
+    def _batch_size(self, width: int, beams: int) -> int:
+        slots = beams * (width + self.config.max_extra_tokens)
+        return max(1, self.config.slots_per_batch // slots)
+
+
+def _by_width(lengths: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """The numbers of those that are padded to the same width, longest first."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        found[padded_width(lengths[number])].append(number)
+    yield from found.items()
+
+
+def _parts(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), size):
+        yield numbers[start : start + size]
+
+
+_LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+"""All that one program or another ends a line at."""
+
+
+def _one_line(text: str) -> str:
+    """A model may spell a line break in bytes; a translation is one line all the same."""
+    return _LINE_BREAK.sub(" ", text)
+
+
+def padded_width(length: int) -> int:
+    """Slots of a row for a sentence of that length: few widths, each compiled once."""
+    width = _NARROWEST
+    while width < length:
+        width *= 2
+    return width
+
+
+def num_searches() -> int:
+    """How many run side by side. On CPU a second one takes the quarter of two processors' time that
+    the first leaves over, whose small operations wait for each other."""
+    return 2 if jax.default_backend() == "cpu" else 1
+
+
+def searches(numbers: Sequence[int], at_once: int) -> list[Sequence[int]]:
+    """The numbers of each search's sentences, of which it takes so many at once. Where they go from
+    long to short, all searches take as long."""
+    if len(numbers) <= min(_FEWEST, at_once):
+        return [numbers] if numbers else []
+    count = num_searches() * -(-len(numbers) // (num_searches() * _ROUNDS * at_once))
+    return [numbers[first::count] for first in range(count)]
+
+
+def side_by_side(
+    search_one: Callable[[_Share], _Found], shares: Sequence[_Share]
+) -> Generator[_Found, None, None]:
+    """What a search finds for each share, in the order of the shares.
+
+    None begins before the caller has taken what the one before the last found: one that stops
+    waits for no more than what is under way. Threads of their own know nothing of a context that
+    the caller set JAX.
+    """
+    if num_searches() == 1:
+        yield from map(search_one, shares)
+        return
+    with ThreadPoolExecutor(num_searches()) as pool:
+        under_way: deque[Future[_Found]] = deque()
+        for share in shares:
+            if len(under_way) == num_searches():
+                yield under_way.popleft().result()
+            under_way.append(pool.submit(search_one, share))
+        while under_way:
+            yield under_way.popleft().result()
+
+
+def first_room(width: int) -> int:
+    """Words that a search has room for at first, with sources so wide.
+
+    A step reads all of the room, written or not; few outputs are longer than this.
+    """
+    return width + width // 2
+
+
+def _until(words: np.ndarray, eos: int) -> list[int]:
+    ids = [int(w) for w in words]
+    return ids[: ids.index(eos)] if eos in ids else ids
+
+
+@partial(jax.jit, static_argnums=0)
+def _forced(
+    graphdef: nnx.GraphDef[Transformer], params: Params, rows: Rows
+) -> Float[Array, " batch"]:
+    """Log-probability in nats of each row's target."""
+    model = nnx.merge(graphdef, params)
+    x_BTD = model.features(rows)
+    log_probs_N = token_log_probs(
+        x_BTD.reshape(-1, x_BTD.shape[-1]),
+        model.embedding[...],
+        rows.tgt_out_BT.reshape(-1),
+        model.num_words,
+        model.bias_V,
+    )
+    return (log_probs_N.reshape(rows.tgt_out_BT.shape) * rows.weight_BT).sum(axis=1)

@@ -1,0 +1,1 @@
+"""From text to scores (§6)."""

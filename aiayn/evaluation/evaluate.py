@@ -1,0 +1,189 @@
+"""From a trained run to its scores: average, translate, score, picture, record (§6.1)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from aiayn.data.prepare import Prepared
+from aiayn.data.sources.formats import read_text
+from aiayn.decoding.heads import look
+from aiayn.decoding.translator import Translator
+from aiayn.errors import UserError
+from aiayn.evaluation.average import average_run
+from aiayn.evaluation.bleu import score
+from aiayn.evaluation.record import make_record
+from aiayn.evaluation.scores import Scores, table
+from aiayn.model.saved import Model, model_of
+from aiayn.system import hosts
+from aiayn.system.files import user_os_errors, write_text
+from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.log import read_metrics
+from aiayn.training.run_folder import RECORD, read_run
+
+
+def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> None:
+    """Score every test set with the last checkpoint and with the average; show and record it all.
+
+    With `decode.score_dev`, dev is scored like a test set.
+
+    Writes hypotheses and references, `scores.json`, `curves.png`, `attention.png` and, last of
+    all, `result.json`. All processes translate, the first alone does the rest.
+
+    Raises:
+        UserError: the run was trained on other data than this.
+    """
+    check_data(run_dir, prepared)
+    experiment, _ = read_run(run_dir)
+    averaged, steps = average_run(run_dir)
+    newest = steps[-1]
+    checkpoints = Checkpoints.open(run_dir)
+    last = Model(experiment, averaged.tokenizer, checkpoints.params(newest))
+    checkpoints.close()
+    labels = {f"last checkpoint ({newest:,})": last, f"average of {len(steps)}": averaged}
+
+    test_sets = prepared.test_sets | ({"dev": "dev"} if experiment.decode.score_dev else {})
+    results: dict[str, dict[str, Scores]] = {name: {} for name in test_sets}
+    outputs: dict[str, list[str]] = {}
+    for label, model in labels.items():
+        folder = run_dir / "outputs" / ("averaged" if model is averaged else "last")
+        for name, split in test_sets.items():
+            sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
+            outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
+            if not hosts.first():
+                continue
+            _write_lines(folder, name, sources, outputs[name], references)
+            results[name][label] = score(
+                outputs[name],
+                references,
+                sources,
+                src=experiment.data.src,
+                tgt=experiment.data.tgt,
+            )
+    if not hosts.first():
+        return
+    scores = {
+        name: {label: found.to_dict() for label, found in rows.items()}
+        for name, rows in results.items()
+    }
+    write_text(run_dir / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+    console.print(table(results, title=f"{experiment.name}: BLEU and chrF2"))
+    _show_samples(prepared, outputs, console)
+    _pictures(run_dir, averaged, prepared, outputs)
+
+    record = make_record(experiment, run_dir, prepared, newest, steps, scores)
+    write_text(run_dir / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    console.print(f"Record {run_dir / RECORD}, pictures curves.png and attention.png there.")
+
+
+def check_data(run_dir: Path, prepared: Prepared) -> None:
+    """Raises UserError if the run was trained on other data than this."""
+    if read_run(run_dir)[1] != prepared.fingerprint:
+        raise UserError(
+            f"{run_dir} was trained on other data than {prepared.folder} holds now, so its test "
+            "sets or its tokenizer are not the run's. Bring the old text back, or train anew."
+        )
+
+
+def translate_file(
+    model: Model, sources: Sequence[str], console: Console, description: str
+) -> list[str]:
+    """The best translation of every line, shared out to all processes, with a progress bar."""
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        translator = Translator(model)
+
+        def translate(share: Sequence[str]) -> list[str]:
+            task = bar.add_task(f"Translating {description}", total=len(share))
+            return translator.best(share, lambda count: bar.update(task, completed=count))
+
+        return hosts.shared_out(translate, sources)
+
+
+def evaluate_files(path: Path, src: Path, ref: Path, console: Console) -> Scores:
+    """Translate the lines of `src` with a model and score them against `ref`."""
+    model = model_of(path)
+    sources, references = read_parallel(src, ref)
+    data = model.experiment.data
+    hypotheses = translate_file(model, sources, console, src.name)
+    found = score(hypotheses, references, sources, src=data.src, tgt=data.tgt)
+    console.print(table({src.name: {"": found}}))
+    return found
+
+
+def read_parallel(src: Path, tgt: Path) -> tuple[list[str], list[str]]:
+    """The lines of two text files that belong together, plain or .gz.
+
+    Raises:
+        UserError: a file cannot be read or is not UTF-8, or the counts differ.
+    """
+    src_lines, tgt_lines = (list(read_text(path)) for path in (src, tgt))
+    if len(src_lines) != len(tgt_lines):
+        raise UserError(
+            f"{src} has {len(src_lines):,} lines and {tgt} {len(tgt_lines):,}; wanted as many."
+        )
+    return src_lines, tgt_lines
+
+
+def _write_lines(
+    folder: Path,
+    name: str,
+    sources: Sequence[str],
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+) -> None:
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        sides = {"src": sources, "hyp": hypotheses, "ref": references}
+        for side, lines in sides.items():
+            write_text(folder / f"{name}.{side}", "".join(f"{line}\n" for line in lines))
+
+
+def _show_samples(
+    prepared: Prepared, outputs: Mapping[str, Sequence[str]], console: Console
+) -> None:
+    console.print("Five translations of unseen sentences:")
+    test_sets = list(prepared.test_sets.items())
+    for number in range(5):
+        name, split = test_sets[number % len(test_sets)]
+        sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
+        place = number * len(sources) // 5
+        for mark, text in (
+            ("source   ", sources[place]),
+            ("output   ", outputs[name][place]),
+            ("reference", references[place]),
+        ):
+            console.print(f"  {mark}  {text}", markup=False, highlight=False, soft_wrap=True)
+        console.print()
+
+
+def _pictures(
+    run_dir: Path, model: Model, prepared: Prepared, outputs: Mapping[str, Sequence[str]]
+) -> None:
+    from aiayn.render.heads import plot_attention
+    from aiayn.training.curves import plot_curves
+
+    plot_curves(read_metrics(run_dir / "metrics.jsonl"), run_dir / "curves.png")
+    name, split = next(iter(prepared.test_sets.items()))
+    sources = prepared.lines(split, "src")
+    # A sentence long enough to show something and short enough to read; a model that has learnt
+    # little may have no output that is one.
+    ids = zip(
+        model.tokenizer.encode(sources), model.tokenizer.encode_target(outputs[name]), strict=True
+    )
+    fitting = [
+        number
+        for number, pair in enumerate(ids)
+        if all(0 < len(side) < model.experiment.data.max_tokens for side in pair)
+    ]
+    if not fitting:
+        return
+    number = min(fitting, key=lambda n: abs(len(sources[n].split()) - 9))
+    looks = look(Translator(model), sources[number], outputs[name][number])
+    plot_attention(
+        looks.cross[-1],
+        *looks.tokens("cross"),
+        run_dir / "attention.png",
+        f"{model.experiment.name}: encoder-decoder attention, last layer",
+    )

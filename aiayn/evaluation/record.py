@@ -1,0 +1,126 @@
+"""The record of a finished run, `result.json`: written, read, shown."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from aiayn.config import Experiment
+from aiayn.data.prepare import Prepared
+from aiayn.errors import UserError
+from aiayn.evaluation.scores import Scores, table
+from aiayn.model.saved import MODEL, load_model, portable
+from aiayn.model.structure import count_parameters, params_sha256
+from aiayn.system.environment import environment
+from aiayn.system.files import read_json
+from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.log import read_metrics
+from aiayn.training.run_folder import RECORD, read_sessions
+
+
+def show_record(run_dir: Path, record: Mapping[str, Any], console: Console) -> None:
+    """The scores of a finished run, as its end showed them."""
+    results = {
+        name: {label: Scores.from_dict(found) for label, found in rows.items()}
+        for name, rows in record["scores"].items()
+    }
+    console.print(f"{run_dir} is finished: {record['updates']:,} updates.")
+    console.print(table(results, title=f"{record['experiment']}: BLEU and chrF2"))
+
+
+def make_record(
+    experiment: Experiment,
+    run_dir: Path,
+    prepared: Prepared,
+    newest: int,
+    averaged_steps: Sequence[int],
+    scores: Mapping[str, Any],
+) -> dict[str, Any]:
+    # A run that was killed says more in its metrics than its newest checkpoint knows.
+    rows = [row for row in read_metrics(run_dir / "metrics.jsonl") if row["step"] <= newest]
+    trained = [row for row in rows if "tokens" in row]
+    validated = [row for row in rows if "dev_loss" in row]
+    if not trained or not validated:
+        raise UserError(f"{run_dir / 'metrics.jsonl'} lacks the rows up to step {newest:,}.")
+    sessions = read_sessions(run_dir)
+    steps_of_row = np.diff([row["step"] for row in trained], prepend=0)
+
+    def mean(name: str) -> float:
+        return float(np.average([row[name] for row in trained], weights=steps_of_row))
+
+    # Rows of an older version do not have it.
+    waiting = [row["waiting_for_rows"] for row in trained if "waiting_for_rows" in row]
+    return {
+        "experiment": experiment.name,
+        "preset": experiment.preset,
+        "config_hash": experiment.hash(),
+        "config": portable(experiment),
+        **{key: sessions[-1][key] for key in ("commit", "versions", "hardware")},
+        "sessions": sessions,
+        "evaluated": environment(),
+        "data": {
+            "fingerprint": prepared.fingerprint,
+            "source": dict(prepared.manifest.source),
+            "pairs": {name: split.kept for name, split in prepared.manifest.splits.items()},
+        },
+        "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
+        "seconds": max(row["seconds"] for row in rows),
+        "updates": newest,
+        "tokens": trained[-1]["tokens"],
+        "src_tokens_per_update": mean("src_tokens_per_update"),
+        "tgt_tokens_per_update": mean("tgt_tokens_per_update"),
+        "tokens_per_second": float(np.median([r["tokens_per_second"] for r in trained])),
+        "waiting_for_rows": float(np.median(waiting)) if waiting else None,
+        "dev": validated[-1],
+        "averaged_steps": list(averaged_steps),
+        "params_sha256": params_sha256(load_model(run_dir / MODEL).params),
+        "scores": scores,
+    }
+
+
+def run_info(path: Path) -> dict[str, Any]:
+    """The record of a run with the parameter count and hash of every checkpoint it keeps."""
+    record_path = path / RECORD
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path} is no run or model directory: it holds no config.json.")
+    info: dict[str, Any] = {"record": None, "checkpoints": {}}
+    if record_path.is_file():
+        info["record"] = read_json(record_path)
+    if (path / "checkpoints").is_dir():
+        checkpoints = Checkpoints(path / "checkpoints", read_only=True)
+        for step in checkpoints.steps():
+            info["checkpoints"][str(step)] = _describe(checkpoints.params(step))
+        checkpoints.close()
+    folder = path / MODEL if (path / MODEL).is_dir() else path
+    if (folder / "weights.safetensors").is_file():
+        info["model"] = _describe(load_model(folder).params)
+    return info
+
+
+def record_lines(record: Mapping[str, Any], where: Path) -> list[str]:
+    """The record of a run in some lines that are safe to show, whoever wrote it.
+
+    Raises:
+        UserError: it is of something else.
+    """
+    try:
+        lines = [
+            f"{record['experiment']} ({record['preset']}), {record['updates']:,} updates",
+            f"commit {record['commit']}, {record['seconds'] / 60:.1f} minutes",
+        ]
+        for test, labels in record["scores"].items():
+            for label, scores in labels.items():
+                found = Scores.from_dict(scores)["sacrebleu"]
+                lines.append(f"  {test}, {label}: BLEU {found.value:.2f}")
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"{where / RECORD} is no record of a run: {error!r}.") from None
+    return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]
+
+
+def _describe(params: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {
+        "parameters": sum(value.size for value in params.values()),
+        "params_sha256": params_sha256(params),
+    }

@@ -1,0 +1,340 @@
+"""Table 3 in miniature: all its rows at a small size, over several seeds (§6.2).
+
+A row changes the small base as the paper's row changes the paper's: sizes and updates by the same
+factor, rates and kinds to the same value. Like Table 3, every row is scored on dev, with the last
+checkpoint. Further rows show what our deviations cost (experiments/DEVIATIONS.md). Each run lies in
+a folder of its own; what is finished there is not run again.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+from sacrebleu.metrics.bleu import BLEU
+
+from aiayn.config import Experiment
+from aiayn.data.prepare import Prepared, open_prepared, prepare
+from aiayn.decoding.translator import Translator
+from aiayn.errors import UserError, naming
+from aiayn.evaluation.validation import validator
+from aiayn.evidence.paper import TABLE_3
+from aiayn.evidence.table3 import DEVIATIONS, ROWS, panels
+from aiayn.model.flops import matmul_flops
+from aiayn.model.saved import Model, portable
+from aiayn.model.structure import count_parameters
+from aiayn.system.environment import configure_jax
+from aiayn.system.files import locked, read_json, user_os_errors, write_text
+from aiayn.system.workers import as_finished
+from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.log import read_metrics
+from aiayn.training.loop import train
+from aiayn.training.run_folder import in_use, read_sessions
+
+_SCORES = "dev.json"
+"""What a finished run of an ablation holds; written last of all."""
+
+
+def changes(base: Experiment, row: str) -> dict[str, Any]:
+    """What a row sets at the size of `base`, by the names of settings.
+
+    Raises:
+        UserError: a factor of the paper's that leaves no whole number here.
+    """
+    if row in DEVIATIONS:
+        return dict(DEVIATIONS[row])
+    paper = asdict(Experiment(name="paper"))
+    own = asdict(base)
+    found: dict[str, Any] = {}
+    for key, value in TABLE_3[row].changes.items():
+        section, name = key.split(".")
+        if isinstance(value, int):
+            scaled = own[section][name] * Fraction(value, paper[section][name])
+            if scaled.denominator != 1:
+                raise UserError(
+                    f"{key} of {base.name} is {own[section][name]}; wanted a number that row {row} "
+                    f"of Table 3 can take times {value}/{paper[section][name]}."
+                )
+            value = int(scaled)
+        found[key] = value
+    return found
+
+
+def variant(base: Experiment, row: str, seed: int) -> Experiment:
+    """The experiment of a row and a seed."""
+    assignments = [f"{key}={value}" for key, value in changes(base, row).items()]
+    made = base.with_overrides([*assignments, f"train.seed={seed}"])
+    return replace(made, name=f"{base.name}_{row.lower()}_{seed}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row with one seed, and where it lives."""
+
+    row: str
+    experiment: Experiment
+    run_dir: Path
+    data: Path
+    """The folder of the prepared data."""
+    num_jobs: int
+    """Runs that share the machine."""
+
+    @property
+    def cost(self) -> float:
+        """FLOPs of its training, up to a factor that all runs share."""
+        experiment = self.experiment
+        return experiment.train.num_steps * matmul_flops(
+            experiment.model, experiment.data.vocab_size, 1, 1
+        )
+
+    def share_done(self) -> float:
+        """How much of its training is on disk, 0 to 1."""
+        rows = read_metrics(self.run_dir / "metrics.jsonl")
+        return rows[-1]["step"] / self.experiment.train.num_steps if rows else 0.0
+
+
+def ablate(
+    base: Experiment,
+    folder: Path,
+    data_dir: Path,
+    console: Console,
+    *,
+    num_seeds: int,
+    num_jobs: int,
+    rows: Sequence[str] = ROWS,
+    earlier: Path | None = None,
+) -> dict[str, Any]:
+    """Train and score what is not finished in `folder`; the record, also in `ablation.json`.
+
+    `num_jobs` runs go on at once, each in a process with its share of the processors, and of an
+    accelerator's memory. `ablation.png` beside the record shows it. The runs of `earlier`, a record
+    as this writes it, count as finished: seeds can be added to it, on another machine too.
+
+    Raises:
+        UserError: `base` is of a size that some row cannot scale; a folder holds another run; the
+            earlier record is of another experiment or text; or another process is at work in
+            `folder`.
+    """
+    from aiayn.evidence.plots import plot_ablation
+
+    seeds = range(base.train.seed, base.train.seed + num_seeds)
+    variants = {(row, seed): variant(base, row, seed) for seed in seeds for row in rows}
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with user_os_errors(folder), locked(folder / "lock", wait=False):
+        prepared = prepare(base.data, data_dir)
+        runs = {
+            (row, seed): Run(row, made, folder / f"{row}-{seed}", prepared.folder, num_jobs)
+            for (row, seed), made in variants.items()
+        }
+        recorded = _read_record(earlier, base, prepared) if earlier else {}
+        finished = {
+            run.run_dir: scores
+            for key, run in runs.items()
+            if (scores := _read_scores(run, prepared) or recorded.get(key))
+        }
+        # Seed by seed, so that a whole table is there early; long runs first, so that none lags
+        # behind.
+        waiting = sorted(
+            (run for run in runs.values() if run.run_dir not in finished),
+            key=lambda run: (run.experiment.train.seed, -run.cost),
+        )
+        _share_machine(num_jobs)
+        with _View(base.name, list(runs.values()), finished, console) as view:
+            for run, scores in as_finished(_perform, waiting, num_jobs):
+                finished[run.run_dir] = scores
+                view.say_finished(run, scores)
+        record = _record(base, prepared, {key: finished[run.run_dir] for key, run in runs.items()})
+        write_text(folder / "ablation.json", json.dumps(record, indent=1) + "\n")
+        plot_ablation(f"{base.name}: Table 3 in miniature", panels(record), folder / "ablation.png")
+    return record
+
+
+def _record(
+    base: Experiment, prepared: Prepared, scores: Mapping[tuple[str, int], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What came out of every row and seed."""
+    runs = list(scores.values())
+    rows: dict[str, Any] = {}
+    for (row, _), found in scores.items():
+        about = {"changes": changes(base, row), "parameters": found["parameters"], "runs": []}
+        rows.setdefault(row, about)["runs"].append({key: found[key] for key in _OF_A_RUN})
+    return {
+        "experiment": base.name,
+        "preset": base.preset,
+        "config": portable(base),
+        "config_hash": base.hash(),
+        "split": "dev",
+        "sentences": len(prepared.lines("dev", "src")),
+        "signature": runs[0]["signature"],
+        "data_fingerprint": prepared.fingerprint,
+        "versions": {
+            name: ", ".join(sorted({run["versions"][name] for run in runs}))
+            for name in runs[0]["versions"]
+        },
+        "rows": rows,
+    }
+
+
+_OF_A_RUN = (
+    *("seed", "perplexity", "bleu", "updates", "seconds"),
+    *("commits", "hardware", "jobs"),
+)
+
+
+def _read_record(
+    path: Path, base: Experiment, prepared: Prepared
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """The scores of the runs of an earlier record, by row and seed."""
+    record = read_json(path)
+    with naming(path):
+        try:
+            if not base.is_same(record["config"]):
+                raise UserError(f"it is of {record['experiment']}, or of other settings of it.")
+            if record["data_fingerprint"] != prepared.fingerprint:
+                raise UserError("it is of other text than what is prepared here.")
+            shared = {key: record[key] for key in ("signature", "versions")}
+            return {
+                (row, run["seed"]): {**run, "parameters": found["parameters"], **shared}
+                for row, found in record["rows"].items()
+                for run in found["runs"]
+                if changes(base, row) == found["changes"] and run.keys() >= {*_OF_A_RUN}
+            }
+        except (LookupError, TypeError, AttributeError):
+            raise UserError("it is no record of an ablation.") from None
+
+
+def _share_machine(num_jobs: int) -> None:
+    """Give each process that is started from now on its part of the machine."""
+    cores = (os.cpu_count() or 1) // num_jobs
+    os.environ.setdefault("NPROC", str(max(1, cores)))  # the threads of XLA on CPU
+    if "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:  # the older name of the same setting
+        os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", f"{0.75 / num_jobs:.3f}")
+
+
+def _read_scores(run: Run, prepared: Prepared) -> dict[str, Any] | None:
+    """The scores of a run that is finished, of this experiment and of this data."""
+    try:
+        scores: dict[str, Any] = json.loads((run.run_dir / _SCORES).read_text(encoding="utf-8"))
+        same_data = scores["data_fingerprint"] == prepared.fingerprint
+        complete = scores.keys() >= {*_OF_A_RUN, "parameters", "signature", "versions"}
+        same = same_data and run.experiment.is_same(scores["config"])
+        return scores if same and complete else None
+    except (OSError, ValueError, LookupError, TypeError):  # not there, or damaged: run it again
+        return None
+
+
+def _perform(run: Run) -> dict[str, Any]:
+    """Train a run to its end, score dev, and write the scores; in a process of its own."""
+    configure_jax()
+    experiment, prepared = run.experiment, open_prepared(run.data)
+    try:
+        with in_use(run.run_dir):
+            train(experiment, run.run_dir, prepared, Console(quiet=True), validator)
+    except UserError as error:
+        raise UserError(f"Row {run.row}, seed {experiment.train.seed}: {error}") from None
+    began = time.perf_counter()
+    checkpoints = Checkpoints.open(run.run_dir)
+    newest = checkpoints.newest()
+    assert newest == experiment.train.num_steps
+    model = Model(experiment, prepared.tokenizer, checkpoints.params(newest))
+    checkpoints.close()
+    sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
+    outputs = Translator(model).best(sources)
+    metric = BLEU()
+    metrics = read_metrics(run.run_dir / "metrics.jsonl")
+    sessions = read_sessions(run.run_dir)
+    scores = {
+        "row": run.row,
+        "seed": experiment.train.seed,
+        "config": portable(experiment),
+        "data_fingerprint": prepared.fingerprint,
+        "perplexity": next(row for row in metrics[::-1] if "dev_loss" in row)["dev_perplexity"],
+        "bleu": metric.corpus_score(outputs, [references]).score,
+        "signature": metric.get_signature().format(),
+        "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
+        "updates": newest,
+        "seconds": metrics[-1]["seconds"] + time.perf_counter() - began,
+        "commits": sorted({session["commit"] for session in sessions}),
+        "jobs": run.num_jobs,
+        **{key: sessions[-1][key] for key in ("versions", "hardware")},
+    }
+    with user_os_errors(run.run_dir):
+        write_text(run.run_dir / _SCORES, json.dumps(scores, indent=1) + "\n")
+    return scores
+
+
+# --- What is shown meanwhile --------------------------------------------------------------------
+
+
+class _View:
+    """All runs as one: a bar over the whole, which rows train, what has come out."""
+
+    def __init__(
+        self,
+        name: str,
+        runs: Sequence[Run],
+        finished: Mapping[Path, Mapping[str, Any]],
+        console: Console,
+    ):
+        self._name, self._runs, self._finished, self._console = name, runs, finished, console
+        self._bar = Progress(
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:.1f}%"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=console,
+            speed_estimate_period=600,
+        )
+        self._task = self._bar.add_task("ablate", total=sum(run.cost for run in runs))
+        self._live = Live(console=console, get_renderable=self._renderable, refresh_per_second=1)
+
+    def _renderable(self) -> Group:
+        grid = Table(title=f"{self._name}: {self._counted()}", title_justify="left")
+        for heading in ("row", "dev perplexity", "dev BLEU", "training"):
+            grid.add_column(heading)
+        done = 0.0
+        for row in dict.fromkeys(run.row for run in self._runs):
+            perplexities, scores, training = list[str](), list[str](), list[str]()
+            for run in (run for run in self._runs if run.row == row):
+                found = self._finished.get(run.run_dir)
+                share = 1.0 if found else run.share_done()
+                done += share * run.cost
+                if found:
+                    perplexities.append(f"{found['perplexity']:.2f}")
+                    scores.append(f"{found['bleu']:.1f}")
+                elif share:
+                    training.append(f"seed {run.experiment.train.seed}: {share:.0%}")
+            grid.add_row(row, *(", ".join(texts) for texts in (perplexities, scores, training)))
+        self._bar.update(self._task, completed=done)
+        return Group(self._bar, Text("Ctrl-C stops; the same command goes on."), grid)
+
+    def _counted(self) -> str:
+        return f"{len(self._finished)} of {len(self._runs)} runs"
+
+    def say_finished(self, run: Run, scores: Mapping[str, Any]) -> None:
+        """A line for a log; a terminal has the table."""
+        if not self._console.is_terminal:
+            text = (
+                f"{run.row}, seed {scores['seed']}: dev perplexity {scores['perplexity']:.2f}, "
+                f"BLEU {scores['bleu']:.2f}, {scores['seconds'] / 60:.1f} min ({self._counted()})"
+            )
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> "_View":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()

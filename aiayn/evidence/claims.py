@@ -1,0 +1,411 @@
+"""Every claim of the paper that can be checked, beside what this repository has to show for it.
+
+`holds` and `fails` are computations that run now (`checks`), `measured` comes from the record of a
+run, `differs` gives its reason, `not run here` the command and its cost. No value of ours is typed:
+all come from code and records.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from aiayn.evidence import model_checks as checks
+from aiayn.evidence import recipe_checks, table3
+from aiayn.evidence.paper import (
+    BASE,
+    BIG,
+    ENFR_BIG_BLEU_IN_PROSE,
+    NUM_GPUS,
+    PARSING_F1,
+    TABLE_2,
+    TABLE_3,
+    TOKENS_PER_UPDATE,
+    TRAINING,
+)
+from aiayn.evidence.records import is_stale, load_ablations, load_records
+from aiayn.evidence.table3 import ROWS
+from aiayn.evidence.tables import ablation_origin
+from aiayn.experiments import load_experiment
+from aiayn.render.markdown import hardware_text, short_commit
+
+Status = Literal["holds", "fails", "measured", "differs", "not run here"]
+Records = Mapping[str, Mapping[str, Any]]
+"""The records of runs, by experiment."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the ledger."""
+
+    id: str
+    section: str
+    text: str
+    paper: str
+    ours: str
+    status: Status
+    how: str
+    """The check, the record or the reason behind `ours`; what it takes, where nothing was run."""
+
+
+class Entry(NamedTuple):
+    """A claim that is decided when it is asked for."""
+
+    id: str
+    decide: Callable[[], Claim]
+
+
+def entries(records: Records, ablations: Records) -> Iterator[Entry]:
+    """The whole ledger, in the order of the paper, undecided."""
+    for part in (_architecture, _table_1, _data, _training, _table_2, _table_3):
+        yield from part(records)
+    yield from _miniature(ablations)
+    yield from _rest()
+
+
+def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> list[Claim]:
+    """All claims, decided now; `folder` holds the records.
+
+    `on_claim` is called with the id of each claim that is about to be decided.
+    """
+    claims: list[Claim] = []
+    # Against float64 on accelerators too, where products are coarser by default.
+    with jax.default_matmul_precision("highest"):
+        for entry in entries(_by_name(load_records(folder)), _by_name(load_ablations(folder))):
+            on_claim(entry.id)
+            claims.append(entry.decide())
+    return claims
+
+
+def _by_name(records: Sequence[Mapping[str, Any]]) -> Records:
+    return {record["experiment"]: record for record in records}
+
+
+def counts(claims: Sequence[Claim]) -> dict[Status, int]:
+    """How many claims have each status."""
+    every: tuple[Status, ...] = ("holds", "measured", "differs", "not run here", "fails")
+    return {status: sum(claim.status == status for claim in claims) for status in every}
+
+
+# --- How a claim is decided ---------------------------------------------------------------------
+
+About = tuple[str, str, str, str]
+"""Id, section, text and the paper's value."""
+
+
+def _checked(about: About, check: Callable[[], checks.Found], differs: str = "") -> Entry:
+    """The check runs now. Where it does not hold, `differs` is the reason that is known for it."""
+
+    def decide() -> Claim:
+        function = check.func if isinstance(check, partial) else check
+        how = f"{function.__module__}.{function.__name__}, run now"
+        try:
+            found = check()
+        except Exception as error:  # a check that breaks is a claim that fails, and is shown so
+            found = checks.Found(f"{type(error).__name__}: {error}", holds=False)
+        status: Status = "holds" if found.holds else "differs" if differs else "fails"
+        if status == "differs":
+            how = f"{differs} ({how})"
+        return Claim(*about, found.ours, status, how)
+
+    return Entry(about[0], decide)
+
+
+def _said(about: About, ours: str, status: Status, how: str) -> Entry:
+    return Entry(about[0], lambda: Claim(*about, ours, status, how))
+
+
+def _run(
+    about: About,
+    records: Records,
+    experiment: str,
+    value: Callable[[Mapping[str, Any]], str],
+    size: str,
+) -> Entry:
+    """What the record of an experiment says; else the command, and its cost by the paper."""
+    record = records.get(experiment)
+    if record is None:
+        steps = TRAINING[size].num_steps
+        flops = recipe_checks.exact_flops(experiment)
+        cost = f"make train EXPERIMENT={experiment}; {flops:.1e} FLOPs of products, {steps:,} steps"
+        if experiment.startswith("wmt14"):
+            cost += f", {TRAINING[size].hours:g} h on {NUM_GPUS} P100 in the paper"
+        return _said(about, "–", "not run here", cost)
+    stale = "STALE, the experiment changed since: " if is_stale(record) else ""
+    how = (
+        f"{stale}experiments/results/{experiment}.json, commit {short_commit(record['commit'])}, "
+        f"config {record['config_hash'][:12]}, preset {record['preset']}, seed "
+        f"{record['config']['train']['seed']}, {record['seconds'] / 3_600:.1f} h on "
+        f"{hardware_text(record)}"
+    )
+    try:
+        return _said(about, value(record), "measured", how)
+    except (LookupError, StopIteration):
+        return _said(about, "–", "not run here", f"not scored by the run: {how}")
+
+
+def _score(test_set: str, name: str, averaged: bool) -> Callable[[Mapping[str, Any]], str]:
+    """A figure of a record with its signature: of the averaged model, or the last checkpoint's."""
+
+    def value(record: Mapping[str, Any]) -> str:
+        rows = list(record["scores"][test_set].values())
+        entry = next(e for e in rows[-1 if averaged else 0]["entries"] if e["name"] == name)
+        return f"{entry['value']:.2f} ({entry['how']})"
+
+    return value
+
+
+# --- The ledger ---------------------------------------------------------------------------------
+
+
+def _architecture(_: Records) -> Iterator[Entry]:
+    def claim(
+        id: str,
+        section: str,
+        text: str,
+        paper: str,
+        *,
+        check: Callable[[], checks.Found],
+        differs: str = "",
+    ) -> Entry:
+        return _checked((id, section, text, paper), check, differs)
+
+    text = "Encoder and decoder are stacks of N layers"
+    yield claim("layers", "§3.1", text, "N = 6", check=checks.stacks)
+    text = "The output of each sublayer is LayerNorm(x + Sublayer(x))"
+    yield claim("post-norm", "§3.1", text, "after the sum", check=checks.post_norm)
+    text = "All sublayers and the embeddings produce outputs of d_model"
+    yield claim("d_model", "§3.1", text, "512", check=checks.widths)
+    text = "A prediction depends on earlier outputs only: the mask"
+    yield claim("causal-mask", "§3.1", text, "positions < i", check=checks.causality)
+    text = "A prediction depends on earlier outputs only: outputs enter offset by one"
+    yield claim("shift", "§3.1", text, "one position", check=checks.shift)
+    text = "Attention(Q, K, V) = softmax(QKᵀ/√d_k)V"
+    yield claim("attention", "§3.2.1", text, "eq. 1", check=checks.scaled_dot_product)
+    text = "Without the scale, dot products of random vectors have a variance of d_k"
+    yield claim("variance", "§3.2.1", text, "d_k", check=checks.dot_variance)
+    text = "Parallel heads of d_model/h"
+    yield claim("heads", "§3.2.2", text, "h = 8, d_k = d_v = 64", check=checks.heads)
+    text = "All heads cost about as much as a single one of full width"
+    yield claim("multi-head-cost", "§3.2.2", text, "similar", check=checks.multi_head_cost)
+    text = "Attention is used in three ways: encoder, decoder, between them"
+    yield claim("three-uses", "§3.2.3", text, "6, 6 and 6", check=checks.three_uses)
+    text = "Illegal connections are masked with −∞ before the softmax"
+    yield claim("masking", "§3.2.3", text, "weight 0", check=checks.masking)
+    text = "FFN(x) = max(0, xW₁ + b₁)W₂ + b₂, at each position alike"
+    yield claim("feed-forward", "§3.3", text, "eq. 2, d_ff = 2,048", check=checks.feed_forward)
+    text = "Both embeddings and the last linear map share a matrix, embeddings times √d_model"
+    yield claim("shared-matrix", "§3.4", text, "one matrix", check=checks.shared_matrix)
+    text = "PE(pos, 2i) = sin(pos/10000^(2i/d_model)), PE(pos, 2i+1) the cosine"
+    yield claim("positions", "§3.5", text, "formula", check=checks.sinusoid_formula)
+    text = "Wavelengths form a geometric progression"
+    reason = "by the paper's own formula the last i is d_model/2−1, which falls short of 10000"
+    yield claim(
+        "wavelengths", "§3.5", text, "2π to 10000·2π", check=checks.wavelengths, differs=reason
+    )
+    text = "PE(pos+k) is a linear function of PE(pos) for any fixed k"
+    yield claim("relative-positions", "§3.5", text, "linear", check=checks.relative_positions)
+
+
+_COMPLEXITY = {
+    "self-attention": ("O(n²·d)", "O(1)", "O(1)"),
+    "recurrent": ("O(n·d²)", "O(n)", "O(n)"),
+    "convolutional": ("O(k·n·d²)", "O(1)", "O(log_k(n))"),
+    "self-attention (restricted)": ("O(r·n·d)", "O(1)", "O(n/r)"),
+}
+
+
+def _table_1(_: Records) -> Iterator[Entry]:
+    for name, (flops, sequence, path) in _COMPLEXITY.items():
+        for check, what, paper in (
+            (recipe_checks.layer_flops, "complexity per layer", flops),
+            (recipe_checks.layer_sequence, "sequential operations", sequence),
+            (recipe_checks.layer_path, "maximum path length", path),
+        ):
+            id = f"table1-{name.replace(' ', '-').strip(')').replace('(', '')}-{what.split()[0]}"
+            yield _checked((id, "Table 1", f"{name}: {what}", paper), partial(check, name))
+    text = "Self-attention layers are faster than recurrent ones when n < d"
+    about = "attention-or-recurrence", "§4", text, "n < d"
+    yield _checked(about, recipe_checks.attention_beats_recurrence)
+
+
+def _data(records: Records) -> Iterator[Entry]:
+    ende, enfr = (load_experiment(f"wmt14_{pair}_base").data for pair in ("ende", "enfr"))
+    yield _said(
+        ("pairs-ende", "§5.1", "WMT14 En-De, sentence pairs", "about 4.5 million"),
+        f"{ende.num_pairs[0]:,}",
+        "not run here",
+        "asserted when the corpus is loaded: aiayn prepare wmt14_ende_base; needs the Hub",
+    )
+    yield _said(
+        ("pairs-enfr", "§5.1", "WMT14 En-Fr, sentence pairs", "36 million"),
+        f"{enfr.num_pairs[0]:,}",
+        "differs",
+        "the paper does not say which were left out; the Hub's copy is taken whole",
+    )
+    yield _said(
+        ("vocabulary-ende", "§5.1", "En-De: shared byte-pair vocabulary", "about 37,000"),
+        f"{ende.vocab_size:,}",
+        "differs",
+        "followed, but Table 3's own counts imply other sizes: see the parameters there",
+    )
+    yield _said(
+        ("vocabulary-enfr", "§5.1", "En-Fr: word-piece vocabulary", "32,000"),
+        f"{enfr.vocab_size:,}",
+        "differs",
+        "SentencePiece's byte-pair encoding rather than word pieces",
+    )
+    tokens = f"about {TOKENS_PER_UPDATE:,} + {TOKENS_PER_UPDATE:,}"
+    for name, record in records.items():
+        data = record["config"]["data"]
+        text = f"Tokens of an update, source + target; here those of {name}"
+        yield _said(
+            (f"batch-{name}", "§5.1", text, tokens),
+            f"{record['src_tokens_per_update']:,.0f} + {record['tgt_tokens_per_update']:,.0f} "
+            f"of {data['src_tokens_per_update']:,} + {data['tgt_tokens_per_update']:,}",
+            "measured",
+            f"experiments/results/{name}.json",
+        )
+
+
+def _training(_: Records) -> Iterator[Entry]:
+    for size, training in TRAINING.items():
+        text = f"Training of the {size} model: steps × seconds a step, on {NUM_GPUS} P100"
+        about = f"hours-{size}", "§5.2", text, f"{training.hours:g} h"
+        yield _checked(about, partial(recipe_checks.steps_and_hours, size))
+    yield _checked(("adam", "§5.3", "Adam", "β₁ = 0.9, β₂ = 0.98, ε = 10⁻⁹"), recipe_checks.adam)
+    text = "lrate = d_model^−0.5 · min(step^−0.5, step · warmup^−1.5)"
+    yield _checked(("schedule", "§5.3", text, "eq. 3, warmup = 4,000"), recipe_checks.schedule)
+    text = "Dropout on the output of each sublayer and on the sums of embedding and position"
+    yield _checked(("dropout", "§5.4", text, "P_drop = 0.1"), recipe_checks.residual_dropout)
+    about = "label-smoothing", "§5.4", "Label smoothing", "ε_ls = 0.1"
+    yield _checked(about, recipe_checks.label_smoothing)
+    text = "The last checkpoints are averaged, base and big"
+    yield _checked(("averaging", "§6.1", text, "5 and 20"), recipe_checks.averaging)
+    text = "Beam search with length penalty; output at most so much longer than the input"
+    about = "beam", "§6.1", text, "beam 4, α = 0.6, input + 50"
+    yield _checked(about, recipe_checks.beam)
+    text = "Training FLOPs of the base model for a source and a target token"
+    yield _checked(("flops-step", "§6.1", text, "–"), recipe_checks.counted_flops)
+    for size, name in (("base", BASE), ("big", BIG)):
+        text = f"Training cost of {size}, En-De and En-Fr: time × GPUs × sustained FLOP/s"
+        about = f"flops-{size}", "Table 2", text, f"{TABLE_2[name].ende_flops:.1e}"
+        yield _checked(about, partial(recipe_checks.rule_flops, size))
+
+
+def _table_2(records: Records) -> Iterator[Entry]:
+    for size, name in (("base", BASE), ("big", BIG)):
+        system = TABLE_2[name]
+        for pair, bleu in (("ende", system.ende_bleu), ("enfr", system.enfr_bleu)):
+            experiment = f"wmt14_{pair}_{size}"
+            paper = f"{bleu}"
+            if experiment == "wmt14_enfr_big":
+                paper += f" (§6.1 says {ENFR_BIG_BLEU_IN_PROSE})"
+            text = f"newstest2014 {pair[:2].title()}-{pair[2:].title()}, {name}: BLEU"
+            about = f"bleu-{pair}-{size}", "Table 2", text, paper
+            value = _score("test", "compound-split", averaged=True)
+            yield _run(about, records, experiment, value, size)
+    others = [s.ende_bleu for n, s in TABLE_2.items() if n not in (BASE, BIG) and s.ende_bleu]
+    ours, theirs = TABLE_2[BIG].ende_bleu, max(others)
+    assert ours is not None
+    paper = f"over 2.0 BLEU ({ours} − {theirs} = {ours - theirs:.2f})"
+    yield _said(
+        ("beats-all", "§6.1", "En-De big is better than all before it, ensembles too, by", paper),
+        "–",
+        "not run here",
+        "follows from wmt14_ende_big, see there; the others' figures are the paper's citations",
+    )
+
+
+def _table_3(records: Records) -> Iterator[Entry]:
+    names = {"base": "wmt14_ende_base", "big": "wmt14_ende_big"}
+    reason = "no one vocabulary gives base 65 and big 213 million"
+    for row, variant in TABLE_3.items():
+        experiment = names.get(row, f"table3_{row.lower()}")
+        size = "big" if row == "big" else "base"
+        if variant.parameters is not None:
+            text = f"{row}: parameters, at 40,960 words"
+            about = f"parameters-{row}", "Table 3", text, f"{variant.parameters} million"
+            check = partial(recipe_checks.parameters, row)
+            yield _checked(about, check, reason if row == "big" else "")
+        text = f"{row}: perplexity on newstest2013"
+        about = f"perplexity-{row}", "Table 3", text, f"{variant.perplexity:.2f}"
+        yield _run(about, records, experiment, lambda r: f"{r['dev']['dev_perplexity']:.2f}", size)
+        text = f"{row}: BLEU on newstest2013, not averaged"
+        about = f"bleu-{row}", "Table 3", text, f"{variant.bleu}"
+        value = _score("dev", "compound-split", averaged=False)
+        yield _run(about, records, experiment, value, size)
+
+
+MINIATURES = ("table3_miniature", "table3_miniature_gpu")
+"""The experiments that `aiayn ablate` is run on."""
+
+
+def _miniature(ablations: Records) -> Iterator[Entry]:
+    """What §6.2 concludes from Table 3, beside the same rows at a small size."""
+    for id, text, rows in (
+        ("one-head", "A single head is worse than the eight of the base model", ("A1",)),
+        ("many-heads", "Quality drops with too many heads", ("A4",)),
+        ("small-keys", "Smaller keys hurt", ("B1", "B2")),
+        ("bigger-better", "Bigger models are better", ("C5", "C7")),
+        ("dropout-helps", "Dropout avoids over-fitting", ("D1",)),
+        ("learned-positions", "Learned positions do nearly as well", ("E",)),
+    ):
+        base = TABLE_3["base"].bleu
+        paper = ", ".join(f"{row} {TABLE_3[row].bleu - base:+.1f} BLEU" for row in rows)
+        commands = " and ".join(f"table3_{row.lower()}" for row in rows)
+        how = f"at the paper's size it needs {commands} and wmt14_ende_base, see there"
+        about = id, "§6.2", text, paper
+        if not ablations:
+            yield _said(about, "–", "not run here", how)
+            continue
+        ours = "; ".join(
+            f"{name}: {', '.join(_small_difference(record, row) for row in rows)}"
+            for name, record in ablations.items()
+        )
+        files = [_from_ablation(name, record) for name, record in ablations.items()]
+        yield _said(about, ours, "measured", "; ".join(["in miniature", *files, how]))
+    text = "Table 3 in miniature: rank correlation of our differences with the paper's"
+    for name in MINIATURES:
+        about = f"table3-{name.rpartition('table3_')[2]}", "Table 3", text, "1 would be its order"
+        record = ablations.get(name)
+        if record is None:
+            cost = f"aiayn ablate {name}; {len(ROWS)} rows, 3 seeds each"
+            yield _said(about, "–", "not run here", cost)
+            continue
+        found = {measure: table3.differences(record, measure) for measure in table3.MEASURES}
+        ours = ", ".join(
+            f"{table3.rank_correlation(rows):.2f} in {measure}" for measure, rows in found.items()
+        )
+        yield _said(about, ours, "measured", _from_ablation(name, record))
+
+
+def _small_difference(record: Mapping[str, Any], row: str) -> str:
+    nats, bleu = (table3.differences(record, measure)[row] for measure in table3.MEASURES)
+    return f"{row} {table3.with_spread(bleu, 2)} BLEU, {table3.with_spread(nats, 3)} nats"
+
+
+def _from_ablation(name: str, record: Mapping[str, Any]) -> str:
+    stale = "STALE, the experiment changed since: " if is_stale(record) else ""
+    return f"{stale}experiments/results/ablations/{name}.json, {ablation_origin(record)}"
+
+
+def _rest() -> Iterator[Entry]:
+    for setting, score in PARSING_F1.items():
+        text = f"Constituency parsing, 4 layers, {setting}: F1 on section 23 of the WSJ"
+        yield _said(
+            (f"parsing-{setting.split()[0].lower()}", "Table 4", text, f"{score}"),
+            "–",
+            "not run here",
+            "§6.3 is not built; its treebank is licensed",
+        )
+    text = "Heads of layer 5 of 6 follow distant dependencies and anaphora"
+    yield _said(
+        ("figures", "Figures 3–5", text, "three pictures"),
+        "pictures of the same form, of any layer and head of a model of one's own",
+        "differs",
+        "the paper's weights were never released; aiayn attention --help tells how",
+    )

@@ -1,0 +1,137 @@
+"""The ledger of claims as a page: Markdown, HTML and JSON, and a picture of Table 1."""
+
+import html
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from aiayn.evidence.claims import Claim, Status, counts, ledger
+from aiayn.evidence.recipe_checks import layer_costs
+from aiayn.evidence.table1 import COUNTED_D, NUM_NEAR
+from aiayn.render.markdown import markdown_table, short_commit
+from aiayn.system.environment import environment
+from aiayn.system.files import user_os_errors, write_text
+
+_COLUMNS = ("section", "claim", "paper", "here", "status", "how")
+_COLOURS: dict[Status, str] = {
+    "holds": "green",
+    "measured": "blue",
+    "differs": "yellow",
+    "not run here": "bright_black",
+    "fails": "red",
+}
+_CSS_COLOURS: dict[Status, str] = {
+    "holds": "#1a7f37",
+    "measured": "#0550ae",
+    "differs": "#9a6700",
+    "not run here": "#6e7781",
+    "fails": "#cf222e",
+}
+
+
+def write_report(records: Path, out: Path, console: Console) -> list[Claim]:
+    """Check every claim and write `claims.md`, `.html`, `.json` and `table1.png` into `out`."""
+    from aiayn.evidence.plots import plot_complexity
+
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("Checking", total=None)
+
+        def on_claim(id: str) -> None:
+            bar.update(task, description=f"Checking {id}")
+
+        claims = ledger(records, on_claim)
+    about = environment()
+    with user_os_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "claims.json", as_json(claims, about))
+        write_text(out / "claims.md", as_markdown(claims, about))
+        write_text(out / "claims.html", as_html(claims, about))
+        plot_complexity(
+            {name: cost.flops for name, cost in layer_costs().items()},
+            f"d = {COUNTED_D}, k = r = {NUM_NEAR}; counted in the traced programs",
+            out / "table1.png",
+        )
+    return claims
+
+
+def as_json(claims: Sequence[Claim], about: dict[str, Any]) -> str:
+    """The list, with the code and the machine that checked it."""
+    values = {**about, "counts": counts(claims), "claims": [asdict(claim) for claim in claims]}
+    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_markdown(claims: Sequence[Claim], about: dict[str, Any]) -> str:
+    """One table."""
+    rows = [
+        list(_COLUMNS),
+        *(_cells(claim, lambda text: text.replace("|", "\\|")) for claim in claims),
+    ]
+    parts = [
+        "# Every claim of the paper",
+        _summary(claims, about),
+        markdown_table(rows),
+        "![FLOPs of the layer types of Table 1](table1.png)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_html(claims: Sequence[Claim], about: dict[str, Any]) -> str:
+    """A page that needs nothing but the picture beside it."""
+    rows: list[str] = []
+    for claim in claims:
+        *texts, status, how = (f"{cell}</td>" for cell in _cells(claim, html.escape))
+        colour = _CSS_COLOURS[claim.status]
+        cells = "".join(f"<td>{text}" for text in texts)
+        cells += f'<td style="color:{colour};font-weight:600">{status}<td>{how}'
+        rows.append(f'<tr id="{html.escape(claim.id)}">{cells}</tr>')
+    heads = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><meta charset="utf-8">',
+            "<title>Every claim of the paper</title>",
+            "<style>body{font:15px/1.45 system-ui,sans-serif;max-width:90rem;margin:2rem auto;"
+            "padding:0 1rem}table{border-collapse:collapse}td,th{border-bottom:1px solid #ddd;"
+            "padding:.35rem .6rem;text-align:left;vertical-align:top}th{position:sticky;top:0;"
+            "background:#fff}td:last-child{color:#57606a;font-size:.85em}img{max-width:48rem}"
+            "</style>",
+            "<h1>Every claim of the paper</h1>",
+            f"<p>{html.escape(_summary(claims, about))}</p>",
+            f"<table><thead><tr>{heads}</tr></thead><tbody>",
+            *rows,
+            "</tbody></table>",
+            '<p><img src="table1.png" alt="FLOPs of the layer types of Table 1"></p></html>',
+            "",
+        ]
+    )
+
+
+def show(claims: Sequence[Claim], console: Console) -> None:
+    """The ledger in a terminal, without the last column."""
+    table = Table(*_COLUMNS[:-1])
+    for claim in claims:
+        *texts, status = _cells(claim, lambda text: text)[:-1]
+        table.add_row(*map(Text, texts), Text(status, style=_COLOURS[claim.status]))
+    console.print(table)
+    console.print(", ".join(f"{count} {status}" for status, count in counts(claims).items()))
+
+
+def _summary(claims: Sequence[Claim], about: dict[str, Any]) -> str:
+    found = ", ".join(f"{count} {status}" for status, count in counts(claims).items())
+    hardware = about["hardware"]
+    return (
+        f"{len(claims)} claims: {found}. Checked by `make reproduce` at commit "
+        f"{short_commit(about['commit'])}, jax {about['versions']['jax']}, on "
+        f"{hardware['num_devices']} {hardware['platform']} device(s), {hardware['cpu']}."
+    )
+
+
+def _cells(claim: Claim, escape: Callable[[str], str]) -> list[str]:
+    values = claim.section, claim.text, claim.paper, claim.ours, claim.status, claim.how
+    return [escape(value) for value in values]

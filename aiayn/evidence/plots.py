@@ -1,0 +1,108 @@
+"""Sweeps, ablations and Table 1 as pictures."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import NullLocator
+
+from aiayn.evidence.table3 import Difference
+from aiayn.render.plots import DARK, INK, LIGHT, MUTED, annotate, panel, save
+
+
+def plot_sweep(record: Mapping[str, Any], path: Path) -> None:
+    """BLEU by the checkpoints averaged, by beam and by length penalty, as PNG; `record` is of
+    `sweep`. A ring marks the experiment's own setting."""
+    series = record["series"]
+    figure = Figure(figsize=(11, 3.9), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    titles = {
+        "average_last": "Checkpoints averaged",
+        "beam_size": "Beam size",
+        "length_penalty": "Length penalty α",
+    }
+    for axes, (name, points) in zip(
+        figure.subplots(1, 3, sharey=True), series.items(), strict=True
+    ):
+        values = {float(value): point["bleu"] for value, point in points.items()}
+        panel(axes, titles[name], values)
+        axes.plot(list(values), list(values.values()), color=DARK, marker="o", markersize=4)
+        own = float(record["around"][name])
+        axes.plot([own], [values[own]], "o", color="none", markeredgecolor=INK, markersize=11)
+        best = max(values, key=lambda value: values[value])
+        annotate(axes, f"highest {values[best]:.2f} at {best:g}; {values[own]:.2f} at {own:g}")
+        if name == "beam_size":
+            axes.set_xscale("log", base=2)
+        axes.set_xticks(list(values))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+    figure.supylabel("BLEU on dev", color=MUTED, fontsize=9)
+    save(figure, path)
+
+
+def plot_ablation(
+    title: str, panels: Mapping[str, tuple[str, Mapping[str, Difference]]], path: Path
+) -> None:
+    """Each row of Table 3 as a point, the paper's difference across, ours upwards, as PNG.
+
+    `panels` holds by its title a note and the differences; a bar is the standard deviation.
+    """
+    figure = Figure(figsize=(11, 5.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
+    for axes, (heading, (note, found)) in zip(
+        figure.subplots(1, len(panels)), panels.items(), strict=True
+    ):
+        panel(axes, heading, found)
+        annotate(axes, note)
+        axes.axhline(0, color=MUTED, linewidth=0.8)
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        for row, difference in found.items():
+            if difference.paper is None:
+                continue
+            axes.errorbar(
+                difference.paper,
+                difference.mean,
+                yerr=None if math.isnan(difference.spread) else difference.spread,
+                fmt="o",
+                color=DARK,
+                ecolor=LIGHT,
+                markersize=4,
+            )
+            axes.annotate(
+                row,
+                (difference.paper, difference.mean),
+                xytext=(5, 3),
+                textcoords="offset points",
+                fontsize=9,
+                color=INK,
+            )
+        axes.set_xlabel("the paper's difference from base", color=MUTED)
+        axes.set_ylabel("ours", color=MUTED)
+    save(figure, path)
+
+
+def plot_complexity(flops: Mapping[str, Mapping[int, int]], note: str, path: Path) -> None:
+    """FLOPs of each layer type by the length n of the sequence, both in logarithms, as PNG."""
+    figure = Figure(figsize=(8, 5.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    axes = figure.subplots()
+    panel(axes, "FLOPs of a layer's products, by sequence length n (Table 1)", flops)
+    styles = zip(("-", "--", "-.", ":"), ("o", "s", "^", "D"), strict=True)
+    for (name, by_n), (line, marker) in zip(flops.items(), styles, strict=False):
+        axes.plot(
+            list(by_n),
+            list(by_n.values()),
+            line,
+            color=INK,
+            marker=marker,
+            markersize=4,
+            label=name,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("n", color=MUTED)
+    annotate(axes, note)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    save(figure, path)

@@ -1,0 +1,119 @@
+"""What averaging, beam and length penalty are worth on a trained run (§6.1).
+
+Each is varied alone around the experiment's own setting, on dev: nothing is chosen on a test set.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from sacrebleu.metrics.bleu import BLEU
+
+from aiayn.config import DecodeConfig
+from aiayn.data.prepare import Prepared
+from aiayn.decoding.translator import Translator
+from aiayn.evaluation.average import average
+from aiayn.evaluation.evaluate import check_data
+from aiayn.model.saved import Model, portable
+from aiayn.system.environment import environment
+from aiayn.system.files import write_text
+from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.run_folder import read_run
+
+BEAM_SIZES = (1, 2, 4, 8, 16)
+LENGTH_PENALTIES = (0.0, 0.3, 0.6, 0.9, 1.2)
+_COUNTS = (1, 2, 3, 5, 7, 10, 15, 20)
+
+
+def settings(around: DecodeConfig, kept: int) -> Iterator[tuple[str, DecodeConfig]]:
+    """What is varied, and each setting of it, where `kept` checkpoints can be averaged."""
+    for count in sorted({*(n for n in _COUNTS if n <= kept), around.average_last}):
+        yield "average_last", replace(around, average_last=count)
+    for beam_size in sorted({*BEAM_SIZES, around.beam_size}):
+        yield "beam_size", replace(around, beam_size=beam_size)
+    for alpha in sorted({*LENGTH_PENALTIES, around.length_penalty}):
+        yield "length_penalty", replace(around, length_penalty=alpha)
+
+
+def sweep(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]:
+    """Score dev under every setting; write `sweep.json` and `sweep.png`, and return the record.
+
+    Raises:
+        UserError: the run has no checkpoints, or was trained on other data.
+    """
+    from aiayn.evidence.plots import plot_sweep
+
+    experiment, _ = read_run(run_dir)
+    check_data(run_dir, prepared)
+    sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
+    checkpoints = Checkpoints.open(run_dir)
+    steps = checkpoints.last(len(checkpoints.steps()))
+    _, tokenizer = checkpoints.about(steps[-1])
+    metric = BLEU()
+    known: dict[DecodeConfig, dict[str, float]] = {}
+
+    @lru_cache(maxsize=1)  # one model at a time in memory
+    def averaged(count: int) -> Model:
+        return Model(experiment, tokenizer, average(checkpoints, steps[-count:]))
+
+    def scored(decode: DecodeConfig) -> dict[str, float]:
+        if decode not in known:
+            model = averaged(decode.average_last)
+            found = Translator(model, decode).translate(sources)
+            score = metric.corpus_score([best[0].text for best in found], [references])
+            known[decode] = {"bleu": score.score, "length_ratio": score.ratio}
+        return known[decode]
+
+    around = replace(
+        experiment.decode, average_last=min(experiment.decode.average_last, len(steps))
+    )
+    jobs = list(settings(around, len(steps)))
+    series: dict[str, dict[str, dict[str, float]]] = {}
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=len(jobs))
+        for name, decode in jobs:
+            value = getattr(decode, name)
+            bar.update(task, description=f"Translating dev, {name} {value}")
+            series.setdefault(name, {})[str(value)] = scored(decode)
+            bar.advance(task)
+    checkpoints.close()
+    record = {
+        "experiment": experiment.name,
+        "config": portable(experiment),
+        "split": "dev",
+        "sentences": len(sources),
+        "signature": metric.get_signature().format(),
+        "kept_steps": steps,
+        "around": {name: getattr(around, name) for name in series},
+        **environment(),
+        "series": series,
+    }
+    write_text(run_dir / "sweep.json", json.dumps(record, indent=1) + "\n")
+    plot_sweep(record, run_dir / "sweep.png")
+    return record
+
+
+def table(record: Mapping[str, Any]) -> Table:
+    """BLEU and length ratio of every setting, and the difference from the experiment's own."""
+    grid = Table(title=f"{record['experiment']}: BLEU on dev (13a)", title_justify="left")
+    for heading in ("", "setting", "BLEU", "Δ", "length ratio"):
+        grid.add_column(heading, justify="left" if heading in ("", "setting") else "right")
+    for name, points in record["series"].items():
+        own = points[str(record["around"][name])]["bleu"]
+        for value, point in points.items():
+            is_own = value == str(record["around"][name])
+            grid.add_row(
+                name,
+                value + (" (the experiment's)" if is_own else ""),
+                f"{point['bleu']:.2f}",
+                "" if is_own else f"{point['bleu'] - own:+.2f}",
+                f"{point['length_ratio']:.3f}",
+            )
+        grid.add_section()
+    return grid

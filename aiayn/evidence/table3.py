@@ -1,0 +1,147 @@
+"""The paper's Table 3 beside an ablation's: differences from the base row, their order (§6.2)."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from aiayn.evidence.paper import TABLE_3
+
+DEVIATIONS: Mapping[str, Mapping[str, Any]] = {
+    "halves": {"preset": "custom", "model.positions": "halves"},
+    "others": {"preset": "custom", "train.smoothing_over": "others"},
+    "t2t_v1": {
+        "preset": "t2t_v1",
+        "model.positions": "halves",
+        "train.smoothing_over": "others",
+        "model.target_space_embedding": True,
+    },
+    "bfloat16": {"model.matmul_dtype": "bfloat16"},
+}
+"""What the code of June 2017 and accelerators do otherwise than the text."""
+ROWS = (*TABLE_3, *DEVIATIONS)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row less the base row: the paper's, and ours with each seed against the same seed's base.
+
+    Perplexities differ in nats per token, ln of their quotient, which texts of different difficulty
+    can share; BLEU in points.
+    """
+
+    paper: float | None
+    """None for a row that the paper has not."""
+    ours: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.ours) / len(self.ours)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the seeds; not a number where there is one."""
+        if len(self.ours) < 2:
+            return math.nan
+        squares = sum((value - self.mean) ** 2 for value in self.ours)
+        return math.sqrt(squares / (len(self.ours) - 1))
+
+
+MEASURES = {"nats": "ln perplexity, nats per token", "bleu": "BLEU"}
+
+
+def differences(record: Mapping[str, Any], measure: str) -> dict[str, Difference]:
+    """Of every row of an ablation but the base, in `nats` or `bleu`."""
+
+    def value(perplexity: float, bleu: float) -> float:
+        return math.log(perplexity) if measure == "nats" else bleu
+
+    def ours(row: str) -> list[float]:
+        return [value(run["perplexity"], run["bleu"]) for run in record["rows"][row]["runs"]]
+
+    paper = {row: value(variant.perplexity, variant.bleu) for row, variant in TABLE_3.items()}
+    return {
+        row: Difference(
+            paper[row] - paper["base"] if row in paper else None,
+            tuple(own - base for own, base in zip(ours(row), ours("base"), strict=True)),
+        )
+        for row in record["rows"]
+        if row != "base"
+    }
+
+
+def rank_correlation(found: Mapping[str, Difference]) -> float:
+    """Spearman's, between the paper's differences and the means of ours."""
+    from scipy.stats import spearmanr  # takes two seconds, and most who draw a plot need none
+
+    rows = [d for d in found.values() if d.paper is not None]
+    result: Any = spearmanr([d.paper for d in rows], [d.mean for d in rows])  # typed too loosely
+    return float(result.statistic)
+
+
+def table_rows(record: Mapping[str, Any]) -> Iterator[list[str]]:
+    """The comparison as text: a head, the base itself, then the differences."""
+    nats, bleu = (differences(record, measure) for measure in MEASURES)
+    yield ["row", "changes", "parameters", "Δ nats, paper", "ours", "Δ BLEU, paper", "ours"]
+    for row, found in record["rows"].items():
+        text = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in found["changes"].items())
+        about = [row, text, f"{found['parameters']:,}"]
+        if row == "base":
+            perplexity, score = (
+                sum(run[key] for run in found["runs"]) / len(found["runs"])
+                for key in ("perplexity", "bleu")
+            )
+            variant = TABLE_3[row]
+            paper = f"perplexity {variant.perplexity}", f"BLEU {variant.bleu}"
+            yield [*about, paper[0], f"{perplexity:.2f}", paper[1], f"{score:.1f}"]
+        else:
+            yield [
+                *about,
+                *(_signed(nats[row].paper, 3), with_spread(nats[row], 3)),
+                *(_signed(bleu[row].paper, 1), with_spread(bleu[row], 2)),
+            ]
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """What was compared, and how well the orders agree."""
+    nats, bleu = (rank_correlation(differences(record, measure)) for measure in MEASURES)
+    seeds = len(record["rows"]["base"]["runs"])
+    scatter = (
+        f"Means over {seeds} seeds ± standard deviation, each seed against the same seed's base."
+        if seeds > 1
+        else "One seed."
+    )
+    agreement = f"{nats:.2f} in nats, {bleu:.2f} in BLEU"
+    return f"{scatter} Rank correlation with the paper (Spearman): {agreement}."
+
+
+def panels(record: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Difference]]]:
+    """What a picture shows of each measure: its name, the correlation, the differences."""
+    found = {title: differences(record, measure) for measure, title in MEASURES.items()}
+    return {
+        title: (f"rank correlation {rank_correlation(of_rows):.2f}", of_rows)
+        for title, of_rows in found.items()
+    }
+
+
+def table(record: Mapping[str, Any]) -> Table:
+    """The comparison, for a terminal."""
+    head, *body = table_rows(record)
+    grid = Table(title=f"{record['experiment']}: Table 3 in miniature", title_justify="left")
+    for heading in head:
+        grid.add_column(heading, justify="left" if heading in ("row", "changes") else "right")
+    for row in body:
+        grid.add_row(*row)
+    return grid
+
+
+def with_spread(found: Difference, digits: int) -> str:
+    """The mean, and where there are several seeds how far they scatter."""
+    spread = "" if math.isnan(found.spread) else f" ± {found.spread:.{digits}f}"
+    return _signed(found.mean, digits) + spread
+
+
+def _signed(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}"

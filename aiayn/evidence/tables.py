@@ -1,0 +1,292 @@
+"""The tables of results, rendered from the records; nothing in them is typed by hand.
+
+experiments/results/*.json is what runs wrote, with metrics.jsonl beside it as NAME.metrics.jsonl
+where the time to a score is to be shown; ablations/, sweeps/ and bench/ in it what the commands of
+these names wrote, reliability/ what `make faults` did, with a picture beside each that has one.
+
+python -m aiayn.evidence.tables           write experiments/RESULTS.md, the README's table and the
+                                          one of docs/reliability.md
+python -m aiayn.evidence.tables --check   fail if they differ from the records
+"""
+
+import argparse
+import io
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from aiayn.config import Experiment
+from aiayn.errors import UserError
+from aiayn.evaluation.scores import Scores, table
+from aiayn.evidence import table3
+from aiayn.evidence.bench_tables import render_bench
+from aiayn.evidence.records import (
+    OF_A_BENCH,
+    OF_A_SWEEP,
+    OF_FAULTS,
+    is_stale,
+    load_ablations,
+    load_records,
+)
+from aiayn.experiments import load_experiment
+from aiayn.render.markdown import duration, hardware_text, markdown_table, number, short_commit
+from aiayn.training.run_folder import differences
+
+TABLE, OUTPUT, FAULTS = "results", "output", "faults"
+"""What pairs of markers are called, `<!-- results: begin -->` and so on: two of the README's, and
+one of docs/reliability.md."""
+_FIGURES = {
+    "sacrebleu": "BLEU (13a)",
+    "sacrebleu-lc": "13a, uncased",
+    "intl": "intl",
+    "chrf2": "chrF2",
+    "tokenised-lc": "tokenised, uncased",
+    "compound-split": "compound-split",
+    "compound-split-quotes": "with plain quotes",
+}
+
+_SCORE_STEP = 5
+"""BLEU on dev between the times that are shown."""
+
+
+def render_short(records: Iterable[Mapping[str, Any]]) -> str:
+    """The README's table: one row per test set, the averaged model."""
+    rows = [["experiment", "test set", "BLEU (13a)", "chrF2", "parameters", "time", "hardware"]]
+    for record in records:
+        for test_set, labels in record["scores"].items():
+            values = _values(list(labels.values())[-1])
+            rows.append(
+                [
+                    _name(record),
+                    test_set,
+                    number(values["sacrebleu"]),
+                    number(values["chrf2"]),
+                    f"{record['parameters']:,}",
+                    duration(record["seconds"]),
+                    hardware_text(record),
+                ]
+            )
+    return markdown_table(rows)
+
+
+def render_full(records: Iterable[Mapping[str, Any]]) -> str:
+    """`RESULTS.md`: every test set, before and after averaging, with what it takes to repeat it."""
+    parts = [
+        "# Results",
+        "Rendered by `make results` from the records in `results/`; do not edit. The signature of "
+        "every figure is in its record, with what it may be compared with. The first four are "
+        "sacreBLEU's. The others are BLEU on Moses' tokens: uncased, as Multi30k is reported; with "
+        "compounds split at hyphens, as tensor2tensor's script of the paper's month does; and with "
+        "quotes made plain besides. A dash: not taken by the version that ran.",
+    ]
+    for record in records:
+        parts.append(f"## {_name(record)} on {hardware_text(record)}")
+        rows = [["test set", "weights", *_FIGURES.values()]]
+        for test_set, labels in record["scores"].items():
+            for label, scores in labels.items():
+                values = _values(scores)
+                rows.append([test_set, label, *(number(values.get(name)) for name in _FIGURES)])
+        parts.append(markdown_table(rows))
+        versions, waiting = record["versions"], record.get("waiting_for_rows")
+        waited = "" if waiting is None else f", at most {waiting:.1%} of it waiting for rows"
+        parts.append(
+            f"Preset {record['preset']}; {record['parameters']:,} parameters; "
+            f"{record['updates']:,} updates of {record['src_tokens_per_update']:,.0f} source and "
+            f"{record['tgt_tokens_per_update']:,.0f} target tokens; "
+            f"{duration(record['seconds'])} on {hardware_text(record)}{waited}; "
+            f"{record['tokens_per_second']:,.0f} tokens/s (median, both sides); one seed. "
+            f"Commit {short_commit(record['commit'])}, config {record['config_hash'][:12]}, "
+            f"jax {versions['jax']}, Python {versions['python']}."
+        )
+        if "dev_scores" in record:
+            parts.append(_time_to_score(record["dev_scores"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _time_to_score(scores: Sequence[tuple[float, float]]) -> str:
+    """When BLEU on dev was first so high: wall time from the first update's beginning, with
+    compiling, validating and saving.
+    """
+    best = max(bleu for _, bleu in scores)
+    wanted = [*range(_SCORE_STEP, math.ceil(best), _SCORE_STEP), best]
+    times = (next(seconds for seconds, bleu in scores if bleu >= each) for each in wanted)
+    reached = [f"{each:.4g} after {next(times):.0f} s" for each in wanted]
+    return (
+        "Time to score, with compiling, validating and saving: BLEU on dev by greedy search "
+        f"{', '.join(reached)}, its highest."
+    )
+
+
+def ablation_origin(record: Mapping[str, Any]) -> str:
+    """Which code ran where, and for how long."""
+    runs = [run for row in record["rows"].values() for run in row["runs"]]
+    commits = sorted({short_commit(commit) for run in runs for commit in run["commits"]})
+    machines = sorted({hardware_text(run) for run in runs})
+    jobs = sorted({run["jobs"] for run in runs})
+    hours = sum(run["seconds"] for run in runs) / 3_600
+    return (
+        f"commit {', '.join(commits)}, config {record['config_hash'][:12]}, "
+        f"{len(record['rows']['base']['runs'])} seeds, {hours:.1f} h of processes, "
+        f"{' or '.join(map(str, jobs))} at once, on {'; '.join(machines)}"
+    )
+
+
+def render_ablations(records: Iterable[Mapping[str, Any]]) -> str:
+    """Table 3 in miniature beside the paper's."""
+    parts: list[str] = []
+    for record in records:
+        parts.append(f"## Table 3 in miniature: {_name(record)}")
+        parts.append(f"![Our differences over the paper's](results/ablations/{_picture(record)})")
+        parts.append(markdown_table(list(table3.table_rows(record))))
+        origin = ablation_origin(record)
+        parts.append(
+            f"{table3.summary(record)} Scored on {record['split']}, {record['sentences']:,} "
+            f"sentences, beam search with the last checkpoint; {record['signature']}. Preset "
+            f"{record['preset']}; {origin}; jax {record['versions']['jax']}, Python "
+            f"{record['versions']['python']}."
+        )
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def render_sweeps(records: Iterable[Mapping[str, Any]]) -> str:
+    """What averaging, beam and length penalty are worth."""
+    parts: list[str] = []
+    for record in records:
+        parts.append(f"## Averaging, beam, length penalty: {record['experiment']}")
+        parts.append(f"![BLEU by each setting](results/sweeps/{_picture(record)})")
+        rows = [["setting", "value", "BLEU (13a)", "length ratio"]]
+        for name, points in record["series"].items():
+            own = str(record["around"][name])
+            for value, point in points.items():
+                mark = f"**{value}**" if value == own else value
+                rows.append([name, mark, f"{point['bleu']:.2f}", f"{point['length_ratio']:.3f}"])
+        parts.append(markdown_table(rows))
+        parts.append(
+            f"A run of {record['kept_steps'][-1]:,} updates{_changes(record)}. Each setting varies "
+            f"alone around the experiment's own, in bold; on {record['split']}, "
+            f"{record['sentences']:,} sentences; {record['signature']}. On "
+            f"{hardware_text(record)}, commit {short_commit(record['commit'])}, jax "
+            f"{record['versions']['jax']}, Python {record['versions']['python']}."
+        )
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def _changes(record: Mapping[str, Any]) -> str:
+    """How a run's config differs from the experiment of that name."""
+    now = load_experiment(record["experiment"]).to_dict()
+    try:
+        there = Experiment.from_dict(record["config"]).to_dict()
+    except UserError:
+        return ", of settings that are gone"
+    changed = [
+        f"{key} is {theirs!r}, not {ours!r}"
+        for key, theirs, ours in differences(there, now)
+        if key != "data.folder"
+    ]
+    return f", not as the experiment has it: {', '.join(changed)}" if changed else ""
+
+
+def render_output(record: Mapping[str, Any]) -> str:
+    """The table a run of `record` ends with, as a terminal shows it, without the legend."""
+    results = {
+        name: {label: Scores.from_dict(found) for label, found in rows.items()}
+        for name, rows in record["scores"].items()
+    }
+    console = Console(file=io.StringIO(), width=80, record=True)
+    console.print(table(results, title=f"{record['experiment']}: BLEU and chrF2"))
+    lines = console.export_text().split("\nBLEU 13a compares")[0].splitlines()
+    return "\n".join(["```text", *(line.rstrip() for line in lines if line.strip()), "```"])
+
+
+def render_faults(records: Sequence[Mapping[str, Any]]) -> str:
+    """All that `make faults` tried, then each part by kind."""
+    rows = [["what", "tried", "survived", "lost", "repeat with", "commit"]]
+    for record in records:
+        counts = [f"{record[key]:,}" for key in ("tried", "survived", "lost")]
+        command = f"`{record['command']}`"
+        rows.append([record["title"], *counts, command, short_commit(record["commit"])])
+    parts = [markdown_table(rows)]
+    for record in records:
+        kinds = [["", "tried", "survived"]]
+        for kind, found in record["details"].items():
+            kinds.append([kind, f"{found['tried']:,}", f"{found['survived']:,}"])
+        rule = f" The rule: {record['rule']}." if "rule" in record else ""
+        parts += [
+            f"**{record['title']}.**{rule} On {hardware_text(record)}, jax "
+            f"{record['versions']['jax']}, Python {record['versions']['python']}.",
+            markdown_table(kinds),
+        ]
+    return "\n\n".join(parts)
+
+
+def between_markers(page: str, name: str, text: str) -> str:
+    """A page with `text` between its markers of that name.
+
+    Raises:
+        UserError: a marker is missing.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    if begin not in page or end not in page:
+        raise UserError(f"A page lacks the markers {begin} and {end}.")
+    before, rest = page.split(begin, 1)
+    return f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Render or check; status 1 if a check finds a difference."""
+    parser = argparse.ArgumentParser(prog="python -m aiayn.evidence.tables", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
+    check: bool = parser.parse_args(arguments).check
+    root = Path(__file__).parents[2]
+    folder = root / "experiments" / "results"
+    records = load_records(folder)
+    ablations = load_ablations(folder)
+    sweeps = load_records(folder / "sweeps", OF_A_SWEEP)
+    benchmarks = load_records(folder / "bench", OF_A_BENCH)
+    text = (root / "README.md").read_text(encoding="utf-8")
+    text = between_markers(text, TABLE, render_short(records))
+    for record in records:
+        if record["experiment"] == "phrasebook":
+            text = between_markers(text, OUTPUT, render_output(record))
+    reliability = root / "docs" / "reliability.md"
+    faults = load_records(folder / "reliability", OF_FAULTS)
+    wanted = {
+        reliability: between_markers(
+            reliability.read_text(encoding="utf-8"), FAULTS, render_faults(faults)
+        ),
+        root / "experiments" / "RESULTS.md": (
+            render_full(records)
+            + render_ablations(ablations)
+            + render_sweeps(sweeps)
+            + render_bench(benchmarks)
+        ),
+        root / "README.md": text,
+    }
+    for path, text in wanted.items():
+        same = path.is_file() and path.read_text(encoding="utf-8") == text
+        if check and not same:
+            print(f"{path.name} differs from the records; run make results.", file=sys.stderr)
+            return 1
+        if not same:
+            path.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    return record["experiment"] + (" (stale: the experiment changed)" if is_stale(record) else "")
+
+
+def _picture(record: Mapping[str, Any]) -> str:
+    return f"{record['experiment']}.png"
+
+
+def _values(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    return {entry["name"]: entry["value"] for entry in scores["entries"]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Models for CTranslate2, a fast C++ engine for CPUs and GPUs, from ours.
+
+The folder holds what `ctranslate2.Translator` reads, and the SentencePiece models with whose pieces
+it is fed. CTranslate2 is no dependency of this program; it is wanted only here.
+"""
+
+import shutil
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from aiayn.errors import UserError
+from aiayn.model.saved import Model
+from aiayn.model.transformer import sinusoids
+from aiayn.system.files import user_os_errors, write_bytes
+
+NUM_POSITIONS = 1_024
+"""Rows of the table that sinusoids become; longer sentences are refused by the engine."""
+
+
+def export(model: Model, out: Path, quantization: str = "float32") -> None:
+    """Write `model` for CTranslate2 into the new folder `out`; whole or not at all.
+
+    Raises:
+        UserError: CTranslate2 is not installed or cannot hold such a model, or `out` is there.
+    """
+    if out.exists():
+        raise UserError(f"{out} exists already; wanted a new folder.")
+    spec = _spec(model)
+    building = out.with_name(out.name + ".tmp")
+    with user_os_errors(out):
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        spec.validate()
+        spec.optimize(quantization=quantization)
+        spec.save(str(building))
+        for name, content in model.tokenizer.files().items():
+            write_bytes(building / name, content)
+        building.rename(out)
+
+
+def _spec(model: Model) -> Any:
+    try:
+        specs: Any = import_module("ctranslate2.specs")
+        common: Any = import_module("ctranslate2.specs.common_spec")
+    except ImportError:
+        raise UserError("CTranslate2 is not installed; run: pip install ctranslate2") from None
+    config, tokenizer = model.experiment.model, model.tokenizer
+    width = config.d_model // config.num_heads
+    if (config.d_k, config.d_v) != (width, width):
+        raise UserError(
+            f"CTranslate2 wants heads of d_model/h = {width}; "
+            f"d_k is {config.d_k}, d_v {config.d_v}."
+        )
+    if config.target_space_embedding:
+        raise UserError("CTranslate2 has no target-space embedding, which this model has.")
+    activations = {"relu": common.Activation.RELU, "swish": common.Activation.SWISH}
+    spec = specs.TransformerSpec.from_config(
+        config.num_layers,
+        config.num_heads,
+        pre_norm=False,
+        activation=activations[config.activation],
+    )
+    # Copies: CTranslate2 quantises in place.
+    params = {name: np.array(value) for name, value in model.params.items()}
+    num_words = tokenizer.num_words
+    table = params["embedding"][:num_words]
+    for side, name in ((spec.encoder, "encoder"), (spec.decoder, "decoder")):
+        side.position_encodings.encodings = _positions(model, name)
+        for number, layer in enumerate(side.layer):
+            _set_layer(layer, params, f"{name}.{number}")
+    spec.encoder.embeddings[0].weight = table
+    spec.decoder.embeddings.weight = table
+    spec.decoder.projection.weight = table
+    if config.logits_bias:
+        spec.decoder.projection.bias = params["logits_bias"][:num_words]
+    pieces = tokenizer.pieces(range(num_words))
+    spec.register_source_vocabulary(pieces)
+    spec.register_target_vocabulary(pieces)
+    spec.config.bos_token = pieces[tokenizer.bos]
+    spec.config.decoder_start_token = pieces[tokenizer.bos]
+    spec.config.eos_token = pieces[tokenizer.eos]
+    spec.config.add_source_eos = True
+    spec.config.layer_norm_epsilon = config.layer_norm_epsilon
+    return spec
+
+
+def _positions(model: Model, stack: str) -> np.ndarray:
+    config = model.experiment.model
+    if config.positions == "learned":
+        return model.params["src_positions" if stack == "encoder" else "tgt_positions"]
+    every = jnp.arange(NUM_POSITIONS)[None]
+    return np.asarray(sinusoids(every, config.d_model, config.positions)[0])
+
+
+def _set_layer(layer: Any, params: Mapping[str, np.ndarray], name: str) -> None:
+    _set_attention(layer.self_attention, params, name, "self", ("query", "key", "value"))
+    if hasattr(layer, "attention"):
+        _set_attention(layer.attention, params, name, "cross", ("query",), ("key", "value"))
+    _set_dense(layer.ffn.linear_0, params, f"{name}.feed_forward.inner")
+    _set_dense(layer.ffn.linear_1, params, f"{name}.feed_forward.outer")
+    _set_norm(layer.ffn.layer_norm, params, f"{name}.feed_forward_norm")
+
+
+def _set_attention(
+    attention: Any, params: Mapping[str, np.ndarray], name: str, use: str, *fused: tuple[str, ...]
+) -> None:
+    """Projections that read the same input are one product there."""
+    for linear, parts in zip(attention.linear, (*fused, ("out",)), strict=True):
+        _set_dense(linear, params, *(f"{name}.{use}_attention.{part}" for part in parts))
+    _set_norm(attention.layer_norm, params, f"{name}.{use}_norm")
+
+
+def _set_dense(linear: Any, params: Mapping[str, np.ndarray], *names: str) -> None:
+    linear.weight = np.concatenate([params[f"{name}.kernel"].T for name in names])
+    linear.bias = np.concatenate([params[f"{name}.bias"] for name in names])
+
+
+def _set_norm(norm: Any, params: Mapping[str, np.ndarray], name: str) -> None:
+    norm.gamma = params[f"{name}.scale"]
+    norm.beta = params[f"{name}.bias"]

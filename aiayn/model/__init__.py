@@ -1,0 +1,1 @@
+"""From rows to logits and their loss (§3, §5.4)."""

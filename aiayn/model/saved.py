@@ -1,0 +1,141 @@
+"""A model on disk: config, tokenizer, weights, and their checksums."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from aiayn.config import Experiment
+from aiayn.data.tokenizer import Tokenizer
+from aiayn.errors import UserError, naming
+from aiayn.model.structure import abstract_parameters, by_name
+from aiayn.system.checksums import SUMS, find_damage, sha256
+from aiayn.system.files import (
+    FORMAT,
+    check_format,
+    read_json,
+    user_os_errors,
+    write_bytes,
+    write_text,
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """All that translation needs: config, tokenizer, parameters by dotted name."""
+
+    experiment: Experiment
+    tokenizer: Tokenizer
+    params: Mapping[str, np.ndarray]
+
+
+_SUMMED = ("tokenizer.model", "weights.safetensors")
+
+
+def save_model(folder: Path, model: Model) -> None:
+    """Write `config.json`, `tokenizer.model`, `weights.safetensors` and the checksums of both;
+    all or nothing."""
+    building = folder.with_name(folder.name + ".tmp")
+    with user_os_errors(folder):
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        about = {"format": FORMAT, **portable(model.experiment)}
+        write_text(building / "config.json", json.dumps(about, indent=1))
+        write_bytes(building / "tokenizer.model", model.tokenizer.model)
+        weights = {name: np.ascontiguousarray(value) for name, value in model.params.items()}
+        write_bytes(building / "weights.safetensors", save(weights))
+        sums = {name: sha256(building / name) for name in _SUMMED}
+        write_text(building / SUMS, json.dumps(sums, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
+
+
+def load_model(folder: Path) -> Model:
+    """A model that `save_model` wrote. Nothing in the folder is run as code.
+
+    Raises:
+        UserError: a missing or damaged file, or a tokenizer that does not fit the weights.
+    """
+    for name in ("config.json", *_SUMMED, SUMS):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder} holds no {name}; wanted a model as `aiayn average` writes it."
+            )
+    config = folder / "config.json"
+    about = read_json(config)
+    check_format(about.pop("format", None), config)
+    with naming(config):
+        experiment = Experiment.from_dict(about)
+    if damage := find_damage(folder):
+        raise UserError(f"{damage} Write the model anew with `aiayn average`.")
+    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    params = read_tensors(folder / "weights.safetensors")
+    check_fit(experiment, tokenizer, params, folder)
+    return Model(experiment, tokenizer, params)
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Tensors by name. Raises UserError if they cannot be read."""
+    try:
+        return load_file(path)
+    except (SafetensorError, LookupError, ValueError, OverflowError) as error:
+        raise UserError(f"{path} is damaged, or has numbers of a type unknown here: {error}") from (
+            None
+        )
+
+
+def check_fit(
+    experiment: Experiment, tokenizer: Tokenizer, params: Mapping[str, np.ndarray], where: Path
+) -> None:
+    """Raises UserError unless these are the weights that the config and the tokenizer need."""
+    if experiment.model.num_layers > len(params):  # nor count on to a million
+        raise UserError(
+            f"{where}: the config needs {experiment.model.num_layers:,} layers, but the weights "
+            f"hold {len(params)} tensors. The config belongs to another model."
+        )
+    needed = by_name(abstract_parameters(experiment.model, tokenizer.num_words))
+    for name, leaf in needed.items():
+        found = params[name].shape if name in params else None
+        if found == leaf.shape:
+            if params[name].dtype.kind != "f" or not np.isfinite(params[name]).all():
+                raise UserError(f"{where}: the weights hold values in {name} that are no numbers.")
+            continue
+        if name == "embedding":
+            raise UserError(
+                f"{where}: the tokenizer has {tokenizer.num_words:,} words, which need an "
+                f"embedding of {leaf.shape}, but the weights hold {found}. The tokenizer belongs "
+                "to another model."
+            )
+        raise UserError(
+            f"{where}: the config needs {name} of shape {leaf.shape}, but the weights hold "
+            f"{found}. The config belongs to another model."
+        )
+    if extra := sorted(set(params) - set(needed)):
+        raise UserError(f"{where}: the config knows no {extra[0]}, which the weights hold.")
+
+
+def portable(experiment: Experiment) -> dict[str, Any]:
+    """The config without the folder of one machine."""
+    values = experiment.to_dict()
+    values["data"]["folder"] = ""
+    return values
+
+
+MODEL = "model"
+"""The averaged model in a run directory: what `translate` uses."""
+
+
+def model_of(path: Path) -> Model:
+    """The model in a run directory or in an exported model's own."""
+    folder = path / MODEL if (path / MODEL).is_dir() else path
+    if not folder.is_dir():
+        raise UserError(f"{path} does not exist; wanted a run directory or a model directory.")
+    if (path / "checkpoints").is_dir() and folder == path:
+        raise UserError(f"{path} holds no averaged model yet; run: aiayn average {path}")
+    return load_model(folder)

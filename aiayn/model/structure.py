@@ -1,0 +1,74 @@
+"""A model without its parameters: its shapes, names and counts."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from aiayn.config import ModelConfig
+from aiayn.model.transformer import Transformer
+
+Params = Any
+"""Nested dictionaries of arrays, as `nnx.to_pure_dict` gives them."""
+
+
+@cache
+def structure(config: ModelConfig, num_words: int) -> tuple[nnx.GraphDef[Transformer], Any]:
+    """The model without its parameters, which jit may close over, and their shapes and types."""
+    model = nnx.eval_shape(lambda: Transformer(config, num_words, rngs=nnx.Rngs(0)))
+    return nnx.split(model, nnx.Param)
+
+
+def build(config: ModelConfig, num_words: int) -> nnx.GraphDef[Transformer]:
+    """The model's structure without its parameters: what jit may close over."""
+    return structure(config, num_words)[0]
+
+
+def abstract_parameters(config: ModelConfig, num_words: int) -> Any:
+    """Shapes and types of all parameters, in nested dictionaries; none is allocated."""
+    return nnx.to_pure_dict(structure(config, num_words)[1])
+
+
+def count_parameters(config: ModelConfig, num_words: int) -> int:
+    """Parameters; the unused rows of the vocabulary count."""
+    return sum(leaf.size for leaf in jax.tree.leaves(abstract_parameters(config, num_words)))
+
+
+def flatten(params: Params) -> dict[str, np.ndarray]:
+    """Nested parameters by dotted name: `decoder.0.cross_attention.key.kernel`."""
+    return {name: np.asarray(leaf) for name, leaf in by_name(params).items()}
+
+
+def by_name(tree: Any) -> dict[str, Any]:
+    """The leaves of nested dictionaries by dotted name."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {
+        ".".join(str(getattr(part, "key", getattr(part, "idx", ""))) for part in path): leaf
+        for path, leaf in leaves
+    }
+
+
+def unflatten(flat: Mapping[str, np.ndarray]) -> Params:
+    """The nested dictionaries that `flatten` came from; layers are numbered by integers."""
+    nested: dict[Any, Any] = {}
+    for name, value in flat.items():
+        *parents, last = name.split(".")
+        place = nested
+        for part in parents:
+            place = place.setdefault(int(part) if part.isdigit() else part, {})
+        place[last] = value
+    return nested
+
+
+def params_sha256(flat: Mapping[str, np.ndarray]) -> str:
+    """One hash over names, shapes, types and bytes of all parameters."""
+    digest = hashlib.sha256()
+    for name in sorted(flat):
+        value = np.ascontiguousarray(flat[name])
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

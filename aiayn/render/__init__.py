@@ -1,0 +1,1 @@
+"""Markdown, and the style of pictures."""

@@ -1,0 +1,124 @@
+"""Files: never half written, one writer at a time, and plain words when the system refuses."""
+
+import errno
+import fcntl
+import json
+import os
+import platform
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aiayn.errors import UserError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "permission is denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.EEXIST: "a file is in the way",
+    errno.EISDIR: "it is a folder",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOLCK: "the file system has no locks",
+    errno.ENOSYS: "the file system has no locks",
+    errno.ENOTSUP: "the file system has no locks",
+}
+_STATUS = {"RESOURCE_EXHAUSTED": errno.ENOSPC, "PERMISSION_DENIED": errno.EACCES}
+"""How TensorStore, which writes checkpoints, begins its own errors."""
+
+FORMAT = 1
+"""Of run directories and models; it changes where older code would misread what newer code writes,
+or the other way round."""
+
+
+def check_format(found: object, path: Path) -> None:
+    """Raises UserError unless a file says that it is of the format that is read here."""
+    if found != FORMAT:
+        raise UserError(
+            f"{path} is of format {found!r}; this version of aiayn reads format {FORMAT}. Read it "
+            "with the version that wrote it (sessions.jsonl of a run names the commit)."
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file's content in one step; a reader sees the old text or the new one."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The table in a JSON file, whoever wrote it.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged: it holds no table.")
+    return found
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Generator[None]:
+    """Hold a lock file, after other processes that hold it; it is let go of with the process.
+
+    The file names its holder.
+
+    Raises:
+        UserError: another process holds it, and `wait` is off.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read() or "another process"
+            if not wait:
+                raise UserError(
+                    f"{path.parent} is in use by {holder}; wait for its end, or choose another "
+                    "directory."
+                ) from None
+            print(f"{path.parent} is in use by {holder}; waiting ...", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+@contextmanager
+def user_os_errors(where: Path) -> Generator[None]:
+    """Full disks, missing permission and the like become a UserError that says so.
+
+    It names the file where the error does, else `where`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        path = error.filename or where
+        raise UserError(f"{path}: {_REASONS[error.errno]}.") from error
+    except ValueError as error:
+        number = _STATUS.get(str(error).split(":", 1)[0])
+        if number is None:
+            raise
+        raise UserError(f"{where}: {_REASONS[number]}.") from error

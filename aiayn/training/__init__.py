@@ -1,0 +1,1 @@
+"""From rows to checkpoints (§5.2, §5.3)."""

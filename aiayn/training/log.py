@@ -1,0 +1,163 @@
+"""What a run writes about its updates: `metrics.jsonl` and TensorBoard events."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import jax
+import numpy as np
+from tensorboard.summary import Writer
+
+from aiayn.config import Experiment
+from aiayn.data.rows import Rows
+from aiayn.data.updates import Layout
+from aiayn.errors import UserError
+from aiayn.model.flops import matmul_flops
+from aiayn.system import hosts
+from aiayn.system.environment import peak_flops
+from aiayn.system.files import user_os_errors, write_text
+from aiayn.training.optim import learning_rate
+from aiayn.training.step import Metrics
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`; a last line that was cut off is left out.
+
+    Raises:
+        UserError: another line is no row.
+    """
+    lines = path.read_bytes().removesuffix(b"\n").split(b"\n") if path.is_file() else []
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            rows.append(cast(dict[str, Any], row))
+        elif number < len(lines):
+            raise UserError(f"{path}, line {number}, is damaged; wanted one JSON table a line.")
+    return rows
+
+
+T = TypeVar("T")
+
+
+class Log:
+    """`metrics.jsonl` and TensorBoard events of a run, which the first process writes."""
+
+    def __init__(self, run_dir: Path, experiment: Experiment):
+        self.path = run_dir / "metrics.jsonl"
+        self.experiment = experiment
+        self.peak = peak_flops()
+        self.writer = Writer(str(run_dir / "tensorboard")) if hosts.first() else None
+        self.slots = 0
+        self.waited = 0.0
+        self.seconds = 0.0
+        self.tokens = 0
+        self.in_a_row = 0
+        """Updates that were not finite, since the last one that was."""
+        self.began = time.perf_counter()
+
+    def cut_after(self, step: int, validated: bool) -> None:
+        """Forget what is about to come again: steps past the restored one, its own validation."""
+        rows = [row for row in read_metrics(self.path) if row["step"] <= step]
+        if not validated:
+            rows = [row for row in rows if row["step"] < step or "dev_loss" not in row]
+        if self.writer:
+            write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        self.seconds = max((row["seconds"] for row in rows), default=0.0)
+        self.tokens = max((row.get("tokens", 0) for row in rows), default=0)
+        self.began = time.perf_counter()
+
+    def timed(self, items: Iterator[T], pending: Sequence[Metrics]) -> Iterator[T]:
+        """The same; counts the seconds for which the devices too may have waited for an item."""
+        while True:
+            began = time.perf_counter()
+            item = next(items, None)
+            if item is None:
+                return
+            if not pending or pending[-1].loss.is_ready():  # pyright: ignore[reportAttributeAccessIssue]
+                self.waited += time.perf_counter() - began
+            yield item
+
+    def count_slots(self, layout: Layout, rows: Rows) -> None:
+        num_rows = layout.num_accumulated * layout.rows_per_round
+        self.slots += num_rows * (rows.src_BS.shape[-1] + rows.tgt_in_BT.shape[-1])
+
+    def write(self, step: int, pending: list[Metrics]) -> dict[str, Any]:
+        """One row for the updates since the last; waits for the device.
+
+        An update that is not finite was not applied: the row counts it as `skipped` and leaves it
+        out of the means of loss and gradient.
+        """
+        each = Metrics(*np.transpose(jax.device_get(pending)))
+        now = time.perf_counter()
+        elapsed, self.began = now - self.began, now
+        finite = np.isfinite(each.loss) & np.isfinite(each.grad_norm)
+        if finite.any():
+            self.in_a_row = int(np.argmax(finite[::-1]))  # updates after the last finite one
+        else:
+            self.in_a_row += len(finite)
+        tokens = int((each.src_tokens + each.tgt_tokens).sum())
+        self.seconds += elapsed
+        self.tokens += tokens
+        config = self.experiment
+        rate = learning_rate(
+            step,
+            config.model.d_model,
+            config.train.warmup_steps,
+            config.train.learning_rate_constant,
+        )
+        row: dict[str, Any] = {
+            "step": step,
+            "learning_rate": float(rate),
+            "src_tokens_per_update": float(each.src_tokens.mean()),
+            "tgt_tokens_per_update": float(each.tgt_tokens.mean()),
+            "tokens_per_second": tokens / elapsed,
+            "tgt_tokens_per_second": float(each.tgt_tokens.sum()) / elapsed,
+            "padding": 1.0 - tokens / self.slots,
+            "waiting_for_rows": self.waited / elapsed,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+        }
+        if finite.any():
+            count = each.tgt_tokens[finite].sum()
+            row["loss"] = float(each.loss[finite].sum() / count)
+            row["perplexity"] = math.exp(min(float(each.plain_loss[finite].sum() / count), 50.0))
+            row["grad_norm"] = float(each.grad_norm[finite].mean())
+        if not finite.all():
+            row["skipped"] = int((~finite).sum())
+        self.slots, self.waited = 0, 0.0
+        if self.peak:
+            words = config.data.vocab_size
+            flops = 3 * matmul_flops(
+                config.model, words, int(each.src_tokens.sum()), int(each.tgt_tokens.sum())
+            )
+            row["mfu"] = flops / elapsed / self.peak
+        self._append(row)
+        return row
+
+    def write_validation(self, step: int, found: dict[str, float]) -> dict[str, Any]:
+        now = time.perf_counter()
+        self.seconds += now - self.began
+        self.began = now
+        row = {"step": step, **found, "seconds": self.seconds}
+        self._append(row)
+        return row
+
+    def _append(self, row: dict[str, Any]) -> None:
+        if not self.writer:
+            return
+        with user_os_errors(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in row.items():
+            if name != "step":
+                self.writer.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        if self.writer:
+            self.writer.close()

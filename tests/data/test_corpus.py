@@ -1,0 +1,265 @@
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import aiayn.data.corpus
+import aiayn.data.text
+from aiayn.config import DataConfig
+from aiayn.data.corpus import MANIFEST, Manifest
+from aiayn.errors import UserError
+from tests.support.corpora import config, pair, prepare, read, write_pairs
+
+SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+# --- What is written ----------------------------------------------------------------------------
+
+
+def test_every_split_is_written_and_described(source: Path, tmp_path: Path):
+    manifest = prepare(config(source), tmp_path / "out")
+    names = {f"{n}.{s}" for n in ("train", "dev", "test.news") for s in ("src", "tgt")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names | {MANIFEST}
+    assert manifest.files.keys() == names
+    assert manifest.tests == ("news",)
+    assert read(tmp_path / "out", "train") == [pair(i) for i in range(20)]
+    assert read(tmp_path / "out", "test.news") == [pair(200), pair(201)]
+    # "sentence 100 of a text" has 5 words, "Satz 100 eines Textes" has 4.
+    dev = manifest.splits["dev"]
+    assert (dev.read, dev.kept, dev.src_words, dev.tgt_words) == (3, 3, 15, 12)
+    assert Manifest.load(tmp_path / "out") == manifest
+
+
+def test_manifest_knows_no_path_of_this_machine(source: Path, tmp_path: Path):
+    prepare(config(source), tmp_path / "out")
+    text = (tmp_path / "out" / MANIFEST).read_text()
+    assert str(tmp_path) not in text
+    file = source / "train.en"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert {"name": "train.en", "bytes": file.stat().st_size, "sha256": digest} in (
+        json.loads(text)["source"]["train"]
+    )
+
+
+def test_direction_follows_the_configuration(source: Path, tmp_path: Path):
+    prepare(config(source, src="de", tgt="en"), tmp_path / "out")
+    assert read(tmp_path / "out", "dev")[0] == pair(100)[::-1]
+
+
+def test_dev_and_test_stay_as_they_are(source: Path, tmp_path: Path):
+    odd = ("  two  blanks\tand e\u0301\u2028 here ", "")
+    write_pairs(source, "dev", [odd, odd, pair(1)])
+    manifest = prepare(config(source), tmp_path / "out")
+    assert read(tmp_path / "out", "dev") == [odd, odd, pair(1)]
+    assert manifest.splits["train"].dropped == {"in_dev_or_test": 1}
+
+
+def test_line_breaks_inside_a_dev_sentence_become_blanks(source: Path, tmp_path: Path):
+    rows = [{"en": "one\nsentence", "de": "ein Satz"}, {"en": "two", "de": "zwei\r\nSätze"}]
+    pq.write_table(pa.Table.from_pylist([*rows, {"en": "c", "de": "d"}]), source / "dev.parquet")
+    manifest = prepare(config(source, dev_files=("dev.parquet",)), tmp_path / "out")
+    wanted = [("one sentence", "ein Satz"), ("two", "zwei Sätze"), ("c", "d")]
+    assert read(tmp_path / "out", "dev") == wanted
+    assert manifest.splits["dev"].line_breaks == 2
+
+
+def test_dev_that_cannot_be_read_is_refused_not_filtered(source: Path, tmp_path: Path):
+    write_pairs(source, "dev", [pair(1), ("bad \udcff byte", "x"), pair(2)])
+    with pytest.raises(UserError, match=r"dev has 1 pairs that cannot be used.*line 2: invalid"):
+        prepare(config(source), tmp_path / "out")
+
+
+# --- Again, at once, or not at all --------------------------------------------------------------
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {p.name: (p.stat().st_ino, p.read_bytes()) for p in folder.iterdir()}
+
+
+def test_complete_preparation_is_used_again(source: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    first = prepare(config(source), out)
+    before = snapshot(out)
+    assert prepare(config(source), out) == first
+    assert snapshot(out) == before
+    for path in source.iterdir():
+        path.unlink()
+    assert prepare(config(source), out) == first  # Prepared text needs no source.
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "gone", "manifest", "source", "setting"])
+def test_preparation_that_is_not_right_is_made_again(source: Path, tmp_path: Path, harm: str):
+    out, data = tmp_path / "out", config(source)
+    wanted = prepare(data, out)
+    text = (out / "dev.tgt").read_bytes()
+    if harm == "cut":
+        (out / "dev.tgt").write_bytes(text[:-1])
+    elif harm == "changed":
+        (out / "dev.tgt").write_bytes(text.replace(b"Satz", b"Sotz"))
+    elif harm == "gone":
+        (out / "dev.tgt").unlink()
+    elif harm == "manifest":
+        (out / MANIFEST).write_text((out / MANIFEST).read_text()[:-30])
+    elif harm == "source":
+        write_pairs(source, "train", [pair(i) for i in range(21)])
+        assert prepare(data, out).splits["train"].kept == 21
+        return
+    else:
+        data = dataclasses.replace(data, test_files=())
+        assert prepare(data, out).tests == ()
+        assert not (out / "test.news.src").exists()
+        return
+    assert prepare(data, out) == wanted
+    assert (out / "dev.tgt").read_bytes() == text
+
+
+def test_other_files_in_the_folder_stay(source: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    prepare(config(source), out)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert read(out, "dev") == [pair(i) for i in range(100, 103)]
+
+
+def test_failed_preparation_leaves_nothing(source: Path, tmp_path: Path):
+    write_pairs(source, "train", [pair(1)])
+    with (source / "train.de").open("a") as file:
+        file.write("one line too many\n")
+    with pytest.raises(UserError, match="parallel files must have the same number"):
+        prepare(config(source), tmp_path / "new" / "out")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_full_disk_names_the_folder_and_leaves_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(aiayn.data.corpus, "clean_chunk", full)
+    with pytest.raises(UserError, match=r"new/out: the disk is full"):
+        prepare(config(source), tmp_path / "new" / "out")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_folder_that_cannot_be_is_named(source: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(UserError, match="file is a file"):
+            prepare(config(source), out)
+
+
+def test_killed_preparation_leaves_no_result_and_its_litter_goes(source: Path, tmp_path: Path):
+    home = tmp_path / "new"
+    code = (
+        "import time; from pathlib import Path; import aiayn.data.corpus as c\n"
+        "c.clean_chunk = lambda *_, **__: time.sleep(60)\n"
+        f"data = c.DataConfig(corpus='tiny', folder={str(source)!r}, dev_files=('dev.{{lang}}',),\n"
+        "                    train_files=('train.{lang}',))\n"
+        f"c.prepare_corpus(data, Path({str(home / 'out')!r}))\n"
+    )
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=root)
+    while not (home / ".out.partial" / "train.src").is_file():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert [path.name for path in home.iterdir()] == [".out.partial"]
+    prepare(config(source), home / "out")
+    assert [path.name for path in home.iterdir()] == ["out"]
+
+
+def test_result_does_not_depend_on_the_workers(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # Chunks of 7 pairs: 43 of them, with duplicates within and across.
+    words = [chr(97 + i // 26) + chr(97 + i % 26) for i in range(211)]
+    train = [(f"{words[i % 211]} {'x' * (i % 5)}", f"das {words[i % 211]}") for i in range(300)]
+    write_pairs(source, "train", train)
+    found: list[dict[str, bytes]] = []
+    for num_workers, chunk_pairs in ((1, 300), (1, 7), (2, 7)):
+        monkeypatch.setattr(aiayn.data.text, "CHUNK_PAIRS", chunk_pairs)
+        out = tmp_path / f"out{num_workers}_{chunk_pairs}"
+        data = config(source, dev_files=(), test_files=("n=test.{lang}",), holdout_pairs=1)
+        prepare(data, out, num_workers=num_workers)
+        found.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert found[0] == found[1] == found[2]
+
+
+# --- Sources ------------------------------------------------------------------------------------
+
+
+def test_corpus_without_a_source_says_what_to_set(tmp_path: Path):
+    with pytest.raises(UserError, match=r"data\.folder=DIR.*data\.hub=OWNER/NAME"):
+        prepare(DataConfig(corpus="mine"), tmp_path / "out")
+
+
+def test_own_files_under_the_phrasebooks_name_are_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"--set data\.corpus=NAME"):
+        prepare(DataConfig(folder=str(tmp_path)), tmp_path / "out")
+
+
+def test_phrasebook_is_the_corpus_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from aiayn.data.sources.phrasebook import generate
+
+    few = partial(generate, num_train=2_000, num_dev=20, num_test=30, num_unseen=10)
+    monkeypatch.setattr("aiayn.data.sources.phrasebook.generate", few)
+    manifest = prepare(DataConfig(), tmp_path / "out")
+    kept = {name: counts.kept for name, counts in manifest.splits.items()}
+    assert kept == {"train": 2_000, "dev": 20, "test.seen": 30, "test.unseen": 10}
+    assert manifest.splits["train"].dropped == {}
+
+
+def test_hub_corpus_without_dev_and_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    words = [chr(97 + i // 26) + chr(97 + i % 26) for i in range(60)]
+    rows = [{"translation": {"en": f"the {w} house", "de": f"das {w} Haus"}} for w in words]
+    (tmp_path / "books").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "books" / "train.parquet")
+    data = DataConfig(corpus="books", hub=str(tmp_path / "books"), num_pairs=(60,), holdout_pairs=5)
+    manifest = prepare(data, tmp_path / "out")
+    assert {name: counts.kept for name, counts in manifest.splits.items()} == {
+        "train": 50,
+        "dev": 5,
+        "test.test": 5,
+    }
+    assert manifest.source["name"] == "books"
+    assert str(tmp_path) not in (tmp_path / "out" / MANIFEST).read_text()
+
+
+@pytest.mark.skipif(not (SHARED_DATA / "multi30k").is_dir(), reason="Multi30k is not here")
+def test_multi30k(tmp_path: Path):
+    data = DataConfig(
+        corpus="multi30k",
+        folder=str(SHARED_DATA / "multi30k"),
+        train_files=("train.{lang}.gz",),
+        dev_files=("val.{lang}.gz",),
+        test_files=("2016=test_2016_flickr.{lang}.gz", "2018=test_2018_flickr.{lang}.gz"),
+    )
+    manifest = prepare(data, tmp_path / "out")
+    kept = {name: counts.kept for name, counts in manifest.splits.items()}
+    assert kept | {"train": 0} == {"train": 0, "dev": 1_014, "test.2016": 1_000, "test.2018": 1_071}
+    assert manifest.splits["train"].read == 29_000
+    assert 28_000 < kept["train"] <= 29_000
+
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    for lang, other in (("en", "de"), ("de", "en")):
+        shutil.copy(SHARED_DATA / "multi30k" / f"val.{other}.gz", swapped / f"train.{lang}.gz")
+    data = config(swapped, train_files=("train.{lang}.gz",), dev_files=(), test_files=())
+    with pytest.raises(UserError, match="source side reads like 'de'"):
+        prepare(data, tmp_path / "out")

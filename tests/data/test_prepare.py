@@ -1,0 +1,73 @@
+import fcntl
+from dataclasses import replace
+
+import pytest
+
+import aiayn.data.prepare
+from aiayn.data.prepare import prepare
+from aiayn.errors import UserError
+from tests.support.models import copy_corpus, reverse_experiment
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    copy_corpus(folder, 1_000)
+    return folder
+
+
+def test_prepared_data_is_reused_and_the_same_everywhere(corpus, tmp_path):
+    experiment = reverse_experiment(corpus)
+    first = prepare(experiment.data, tmp_path / "a", progress=False)
+    stamp = (first.folder / "rows/train.32.bin").stat().st_mtime_ns
+    again = prepare(experiment.data, tmp_path / "a", progress=False)
+    assert (again.folder / "rows/train.32.bin").stat().st_mtime_ns == stamp
+    other = prepare(experiment.data, tmp_path / "b", progress=False)
+    assert other.fingerprint == first.fingerprint
+    rows = [(p.folder / "rows/train.32.bin").read_bytes() for p in (first, other)]
+    assert rows[0] == rows[1]
+
+
+def test_a_corpus_without_a_test_set_is_scored_on_dev(corpus, tmp_path):
+    data = reverse_experiment(corpus).data
+    assert prepare(data, tmp_path, progress=False).test_sets == {"test": "test.test"}
+    alone = replace(data, test_files=())
+    assert prepare(alone, tmp_path, progress=False).test_sets == {"dev": "dev"}
+
+
+def test_damaged_rows_are_made_again(corpus, tmp_path):
+    data = reverse_experiment(corpus).data
+    rows = prepare(data, tmp_path, progress=False).folder / "rows"
+    whole = (rows / "train.32.bin").read_bytes()
+    for damage in (
+        lambda: (rows / "train.32.bin").write_bytes(whole[:-2]),
+        (rows / "train.32.bin").unlink,
+        (rows / "train.json").unlink,
+    ):
+        damage()
+        prepare(data, tmp_path, progress=False)
+        assert (rows / "train.32.bin").read_bytes() == whole
+
+
+def test_a_large_corpus_tokenizer_is_trained_apart_and_is_the_same(corpus, tmp_path, monkeypatch):
+    data = reverse_experiment(corpus).data
+    here = prepare(data, tmp_path / "here", progress=False)
+    monkeypatch.setattr(aiayn.data.prepare, "_LARGE", 1)
+    monkeypatch.setattr(aiayn.data.prepare, "train_tokenizer", None)  # no worker knows of this
+    assert prepare(data, tmp_path / "apart", progress=False).tokenizer.model == here.tokenizer.model
+    with pytest.raises(UserError, match=r"data\.vocab_size is 30000; the training text allows"):
+        prepare(replace(data, vocab_size=30_000), tmp_path, progress=False)
+
+
+def test_only_one_process_at_a_time_prepares_a_folder(corpus, tmp_path, monkeypatch):
+    original = aiayn.data.prepare.prepare_corpus
+
+    def prepare_corpus(data, out, **options):
+        with (out.parent / "lock").open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return original(data, out, **options)
+
+    monkeypatch.setattr(aiayn.data.prepare, "prepare_corpus", prepare_corpus)
+    prepared = prepare(reverse_experiment(corpus).data, tmp_path, progress=False)
+    with (prepared.folder / "lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

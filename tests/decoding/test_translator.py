@@ -1,0 +1,165 @@
+import numpy as np
+import pytest
+
+import aiayn.decoding.translator
+from aiayn.config import DataConfig, DecodeConfig, Experiment
+from aiayn.decoding.translator import Hypothesis, Translator
+from aiayn.errors import UserError
+from aiayn.model.saved import Model
+from aiayn.model.structure import flatten
+from tests.support.models import MODEL, TOKENIZER, transformer
+
+LINES = ["one two three", "", "  ", "four", "five six seven eight nine ten one two three four"]
+
+
+@pytest.fixture(scope="module")
+def translator():
+    _, params = transformer(num_words=TOKENIZER.num_words)
+    experiment = Experiment(
+        "small",
+        data=DataConfig(max_tokens=64),
+        model=MODEL,
+        decode=DecodeConfig(max_extra_tokens=4, slots_per_batch=400),
+    )
+    return Translator(Model(experiment, TOKENIZER, flatten(params)))
+
+
+def test_order_and_empty_lines_are_kept(translator):
+    found = translator.translate(LINES)
+    assert len(found) == len(LINES)
+    assert [h.text for h in found[1] + found[2]] == ["", ""]
+    for line, hypotheses in zip(LINES, found, strict=True):
+        if line.strip():
+            assert hypotheses == translator.translate([line])[0]
+
+
+def test_progress_counts_every_sentence(translator):
+    counts = []
+    translator.translate(LINES, on_done=counts.append)
+    assert counts[-1] == 3
+    assert counts == sorted(counts)
+
+
+def test_sentences_that_need_more_room_are_found_all_the_same(translator, monkeypatch):
+    lines = [" ".join(["one", "two", "three", "four"][: 1 + n % 4]) for n in range(60)]
+    wanted = translator.translate(lines)
+    monkeypatch.setattr(aiayn.decoding.translator, "first_room", lambda width: 8)
+    counts = []
+    found = translator.translate(lines, on_done=counts.append)
+    assert [[h.text for h in each] for each in found] == [[h.text for h in each] for each in wanted]
+    assert counts[-1] == 60
+    assert counts[0] < 30, "half of the sentences come first, and not all are found"
+    assert counts == sorted(counts)
+
+
+def test_searches_side_by_side_find_what_one_finds(translator, monkeypatch):
+    words = ["one", "two", "three", "four"]
+    lines = [" ".join(words[n % 4 :] + words[: 1 + n % 3]) for n in range(70)]
+    assert len(aiayn.decoding.translator.searches(range(70), 40)) == 2
+    found = translator.translate(lines, num_best=2)
+    monkeypatch.setattr(aiayn.decoding.translator, "num_searches", lambda: 1)
+    assert len(aiayn.decoding.translator.searches(range(70), 40)) == 1
+    for each, wanted in zip(found, translator.translate(lines, num_best=2), strict=True):
+        assert [h.text for h in each] == [h.text for h in wanted]
+        np.testing.assert_allclose([h.score for h in each], [h.score for h in wanted], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "at_once"), [(1, 4), (16, 4), (17, 64), (70, 40), (999, 3)])
+def test_searches_share_all_sentences_evenly_by_length(count, at_once):
+    lengths = np.sort(np.random.default_rng(0).integers(1, 60, count))[::-1]
+    shares = aiayn.decoding.translator.searches(range(count), at_once)
+    assert sorted(n for share in shares for n in share) == list(range(count))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert max(map(len, shares)) <= max(16, 8 * at_once)
+    tokens = [lengths[np.asarray(share)].sum() for share in shares]
+    assert max(tokens) - min(tokens) <= 60, "at most the longest sentence between them"
+
+
+def test_what_goes_wrong_in_one_search_is_said(monkeypatch):
+    monkeypatch.setattr(aiayn.decoding.translator, "num_searches", lambda: 2)
+    found = aiayn.decoding.translator.side_by_side(lambda n: 6 // (2 - n), range(5))
+    assert [next(found), next(found)] == [3, 6], "what was found before, in order"
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+def test_no_search_begins_before_the_one_before_the_last_is_taken(monkeypatch):
+    monkeypatch.setattr(aiayn.decoding.translator, "num_searches", lambda: 2)
+    begun = []
+    found = aiayn.decoding.translator.side_by_side(begun.append, range(9))
+    next(found)
+    found.close()
+    assert sorted(begun) == [0, 1], "who stops waits for what is under way alone"
+
+
+def test_n_best_hypotheses_come_best_first(translator):
+    hypotheses = translator.translate(["one two"], num_best=3)[0]
+    assert len(hypotheses) == 3
+    scores = [h.score for h in hypotheses]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_line_of_any_length_is_translated_in_pieces_and_said(translator):
+    told = []
+    line = " ".join(["one two three four five"] * 40)
+    (hypotheses,) = translator.translate([line], on_long=told.append)
+    tokens = len(TOKENIZER.encode([line])[0])
+    (long,) = told
+    assert (long.line, long.tokens) == (1, tokens)
+    assert long.pieces >= tokens / 63
+    assert len(hypotheses) == 1
+
+
+def test_pieces_lose_nothing_and_end_between_words(translator):
+    ids = TOKENIZER.encode(["one two three four five " * 40])[0]
+    pieces = translator._cut(ids)
+    assert [i for piece in pieces for i in piece] == ids
+    assert all(len(piece) < 64 for piece in pieces)
+    assert all(TOKENIZER.pieces(piece)[0].startswith("\u2581") for piece in pieces)
+    endless = TOKENIZER.encode(["x" * 500])[0]
+    assert [i for piece in translator._cut(endless) for i in piece] == endless
+
+
+def test_a_search_finds_what_forced_scoring_confirms(translator):
+    line = "one two three"
+    best = translator.translate([line])[0][0]
+    ids = TOKENIZER.encode([best.text])[0]
+    log_prob, num_tokens = translator.score([(line, best.text)])[0]
+    assert num_tokens == len(ids) + 1
+    # The text may be spelled in other pieces than the search chose; only then may scores differ.
+    if TOKENIZER.decode([ids]) == [best.text]:
+        assert log_prob <= best.score * ((5 + num_tokens) / 6) ** 0.6 + 1e-2
+
+
+def test_scores_do_not_depend_on_batch_mates(translator):
+    pairs = [("one two", "three"), ("four five six", "seven eight nine ten"), ("one", "")]
+    together = translator.score(pairs)
+    for pair, (log_prob, num_tokens) in zip(pairs, together, strict=True):
+        ((alone, count),) = translator.score([pair])
+        assert count == num_tokens
+        np.testing.assert_allclose(alone, log_prob, rtol=1e-4)
+
+
+def test_few_sentences_are_searched_by_few_at_once(translator, monkeypatch):
+    sizes = []
+
+    def seen(chosen, at_once, **rest):
+        sizes.append(at_once)
+        return [[Hypothesis("", 0.0)] for _ in chosen]
+
+    config = DecodeConfig(beam_size=1, max_extra_tokens=4, slots_per_batch=40 * (32 + 4))
+    monkeypatch.setattr(translator, "config", config)
+    monkeypatch.setattr(translator, "_found", seen)
+    for count in (1, 16, 17, 500):
+        translator.translate(["one two three"] * count)
+    assert sizes == [16] + [16] + [16, 16] + [20] * 4, "two searches side by side, 40 at once"
+
+
+def test_a_line_too_long_to_score_is_refused_by_its_number(translator):
+    with pytest.raises(UserError, match=r"Line 2 has .* tokens; wanted at most 4,096"):
+        translator.score([("one", "two"), ("one", "two " * 5_000)])
+
+
+def test_a_line_break_spelled_in_bytes_stays_within_its_line(translator, monkeypatch):
+    monkeypatch.setattr(TOKENIZER, "decode", lambda ids: ["one\ntwo\r" for _ in ids])
+    assert translator.translate(["one"])[0][0].text == "one two "

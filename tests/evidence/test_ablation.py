@@ -1,0 +1,302 @@
+"""Table 3 in miniature: the rows are the paper's, each is run once, the comparison is by hand."""
+
+import io
+import json
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import jax
+import pytest
+from rich.console import Console
+
+import aiayn.evidence.ablation
+import aiayn.training.loop
+from aiayn.__main__ import main
+from aiayn.config import Experiment
+from aiayn.errors import Preempted, UserError
+from aiayn.evidence.ablation import ablate, changes, variant
+from aiayn.evidence.claims import MINIATURES
+from aiayn.evidence.paper import TABLE_3
+from aiayn.evidence.table3 import (
+    ROWS,
+    Difference,
+    differences,
+    rank_correlation,
+    summary,
+    table_rows,
+)
+from aiayn.experiments import load_experiment
+from aiayn.training.mesh import data_mesh
+from aiayn.training.run_folder import read_sessions
+from tests.support.models import copy_corpus, reverse_experiment
+from tests.support.runs import environment
+
+
+@pytest.mark.parametrize("row", TABLE_3)
+def test_at_the_papers_size_the_rows_are_the_papers(row):
+    assert changes(Experiment("paper"), row) == TABLE_3[row].changes
+
+
+def test_rows_scale_with_the_base():
+    base = load_experiment("table3_miniature")
+    assert (base.model.num_layers, base.model.d_model, base.model.d_ff) == (3, 64, 256)
+    assert (base.model.num_heads, base.model.d_k, base.model.d_v) == (8, 8, 8)
+    assert changes(base, "base") == {}
+    assert changes(base, "A1") == {"model.num_heads": 1, "model.d_k": 64, "model.d_v": 64}
+    assert changes(base, "A4") == {"model.num_heads": 32, "model.d_k": 2, "model.d_v": 2}
+    assert changes(base, "B1") == {"model.d_k": 2}
+    assert changes(base, "C3") == {"model.num_layers": 4}
+    assert changes(base, "C4") == {"model.d_model": 32, "model.d_k": 4, "model.d_v": 4}
+    assert changes(base, "D1") == {"model.dropout_rate": 0.0}
+    assert changes(base, "D4") == {"train.label_smoothing": 0.2}
+    assert changes(base, "E") == {"model.positions": "learned"}
+    assert changes(base, "big") == {
+        "model.d_model": 128,
+        "model.d_ff": 512,
+        "model.num_heads": 16,
+        "model.dropout_rate": 0.3,
+        "train.num_steps": 3 * base.train.num_steps,
+    }
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_a_miniature_differs_from_its_base_by_the_row_and_the_seed_alone(name):
+    base = load_experiment(name)
+    for row in ROWS:
+        made = variant(base, row, seed=7)
+        settings = {**changes(base, row), "name": made.name, "train.seed": 7}
+        assert made == base.with_overrides([f"{key}={value}" for key, value in settings.items()])
+
+
+def test_a_size_that_a_row_cannot_scale_is_refused():
+    base = Experiment("odd", model=replace(Experiment("x").model, num_layers=2))
+    with pytest.raises(UserError, match=r"model.num_layers of odd is 2; .* row C1 .* times 2/6"):
+        changes(base, "C1")
+
+
+# --- Running ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    copy_corpus(folder, 300)
+    return folder
+
+
+@pytest.fixture
+def run_ablation(corpus, tmp_path, monkeypatch):
+    """Three rows of a tiny base with two seeds, in this process; what was trained is listed."""
+    monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    for name in ("NPROC", "XLA_CLIENT_MEM_FRACTION"):
+        monkeypatch.setenv(name, "1")
+    trained: list[str] = []
+
+    def counting(experiment, *rest):
+        trained.append(experiment.name)
+        aiayn.training.loop.train(experiment, *rest)
+
+    monkeypatch.setattr(aiayn.evidence.ablation, "train", counting)
+
+    def run(folder="runs", earlier=None, **settings: int):
+        trained.clear()
+        base = reverse_experiment(corpus, **{"num_steps": 2, "keep_last": 3, **settings})
+        output = io.StringIO()
+        record = ablate(
+            base,
+            tmp_path / folder,
+            tmp_path / "data",
+            Console(file=output),
+            num_seeds=2,
+            num_jobs=1,
+            rows=("base", "D2", "halves"),
+            earlier=earlier,
+        )
+        return record, list(trained), output.getvalue()
+
+    return run
+
+
+def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_path):
+    record, trained, output = run_ablation()
+    assert sorted(trained) == [
+        "reverse_base_1",
+        "reverse_base_2",
+        "reverse_d2_1",
+        "reverse_d2_2",
+        "reverse_halves_1",
+        "reverse_halves_2",
+    ]
+    assert output.count("dev perplexity") == 6
+    assert "(6 of 6 runs)" in output
+    assert [run["seed"] for run in record["rows"]["D2"]["runs"]] == [1, 2]
+    perplexities = {run["perplexity"] for row in record["rows"].values() for run in row["runs"]}
+    assert len(perplexities) == 6, "each row and each seed trains another model"
+    written = json.loads((tmp_path / "runs/ablation.json").read_text())
+    assert written == json.loads(json.dumps(record))
+    assert (tmp_path / "runs/ablation.png").stat().st_size > 0
+
+    again, trained, _ = run_ablation()
+    assert (again, trained) == (record, [])
+
+    (tmp_path / "runs/D2-1/dev.json").write_text('{"half a fi')
+    again, trained, _ = run_ablation()
+    assert trained == ["reverse_d2_1"]
+    assert {**again, "rows": None} == {**record, "rows": None}
+    (anew, _), (before, _) = (r["rows"]["D2"]["runs"] for r in (again, record))
+    assert {**anew, "seconds": 0} == {**before, "seconds": 0}, "the checkpoint was there still"
+
+    with pytest.raises(UserError, match="warmup_steps"):
+        run_ablation(warmup_steps=50)
+
+    earlier = tmp_path / "earlier.json"
+    del written["rows"]["halves"]["runs"][1]
+    earlier.write_text(json.dumps(written))
+    added, trained, output = run_ablation("elsewhere", earlier)
+    assert trained == ["reverse_halves_2"]
+    assert "(6 of 6 runs)" in output
+    (_, anew), (_, before) = (r["rows"]["halves"]["runs"] for r in (added, record))
+    assert {**anew, "seconds": 0} == {**before, "seconds": 0}
+    assert {**added, "rows": None} == {**record, "rows": None}
+    with pytest.raises(UserError, match=r"earlier.json: it is of reverse, or of other settings"):
+        run_ablation("third", earlier, warmup_steps=50)
+    for damage in ({**written, "rows": [1]}, {"config": written["config"]}):
+        earlier.write_text(json.dumps(damage))
+        with pytest.raises(UserError, match=r"earlier.json: it is no record of an ablation"):
+            run_ablation("third", earlier)
+
+
+def _perform_until_stopped(run):
+    """In a worker: `_perform`, whose second step does not end before SIGTERM comes."""
+    advance = aiayn.training.loop.TrainingProgress.advance
+    steps, came = [], []
+
+    def waiting(self):
+        advance(self)
+        steps.append(None)
+        if len(steps) == 2:
+            answer = signal.getsignal(signal.SIGTERM)
+            assert callable(answer)
+            signal.signal(
+                signal.SIGTERM, lambda *arguments: (answer(*arguments), came.append(None))
+            )
+            (run.run_dir / "ready").touch()
+            while not came:
+                threading.Event().wait(0.05)
+
+    aiayn.training.loop.TrainingProgress.advance = waiting
+    return aiayn.evidence.ablation._perform(run)
+
+
+def test_an_ablation_that_is_stopped_saves_what_was_training(corpus, tmp_path, monkeypatch):
+    of_workers = environment(num_devices=1) | {"NPROC": "1", "XLA_CLIENT_MEM_FRACTION": "1"}
+    for name, value in of_workers.items():
+        monkeypatch.setenv(name, value)
+    rows = ("base", "D2")
+
+    def run():
+        return ablate(
+            reverse_experiment(corpus, num_steps=4, keep_last=3),
+            tmp_path / "runs",
+            tmp_path / "data",
+            Console(quiet=True),
+            num_seeds=1,
+            num_jobs=2,
+            rows=rows,
+        )
+
+    def stop(*_):
+        raise Preempted
+
+    over = threading.Event()
+
+    def stop_when_ready():
+        while not all((tmp_path / f"runs/{row}-1/ready").exists() for row in rows):
+            if over.wait(0.05):
+                return
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with monkeypatch.context() as while_stopped:
+            while_stopped.setattr(aiayn.evidence.ablation, "_perform", _perform_until_stopped)
+            threading.Thread(target=stop_when_ready, daemon=True).start()
+            with pytest.raises(Preempted):
+                run()
+    finally:
+        over.set()
+        signal.signal(signal.SIGTERM, before)
+    record = run()
+    assert [len(row["runs"]) for row in record["rows"].values()] == [1, 1]
+    for row in rows:
+        sessions = read_sessions(tmp_path / f"runs/{row}-1")
+        assert [session["from_step"] for session in sessions] == [0, 2]
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--jobs"])
+def test_no_seeds_and_no_jobs_are_refused(option, capsys):
+    assert main(["ablate", "table3_miniature", option, "0"]) == 2
+    assert f"{option} is 0; wanted 1 or more" in capsys.readouterr().err
+
+
+# --- Comparing ----------------------------------------------------------------------------------
+
+
+def _record(**rows):
+    def runs(pairs):
+        return {
+            "changes": {"model.d_k": 2},
+            "parameters": 1_000,
+            "runs": [
+                {"seed": seed, "perplexity": perplexity, "bleu": bleu, "seconds": 1.0}
+                for seed, (perplexity, bleu) in enumerate(pairs, 1)
+            ],
+        }
+
+    return {"experiment": "x", "rows": {row: runs(pairs) for row, pairs in rows.items()}}
+
+
+def test_a_seed_is_compared_with_the_base_of_the_same_seed():
+    # The seeds differ by 10 BLEU; row B1 is 1 and 3 below, each against its own.
+    record = _record(base=[(10.0, 20.0), (5.0, 30.0)], B1=[(20.0, 19.0), (20.0, 27.0)])
+    (bleu,) = differences(record, "bleu").values()
+    assert bleu.ours == (-1.0, -3.0)
+    assert bleu.paper == pytest.approx(25.1 - 25.8)
+    assert bleu.mean == -2.0
+    assert bleu.spread == pytest.approx(2**0.5)
+    (nats,) = differences(record, "nats").values()
+    # ln 2 and ln 4, so 1.5 ln 2 in the mean; the paper's is ln(5.16 / 4.92).
+    assert nats.mean == pytest.approx(1.0397, abs=1e-4)
+    assert nats.paper == pytest.approx(0.04763, abs=1e-5)
+    text = "\n".join(" | ".join(row) for row in table_rows(record))
+    assert "B1 | d_k 2 | 1,000 | +0.048 | +1.040 ± 0.490 | -0.7 | -2.00 ± 1.41" in text
+
+
+def test_the_order_of_the_paper_has_rank_correlation_1_and_its_reverse_minus_1():
+    for sign in (1, -1):
+        # Any rising function keeps the ranks.
+        found = {str(d): Difference(d, (sign * d**3, sign * d**3)) for d in (-1.0, -0.5, 0.2, 0.9)}
+        assert rank_correlation(found) == pytest.approx(sign)
+    # One pair of neighbours changed: 1 - 6 * (1 + 1) / (4 * 15).
+    found = {
+        str(p): Difference(p, (float(o),)) for p, o in ((1.0, 1), (2.0, 3), (3.0, 2), (4.0, 4))
+    }
+    assert rank_correlation(found) == pytest.approx(0.8)
+
+
+def test_a_row_that_the_paper_has_not_is_shown_and_not_ranked():
+    paper_rows = {"base": [(10.0, 20.0)], "B1": [(20.0, 19.0)], "C7": [(9.0, 21.0)]}
+    alone, record = _record(**paper_rows), _record(**paper_rows, halves=[(99.0, 5.0)])
+    assert summary(alone) == summary(record)
+    assert next(row for row in table_rows(record) if row[0] == "halves")[3:] == [
+        *("–", "+2.293"),  # ln 9.9
+        *("–", "-15.00"),
+    ]
+
+
+def test_one_seed_has_no_spread():
+    record = _record(base=[(10.0, 20.0)], B1=[(20.0, 19.0)], C7=[(9.0, 21.0)])
+    assert "±" not in "\n".join(" | ".join(row) for row in table_rows(record))
+    assert "over 1 seeds" not in summary(record)

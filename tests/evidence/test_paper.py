@@ -1,0 +1,70 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from aiayn.config import ModelConfig, TrainConfig
+from aiayn.evidence.paper import (
+    BASE,
+    BIG,
+    NUM_GPUS,
+    SUSTAINED_FLOPS,
+    TABLE_2,
+    TABLE_3,
+    TOKENS_PER_UPDATE,
+    TRAINING,
+)
+from aiayn.experiments import load_experiment
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+NAMES = {"base": "wmt14_ende_base", "big": "wmt14_ende_big"}
+
+
+@pytest.mark.parametrize("row", TABLE_3)
+def test_every_row_of_table_3_is_an_experiment_that_changes_what_the_row_changes(row):
+    name = NAMES.get(row, f"table3_{row.lower()}")
+    base, varied = (load_experiment(n).to_dict() for n in ("wmt14_ende_base", name))
+    of_size = {"name", "checkpoint_every", "average_last", "keep_last"}  # minutes, not the recipe
+    changes = {
+        f"{section}.{key}": value
+        for section in ("data", "model", "train", "decode")
+        for key, value in varied[section].items()
+        if value != base[section][key] and key not in of_size
+    }
+    assert changes == TABLE_3[row].changes
+    assert varied["preset"] == "paper"
+    assert varied["decode"]["score_dev"], "Table 3 is about newstest2013"
+    about = re.search(r"perplexity (\d+\.\d+), BLEU (\d+\.\d+)", _docstring(name))
+    assert about
+    assert (float(about[1]), float(about[2])) == (TABLE_3[row].perplexity, TABLE_3[row].bleu)
+
+
+@pytest.mark.parametrize("size", ["base", "big"])
+def test_the_experiments_of_table_2_name_its_scores(size):
+    system = TABLE_2[{"base": BASE, "big": BIG}[size]]
+    for pair, score in (("ende", system.ende_bleu), ("enfr", system.enfr_bleu)):
+        name = f"wmt14_{pair}_{size}"
+        assert f"BLEU {score}" in _docstring(name)
+        data = load_experiment(name).data
+        assert {data.src_tokens_per_update, data.tgt_tokens_per_update} == {TOKENS_PER_UPDATE}
+        assert load_experiment(name).train.num_steps == TRAINING[size].num_steps
+
+
+def _docstring(name):
+    return (EXPERIMENTS / f"{name}.py").read_text(encoding="utf-8").split('"""')[1]
+
+
+def test_the_defaults_are_the_base_model_and_its_recipe():
+    # §3.1 to §3.3, §5.2 to §5.4, read in the paper.
+    model, train = ModelConfig(), TrainConfig()
+    assert (model.num_layers, model.d_model, model.d_ff) == (6, 512, 2048)
+    assert (model.num_heads, model.d_k, model.d_v, model.dropout_rate) == (8, 64, 64, 0.1)
+    assert (train.num_steps, train.warmup_steps, train.label_smoothing) == (100_000, 4_000, 0.1)
+    assert (train.adam_b1, train.adam_b2, train.adam_eps) == (0.9, 0.98, 1e-9)
+
+
+def test_table_2_states_training_costs_by_the_rule_of_the_paper():
+    # Time x GPUs x what a P100 sustains: 12 h x 8 x 9.5e12 = 3.28e18, 3.5 days give 2.30e19.
+    for system, size in ((BASE, "base"), (BIG, "big")):
+        flops = TRAINING[size].hours * 3_600 * NUM_GPUS * SUSTAINED_FLOPS["P100"]
+        assert flops == pytest.approx(TABLE_2[system].ende_flops, rel=0.01)

@@ -1,0 +1,67 @@
+import io
+import json
+
+import jax
+import pytest
+from rich.console import Console
+
+import aiayn.evidence.sweep
+import aiayn.training.loop
+from aiayn.__main__ import main
+from aiayn.config import DecodeConfig
+from aiayn.data.prepare import prepare
+from aiayn.decoding.translator import Hypothesis
+from aiayn.evaluation.validation import validator
+from aiayn.evidence.sweep import settings
+from aiayn.training.loop import train
+from aiayn.training.mesh import data_mesh
+from tests.support.models import copy_corpus, reverse_experiment
+
+
+def test_each_setting_varies_alone_and_the_own_one_is_among_them():
+    own = DecodeConfig(beam_size=5, average_last=4, length_penalty=1.0)
+    found = list(settings(own, kept=6))
+    varied: dict[str, list[float]] = {}
+    for name, decode in found:
+        varied.setdefault(name, []).append(getattr(decode, name))
+        others = {"beam_size", "average_last", "length_penalty"} - {name}
+        assert all(getattr(decode, other) == getattr(own, other) for other in others)
+    assert varied == {
+        "average_last": [1, 2, 3, 4, 5],
+        "beam_size": [1, 2, 4, 5, 8, 16],
+        "length_penalty": [0.0, 0.3, 0.6, 0.9, 1.0, 1.2],
+    }
+
+
+def test_a_sweep_scores_dev_once_for_each_setting(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    copy_corpus(tmp_path / "corpus", 500)
+    experiment = reverse_experiment(tmp_path / "corpus", num_steps=3, checkpoint_every=1)
+    prepared = prepare(experiment.data, tmp_path / "data", progress=False)
+    train(experiment, tmp_path / "run", prepared, Console(file=io.StringIO()), validator)
+    translated = []
+
+    class Stub:
+        """Right where the beam is as wide as the experiment's, a copy of the source elsewhere."""
+
+        def __init__(self, model, decode):
+            self.decode = decode
+
+        def translate(self, lines):
+            translated.append(self.decode)
+            right = self.decode.beam_size == 4
+            outputs = [" ".join(reversed(line.split())) if right else line for line in lines]
+            return [[Hypothesis(text, 0.0)] for text in outputs]
+
+    monkeypatch.setattr(aiayn.evidence.sweep, "Translator", Stub)
+    folders = [str(tmp_path / "run"), "--data-dir", str(tmp_path / "data")]
+    assert main(["sweep", *folders]) == 0
+    assert "4 (the experiment's)" in capsys.readouterr().out
+    record = json.loads((tmp_path / "run/sweep.json").read_text())
+    assert len(translated) == len(set(translated)) == 3 + 5 + 5 - 2, "the own setting comes thrice"
+    assert (tmp_path / "run/sweep.png").stat().st_size > 0
+    assert record["around"] == {"average_last": 3, "beam_size": 4, "length_penalty": 0.6}
+    scores = {size: point["bleu"] for size, point in record["series"]["beam_size"].items()}
+    assert scores["4"] == pytest.approx(100)
+    assert max(scores[size] for size in ("1", "2", "8", "16")) < 50
+    assert "tok:13a" in record["signature"]

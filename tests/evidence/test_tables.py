@@ -1,0 +1,179 @@
+import json
+
+import pytest
+
+from aiayn.errors import UserError
+from aiayn.evidence.bench_tables import render_bench
+from aiayn.evidence.records import is_stale, load_ablations, load_records
+from aiayn.evidence.tables import (
+    between_markers,
+    main,
+    render_ablations,
+    render_full,
+    render_short,
+    render_sweeps,
+)
+from aiayn.experiments import load_experiment
+
+
+def _record(**changes):
+    def scores(bleu):
+        names = {"sacrebleu": bleu, "chrf2": 60.0, "tokenised-lc": 41.0, "compound-split": None}
+        return {"entries": [{"name": n, "value": v} for n, v in names.items()]}
+
+    return {
+        "experiment": "phrasebook",
+        "preset": "paper",
+        "config": load_experiment("phrasebook").to_dict(),
+        "config_hash": load_experiment("phrasebook").hash(),
+        "commit": "0123456789abcdef",
+        "parameters": 1234567,
+        "seconds": 300.0,
+        "updates": 10,
+        "src_tokens_per_update": 99.0,
+        "tgt_tokens_per_update": 101.0,
+        "tokens_per_second": 5.0,
+        "hardware": {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"},
+        "versions": {"jax": "0.10.2", "python": "3.11.7"},
+        "scores": {"seen": {"last checkpoint": scores(30.126), "average of 5": scores(31.0)}},
+        **changes,
+    }
+
+
+def test_the_short_table_shows_the_averaged_model():
+    assert "| phrasebook | seen | 31.00 | 60.00 | 1,234,567 | 5 min | 2 cores, a CPU |" in (
+        render_short([_record()])
+    )
+
+
+def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
+    text = render_full([_record()])
+    assert "| seen | last checkpoint | 30.13 | – | – | 60.00 | 41.00 | – | – |" in text
+    assert "| seen | average of 5 | 31.00 |" in text
+    assert "Commit 0123456789ab" in text
+    assert "5 min on 2 cores, a CPU; 5 tokens/s" in text
+    text = render_full([_record(waiting_for_rows=0.0042)])
+    assert "5 min on 2 cores, a CPU, at most 0.4% of it waiting for rows; 5 tokens/s" in text
+
+
+def test_the_time_to_a_score_is_read_from_the_metrics_beside_a_record(tmp_path):
+    (tmp_path / "phrasebook.json").write_text(json.dumps(_record()))
+    seen = [(1.0, None), (20.0, 3.0), (30.0, 9.5), (40.0, 12.3), (60.0, 10.0)]
+    rows = [{"seconds": s, "loss": 1.0} | ({} if b is None else {"dev_bleu": b}) for s, b in seen]
+    (tmp_path / "phrasebook.metrics.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))
+    text = render_full(load_records(tmp_path))
+    assert "search 5 after 30 s, 10 after 40 s, 12.3 after 40 s, its highest." in text
+    assert "Time to score" not in render_full([_record()])
+
+
+def test_a_record_of_a_changed_experiment_is_shown_as_stale():
+    assert not is_stale(_record())
+    config = load_experiment("phrasebook").to_dict()
+    other_seed = _record(config={**config, "train": {**config["train"], "seed": 2}})
+    unknown_setting = _record(config={**config, "gone": 1})
+    for old in (other_seed, unknown_setting):
+        assert is_stale(old)
+        assert "stale" in render_short([old])
+
+
+def test_a_setting_that_came_after_a_record_does_not_make_it_stale():
+    config = load_experiment("phrasebook").to_dict()
+    decode = {key: value for key, value in config["decode"].items() if key != "score_dev"}
+    assert not is_stale(_record(config={**config, "decode": decode}, config_hash="of its time"))
+
+
+def test_text_goes_between_its_markers():
+    readme = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n"
+    wanted = "a\n<!-- x: begin -->\nnew\n<!-- x: end -->\nb\n"
+    assert between_markers(readme, "x", "new") == wanted
+    with pytest.raises(UserError, match="lacks the markers"):
+        between_markers(readme, "y", "new")
+
+
+def test_what_is_no_record_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps({"experiment": "x"}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"x\.json is no record"):
+        load_records(tmp_path)
+
+
+def test_the_committed_tables_are_those_of_the_records():
+    assert main(["--check"]) == 0
+
+
+SHARED = {
+    key: _record()[key] for key in ("config", "config_hash", "commit", "hardware", "versions")
+}
+
+
+def test_an_ablation_is_rendered_with_what_it_takes_to_repeat_it(tmp_path):
+    def row(changes, perplexity, bleu):
+        about = {"seconds": 1_800.0, "jobs": 2, "commits": ["0123456789abcdef"]}
+        run = {"perplexity": perplexity, "bleu": bleu, "hardware": SHARED["hardware"], **about}
+        return {"changes": changes, "parameters": 1_000, "runs": [run, run]}
+
+    record = {
+        **SHARED,
+        "experiment": "phrasebook",
+        "preset": "paper",
+        "rows": {
+            "base": row({}, 10.0, 20.0),
+            "B1": row({"model.d_k": 2}, 20.0, 19.0),
+            "C7": row({"model.d_ff": 4}, 9.0, 21.0),
+        },
+        "split": "dev",
+        "sentences": 7,
+        "signature": "a signature",
+    }
+    text = render_ablations([record])
+    assert "commit 0123456789ab, config" in text
+    assert "| B1 | d_k 2 | 1,000 | +0.048 | +0.693 ± 0.000 | -0.7 | -1.00 ± 0.00 |" in text
+    assert "(Spearman): 1.00 in nats, 1.00 in BLEU" in text
+    assert "3.0 h of processes, 2 at once, on 2 cores, a CPU" in text
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "ablations/phrasebook.json").write_text(json.dumps(record))
+    assert load_ablations(tmp_path) == [json.loads(json.dumps(record))]
+
+
+def test_a_sweep_is_rendered_with_the_own_setting_in_bold():
+    experiment = load_experiment("phrasebook").with_overrides(["train.num_steps=20"])
+    points = {value: {"bleu": 30.0 + float(value), "length_ratio": 1.0} for value in ("1", "4")}
+    record = {
+        **SHARED,
+        "experiment": "phrasebook",
+        "config": experiment.to_dict(),
+        "kept_steps": [10, 20],
+        "series": {"beam_size": points},
+        "around": {"beam_size": 4},
+        "split": "dev",
+        "sentences": 7,
+        "signature": "a signature",
+    }
+    text = render_sweeps([record])
+    assert "| beam_size | 1 | 31.00 | 1.000 |" in text
+    assert "| beam_size | **4** | 34.00 | 1.000 |" in text
+    assert "A run of 20 updates, not as the experiment has it: train.num_steps is 20, not " in text
+    plain = render_sweeps([{**record, "config": load_experiment("phrasebook").to_dict()}])
+    assert "A run of 20 updates. Each" in plain
+
+
+def test_a_benchmark_of_data_is_rendered():
+    run = {
+        "pairs": 1_000,
+        "text_bytes": 5e6,
+        "seconds": 90.0,
+        "stages": {"text": 30.0, "rows": 60.0},
+        "pairs_per_second": 11.1,
+        "packed_pairs_per_second": 16.6,
+        "peak_rss_bytes": {"text": 2.34e9, "rows": 1e9},
+        "fill": {"64": 0.97},
+    }
+    record = {**SHARED, "bench": "data", "runs": [run], "definitions": {"peak_rss_bytes": "what"}}
+    wanted = "| 1,000 | 5 MB | 90 s | text 30 s, rows 60 s | 11 | 17 | – | – | text 2.3 GB, rows"
+    assert wanted in render_bench([record])
+    assert "data.png" not in render_bench([record]), "of one size nothing grows"
+    definitions = {"peak_rss_bytes": "what", "peak_own_bytes": "that"}
+    growth = {"text": {"stages": 0.987, "peak_own_bytes": 0.0}, "rows": {"stages": 1.0}}
+    grown = render_bench([{**record, "definitions": definitions, "growth": growth}])
+    assert "| text | 0.99 | 0.00 |\n| rows | 1.00 | – |" in grown
+    assert "Its own: that." in grown
+    assert "(results/bench/data.png)" in grown

@@ -1,0 +1,160 @@
+"""Sizes and data small enough to work out by hand or in a second; shared by the tests."""
+
+import random
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
+from aiayn.data.rows import Rows, make_rows, rows_of_pairs
+from aiayn.data.tokenizer import Tokenizer, train_tokenizer
+from aiayn.model.structure import Params
+from aiayn.model.transformer import Transformer
+
+# All different, so that a transposed axis cannot hide.
+MODEL = ModelConfig(num_layers=2, d_model=12, d_ff=20, num_heads=2, d_k=5, d_v=7, dropout_rate=0.1)
+NUM_WORDS = 300
+
+
+def transformer(
+    config: ModelConfig = MODEL, num_words: int = NUM_WORDS, seed: int = 0
+) -> tuple[nnx.GraphDef[Transformer], Params]:
+    """A model with random parameters, biases and norms included."""
+    model = Transformer(config, num_words, rngs=nnx.Rngs(seed))
+    graphdef, state = nnx.split(model, nnx.Param)
+    params = nnx.to_pure_dict(state)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    noisy = [
+        leaf + 0.1 * jax.random.normal(key, leaf.shape)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    return graphdef, jax.tree.unflatten(tree, noisy)
+
+
+@partial(jax.jit, static_argnums=0)
+def logits(graphdef: nnx.GraphDef[Transformer], params: Params, rows: Rows) -> jax.Array:
+    """What the model predicts, compiled as a whole: op by op takes far longer."""
+    return nnx.merge(graphdef, params)(rows)
+
+
+def digits_tokenizer() -> Tokenizer:
+    """A real tokenizer, trained on little text."""
+    return train_tokenizer(("one two three four five six seven eight nine ten " * 3).split(), 300)
+
+
+TOKENIZER = digits_tokenizer()
+
+
+def random_pairs(
+    lengths: list[tuple[int, int]], seed: int = 0
+) -> list[tuple[list[int], list[int]]]:
+    """Pairs of random ids, `lengths` without EOS."""
+    rng = random.Random(seed)
+    return [
+        (
+            [rng.randrange(4, NUM_WORDS) for _ in range(s)],
+            [rng.randrange(4, NUM_WORDS) for _ in range(t)],
+        )
+        for s, t in lengths
+    ]
+
+
+def one_packed_row(pairs: list[tuple[list[int], list[int]]], spare: int = 3) -> Rows:
+    """All pairs in a single row, with some empty slots behind them."""
+    sides: list[np.ndarray] = []
+    for side in (0, 1):
+        ids = [token for pair in pairs for token in [*pair[side], TOKENIZER.eos]]
+        segments = [n for n, pair in enumerate(pairs, 1) for _ in range(len(pair[side]) + 1)]
+        sides += [np.array([ids + [0] * spare]), np.array([segments + [0] * spare])]
+    return on_device(make_rows(*sides, bos=TOKENIZER.bos))
+
+
+def unpacked_rows(pairs: list[tuple[list[int], list[int]]], width: int = 0) -> Rows:
+    """One pair a row."""
+    return on_device(rows_of_pairs(pairs, TOKENIZER, width))
+
+
+def on_device(rows: Rows) -> Rows:
+    """As the model wants them."""
+    return Rows(*(jnp.asarray(field) for field in rows))
+
+
+def copy_corpus(
+    folder: Path, num_train: int, seed: int = 0, num_words: int = 12, shortest: int = 2
+) -> None:
+    """Source: words. Target: the same words backwards. Split into train, dev and test."""
+    rng = random.Random(seed)
+    words = [
+        "red",
+        "blue",
+        "green",
+        "black",
+        "white",
+        "brown",
+        "grey",
+        "pink",
+        "gold",
+        "teal",
+        "plum",
+        "lime",
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    seen: set[tuple[str, ...]] = set()
+    for split, count in (("train", num_train), ("dev", 100), ("test", 100)):
+        src, tgt = [], []
+        while len(src) < count:
+            sentence = tuple(rng.choice(words[:num_words]) for _ in range(rng.randint(shortest, 7)))
+            if sentence in seen:
+                continue
+            seen.add(sentence)
+            src.append(" ".join(sentence))
+            tgt.append(" ".join(reversed(sentence)))
+        (folder / f"{split}.aa").write_text("\n".join(src) + "\n", encoding="utf-8")
+        (folder / f"{split}.bb").write_text("\n".join(tgt) + "\n", encoding="utf-8")
+
+
+def reverse_experiment(folder: Path, num_layers: int = 1, **train: int) -> Experiment:
+    """Learn to reverse the sentences of `copy_corpus`."""
+    return Experiment(
+        name="reverse",
+        data=DataConfig(
+            corpus="reverse",
+            src="aa",
+            tgt="bb",
+            folder=str(folder),
+            train_files=("train.{lang}",),
+            dev_files=("dev.{lang}",),
+            test_files=("test=test.{lang}",),
+            vocab_size=320,
+            row_widths=(32,),
+            max_tokens=32,
+            src_tokens_per_update=600,
+            tgt_tokens_per_update=600,
+        ),
+        model=ModelConfig(
+            num_layers=num_layers,
+            d_model=64,
+            d_ff=128,
+            num_heads=4,
+            d_k=16,
+            d_v=16,
+            dropout_rate=0.0,
+        ),
+        train=TrainConfig(
+            **{
+                "num_steps": 600,
+                "warmup_steps": 100,
+                "checkpoint_every": 100,
+                "log_every": 50,
+                "keep_last": 5,
+                "validate_sentences": 0,
+                **train,
+            }
+        ),
+        decode=DecodeConfig(average_last=3, max_extra_tokens=10),
+    )

@@ -1,0 +1,148 @@
+"""SIGTERM, by which machines are taken away: what is saved, and how a run goes on."""
+
+import os
+import signal
+
+import pytest
+
+import aiayn.evaluation.evaluate
+import aiayn.training.loop
+from aiayn.__main__ import main
+from aiayn.decoding.translator import Translator
+from aiayn.errors import Preempted, UserError
+from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.log import read_metrics
+from tests.support.models import reverse_experiment
+from tests.support.runs import assert_bit_equal, command_line, train_here
+
+pytestmark = pytest.mark.usefixtures("two_devices")
+
+
+def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
+    corpus, data_dir, tmp_path, monkeypatch
+):
+    experiment = reverse_experiment(corpus, num_steps=12, checkpoint_every=4, log_every=3)
+    train_here(experiment, tmp_path / "straight", data_dir)
+
+    advance = aiayn.training.loop.TrainingProgress.advance
+    calls = []
+
+    def interrupted(progress):
+        advance(progress)
+        calls.append(None)
+        if len(calls) in (4, 6, 12):  # in step 4, which is saved anyway, in step 6, in the last
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(aiayn.training.loop.TrainingProgress, "advance", interrupted)
+    close = Checkpoints.close
+
+    def stopped_again(checkpoints):
+        os.kill(os.getpid(), signal.SIGTERM)  # while it waits for what is being written
+        close(checkpoints)
+
+    with monkeypatch.context() as while_stopped:
+        while_stopped.setattr(Checkpoints, "close", stopped_again)
+        before = signal.getsignal(signal.SIGTERM)
+        for step in (4, 6, 12):
+            with pytest.raises(Preempted, match=f"step {step} of 12 is saved"):
+                train_here(experiment, tmp_path / "run", data_dir)
+            assert signal.getsignal(signal.SIGTERM) == before
+    train_here(experiment, tmp_path / "run", data_dir)
+    assert len(calls) == 12, "no step ran twice"
+    assert not (tmp_path / "run/interrupted").exists()
+
+    found, wanted = (Checkpoints.open(tmp_path / run) for run in ("run", "straight"))
+    assert found.steps() == wanted.steps() == [4, 8, 12], "what is averaged is the same"
+    for step in wanted.steps():
+        assert_bit_equal(found.params(step), wanted.params(step))
+    tokens = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("run", "straight")]
+    assert max(r.get("tokens", 0) for r in tokens[0]) == max(r.get("tokens", 0) for r in tokens[1])
+
+
+def test_sigterm_ends_a_validation_which_is_done_anew(corpus, data_dir, tmp_path, monkeypatch):
+    experiment = reverse_experiment(
+        corpus, num_steps=4, checkpoint_every=2, log_every=1, validate_sentences=5
+    )
+    train_here(experiment, tmp_path / "straight", data_dir)
+
+    best, batches = Translator.best, []
+
+    def stopped(translator, lines, on_done):
+        batches.append(None)
+        if len(batches) in (1, 3):  # of step 2, and of step 4, which is the last
+            os.kill(os.getpid(), signal.SIGTERM)
+        return best(translator, lines, on_done)
+
+    monkeypatch.setattr(Translator, "best", stopped)
+    for step in (2, 4):
+        with pytest.raises(Preempted, match=f"step {step} of 4 is saved"):
+            train_here(experiment, tmp_path / "run", data_dir)
+        kept = [path.name for path in (tmp_path / "run/checkpoints").glob("[0-9]*")]
+        assert kept == ["2"][: step // 2 - 1]
+    # As a kill leaves it between the validation's row and its checkpoint.
+    with (tmp_path / "run/metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "dev_loss": 1.0, "seconds": 1.0}\n')
+    train_here(experiment, tmp_path / "run", data_dir)
+
+    found, wanted = (Checkpoints.open(tmp_path / run) for run in ("run", "straight"))
+    assert found.steps() == wanted.steps() == [2, 4]
+    for step in wanted.steps():
+        assert_bit_equal(found.params(step), wanted.params(step))
+    rows = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("run", "straight")]
+    found, wanted = ([(r["step"], r.get("loss"), r.get("dev_loss")) for r in each] for each in rows)
+    assert found == wanted
+
+
+def test_what_sigterm_saved_past_a_lower_aim_is_not_gone_on_from(
+    corpus, data_dir, tmp_path, monkeypatch
+):
+    experiment = reverse_experiment(corpus, num_steps=8, checkpoint_every=8, validate_sentences=0)
+    advance, steps = aiayn.training.loop.TrainingProgress.advance, []
+
+    def stopped(progress):
+        advance(progress)
+        steps.append(None)
+        if len(steps) in (6, 10):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(aiayn.training.loop.TrainingProgress, "advance", stopped)
+    lower = experiment.with_overrides(["train.num_steps=4"])
+    for asked, step in ((experiment, 6), (lower, 4)):
+        with pytest.raises(Preempted, match=f"step {step} of {asked.train.num_steps} is saved"):
+            train_here(asked, tmp_path / "run", data_dir)
+    train_here(lower, tmp_path / "run", data_dir)
+    assert len(steps) == 10, "no step ran twice"
+    assert Checkpoints.open(tmp_path / "run").steps() == [4]
+
+
+def test_sigterm_in_the_evaluation_ends_well(corpus, data_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(aiayn.training.loop, "train", lambda *_: None)
+    monkeypatch.setattr(
+        aiayn.evaluation.evaluate, "evaluate_run", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    command, _ = command_line(reverse_experiment(corpus), data_dir, tmp_path, "run")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(command[3:]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "what was trained is saved. The same command goes on." in capsys.readouterr().err
+
+
+def test_an_error_says_more_than_the_sigterm_that_came_before_it(
+    corpus, data_dir, tmp_path, monkeypatch
+):
+    def stopped_and_broken(progress):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise UserError("the disk is full")
+
+    def stop(*_):
+        raise Preempted("saved")
+
+    monkeypatch.setattr(aiayn.training.loop.TrainingProgress, "advance", stopped_and_broken)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(UserError, match="the disk is full"):
+            train_here(reverse_experiment(corpus, num_steps=2), tmp_path / "run", data_dir)
+    finally:
+        signal.signal(signal.SIGTERM, before)

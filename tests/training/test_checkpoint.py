@@ -1,0 +1,238 @@
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aiayn.config import Experiment, TrainConfig
+from aiayn.errors import Preempted, UserError
+from aiayn.evaluation.average import average
+from aiayn.model.saved import Model, load_model, save_model
+from aiayn.model.structure import flatten, params_sha256, unflatten
+from aiayn.training.checkpoint import Checkpoints, set_aside_damaged
+from aiayn.training.mesh import data_mesh, replicated
+from aiayn.training.optim import optimizer
+from aiayn.training.step import initial_state
+from tests.support.models import MODEL, NUM_WORDS, TOKENIZER, transformer
+
+EXPERIMENT = Experiment("small", model=MODEL)
+ADAM = optimizer(MODEL, TrainConfig())
+
+
+def _state(step: int):
+    state = initial_state(MODEL, NUM_WORDS, 1, ADAM)
+    changed = jax.tree.map(lambda x: x + jnp.asarray(step, x.dtype), state)
+    return replicated(changed._replace(step=jnp.int32(step)), data_mesh(jax.devices()[:1]))
+
+
+def _same(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A run directory with checkpoints of steps 1 to 4; the second has the lowest dev loss."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2, keep_best=1)
+    for step, loss in ((1, 3.0), (2, 1.0), (3, 2.5), (4, 2.0)):
+        state = _state(step)
+        checkpoints.save(state, EXPERIMENT, TOKENIZER, loss)
+        jax.tree.map(lambda leaf: leaf.delete(), state)  # as donation would
+    checkpoints.close()
+    return tmp_path
+
+
+def test_the_last_and_the_best_are_kept_and_come_back_bit_for_bit(written):
+    checkpoints = Checkpoints.open(written)
+    assert checkpoints.steps() == [2, 3, 4]
+    _same(checkpoints.restore(3, like=_state(0)), _state(3))
+    experiment, tokenizer = checkpoints.about(4)
+    assert experiment == EXPERIMENT
+    assert tokenizer.model == TOKENIZER.model
+
+
+def test_a_kill_while_an_old_checkpoint_is_deleted_leaves_no_part_of_it(tmp_path, monkeypatch):
+    with monkeypatch.context() as killed:  # before the first file goes
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+        checkpoints = Checkpoints(tmp_path)
+        for step in (1, 2):
+            checkpoints.save(_state(step), EXPERIMENT, TOKENIZER)
+        checkpoints.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "deleted"]
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.steps() == [2]
+    checkpoints.save(_state(3), EXPERIMENT, TOKENIZER)
+    checkpoints.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["3"]
+
+
+def test_the_last_ones_are_those_without_a_gap(written):
+    # Of steps 2 to 6 with a checkpoint each, 2 stays as the best and 5 and 6 as the last.
+    checkpoints = Checkpoints(written / "checkpoints", keep_last=2, keep_best=1)
+    for step in (5, 6):
+        experiment = replace(EXPERIMENT, train=TrainConfig(checkpoint_every=1))
+        checkpoints.save(_state(step), experiment, TOKENIZER, 2.0)
+    checkpoints.close()
+    checkpoints = Checkpoints.open(written)
+    assert checkpoints.steps() == [2, 5, 6]
+    assert (checkpoints.newest(), checkpoints.last(1), checkpoints.last(3)) == (6, [6], [5, 6])
+
+
+def test_a_state_written_on_one_device_is_restored_on_eight(written):
+    eight = replicated(_state(0), data_mesh())
+    restored = Checkpoints.open(written).restore(4, like=eight)
+    assert len(restored.params["embedding"].sharding.device_set) == 8
+    _same(restored, _state(4))
+
+
+def test_the_average_is_the_mean(written):
+    checkpoints = Checkpoints.open(written)
+    mean = average(checkpoints, [3, 4])
+    for name, value in flatten(_state(0).params).items():
+        np.testing.assert_allclose(mean[name], value + 3.5, rtol=1e-6)
+
+
+def test_an_unfinished_checkpoint_does_not_count(written):
+    # Orbax writes under a temporary name and renames at the end.
+    folder = written / "checkpoints"
+    (folder / "5.orbax-checkpoint-tmp-1").mkdir()
+    assert Checkpoints.open(written).steps() == [2, 3, 4]
+
+
+def test_a_flipped_bit_in_any_file_of_a_checkpoint_is_found_and_the_file_named(written):
+    folder = written / "checkpoints/4"
+    files = [path for path in folder.glob("*/**/*") if path.is_file() and path.stat().st_size]
+    assert len(files) > 8
+    checkpoints = Checkpoints.open(written)
+    for path in [*files, folder / "sha256.json"]:
+        whole = path.read_bytes()
+        for damaged in (whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], None):
+            path.unlink() if damaged is None else path.write_bytes(damaged)
+            with pytest.raises(UserError, match=re.escape(path.name)):
+                checkpoints.params(4)
+            path.write_bytes(whole)
+    (folder / "_CHECKPOINT_METADATA").write_bytes(b"")  # has no checksum, and no part in this
+    _same(unflatten(Checkpoints.open(written).params(4)), _state(4).params)
+
+
+def test_being_asked_to_stop_while_a_checkpoint_is_read_is_no_damage(written, monkeypatch):
+    def stopped(*_, **__):
+        raise Preempted
+
+    checkpoints = Checkpoints.open(written)
+    monkeypatch.setattr(checkpoints._manager, "restore", stopped)
+    with pytest.raises(Preempted):
+        checkpoints.params(4)
+
+
+def test_the_newest_intact_checkpoint_is_what_is_left(written):
+    folder, aside = written / "checkpoints", written / "damaged"
+    for step in (4, 3):
+        (folder / str(step) / "state/_METADATA").unlink()
+    said = set_aside_damaged(folder, aside)
+    assert ["state/_METADATA is missing" in line for line in said] == [True, True]
+    assert Checkpoints.open(written).steps() == [2]
+    assert sorted(path.name for path in aside.iterdir()) == ["3", "4"]
+    assert set_aside_damaged(folder, aside) == []
+
+    (folder / "2/sha256.json").write_text("{")
+    with pytest.raises(UserError, match=r"No checkpoint in .* is intact: .*2/sha256.json cannot"):
+        set_aside_damaged(folder, aside)
+    assert (folder / "2").is_dir(), "nothing is moved where nothing would be left"
+    assert set_aside_damaged(folder, aside, keep_one=False)
+    assert not (folder / "2").exists()
+
+
+def test_names_flatten_and_unflatten():
+    _, params = transformer()
+    flat = flatten(params)
+    assert "decoder.1.cross_attention.key.kernel" in flat
+    assert jax.tree.structure(unflatten(flat)) == jax.tree.structure(params)
+    _same(unflatten(flat), params)
+
+
+def test_the_hash_of_parameters_notices_values_and_names():
+    flat = {"a": np.zeros(2, np.float32), "b": np.ones(2, np.float32)}
+    swapped = {"a": flat["b"], "b": flat["a"]}
+    assert params_sha256(flat) == params_sha256(dict(reversed(flat.items())))
+    assert params_sha256(flat) != params_sha256(swapped)
+
+
+@pytest.fixture
+def model(tmp_path):
+    _, params = transformer(num_words=TOKENIZER.num_words)
+    model = Model(EXPERIMENT.with_overrides(["data.folder=/private"]), TOKENIZER, flatten(params))
+    save_model(tmp_path / "model", model)
+    return tmp_path / "model", model
+
+
+def test_an_exported_model_comes_back_without_the_folder_of_this_machine(model):
+    folder, written = model
+    read = load_model(folder)
+    assert read.experiment == EXPERIMENT
+    assert params_sha256(read.params) == params_sha256(written.params)
+    assert read.tokenizer.model == TOKENIZER.model
+    assert "/private" not in (folder / "config.json").read_text(encoding="utf-8")
+
+
+def test_writing_again_replaces_the_whole_model(model):
+    folder, written = model
+    (folder / "stray").touch()
+    save_model(folder, written)
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "config.json",
+        "sha256.json",
+        "tokenizer.model",
+        "weights.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("found", [0, 2, None])
+def test_a_model_of_another_format_is_refused(model, found):
+    path = model[0] / "config.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**about, "format": found}), encoding="utf-8")
+    with pytest.raises(UserError, match=f"config.json is of format {found}; .* reads format 1"):
+        load_model(model[0])
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "weights.safetensors"])
+def test_a_flipped_bit_of_a_model_is_found(model, name):
+    path = model[0] / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match=f"{name} does not hold the bytes that were written"):
+        load_model(model[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "sha256.json", "tokenizer.model", "weights.safetensors"]
+)
+def test_a_missing_or_cut_off_file_is_named(model, name):
+    path = model[0] / name
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(UserError, match=name):
+        load_model(model[0])
+    path.unlink()
+    with pytest.raises(UserError, match=name):
+        load_model(model[0])
+
+
+def test_a_tokenizer_of_another_model_is_refused(model, tmp_path):
+    folder, written = model
+    _, params = transformer(num_words=2_000)
+    save_model(folder, Model(written.experiment, TOKENIZER, flatten(params)))
+    with pytest.raises(UserError, match="The tokenizer belongs to another model"):
+        load_model(folder)
+
+
+def test_no_run_no_checkpoints(tmp_path):
+    with pytest.raises(UserError, match="holds no checkpoints"):
+        Checkpoints.open(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no complete checkpoint"):
+        Checkpoints.open(tmp_path)

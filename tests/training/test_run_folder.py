@@ -1,0 +1,169 @@
+"""What a run directory says of itself, and what it refuses."""
+
+import io
+import json
+import os
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from rich.console import Console
+
+import aiayn.evaluation.evaluate
+import aiayn.evaluation.record
+import aiayn.training.run_folder
+from aiayn.__main__ import main
+from aiayn.data.prepare import prepare
+from aiayn.errors import UserError
+from aiayn.evaluation.evaluate import evaluate_run
+from aiayn.training.run_folder import (
+    begin_session,
+    finished_record,
+    in_use,
+    read_run,
+    read_sessions,
+)
+from tests.support.models import reverse_experiment
+from tests.support.runs import command_line, train_here
+
+pytestmark = pytest.mark.usefixtures("two_devices")
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The decode settings of each translation of a test set; instead of it, sources come back."""
+    settings = []
+
+    def translate_file(model, sources, console, description):
+        settings.append(model.experiment.decode)
+        return list(sources)
+
+    monkeypatch.setattr(aiayn.evaluation.evaluate, "translate_file", translate_file)
+    monkeypatch.setattr(aiayn.evaluation.evaluate, "_pictures", lambda *_: None)
+    return settings
+
+
+def evaluate_here(run_dir, prepared):
+    evaluate_run(run_dir, prepared, Console(file=io.StringIO()))
+    return json.loads((run_dir / "result.json").read_text())
+
+
+def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
+    corpus, data_dir, tmp_path, decoded, capsys
+):
+    run_dir = tmp_path / "run"
+    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=2)
+    prepared = train_here(experiment, run_dir, data_dir)
+    assert finished_record(experiment, run_dir, prepared) is None
+    record = evaluate_here(run_dir, prepared)
+    assert finished_record(experiment, run_dir, prepared) == record
+
+    greedy = experiment.with_overrides(["decode.beam_size=1", "decode.average_last=2"])
+    assert finished_record(greedy, run_dir, prepared) is None
+    assert finished_record(experiment.with_overrides(["train.num_steps=8"]), run_dir, prepared) is (
+        None
+    )
+    # What changes is how both rows of the table are decoded, and nothing is trained anew.
+    train_here(greedy, run_dir, data_dir)
+    decoded.clear()
+    again = evaluate_here(run_dir, prepared)
+    assert decoded == [greedy.decode] * 2
+    assert again["averaged_steps"] == [2, 4]
+    assert again["sessions"] == record["sessions"]
+    assert finished_record(greedy, run_dir, prepared) == again
+
+    assert main(["average", str(run_dir), "--last", "1"]) == 0
+    assert "average of steps 4\n" in capsys.readouterr().out
+    assert main(["average", str(run_dir), "--last", "3"]) == 2
+    assert "holds 2 checkpoints in a row" in capsys.readouterr().err
+    assert main(["info", str(run_dir), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["record"] == again
+
+    with pytest.raises(UserError, match=r"at step 4 already; train.num_steps is 3"):
+        train_here(experiment.with_overrides(["train.num_steps=3"]), run_dir, data_dir)
+    assert read_run(run_dir)[0] == greedy, "a refused command changes nothing"
+
+
+def test_a_record_says_what_trained_the_run_and_what_scored_it(
+    corpus, data_dir, tmp_path, decoded, monkeypatch
+):
+    run_dir = tmp_path / "run"
+    for num_steps, machine in ((4, "first"), (6, "second")):
+        monkeypatch.setattr(
+            aiayn.training.run_folder, "environment", partial(_environment, machine)
+        )
+        experiment = reverse_experiment(corpus, num_steps=num_steps, checkpoint_every=2)
+        prepared = train_here(experiment, run_dir, data_dir)
+    # A kill between validation and checkpoint leaves rows that no checkpoint answers for.
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "dev_loss": 0.0, "seconds": 1e9}\n')
+    monkeypatch.setattr(aiayn.evaluation.record, "environment", partial(_environment, "third"))
+    record = evaluate_here(run_dir, prepared)
+    assert [(s["from_step"], s["hardware"]) for s in record["sessions"]] == [
+        (0, "first"),
+        (4, "second"),
+    ]
+    assert (record["hardware"], record["evaluated"]["hardware"]) == ("second", "third")
+    assert (record["updates"], record["dev"]["step"]) == (6, 6)
+    assert record["seconds"] < 1e9
+
+
+def _environment(machine):
+    return {"commit": "0", "versions": {}, "hardware": machine}
+
+
+def test_a_run_is_not_scored_on_other_data_than_its_own(corpus, data_dir, tmp_path, decoded):
+    experiment = reverse_experiment(corpus, num_steps=2, checkpoint_every=2)
+    train_here(experiment, tmp_path / "run", data_dir)
+    other = prepare(replace(experiment.data, limit=500), data_dir, progress=False)
+    with pytest.raises(UserError, match="trained on other data"):
+        evaluate_here(tmp_path / "run", other)
+    assert not decoded
+
+
+def test_a_run_whose_outputs_cannot_be_drawn_has_a_record_all_the_same(
+    corpus, data_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        aiayn.evaluation.evaluate, "translate_file", lambda model, lines, *_: [""] * len(lines)
+    )
+    prepared = train_here(
+        reverse_experiment(corpus, num_steps=2, checkpoint_every=2), tmp_path, data_dir
+    )
+    assert evaluate_here(tmp_path, prepared)["updates"] == 2
+    assert not (tmp_path / "attention.png").exists()
+
+
+def test_another_experiment_in_the_directory_is_refused_by_name(corpus, data_dir, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4)
+    train_here(experiment, tmp_path / "run", data_dir)
+    other = experiment.with_overrides(["model.d_ff=64"])
+    with pytest.raises(UserError, match=r"model.d_ff \(there 128, now 64\)"):
+        train_here(other, tmp_path / "run", data_dir)
+
+
+def test_a_directory_of_another_format_is_refused(corpus, data_dir, tmp_path):
+    experiment = reverse_experiment(corpus, num_steps=1, checkpoint_every=1)
+    train_here(experiment, tmp_path, data_dir)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
+    with pytest.raises(UserError, match=r"config.json is of format 0; this version .* format 1"):
+        train_here(experiment, tmp_path, data_dir)
+
+
+def test_a_directory_that_another_process_works_in_is_refused(corpus, data_dir, tmp_path, capsys):
+    experiment = reverse_experiment(corpus, num_steps=1)
+    run_dir = tmp_path / "run"
+    command, _ = command_line(experiment, data_dir, tmp_path, "run")
+    with in_use(run_dir):
+        assert main(command[3:]) == 2
+    assert f"{run_dir} is in use by process {os.getpid()} on " in capsys.readouterr().err
+    assert [path.name for path in run_dir.iterdir()] == ["lock.0"], "nothing was touched"
+
+
+def test_a_session_that_a_kill_cut_off_hides_no_other(corpus, tmp_path):
+    begin_session(reverse_experiment(corpus), tmp_path, 0)
+    with (tmp_path / "sessions.jsonl").open("a") as file:
+        file.write('{"from_step": 4, "comm')
+    begin_session(reverse_experiment(corpus), tmp_path, 8)
+    assert [session["from_step"] for session in read_sessions(tmp_path)] == [0, 8]

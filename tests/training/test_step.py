@@ -1,0 +1,170 @@
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aiayn.config import TrainConfig
+from aiayn.data.rows import Rows
+from aiayn.errors import UserError
+from aiayn.model.structure import build, flatten
+from aiayn.training.mesh import (
+    data_mesh,
+    mapped_evaluation_step,
+    mapped_train_step,
+    refuse_slow_scatter,
+    replicated,
+    sharded,
+)
+from aiayn.training.optim import optimizer
+from aiayn.training.step import initial_state, train_step
+from tests.support.models import MODEL as TWO_LAYERS
+from tests.support.models import NUM_WORDS, random_pairs, unpacked_rows
+
+MODEL = replace(TWO_LAYERS, num_layers=1)
+CONFIG = TrainConfig(warmup_steps=4)
+ADAM = optimizer(MODEL, CONFIG)
+GRAPHDEF = build(MODEL, NUM_WORDS)
+KEY = jax.random.key(9)
+LENGTHS = [(3, 5), (7, 2), (4, 4), (6, 6), (2, 3), (5, 1), (3, 3), (1, 7)]
+
+
+def _rows(num_rounds: int, seed: int = 0, empty: int = 0) -> Rows:
+    """Eight real rows, then `empty` ones, in `num_rounds` rounds."""
+    rows = unpacked_rows(random_pairs(LENGTHS, seed), 8)
+    padded = [np.pad(field, ((0, empty), (0, 0))) for field in rows]
+    return Rows(*(f.reshape(num_rounds, -1, f.shape[-1]) for f in padded))
+
+
+@cache
+def _run(num_devices: int, num_rounds: int, empty: int = 0, steps: int = 3):
+    """Losses and final parameters of a few updates."""
+    mesh = data_mesh(jax.devices()[:num_devices])
+    state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
+    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    losses = []
+    for step in range(steps):
+        state, metrics = update(state, sharded(_rows(num_rounds, step, empty), mesh, 1), KEY)
+        losses.append(float(metrics.loss / metrics.tgt_tokens))
+    return losses, state
+
+
+def _assert_same(a, b):
+    np.testing.assert_allclose(a[0], b[0], rtol=2e-6)
+    first, second = flatten(a[1].params), flatten(b[1].params)
+    for name in first:
+        # A bias on keys adds the same to all scores of a query, which softmax ignores: its gradient
+        # is rounding alone, and Adam makes steps of full length of that.
+        if not name.endswith("key.bias"):
+            np.testing.assert_allclose(
+                first[name], second[name], rtol=1e-3, atol=2e-5, err_msg=name
+            )
+
+
+def test_one_device_and_eight_train_alike_dropout_included():
+    _assert_same(_run(1, 1), _run(8, 1))
+
+
+def test_accumulated_rounds_on_several_devices_equal_one_batch_on_one():
+    _assert_same(_run(1, 1), _run(2, 2))
+
+
+def test_empty_rows_change_nothing():
+    _assert_same(_run(1, 1), _run(1, 1, empty=4))
+
+
+def test_the_same_step_runs_under_pmap():
+    by_shard_map = _run(2, 2)
+    step = partial(train_step, graphdef=GRAPHDEF, config=CONFIG, optimizer=ADAM)
+    mapped = jax.pmap(step, axis_name="data", in_axes=(None, 1, None), out_axes=None)
+    state, losses = initial_state(MODEL, NUM_WORDS, 1, ADAM), []
+    for number in range(3):
+        # Split each round between two devices: (round, device, row, slot).
+        rows = _rows(2, number)
+        split = Rows(*(f.reshape(f.shape[0], 2, -1, f.shape[-1]) for f in rows))
+        state, metrics = mapped(state, split, KEY)
+        losses.append(float(metrics.loss / metrics.tgt_tokens))
+    _assert_same(by_shard_map, (losses, state))
+
+
+def test_dropout_differs_between_updates_and_rows():
+    mesh = data_mesh(jax.devices()[:1])
+    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    rows = _rows(1)
+    losses = []
+    for first in (0, 7):
+        state = initial_state(MODEL, NUM_WORDS, 1, ADAM)._replace(step=jnp.int32(first))
+        _, metrics = update(replicated(state, mesh), sharded(rows, mesh, 1), KEY)
+        losses.append(float(metrics.loss))
+    assert losses[0] != losses[1]
+
+
+def test_metrics_count_real_tokens_only():
+    mesh = data_mesh(jax.devices()[:1])
+    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
+    _, metrics = update(state, sharded(_rows(1, empty=4), mesh, 1), KEY)
+    assert int(metrics.src_tokens) == sum(s + 1 for s, _ in LENGTHS)
+    assert int(metrics.tgt_tokens) == sum(t + 1 for _, t in LENGTHS)
+
+
+def test_an_update_that_is_not_finite_changes_nothing_but_the_step():
+    mesh = data_mesh(jax.devices()[:1])
+    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    state = initial_state(MODEL, NUM_WORDS, 1, ADAM)
+    # Finite, but its square is not: the variance of the first norm.
+    huge = {**state.params, "embedding": state.params["embedding"] * 1e30}
+    before = jax.device_get(state._replace(params=huge))
+    after, metrics = update(replicated(before, mesh), sharded(_rows(1), mesh, 1), KEY)
+    assert not (np.isfinite(metrics.loss) and np.isfinite(metrics.grad_norm))
+    assert int(after.step) == 1
+    jax.tree.map(np.testing.assert_array_equal, after[:2], before[:2])
+    assert flatten(after.params).keys() == flatten(before.params).keys()
+
+
+def test_evaluation_is_the_plain_loss_without_dropout():
+    state = initial_state(MODEL, NUM_WORDS, 1, ADAM)
+    rows = Rows(*(f[0] for f in _rows(1)))
+    sums = []
+    for count in (1, 4):
+        mesh = data_mesh(jax.devices()[:count])
+        evaluate = mapped_evaluation_step(GRAPHDEF, mesh)
+        loss, tokens = evaluate(replicated(state.params, mesh), sharded(rows, mesh, 0))
+        sums.append((float(loss), int(tokens)))
+    assert sums[0] == pytest.approx(sums[1], rel=1e-6)
+    # Untrained, a word costs about ln V, here within a tenth.
+    assert sums[0][0] / sums[0][1] == pytest.approx(np.log(NUM_WORDS), rel=0.1)
+
+
+def test_the_state_is_donated():
+    mesh = data_mesh(jax.devices()[:1])
+    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
+    update(state, sharded(_rows(1), mesh, 1), KEY)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+
+
+@pytest.mark.parametrize(
+    ("platform", "version", "refused"),
+    [
+        ("PJRT C API\ncuda 13000", "0.10.1", False),
+        ("PJRT C API\ncuda 13000", "0.10.2", True),
+        ("PJRT C API\ncuda 13000", "0.11.0", True),
+        ("PJRT C API\ncuda 13000", "0.11.1", False),
+        ("PJRT C API\ncuda 13000", "0.11.0.dev20260401", True),
+        ("PJRT C API\ncuda 13000", "0.11.0rc1", True),
+        ("PJRT C API\nrocm 60000", "0.11.0", False),
+        ("cpu", "0.10.2", False),
+    ],
+)
+def test_versions_whose_scatter_add_crawls_on_gpus_are_refused(
+    platform, version, refused, monkeypatch
+):
+    wanted = f"jaxlib is {version}, .* wanted 0.11.1 or later"
+    with pytest.raises(UserError, match=wanted) if refused else nullcontext():
+        refuse_slow_scatter(platform, version)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_extra_options=-nvptx-allow-ftz-atomics")
+    refuse_slow_scatter(platform, version)
