@@ -13,7 +13,6 @@ from tensorboard.summary import Writer
 
 from aiayn.config import Experiment
 from aiayn.data.rows import Rows
-from aiayn.data.updates import Layout
 from aiayn.errors import UserError
 from aiayn.model.flops import matmul_flops
 from aiayn.system import hosts
@@ -84,9 +83,9 @@ class Log:
                 self.waited += time.perf_counter() - began
             yield item
 
-    def count_slots(self, layout: Layout, rows: Rows) -> None:
-        num_rows = layout.num_accumulated * layout.rows_per_round
-        self.slots += num_rows * (rows.src_BS.shape[-1] + rows.tgt_in_BT.shape[-1])
+    def count_slots(self, rows: Rows) -> None:
+        """Count the slots of an update, empty ones included; its rows are those of all devices."""
+        self.slots += rows.src_BS.size + rows.tgt_in_BT.size
 
     def write(self, step: int, pending: list[Metrics]) -> dict[str, Any]:
         """One row for the updates since the last; waits for the device.

@@ -1,0 +1,93 @@
+"""The states of a run on disk, and which of them training goes on from.
+
+`checkpoints/` holds those that are kept, validated and averaged: the same ones however often a run
+was stopped. `interrupted/` holds the step that SIGTERM came in. The newest intact state of both
+wins. Newer ones that are damaged are moved to `damaged/`, and said.
+"""
+
+import shutil
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from rich.console import Console
+
+from aiayn.config import Experiment
+from aiayn.data.tokenizer import Tokenizer
+from aiayn.errors import UserError
+from aiayn.system import hosts
+from aiayn.training.checkpoint import Checkpoints, set_aside_damaged
+from aiayn.training.run_folder import NOT_FINITE
+from aiayn.training.step import TrainState
+
+_KEPT, _INTERRUPTED = "checkpoints", "interrupted"
+
+
+class States:
+    """The kept checkpoints and the interrupted step of one run, open for reading and writing."""
+
+    def __init__(
+        self, run_dir: Path, experiment: Experiment, tokenizer: Tokenizer, console: Console
+    ):
+        """Open both, with damaged ones set aside.
+
+        Raises:
+            UserError: no checkpoint is intact, or the run is past `train.num_steps`.
+        """
+        self.run_dir, self.experiment, self.tokenizer = run_dir, experiment, tokenizer
+        config = experiment.train
+        _set_aside_damaged(run_dir, console)
+        with ExitStack() as stack:
+            kept = Checkpoints(run_dir / _KEPT, config.keep_last, config.keep_best)
+            self._kept = stack.enter_context(closing(kept))
+            self._interrupted = stack.enter_context(closing(Checkpoints(run_dir / _INTERRUPTED)))
+            self.start = self._newest()
+            self._stack = stack.pop_all()
+
+    def _newest(self) -> int:
+        most, newest = self.experiment.train.num_steps, self._kept.newest()
+        stopped_at = max((n for n in self._interrupted.steps() if n <= most), default=0)
+        self.is_between = newest < stopped_at
+        """Whether the newest state is an interrupted one, which was not validated yet."""
+        self.is_finished = newest == most
+        start = max(stopped_at, newest)
+        hosts.check_same(f"newest step in {self.run_dir}", start)
+        if start > most:
+            raise UserError(
+                f"{self.run_dir} is at step {start:,} already; train.num_steps is {most:,}. "
+                "Ask for as many or more, or choose another directory."
+            )
+        return start
+
+    def restore(self, like: TrainState) -> TrainState:
+        """The newest state, placed on devices as `like` is."""
+        newest = self._interrupted if self.is_between else self._kept
+        return newest.restore(self.start, like)
+
+    def keep(self, state: TrainState, dev_loss: float) -> None:
+        """Begin to write a checkpoint; the state may be donated as soon as this returns."""
+        self._kept.save(state, self.experiment, self.tokenizer, dev_loss)
+
+    def keep_interrupted(self, state: TrainState) -> None:
+        """Begin to write the step that SIGTERM came in, unless it is there."""
+        if int(state.step) not in self._interrupted.steps():
+            self._interrupted.save(state, self.experiment, self.tokenizer)
+
+    def close(self) -> None:
+        """Return when everything begun is on disk; errors of the background surface here."""
+        self._stack.close()
+
+
+def _set_aside_damaged(run_dir: Path, console: Console) -> None:
+    for name in (_KEPT, _INTERRUPTED) if hosts.first() else ():
+        aside = run_dir / "damaged" / name
+        keep_one = name == _KEPT  # little is lost with an interrupted step
+        for damage in set_aside_damaged(run_dir / name, aside, keep_one):
+            console.print(f"{damage} Its checkpoint lies in {aside} now.")
+    hosts.wait_for_all()
+
+
+def forget_interruptions(run_dir: Path) -> None:
+    """Remove what a finished run needs no more: the interrupted step, an update not finite."""
+    if hosts.first():
+        for name in (_INTERRUPTED, NOT_FINITE):
+            shutil.rmtree(run_dir / name, ignore_errors=True)
