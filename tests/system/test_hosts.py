@@ -66,7 +66,7 @@ def _together(count, command, num_devices=1):
 
 _TRAIN = """
 import sys
-from aiayn import hosts
+from aiayn.system import hosts
 hosts.HEARTBEAT_SECONDS = {heartbeat}
 from aiayn.__main__ import main
 sys.exit(main())
@@ -190,7 +190,7 @@ def test_an_update_that_fails_two_processes_can_be_computed_again_by_one(folder,
 
 _PROGRAM = """
 import os, signal, sys
-from aiayn import hosts
+from aiayn.system import hosts
 from aiayn.errors import LostProcess, UserError
 hosts.HEARTBEAT_SECONDS = {heartbeat}
 try:
