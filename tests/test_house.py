@@ -45,15 +45,6 @@ def test_training_and_its_benchmark_import_what_a_gpu_image_holds():
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_readme_and_makefile_name_the_same_targets():
-    readme = ROOT / "README.md"
-    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    code = re.findall(r"```.*?```|`[^`]+`", readme.read_text(), re.DOTALL)
-    named = set(re.findall(r"\bmake ([a-z-]+)\b", "\n".join(code)))
-    assert named - targets == set()
-    assert targets - named == {"help"} - named
-
-
 def test_nothing_committed_depends_on_one_machine():
     pattern = re.compile(
         r"index-url|file:///|://[a-z.]+/(?:simple|packages)/"

@@ -1,4 +1,4 @@
-"""The training step of one device, mapped over all of them (§5).
+"""The training step of one device, mapped over all of them (§5.2).
 
 The step sees its own device's share of the rows and an axis named "data". `jax.shard_map` under
 `jax.jit` maps it over a mesh, of one device or of many hosts; `jax.pmap` would do as well, and a

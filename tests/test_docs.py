@@ -1,0 +1,56 @@
+"""README and docs are true of this checkout."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
+
+
+def test_every_link_and_picture_of_the_repository_is_there():
+    missing: list[str] = []
+    for page in [*PAGES, *(ROOT / "experiments").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            path = target.split("#")[0]
+            if not re.match(r"[a-z]+:", target) and path and not (page.parent / path).exists():
+                missing.append(f"{page.relative_to(ROOT)}: {target}")
+    assert missing == []
+
+
+def test_every_section_of_the_paper_that_has_code_is_in_the_readmes_table():
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Paper section")[1]
+    rows = re.findall(r"^\| (.+?) \| .+? \| (.+?) \|$", table.split("\n## ")[0], re.MULTILINE)
+    sections = {first for first, _ in rows} - {"section", "---"}
+    assert {"§5.1", "§5.2", "§5.3, eq. 3", "§5.4", "§6.1", "Table 1", "Table 3"} <= sections
+    for section, files in rows[2:]:
+        for name in re.findall(r"`([^`]+)`\]\(\1\)", files):
+            path = ROOT / name
+            modules = sorted(path.glob("*.py")) if path.is_dir() else [path]
+            text = "\n".join(module.read_text(encoding="utf-8") for module in modules)
+            number = re.search(r"§\d(?:\.\d)?|Table \d|Figures? \d|eq\. \d", section)
+            assert number, section
+            assert number[0].rstrip("s") in text, f"{name} does not mention {section}"
+
+
+def test_pages_and_makefile_name_the_same_targets():
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    code = re.findall(r"```.*?```|`[^`]+`", pages, re.DOTALL)
+    named = set(re.findall(r"\bmake ([a-z-]+)\b", "\n".join(code)))
+    assert named - targets == set()
+    assert targets - named == set()
+
+
+def test_every_module_named_in_the_pages_is_there():
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    named = {
+        (page.name, name)
+        for page, text in texts.items()
+        for name in re.findall(r"\b((?:aiayn|tests|experiments)/[\w/.*-]*\w)", text)
+        if "*" not in name
+    }
+    assert sorted(n for n in named if not (ROOT / n[1]).exists()) == []
