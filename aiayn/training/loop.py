@@ -13,13 +13,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 from flax import nnx
 from jax.sharding import Mesh
 from rich.console import Console
 
 from aiayn.config import Experiment, TrainConfig
 from aiayn.data.prepare import Prepared
-from aiayn.data.rows import Rows
 from aiayn.errors import Preempted, UserError
 from aiayn.model.structure import build
 from aiayn.model.transformer import Transformer
@@ -90,13 +90,13 @@ def _train(
     asked: Asked,
 ) -> None:
     config, start = experiment.train, states.start
-    num_words = prepared.tokenizer.num_words
 
     # Data: the rows of every update follow from seed and step.
     mesh = data_mesh()
     feed = Feed.of(experiment, prepared, mesh)
 
     # Model and optimiser.
+    num_words = prepared.tokenizer.num_words
     graphdef = build(experiment.model, num_words)
     adam = optimizer(experiment.model, config)
     update = mapped_train_step(graphdef, config, adam, mesh)
@@ -104,10 +104,8 @@ def _train(
 
     # State: the newest one on disk, else drawn from the seed.
     if start:
-        state = states.restore(abstract_state(experiment.model, num_words, adam, mesh))
         console.print(f"Resuming from step {start:,} of {config.num_steps:,}.")
-    else:
-        state = replicated(initial_state(experiment.model, num_words, config.seed, adam), mesh)
+    state = _newest_state(states, num_words, adam, mesh)
 
     # Log, progress, checkpoints.
     log = Log(run_dir, experiment)
@@ -137,8 +135,7 @@ def _train(
                 pending.clear()
                 if log.in_a_row >= MOST_IN_A_ROW:
                     first = step - log.in_a_row  # counted from 0, as the state's own step
-                    state = state._replace(step=replicated(np.int32(first), mesh))
-                    raise _gives_up(experiment, run_dir, prepared, state, feed.all_rows(first))
+                    raise _gives_up(experiment, run_dir, prepared, state, feed, first)
             if is_due:
                 checkpoint(step, state)
             if asked(step):
@@ -147,6 +144,16 @@ def _train(
                 if not is_due:
                     states.keep_interrupted(state)
                 raise _stopped(step, config)
+
+
+def _newest_state(
+    states: States, num_words: int, adam: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    experiment = states.experiment
+    if states.start:
+        return states.restore(abstract_state(experiment.model, num_words, adam, mesh))
+    first = initial_state(experiment.model, num_words, experiment.train.seed, adam)
+    return replicated(first, mesh)
 
 
 def _is_due(step: int, config: TrainConfig) -> bool:
@@ -188,15 +195,21 @@ class _Checkpoint:
 
 
 def _gives_up(
-    experiment: Experiment, run_dir: Path, prepared: Prepared, state: TrainState, rows: Rows
+    experiment: Experiment,
+    run_dir: Path,
+    prepared: Prepared,
+    state: TrainState,
+    feed: Feed,
+    first: int,
 ) -> UserError:
-    """Keep the first of the updates that were not finite, and say what is known of it.
+    """Keep update `first` (counted from 0) with all that it read, and say what is known of it.
 
-    `state` is the state before that update, which changed nothing; `rows` are all that it read.
+    It is the first of those that were not finite, so none since has changed the parameters.
     """
+    state, rows = state._replace(step=replicated(np.int32(first), feed.mesh)), feed.all_rows(first)
     text = (
         f"The loss or the gradient was not finite in {MOST_IN_A_ROW} steps in a row, the first of "
-        f"them {int(state.step) + 1:,}; none was applied. {ADVICE}"
+        f"them {first + 1:,}; none was applied. {ADVICE}"
     )
     keep(run_dir / NOT_FINITE, state, rows, experiment, prepared.tokenizer)
     again = f"`aiayn replay {run_dir}` computes it again."
