@@ -1,6 +1,8 @@
 """The worker of a benchmark that runs CTranslate2, in an environment that has it:
 
 python -m aiayn.bench.ctranslate2 decode WORKLOAD BEAM_SIZE
+python -m aiayn.bench.ctranslate2 export MODEL FOLDER        our model, in CTranslate2's format
+python -m aiayn.bench.ctranslate2 sentence FOLDER            the lines of standard input by it
 """
 
 import multiprocessing
@@ -93,6 +95,39 @@ def _export(workload: Decoding, out: Path) -> None:
     export(Model(experiment, _Pieces(workload.num_words), arrays), out)
 
 
+def _export_model(model: str, folder: str) -> None:
+    """Our model in CTranslate2's format, with its decoding settings beside it."""
+    import json
+
+    from aiayn.interop.ctranslate2 import export
+    from aiayn.model.saved import model_of
+
+    found = model_of(Path(model))
+    export(found, Path(folder))
+    about = {"beam_size": found.experiment.decode.beam_size}
+    (Path(folder) / "decode.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def _translate_sentence(folder: str) -> None:
+    """The lines of standard input, by an exported model, in a process without JAX."""
+    import json
+
+    import ctranslate2
+    import sentencepiece
+
+    about = json.loads((Path(folder) / "decode.json").read_text(encoding="utf-8"))
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(Path(folder) / "tokenizer.model"))
+    engine = ctranslate2.Translator(folder, device="cpu", compute_type="float32")
+    lines = [pieces.encode(line.strip(), out_type=str) for line in sys.stdin]
+    for found in engine.translate_batch(lines, beam_size=about["beam_size"]):
+        print(pieces.decode(found.hypotheses[0]))
+
+
 if __name__ == "__main__":
-    _, name, beam_size = sys.argv[1:]
-    serve(partial(translator, DECODING[name], int(beam_size)))
+    match sys.argv[1:]:
+        case ["decode", name, beam_size]:
+            serve(partial(translator, DECODING[name], int(beam_size)))
+        case ["export", model, folder]:
+            _export_model(model, folder)
+        case ["sentence", folder]:
+            _translate_sentence(folder)

@@ -4,6 +4,8 @@ python -m aiayn.bench.peers hf train WORKLOAD               Hugging Face's Maria
 python -m aiayn.bench.peers torch train WORKLOAD            torch.nn.Transformer
 python -m aiayn.bench.peers fairseq train WORKLOAD          fairseq's TransformerModelBase
 python -m aiayn.bench.peers hf decode WORKLOAD BEAM_SIZE
+python -m aiayn.bench.peers hf export MODEL FOLDER          a Marian model of our model's sizes
+python -m aiayn.bench.peers hf sentence FOLDER              the lines of standard input by it
 
 In training all share one matrix among embeddings and output, drop out where the paper does, smooth
 labels and follow Adam with the paper's rate, as ours does; loss and Adam are PyTorch's.
@@ -14,6 +16,7 @@ import math
 import sys
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -193,9 +196,58 @@ class _Fairseq(nn.Module):
         return self.model(src, self.lengths, shifted)[0]
 
 
+def _export(model: str, folder: str) -> None:
+    """A Marian model of our model's sizes and words, with random weights, in a new folder."""
+    import json
+
+    from aiayn.model.saved import model_of
+
+    found = model_of(Path(model))
+    tokenizer, out = found.tokenizer, Path(folder)
+    sizes = Decoding(found.experiment.model, tokenizer.num_words, 1, 1, 1, 1)
+    made = _Marian(sizes).model
+    made.final_logits_bias[:, :4] = -1e4  # so that it ends where ours is told to
+    made.save_pretrained(out)
+    names = tokenizer.pieces(range(tokenizer.num_words))
+    (out / "vocab.json").write_text(json.dumps({name: n for n, name in enumerate(names)}))
+    for side in ("source", "target"):
+        (out / f"{side}.spm").write_bytes(tokenizer.model)
+    about = {"beam_size": found.experiment.decode.beam_size, "words": 10}
+    (out / "decode.json").write_text(json.dumps(about))
+
+
+def _translate_sentence(folder: str) -> None:
+    """The lines of standard input, by a model that `_export` wrote."""
+    import json
+
+    from transformers import MarianMTModel, MarianTokenizer
+
+    about = json.loads((Path(folder) / "decode.json").read_text())
+    tokenizer = MarianTokenizer(
+        source_spm=f"{folder}/source.spm",
+        target_spm=f"{folder}/target.spm",
+        vocab=f"{folder}/vocab.json",
+    )
+    model = MarianMTModel.from_pretrained(folder).eval()
+    lines = [line.strip() for line in sys.stdin]
+    with torch.inference_mode():
+        found = model.generate(
+            **tokenizer(lines, return_tensors="pt", padding=True),
+            num_beams=about["beam_size"],
+            do_sample=False,
+            max_new_tokens=about["words"],
+        )
+    for text in tokenizer.batch_decode(found, skip_special_tokens=True):
+        print(text)
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case [peer, "train", name]:
             serve(partial(trainer, peer, TRAINING[name]))
         case ["hf", "decode", name, beam_size]:
             serve(partial(translator, DECODING[name], int(beam_size)))
+        case ["hf", "export", model, folder]:
+            _export(model, folder)
+        case ["hf", "sentence", folder]:
+            _translate_sentence(folder)
