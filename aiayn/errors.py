@@ -1,4 +1,4 @@
-"""What is not a defect of the program: a user's mistake, being asked to stop, being left alone."""
+"""Ends of the program that are no defect: a user's mistake, a request to stop, a lost process."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

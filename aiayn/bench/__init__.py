@@ -1,1 +1,1 @@
-"""What stages cost on this machine, in turns with peers; importing it loads nothing."""
+"""The cost of each stage on this machine, in turns with peers."""

@@ -82,7 +82,7 @@ _OF_DECODING = {
     "(aiayn.model.flops.decoding_flops)",
 }
 ABOUT = ("bench", "workload", "definitions", "commit", "versions", "hardware", "name")
-"""What needs no definition."""
+"""Keys of a record that need no definition."""
 
 _Command = tuple[list[str], Mapping[str, str]]
 
@@ -96,7 +96,7 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self.about: dict[str, Any] = {}
-        """What it says of itself; there once it has taken its first step."""
+        """Its own description; there once it has taken its first step."""
 
     def run(self, steps: int) -> dict[str, Any]:
         """So many steps, now."""
@@ -110,7 +110,7 @@ class Worker:
         line = self.process.stdout.readline()
         if not line:
             status = self.process.wait()
-            raise UserError(f"{self.command} ended with status {status}; its words stand above.")
+            raise UserError(f"{self.command} ended with status {status}; its own message is above.")
         return json.loads(line)
 
     def __enter__(self) -> "Worker":
@@ -261,7 +261,7 @@ def _contest(
     commands: Mapping[str, _Command],
     console: Console,
 ) -> dict[str, Any]:
-    """What all records have: who ran where, every round, medians, shares of the limits, ratios."""
+    """The parts that all records have: machine, rounds, medians, shares of the limits, ratios."""
     rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in commands}
     with ExitStack() as stack, Progress(console=console, transient=True) as bar:
         task = bar.add_task("", total=len(commands) * (ROUNDS + 1))
@@ -311,7 +311,7 @@ def _contest(
 def timed_round(
     run: Callable[[int], Mapping[str, Any]], calls: int, steps_per_call: int = 1
 ) -> dict[str, Any]:
-    """So many calls, of so many steps each, and what else the machine did meanwhile."""
+    """A number of calls of a number of steps each, and the load of others meanwhile."""
     before, began = _busy_seconds(), time.perf_counter()
     found = run(calls)
     after, seconds = _busy_seconds(), time.perf_counter() - began
@@ -385,12 +385,12 @@ def quiet(rounds: Sequence[Mapping[str, Any]]) -> str:
 
 
 def title(record: Mapping[str, Any]) -> str:
-    """What was done, and beside whom."""
+    """The work and the peer, as a title."""
     return work(record) + (f", beside {beside(record)}" if peer(record) else "")
 
 
 def work(record: Mapping[str, Any]) -> str:
-    """What was done."""
+    """The work, as a title."""
     if record["bench"] == "train":
         return f"Training, workload {record['workload']}"
     return f"Decoding, workload {record['workload']}, beam {record['beam_size']}"

@@ -63,7 +63,7 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
 
 
 class _Pieces:
-    """What an export asks of a tokenizer, for words that have no text."""
+    """A tokenizer, as an export needs it, for words that have no text."""
 
     bos, eos = 2, 3
 

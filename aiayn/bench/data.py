@@ -133,7 +133,7 @@ def write_synthetic(folder: Path, num_pairs: int, console: Console) -> None:
 
 
 def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str, Any]:
-    """Prepare synthetic corpora of so many pairs; the record, also in `folder/data.json`.
+    """Prepare synthetic corpora of these sizes in pairs; the record, also in `folder/data.json`.
 
     Raises:
         UserError: `aiayn prepare` failed.
@@ -162,7 +162,7 @@ def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str
 
 
 _GROWS = {"stages": "seconds", "peak_own_bytes": "memory of its own"}
-"""What of a stage grows, by its name in a run."""
+"""The costs of a stage that grow, by their names in a run."""
 
 
 def _growth(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -228,7 +228,7 @@ def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
             raise
     seconds = time.time() - began
     if process.returncode:
-        raise UserError(f"aiayn prepare failed on {corpus}; its own words stand above.")
+        raise UserError(f"aiayn prepare failed on {corpus}; its own message is above.")
     (made,) = data_dir.iterdir()
     ends = {
         "text": made / "text" / "manifest.json",

@@ -43,7 +43,7 @@ _DEFINITIONS = {
 
 
 class Point(NamedTuple):
-    """One size of what is varied."""
+    """One size of the thing that is varied."""
 
     flops: float
     step: Callable[[], object]
@@ -65,7 +65,7 @@ def _wide(d_model: int) -> ModelConfig:
 def points(
     train: Training, decode: Decoding
 ) -> dict[str, tuple[Sequence[int], Callable[[int], Point]]]:
-    """What is varied: its sizes, and how a point is made of one."""
+    """The things that are varied: the sizes of each, and how a point is made of one."""
 
     def longer(length: int) -> Point:
         rows = train.tokens // length

@@ -116,12 +116,12 @@ def _about(workload: Training | Decoding) -> dict[str, Any]:
 
 
 def _program(function: Any, *arguments: Any, **settings: Any) -> str:
-    """What a jitted function is compiled into for such arguments."""
+    """The compiled text of a jitted function for these arguments."""
     return function.lower(*arguments, **settings).compile().as_text()
 
 
 def _counting() -> Callable[[], dict[str, float | None]]:
-    """What this process needed from here on, asked for again and again."""
+    """A function that returns the resources used since this call."""
     compiled: list[float] = []
 
     def count(event: str, duration_secs: float, **kwargs: str | int) -> None:
@@ -175,7 +175,7 @@ def _best(function: jax.stages.Wrapped, *arguments: jax.Array) -> float:
 
 
 def ceilings() -> dict[str, float | None]:
-    """What the devices can do at most: by measuring, and by the data sheet where we know it."""
+    """The limits of the devices: measured, and by the data sheet where we know it."""
     return {
         "matmul_flops_per_second": jax.device_count() * _matmul_ceiling(),
         "copy_bytes_per_second": jax.device_count() * _copies(),

@@ -1,4 +1,4 @@
-"""Where the time of a step goes: a trace, the dearest kernels, the parts of the model they are of.
+"""Where the time of a step goes: a trace, the most expensive kernels, their parts of the model.
 
 The trace opens in Perfetto (ui.perfetto.dev) and in TensorBoard. A kernel's time is its own, less
 that of kernels inside it, summed over the threads or streams that ran it.
@@ -41,7 +41,7 @@ class Kernel(NamedTuple):
     part: str
     """The innermost scope it is of, `other` without one; a fusion is of its last operation's."""
     shape: str
-    """What it computes, as XLA writes it."""
+    """Its operation, as XLA writes it."""
     seconds: float
     calls: int
 
@@ -89,7 +89,7 @@ def profile(what: str, name: str, folder: Path, console: Console) -> dict[str, A
 
 
 def kernels(events: Sequence[Mapping[str, Any]], program: str) -> list[Kernel]:
-    """The kernels of a trace, dearest first; `program` is the compiled text."""
+    """The kernels of a trace, most expensive first; `program` is the compiled text."""
     known = {m["name"]: (m["shape"], m["path"]) for m in _INSTRUCTION.finditer(program)}
     seconds: dict[str, float] = defaultdict(float)
     calls: dict[str, int] = defaultdict(int)
@@ -132,7 +132,7 @@ def _own_times(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float
 
 
 def tables(record: Mapping[str, Any]) -> Iterator[Table]:
-    """Time by part, and the dearest kernels, for a terminal."""
+    """Time by part, and the most expensive kernels, for a terminal."""
     total = sum(kernel["seconds"] for kernel in record["kernels"])
     by_part: dict[str, float] = defaultdict(float)
     for kernel in record["kernels"]:
@@ -147,7 +147,7 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
     for part, seconds in sorted(by_part.items(), key=lambda item: -item[1]):
         grid.add_row(part, *cost(seconds))
     yield grid
-    grid = Table(title=f"The {_DEAREST} dearest kernels", title_justify="left")
+    grid = Table(title=f"The {_DEAREST} most expensive kernels", title_justify="left")
     for heading in ("kernel", "part", "result"):  # a result may be hundreds of arrays
         grid.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=32)
     for heading in ("calls", "ms/step", "share"):

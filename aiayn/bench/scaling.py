@@ -68,7 +68,7 @@ _DEFINITIONS = {
 
 
 class Sent(NamedTuple):
-    """What a step's program sends."""
+    """The collectives of a step's program."""
 
     collectives: int
     bytes: int
@@ -125,7 +125,7 @@ def sent(program: str) -> Sent:
 
 
 def reduce_seconds(num_bytes: int, num_devices: int) -> float:
-    """What an all-reduce takes by what is ASSUMED."""
+    """The seconds of an all-reduce, by ASSUMED."""
     if num_devices == 1:
         return 0.0
     local = min(num_devices, _PER_HOST)
@@ -205,7 +205,7 @@ def figures(found: Mapping[str, Any]) -> list[list[str]]:
 
 
 def title(name: str, found: Mapping[str, Any]) -> str:
-    """What the figures of a workload are about."""
+    """The title of a workload's figures."""
     return f"Scaling on paper, {name}: an update of {found['tokens']:,} tokens a side"
 
 

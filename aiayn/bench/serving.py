@@ -1,4 +1,4 @@
-"""What serving a model by CTranslate2 costs in BLEU and gains in time, in float32 and int8."""
+"""BLEU and speed of a model served by CTranslate2, in float32 and int8, beside ours."""
 
 import json
 import tempfile

@@ -109,7 +109,7 @@ def bench_start(
 def _translating(
     model: Path, made: Path, environment: Mapping[str, str]
 ) -> dict[str, Sequence[str]]:
-    """What Python runs to translate the sentence: ours, and each peer that is installed."""
+    """Python's arguments to translate the sentence: by ours and by each peer that is installed."""
     commands: dict[str, Sequence[str]] = {"translate": ["-m", "aiayn", "translate", str(model)]}
     for peer, package in _PEERS.items():
         if find_spec(package):

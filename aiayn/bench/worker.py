@@ -47,9 +47,9 @@ def sentences_of(workload: Decoding) -> Ids:
 
 @dataclass(frozen=True)
 class Contender:
-    """What a worker serves.
+    """A prepared program and its description, which a worker serves.
 
-    `run` does so many steps to their end and says what came out: the last `loss` of training, the
+    `run` completes a number of steps and returns the results: the last `loss` of training, the
     `tokens` of the last step's outputs.
     """
 
@@ -79,7 +79,7 @@ def serve(
 
 
 def timed(contender: Contender, steps: int) -> dict[str, Any]:
-    """So many steps: how long they took, and what came out."""
+    """A number of steps: their seconds and their results."""
     wall, processor = time.perf_counter(), time.process_time()
     found = contender.run(steps)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor

@@ -1,6 +1,6 @@
-"""What a training pair is judged by: blanks, lengths, overlap with dev and test, language (§5.1).
+"""The rules that drop a training pair: blanks, lengths, overlap with dev and test, language (§5.1).
 
-Pure functions of a pair or of a chunk of pairs, and what runs them over a whole corpus.
+Pure functions of a pair or of a chunk of pairs, and the workers that run them over a corpus.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True)
 class Rules:
-    """What `judge` goes by. `held_src` and `held_tgt` are the sentences of dev and test."""
+    """The limits of one corpus. `held_src` and `held_tgt` are the sentences of dev and test."""
 
     max_words: int
     max_ratio: float
@@ -52,7 +52,7 @@ class Rules:
 
 
 def judge(pair: Pair, rules: Rules) -> tuple[str, str, str]:
-    """Why train does without the pair, or nothing; and its two sides, cleaned."""
+    """The reason to drop a training pair, or nothing; and its two sides, cleaned."""
     if max(map(len, pair)) > MAX_CHARACTERS:
         return "too_long", "", ""
     src, tgt = clean(pair[0]), clean(pair[1])
@@ -73,7 +73,7 @@ def judge(pair: Pair, rules: Rules) -> tuple[str, str, str]:
 
 
 class Cleaned(NamedTuple):
-    """What is kept of a chunk: lines, how many words each has, and a hash of each pair."""
+    """The kept pairs of a chunk: their lines, words a line, and a hash of each pair."""
 
     src: bytes
     tgt: bytes

@@ -44,7 +44,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """What became of the pairs of one split; `read` is `kept` and all of `dropped`."""
+    """Counts of the pairs of one split; `read` is `kept` plus all of `dropped`."""
 
     read: int
     kept: int
@@ -68,7 +68,7 @@ class WrittenFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What lies in a folder of prepared text. `splits` are "train", "dev" and "test.NAME"."""
+    """The contents of a folder of prepared text. `splits` are "train", "dev" and "test.NAME"."""
 
     corpus: str
     src: str
@@ -171,7 +171,7 @@ def _open_phrasebook(data: DataConfig) -> Source:
 
 
 def _phrasebook_details() -> dict[str, Any]:
-    """What the phrasebook is made from, as one hash: its code, its templates, CLDR's version."""
+    """One hash of all that makes the phrasebook: its code, its templates, CLDR's version."""
     from aiayn.data.sources import phrasebook
 
     made_from = [f"{name} {version(name)}\n".encode() for name in ("babel", "num2words")]

@@ -151,7 +151,7 @@ def _blocks(members: Ints) -> list[Ints]:
 
 
 def unlimited(config: DataConfig) -> DataConfig:
-    """Settings for dev, whose loss is of all its pairs: as many wider rows as its longest need."""
+    """Settings for dev, where no pair is dropped: row widths up to its longest sentence."""
     widths = list(config.row_widths)
     while widths[-1] < _WIDEST_ROW:
         widths.append(2 * widths[-1])
@@ -214,7 +214,7 @@ _loaded: dict[bytes, Tokenizer] = {}
 
 
 def _tokenizer(model: bytes) -> Tokenizer:
-    """Loaded once per worker process."""
+    """The tokenizer of this model, loaded once per worker process."""
     if model not in _loaded:
         _loaded.clear()
         _loaded[model] = Tokenizer.of(model)
@@ -249,8 +249,8 @@ def _pack_chunk(job: tuple[Path, Ints, Ints, Ints, int, int]) -> Ints:
 def assign_rows(src_n: Ints, tgt_n: Ints, src_width: int, tgt_width: int) -> Ints:
     """The row of each pair, rows filled one after another.
 
-    Of the pairs that still fit, the next is the longest, less what it would leave the row lopsided:
-    room on one side alone is of no use to anyone.
+    The next pair is the longest of those that still fit, minus the imbalance it would leave between
+    the two sides: room on one side alone is useless.
     """
     lengths, cell_of = np.unique(np.stack([src_n, tgt_n]), axis=1, return_inverse=True)
     waiting = np.split(np.argsort(cell_of, kind="stable"), np.cumsum(np.bincount(cell_of))[:-1])

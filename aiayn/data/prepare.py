@@ -24,7 +24,7 @@ from aiayn.system.workers import apart
 
 @dataclass(frozen=True)
 class Prepared:
-    """What training and evaluation read."""
+    """Prepared data: text, tokenizer and packed rows, as training and evaluation read them."""
 
     folder: Path
     manifest: Manifest
@@ -60,7 +60,7 @@ class Prepared:
 
 
 def _folder(data: DataConfig, root: Path) -> Path:
-    """Where `prepare` works."""
+    """The folder of these data settings under `root`."""
     name = f"{data.corpus}-{data.src}-{data.tgt}-{data_hash(data)[:10]}"
     return root / re.sub(r"[^\w.-]", "_", name)
 
@@ -107,7 +107,7 @@ def prepare_once(data: DataConfig, root: Path) -> Prepared:
 
 
 def open_prepared(folder: Path) -> Prepared:
-    """What `prepare` left in a folder, as it is."""
+    """The prepared data of a folder, unchecked."""
     train, dev = (PackedSplit.load(folder / "rows", split) for split in ("train", "dev"))
     manifest = Manifest.load(folder / "text")
     return Prepared(folder, manifest, Tokenizer.load(folder / "tokenizer.model"), train, dev)
@@ -130,7 +130,7 @@ def _tokenizer(data: DataConfig, manifest: Manifest, folder: Path) -> Tokenizer:
 
 
 def _train(job: tuple[Path, int, bool]) -> bytes:
-    """The model of a tokenizer for this text, of so many pieces, digits apart or not."""
+    """A tokenizer model of N pieces for this text; `job` is (text, N, whether digits are split)."""
     text, vocab_size, split_digits = job
     return train_tokenizer(_both_sides(text), vocab_size, split_digits).model
 

@@ -53,7 +53,7 @@ class Tokenizer:
         return self.encode(sentences)
 
     def prefix(self, ids: Sequence[int]) -> list[int]:
-        """What each part of a source that is cut must begin with."""
+        """The ids that every part of a source must begin with when it is cut."""
         return []
 
     def files(self) -> dict[str, bytes]:
@@ -102,7 +102,7 @@ class PairTokenizer(Tokenizer):
             ]
             if not all(models):
                 raise ValueError("a model of no bytes")
-            "".join(self._ids).encode()  # JSON can spell what is no text
+            "".join(self._ids).encode()  # JSON can spell surrogates, which are no text
             self._files: dict[str, bytes] = {"source.spm": models[0], "target.spm": models[1]}
             self.bos = int(values["starts_with"])
             self.pad, self.eos, self._unknown = (
@@ -191,7 +191,7 @@ def train_tokenizer(
         if most:
             reason = f"the training text allows at most {most[1]}"
         elif least:
-            reason = f"the characters of the training text alone want {int(least[2]):,}"
+            reason = f"the characters of the training text alone need {int(least[2]):,}"
         raise UserError(f"data.vocab_size is {vocab_size}; {reason}.") from error
     return Tokenizer(model.getvalue())
 

@@ -53,7 +53,7 @@ def _spec(model: Model) -> Any:
     width = config.d_model // config.num_heads
     if (config.d_k, config.d_v) != (width, width):
         raise UserError(
-            f"CTranslate2 wants heads of d_model/h = {width}; "
+            f"CTranslate2 needs heads of d_model/h = {width}; "
             f"d_k is {config.d_k}, d_v {config.d_v}."
         )
     if config.target_space_embedding:

@@ -29,14 +29,14 @@ _MUST_BE = {
     "add_final_layer_norm": False,
     "static_position_embeddings": True,
 }
-"""What this model has no switch for; keys that a config leaves out are as wanted."""
+"""Settings of Marian that this model fixes; a key that a config leaves out counts as this."""
 _WHOLE = ("vocab_size", "decoder_start_token_id", "d_model")
 _PAIRS = (
     ("layers", ("encoder_layers", "decoder_layers")),
     ("heads", ("encoder_attention_heads", "decoder_attention_heads")),
     ("d_ff", ("encoder_ffn_dim", "decoder_ffn_dim")),
 )
-"""What both stacks must have alike."""
+"""Settings that encoder and decoder must share."""
 
 _NEVER = -1e4
 """Added to the logit of padding, which is 0 in Marian's models and must never be said."""
@@ -181,7 +181,7 @@ def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PairTokenizer:
     vocabulary = _read_json(folder / "vocab.json")
     if len(vocabulary) != config["vocab_size"]:
         raise UserError(
-            f"{folder / 'vocab.json'} has {len(vocabulary):,} words; config.json wants "
+            f"{folder / 'vocab.json'} has {len(vocabulary):,} words; config.json expects "
             f"{config['vocab_size']:,}."
         )
     files: dict[str, str] = {}

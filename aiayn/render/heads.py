@@ -1,4 +1,4 @@
-"""What heads look at, as pictures: maps, and the lines of the paper's Figures 3 to 5."""
+"""Attention weights as pictures: maps, and the lines of the paper's Figures 3 to 5."""
 
 import math
 from collections.abc import Sequence
@@ -164,7 +164,7 @@ def _readable(
 
 
 def _font_size(cell: float) -> float:
-    """Points of text that fits into a cell of so many inches."""
+    """The font size in points of text that fits into a cell of a size in inches."""
     return min(10.0, 48 * cell)
 
 

@@ -1,4 +1,4 @@
-"""What the rendered tables are made of: Markdown, and how figures, machines and code are named."""
+"""Markdown tables, and how they name figures, machines and commits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """The style of all pictures: colours, panels, curves, and how one is saved.
 
 Drawn for paper and for readers who see no colours: darkness alone orders the values. Import this
-module where a picture is wanted; it brings Matplotlib with it."""
+module where a picture is wanted; it imports Matplotlib."""
 
 import io
 from collections.abc import Mapping

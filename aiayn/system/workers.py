@@ -54,7 +54,7 @@ def parallel_map(
 
 
 def apart(function: Callable[[Job], Result], job: Job) -> Result:
-    """What one job returns, done in a process that takes along the memory it used.
+    """The result of one job done in a process of its own, whose memory ends with it.
 
     Raises:
         UserError: as `parallel_map`.
@@ -85,7 +85,7 @@ def as_finished(
 
 
 def _or_end(function: Callable[[Job], Result], job: Job) -> Result:
-    """What a job returns. One that was told to stop ends its worker: the pool would wait for it."""
+    """The result of a job. A job told to stop ends its worker: the pool would wait for it."""
     try:
         return function(job)
     except Preempted:

@@ -17,7 +17,7 @@ def plot_curves(metrics: Sequence[Mapping[str, float | int]], path: Path) -> Non
 
     Rows are those of `metrics.jsonl`: `step` and any of `loss` (label-smoothed) and `dev_loss`,
     both in nats per token, `learning_rate`, `dev_bleu` (0 to 100) and `tokens_per_second`. Where a
-    step stands twice, as after a resumed run, the later row counts.
+    step occurs twice, as after a resumed run, the later row counts.
     """
 
     def series(name: str) -> dict[int, float]:

@@ -1,8 +1,8 @@
 """A run from a config to a trained model: data, model, state, loop (§5).
 
-What `metrics.jsonl` says of steps after the state that training goes on from is cut off: those
-steps run again, and give the same numbers. Of several processes all run this and take the same
-turns. The first alone writes, except for checkpoints, which Orbax has all of them write together.
+Training resumes from the newest state on disk. Rows of `metrics.jsonl` for later steps are dropped:
+those steps run again and give the same numbers. With several processes all run this in step; only
+the first writes, except for checkpoints, which Orbax has all of them write together.
 """
 
 from collections.abc import Callable
@@ -63,12 +63,12 @@ def train(
         UserError: the directory holds another experiment, or a run past `train.num_steps`; or
             MOST_IN_A_ROW updates or the loss on dev are not finite; or the devices are refused, see
             `refuse_slow_scatter`.
-        Preempted: SIGTERM came; the same call goes on from the step it came in.
+        Preempted: SIGTERM came; the same call resumes from the step it came in.
     """
     refuse_slow_scatter(jax.devices()[0].client.platform_version, version("jaxlib"))
     check_run(experiment, run_dir, prepared)
     with (
-        sigterm_asked() as asked,  # around the states, whose end waits for what is being written
+        sigterm_asked() as asked,  # outermost: closing the states waits for their writes
         closing(States(run_dir, experiment, prepared.tokenizer, console)) as states,
     ):
         if hosts.first():
@@ -202,7 +202,7 @@ def _gives_up(
     feed: Feed,
     first: int,
 ) -> UserError:
-    """Keep update `first` (counted from 0) with all that it read, and say what is known of it.
+    """Keep update `first` (counted from 0) with its inputs; an error that says what is known of it.
 
     It is the first of those that were not finite, so none since has changed the parameters.
     """

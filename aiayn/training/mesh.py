@@ -50,11 +50,11 @@ def mapped_train_step(
 
 
 def compiler_options() -> dict[str, bool | int] | None:
-    """What XLA is told of the step on a GPU that has our kernels.
+    """XLA's options for the step on a GPU that has our kernels.
 
-    Products are cuBLAS', which adds a bias and takes the positive part on the way; XLA's own take
-    up what comes before them as well and are slower for it. And each stays by itself: to merge two
-    costs a copy of what they make.
+    Matrix products go to cuBLAS, which adds a bias and takes the positive part on the way. XLA's
+    own products also fuse the operations before them and are slower for it. No two are merged:
+    that would copy their results.
     """
     if not use_kernels():
         return None
@@ -64,7 +64,7 @@ def compiler_options() -> dict[str, bool | int] | None:
 _SLOW_SCATTER = (0, 10, 2), (0, 11, 0)
 """The first and the last jaxlib that adds float32 in an NVIDIA GPU's memory by retries."""
 _NATIVE_ADDS = "-nvptx-allow-ftz-atomics"
-"""What brings the native additions back there."""
+"""The flag that brings the native additions back there."""
 
 
 def refuse_slow_scatter(platform_version: str, jaxlib_version: str) -> None:
@@ -100,7 +100,7 @@ def mapped_evaluation_step(
 
 
 def replicated(tree: Any, mesh: Mesh) -> Any:
-    """The tree with every leaf on every device of the mesh; all processes bring the same."""
+    """The tree with every leaf on every device of the mesh; all processes pass the same tree."""
     everywhere = NamedSharding(mesh, P())
     if everywhere.is_fully_addressable:
         return jax.device_put(tree, everywhere)
@@ -111,11 +111,11 @@ def replicated(tree: Any, mesh: Mesh) -> Any:
 
 
 def one_copy(tree: Any) -> Any:
-    """What `replicated` spread, on one device of this process: to compute with it alone."""
+    """A replicated tree on one device of this process, to compute with it alone."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def sharded(rows: Rows, mesh: Mesh, axis: int) -> Rows:
-    """Global arrays of which this process brings its own share along `axis`."""
+    """Global arrays made of every process's own share along `axis`."""
     sharding = NamedSharding(mesh, P(*[None] * axis, "data"))
     return Rows(*(jax.make_array_from_process_local_data(sharding, field) for field in rows))

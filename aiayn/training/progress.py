@@ -1,4 +1,4 @@
-"""What a run shows of itself: the check at its start and one line that moves."""
+"""The face of a run in the terminal: the table at its start and one line that moves."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -27,7 +27,7 @@ from aiayn.training.optim import learning_rate
 def self_check(
     experiment: Experiment, prepared: Prepared, updates: Updates, console: Console
 ) -> None:
-    """Show what is about to run, each figure beside the paper's base model where it has one."""
+    """Show the run that is about to start, each figure beside that of the paper's base model."""
     data, model, config = experiment.data, experiment.model, experiment.train
     train = prepared.train
     src_tokens = sum(c.src_tokens for c in train.classes)
@@ -100,11 +100,11 @@ class TrainingProgress:
         return Group(self._bar, *(Text(text) for text in self._texts.values()))
 
     def advance(self) -> None:
-        """One update was sent off."""
+        """Count one more update."""
         self._bar.advance(self._task)
 
     def say(self, text: str) -> None:
-        """What is going on besides updates, until the next figures."""
+        """Show a word about work other than updates, until the next figures."""
         self._texts["now"] = text
 
     def show(self, row: Mapping[str, Any]) -> None:
@@ -132,7 +132,7 @@ class TrainingProgress:
 
 
 def _describe(row: Mapping[str, Any]) -> tuple[str, str]:
-    """What a row of `metrics.jsonl` is about, and its figures as text."""
+    """The kind of a row of `metrics.jsonl` (train or dev), and its figures as text."""
     if "dev_loss" in row:
         bleu = f"  dev BLEU {row['dev_bleu']:.1f}" if "dev_bleu" in row else ""
         return "dev", f"dev ppl {row['dev_perplexity']:.2f}{bleu}"

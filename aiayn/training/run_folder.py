@@ -86,7 +86,7 @@ def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None
     """Refuse a directory that holds another run; changes nothing.
 
     Raises:
-        UserError: naming what is different.
+        UserError: naming the settings that differ.
     """
     if not (run_dir / "config.json").is_file():
         return
@@ -106,7 +106,7 @@ def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None
 
 
 def open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
-    """Write what the run is into its directory."""
+    """Write the experiment, manifest and tokenizer of a run into its directory."""
     about = {
         "format": FORMAT,
         "experiment": experiment.to_dict(),
@@ -120,7 +120,7 @@ def open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
 
 
 def begin_session(experiment: Experiment, run_dir: Path, step: int) -> None:
-    """Enter that training goes on from `step`, with this code and on this machine."""
+    """Record that training starts from `step` with this code on this machine."""
     session = {
         "from_step": step,
         "matmul_dtype": str(matmul_dtype(experiment.model)),

@@ -1,4 +1,4 @@
-"""The states of a run on disk, and which of them training goes on from.
+"""The states of a run on disk, and the one that training resumes from.
 
 `checkpoints/` holds those that are kept, validated and averaged: the same ones however often a run
 was stopped. `interrupted/` holds the step that SIGTERM came in. The newest intact state of both

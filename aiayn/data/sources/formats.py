@@ -34,7 +34,7 @@ ARROW_ROWS = 10_000
 
 @dataclass
 class Skipped:
-    """Pairs that a reader could not use: how many by reason, and where the first one stands."""
+    """Pairs that a reader could not use: their number by reason, and the place of the first."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
     first: str = ""
@@ -147,7 +147,7 @@ def find_files(
 
 
 def _matches(pattern: str, folder: str, setting: str) -> dict[tuple[str, ...], Path]:
-    """The pattern's files by what stands in the place of its wildcards."""
+    """The pattern's files by the text that its wildcards match."""
     exact = Path(folder) / pattern
     if exact.is_file():
         return {(): exact}
@@ -357,7 +357,7 @@ def _arrow_texts(column: Any) -> list[object]:
 
 def _read_tmx(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair]:
     """Translation units. What a declaration could multiply is refused: entities, and default values
-    of attributes, which each element would have a copy of. Read elements are let go of.
+    of attributes, which each element would have a copy of. Read elements are released.
     """
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import DefusedXMLParser, iterparse

@@ -42,7 +42,7 @@ def open_hub(data: DataConfig) -> Source:
     if data.num_pairs and tuple(counts.values()) != data.num_pairs:
         raise UserError(
             f"{_title(data)} has {_listed(counts.values())} pairs in {', '.join(counts)}; "
-            f"data.num_pairs wants {_listed(data.num_pairs)}. The dataset has changed, or "
+            f"data.num_pairs expects {_listed(data.num_pairs)}. The dataset has changed, or "
             "data.revision names another version."
         )
     streams = {name: _split(split, data) for name, split in splits.items()}
@@ -62,7 +62,7 @@ def _load(data: DataConfig) -> Any:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     load = partial(datasets.load_dataset, data.hub, revision=data.revision or None)
     # The Hub client and its HTTP and file layers raise some dozens of unrelated types, all of which
-    # say the same to the user: the corpus is not to be had from there.
+    # say the same to the user: the corpus is not available there.
     try:
         return load(data.hub_config or None)
     except Exception as error:
@@ -76,7 +76,7 @@ def _load(data: DataConfig) -> Any:
     named = ", ".join(dict.fromkeys(files)) if files else "the files that data.train_files names"
     first_line = str(problem).strip().split("\n")[0][:300]
     raise UserError(
-        f"{_title(data)} is neither to be had from the Hugging Face Hub nor in its cache here "
+        f"{_title(data)} could not be downloaded from the Hugging Face Hub and is not cached "
         f"({type(problem).__name__}: {first_line}). Without the Hub, use local files: --set "
         f"data.folder=DIR looks there for {named} (data.dev_files and data.test_files likewise)."
     ) from problem
@@ -108,7 +108,7 @@ def _commit(dataset: Any, data: DataConfig) -> str:
     if re.fullmatch("[0-9a-f]{40}", data.revision) and found != data.revision:
         raise UserError(
             f"{_title(data)}: the Hub cannot be reached and the cache here holds commit {found}; "
-            f"data.revision wants {data.revision}."
+            f"data.revision expects {data.revision}."
         )
     return found
 

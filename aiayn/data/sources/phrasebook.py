@@ -45,7 +45,7 @@ Row = tuple[str, ...]
 
 
 class Splits(NamedTuple):
-    """Pairs of (source, target) sentences; no sentence of either side stands in two splits."""
+    """Pairs of (source, target) sentences; no sentence of either side is in two splits."""
 
     train: list[Pair]
     dev: list[Pair]
@@ -269,7 +269,7 @@ def join(word: str, value: str, language: str) -> str:
     return word + value
 
 
-# Slot kinds: what can stand in a slot, and how each language writes it
+# Slot kinds: the values of a slot, and how each language writes them
 
 
 @dataclass(frozen=True)
@@ -390,7 +390,7 @@ def _list(value: tuple[Any, ...], language: str, form: str) -> str:
 
 
 def _code(*texts: str) -> Kind:
-    """What every language writes alike."""
+    """A value that every language writes alike."""
     return Kind(lambda _: texts, lambda v, lang, form: v, rises=False)
 
 

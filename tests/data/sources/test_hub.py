@@ -69,7 +69,7 @@ def test_other_counts_are_refused_with_both_numbers(tmp_path: Path):
     data = DataConfig(
         corpus="c", hub=str(root), hub_config="de-en", num_pairs=(4_508_785, 3_000, 3_003)
     )
-    with pytest.raises(UserError, match=r"has 11 / 3 / 2 pairs.*wants 4,508,785 / 3,000 / 3,003"):
+    with pytest.raises(UserError, match=r"has 11 / 3 / 2 pairs.*expects 4,508,785 / 3,000 / 3,003"):
         open_hub(data)
 
 
@@ -119,11 +119,11 @@ def test_other_commit_in_the_cache_is_no_substitute(
     cached_copy(tmp_path, COMMIT[::-1])
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     data = DataConfig(corpus="c", hub="someone/corpus", hub_config="de-en", revision=COMMIT)
-    with pytest.raises(UserError, match=f"holds commit {COMMIT[::-1]}.*wants {COMMIT}"):
+    with pytest.raises(UserError, match=f"holds commit {COMMIT[::-1]}.*expects {COMMIT}"):
         open_hub(data)
 
 
 def test_offline_and_not_cached_is_one_clear_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="'someone/else' is neither to be had"):
+    with pytest.raises(UserError, match="'someone/else' could not be downloaded"):
         open_hub(DataConfig(corpus="c", hub="someone/else"))
