@@ -62,7 +62,7 @@ class Log:
         self.began = time.perf_counter()
 
     def cut_after(self, step: int, validated: bool) -> None:
-        """Drop the rows of steps that run again: those past `step`, and its own validation if due."""
+        """Drop the rows of steps that run again: those past `step`, its validation if due."""
         rows = [row for row in read_metrics(self.path) if row["step"] <= step]
         if not validated:
             rows = [row for row in rows if row["step"] < step or "dev_loss" not in row]
