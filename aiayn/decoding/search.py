@@ -1,14 +1,18 @@
-"""Greedy and beam search over one cached step, in one compiled program (§6.1).
+"""Greedy and beam search over one cached step (§6.1).
 
 A hypothesis ends with EOS, which counts in its length; its score is its log-probability in nats
 over GNMT's length penalty ((5 + length) / 6)^α. At its length limit a hypothesis can only end.
 
-So many sentences are searched at once, and finished ones make way for those that wait: what a step
-costs grows with the sentences in it, finished or not, and the longest output of a batch is often
-several times as long as the others.
+`Search` has a fixed number of slots, one sentence each: `begin` puts new sentences into slots whose
+own are finished, `step` takes one word more of every hypothesis, `gather` collects the results. The
+function `search` drives it over a whole file in one compiled program; a server can drive it turn by
+turn, and a picture can look at the state between steps. Finished sentences make way for waiting
+ones because the cost of a step grows with the slots, finished or not, and the longest output of a
+batch is often several times as long as the others.
 
-Shapes as in `aiayn.model.transformer`; also A for all sentences, B for those searched at once, G
-for a group that begins together, N for columns, sentence by sentence the places of its beam.
+Shapes as in `aiayn.model.transformer`; also A for all sentences, B for the slots, G for a group
+that begins together, C for the continuations that compete, N for columns: the beam of the first
+sentence, then that of the second, and so on.
 """
 
 from functools import partial
@@ -26,8 +30,8 @@ from aiayn.model.transformer import VOCABULARY_MULTIPLE, Transformer
 
 
 class Hypotheses(NamedTuple):
-    """The best hypotheses of each sentence, best first. Slots after EOS hold 0; a place that no
-    hypothesis took has score −inf."""
+    """The best hypotheses of each sentence, best first. Places after EOS hold 0; where there is no
+    further hypothesis the score is −inf."""
 
     words_AWT: Int[Array, "all beam room"]
     scores_AW: Float[Array, "all beam"]
@@ -35,17 +39,11 @@ class Hypotheses(NamedTuple):
     """Whether the room was too small to find them."""
 
 
-def _group_size(at_once: int, width: int) -> int:
-    """How many sentences begin together: few stand idle until then, but the encoder's products are
-    no slivers."""
-    return min(at_once, max(-(-at_once // 8), 128 // width))
-
-
-class _Sentences(NamedTuple):
-    """Those that are searched now. Words stand where time modulo the room was."""
+class Sentences(NamedTuple):
+    """The sentences in the slots. The word of step `time` is at `time` modulo the room."""
 
     number_B: Int[Array, " batch"]
-    """Among all."""
+    """The caller's name for each."""
     born_B: Int[Array, " batch"]
     """The time of their first step."""
     limit_B: Int[Array, " batch"]
@@ -60,17 +58,228 @@ class _Sentences(NamedTuple):
     cut_B: Bool[Array, " batch"]
 
 
-class _State(NamedTuple):
+class State(NamedTuple):
+    """Everything a step changes."""
+
     time: Int[Array, ""]
-    begun: Int[Array, ""]
-    now: _Sentences
+    now: Sentences
     caches: tuple[LayerCache, ...]
-    found: Hypotheses
+
+
+class _Grown(NamedTuple):
+    """The best 2·beam continuations of each sentence, best first."""
+
+    log_probs_BC: Float[Array, "batch count"]
+    words_BCT: Int[Array, "batch count room"]
+    parent_BC: Int[Array, "batch count"]
+    ends_BC: Bool[Array, "batch count"]
 
 
 def length_penalty(length: int | Int[Array, "..."], alpha: float) -> Float[Array, "..."]:
     """((5 + length) / 6)^α (§6.1, after GNMT); 1 for every length if α is 0."""
     return ((5.0 + jnp.asarray(length, jnp.float32)) / 6.0) ** alpha
+
+
+class Search:
+    """Beam search in a fixed number of slots; with `beam_size` 1 it is greedy and ends at the first
+    EOS. It holds settings and weights; everything that changes is in the `State`.
+
+    Every step the `beam_size` best continuations compete: those that end are kept with their
+    scores, and as many others as the beam is wide live on. A sentence is finished when no living
+    hypothesis can come into its `num_best` best any more, even if every further word had
+    probability 1 and the output its greatest length. A sentence that is not finished after `room`
+    steps is given up, and marked as cut.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        weights: Weights,
+        *,
+        beam_size: int,
+        alpha: float,
+        room: int,
+        bos: int,
+        eos: int,
+        num_best: int = 1,
+    ):
+        """`weights` are those of `model`, as `aiayn.decoding.incremental.lay_out` makes them."""
+        self.model, self.decoder = model, IncrementalDecoder(model, weights)
+        self.beam_size, self.alpha, self.room = beam_size, alpha, room
+        self.bos, self.eos, self.num_best = bos, eos, num_best
+
+    def start(self, batch: int, width: int, nobody: int = -1) -> State:
+        """Empty slots for sources of `width` tokens; no sentence has the number `nobody`."""
+        zero, none_B = jnp.zeros((), jnp.int32), jnp.zeros(batch, jnp.int32)
+        nobody_B, no_source_BS = jnp.full(batch, nobody), jnp.zeros((batch, width), jnp.int32)
+        return State(
+            time=zero,
+            now=self._unborn(nobody_B, zero, none_B, no_source_BS),
+            caches=self.decoder.start(batch, self.beam_size, self.room, width),
+        )
+
+    def begin(
+        self,
+        state: State,
+        place_G: Int[Array, " group"],
+        number_G: Int[Array, " group"],
+        src_GS: Int[Array, "group source"],
+        src_segments_GS: Int[Array, "group source"],
+        src_positions_GS: Int[Array, "group source"],
+        limit_G: Int[Array, " group"],
+    ) -> State:
+        """With a group of sentences in the slots `place_G`, whose own are finished.
+
+        `limit_G` is the most tokens, EOS included, that each output may have; with a limit of 0 a
+        sentence is finished at once.
+        """
+        memory_GSD = self.model.encode(src_GS, src_segments_GS, src_positions_GS)
+        new = self._unborn(number_G, state.time, limit_G, src_segments_GS)
+        return state._replace(
+            now=jax.tree.map(lambda x, y: x.at[place_G].set(y), state.now, new),
+            caches=self.decoder.read(state.caches, place_G, memory_GSD),
+        )
+
+    def step(self, state: State) -> State:
+        """With one word more of every living hypothesis."""
+        now, age_B = state.now, state.time - state.now.born_B
+        grown, places_BWT, caches = self._grow(state, age_B)
+        ended_scores_BW, ended_words_BWT = self._ended(now, grown, age_B)
+
+        living_BC = jnp.where(grown.ends_BC, -jnp.inf, grown.log_probs_BC)
+        live_log_probs_BW, next_BW = lax.top_k(living_BC, self.beam_size)
+        parent_BW = jnp.take_along_axis(grown.parent_BC, next_BW, axis=1)
+
+        finished_B = self._finished(now, live_log_probs_BW, ended_scores_BW)
+        finished_B |= now.finished_B | (age_B + 1 >= now.limit_B)
+        out_of_room_B = ~finished_B & (age_B + 1 >= self.room)
+        return State(
+            time=state.time + 1,
+            now=now._replace(
+                live_words_BWT=jnp.take_along_axis(grown.words_BCT, next_BW[..., None], axis=1),
+                live_log_probs_BW=live_log_probs_BW,
+                places_BWT=jnp.take_along_axis(places_BWT, parent_BW[..., None], axis=1),
+                ended_words_BWT=ended_words_BWT,
+                ended_scores_BW=ended_scores_BW,
+                finished_B=finished_B | out_of_room_B,
+                cut_B=now.cut_B | out_of_room_B,
+            ),
+            caches=caches,
+        )
+
+    def gather(self, state: State, place_G: Int[Array, " group"] | None = None) -> Hypotheses:
+        """The `num_best` best ended hypotheses of some slots (of all), from the first word on."""
+        now = state.now if place_G is None else jax.tree.map(lambda x: x[place_G], state.now)
+        words_BWT = self._in_order(now, now.ended_words_BWT)[:, : self.num_best]
+        return Hypotheses(words_BWT, now.ended_scores_BW[:, : self.num_best], now.cut_B)
+
+    def living(self, state: State) -> Hypotheses:
+        """The hypotheses of all slots that have not ended, from the first word on, best first.
+
+        Their scores are log-probabilities in nats.
+        """
+        now = state.now
+        words_BWT = self._in_order(now, now.live_words_BWT)
+        written_B1T = jnp.arange(self.room)[None] < (state.time - now.born_B)[:, None]
+        words_BWT = jnp.where(written_B1T[:, None], words_BWT, 0)
+        return Hypotheses(words_BWT, now.live_log_probs_BW, now.cut_B)
+
+    def _unborn(
+        self,
+        number_B: Int[Array, " batch"],
+        time: Int[Array, ""],
+        limit_B: Int[Array, " batch"],
+        src_segments_BS: Int[Array, "batch source"],
+    ) -> Sentences:
+        none_BWT = jnp.zeros((len(number_B), self.beam_size, self.room), jnp.int32)
+        first_1W = (jnp.arange(self.beam_size) == 0)[None]
+        none_BW = jnp.full((len(number_B), self.beam_size), -jnp.inf)
+        return Sentences(
+            number_B=number_B,
+            born_B=jnp.full(len(number_B), time),
+            limit_B=limit_B,
+            src_segments_BS=src_segments_BS,
+            live_words_BWT=none_BWT,
+            live_log_probs_BW=jnp.where(first_1W, 0.0, none_BW),
+            places_BWT=none_BWT,
+            ended_words_BWT=none_BWT,
+            ended_scores_BW=none_BW,
+            finished_B=limit_B <= 0,
+            cut_B=jnp.zeros(len(number_B), bool),
+        )
+
+    def _grow(
+        self, state: State, age_B: Int[Array, " batch"]
+    ) -> tuple[_Grown, Int[Array, "batch beam room"], tuple[LayerCache, ...]]:
+        """The best continuations of each sentence, the places of the words read, the caches.
+
+        There are 2·beam of them, and each hypothesis has at most one that ends: so at least
+        `beam_size` live on.
+        """
+        now, time, room = state.now, state.time, self.room
+        before_BW1 = lax.dynamic_slice_in_dim(now.live_words_BWT, (time - 1) % room, 1, axis=2)
+        last_BW = jnp.where((age_B == 0)[:, None], self.bos, before_BW1[..., 0])
+        here_1W1 = jnp.arange(self.beam_size)[None, :, None]
+        here_BW1 = jnp.broadcast_to(here_1W1, (len(age_B), self.beam_size, 1))
+        write = partial(lax.dynamic_update_slice_in_dim, start_index=time % room, axis=2)
+        places_BWT = write(now.places_BWT, here_BW1)
+        logits_VN, caches = self.decoder.step(
+            last_BW, state.caches, time, age_B, places_BWT, now.src_segments_BS
+        )
+        log_probs_BC, parent_BC, word_BC = _continuations(
+            logits_VN,
+            now.live_log_probs_BW,
+            age_B + 1 >= now.limit_B,
+            2 * self.beam_size,
+            self.eos,
+        )
+        words_BCT = jnp.take_along_axis(now.live_words_BWT, parent_BC[..., None], axis=1)
+        words_BCT = write(words_BCT, word_BC[..., None])
+        grown = _Grown(log_probs_BC, words_BCT, parent_BC, word_BC == self.eos)
+        return grown, places_BWT, caches
+
+    def _ended(
+        self, now: Sentences, grown: _Grown, age_B: Int[Array, " batch"]
+    ) -> tuple[Float[Array, "batch beam"], Int[Array, "batch beam room"]]:
+        """The best hypotheses that have ended, those of this step among them; a sentence that is
+        finished keeps its own."""
+        scores_BC = grown.log_probs_BC / length_penalty(age_B + 1, self.alpha)[:, None]
+        in_beam_1C = (jnp.arange(2 * self.beam_size) < self.beam_size)[None]
+        scores_BC = jnp.where(grown.ends_BC & in_beam_1C, scores_BC, -jnp.inf)
+        all_scores = jnp.concatenate([now.ended_scores_BW, scores_BC], axis=1)
+        all_words = jnp.concatenate([now.ended_words_BWT, grown.words_BCT], axis=1)
+        scores_BW, best_BW = lax.top_k(all_scores, self.beam_size)
+        words_BWT = jnp.take_along_axis(all_words, best_BW[..., None], axis=1)
+        keep_B1 = now.finished_B[:, None]
+        scores_BW = jnp.where(keep_B1, now.ended_scores_BW, scores_BW)
+        return scores_BW, jnp.where(keep_B1[..., None], now.ended_words_BWT, words_BWT)
+
+    def _finished(
+        self,
+        now: Sentences,
+        live_log_probs_BW: Float[Array, "batch beam"],
+        ended_scores_BW: Float[Array, "batch beam"],
+    ) -> Bool[Array, " batch"]:
+        """Whether no living hypothesis can come into the best any more."""
+        if self.beam_size == 1:
+            return ended_scores_BW[:, 0] > -jnp.inf
+        hope_B = live_log_probs_BW.max(axis=1) / length_penalty(now.limit_B, self.alpha)
+        return (hope_B <= ended_scores_BW[:, self.num_best - 1]) & (
+            ended_scores_BW[:, 0] > -jnp.inf
+        )
+
+    def _in_order(
+        self, now: Sentences, words_BWT: Int[Array, "batch beam room"]
+    ) -> Int[Array, "batch beam room"]:
+        """The words of each sentence from its first on."""
+        order_BT = (now.born_B[:, None] + jnp.arange(self.room)[None]) % self.room
+        return jnp.take_along_axis(words_BWT, order_BT[:, None], axis=2)
+
+
+class _File(NamedTuple):
+    state: State
+    begun: Int[Array, ""]
+    found: Hypotheses
 
 
 @partial(
@@ -93,20 +302,22 @@ def search(
     eos: int,
     num_best: int = 1,
 ) -> Hypotheses:
-    """Beam search; with `beam_size` 1 it is greedy search and ends at the first EOS. `weights` are
-    those of `params`, as `aiayn.decoding.incremental.lay_out` makes them.
+    """The best hypotheses of a whole file of sentences, `at_once` of them searched at a time; see
+    `Search`.
 
-    `limit_A` is the most tokens, EOS included, that each sentence's output may have. A sentence
-    that is not finished after `room` steps is given up, and said to be cut. The last of all may be
-    empty, with a limit of 0, and take no time.
-
-    Every step the `beam_size` best continuations compete: those that end are kept with their
-    scores, and as many others as the beam is wide live on. A sentence is finished when no living
-    hypothesis can come into its `num_best` best any more, even if every further word had
-    probability 1 and the output its greatest length.
+    `limit_A` is the most tokens, EOS included, that each sentence's output may have. The last
+    sentences may be empty, with a limit of 0, and take no time.
     """
-    model: Transformer = nnx.merge(graphdef, params)
-    decoder = IncrementalDecoder(model, weights)
+    slots = Search(
+        nnx.merge(graphdef, params),
+        weights,
+        beam_size=beam_size,
+        alpha=alpha,
+        room=room,
+        bos=bos,
+        eos=eos,
+        num_best=num_best,
+    )
     (most, width), total = src_AS.shape, (limit_A > 0).sum()
     batch = min(at_once, most)
     group = _group_size(batch, width)
@@ -114,121 +325,35 @@ def search(
     limit_A = jnp.pad(limit_A, (0, group))
     positions_GS = jnp.broadcast_to(jnp.arange(width)[None], (group, width))
 
-    def unborn(
-        number_B: Int[Array, " batch"],
-        time: Int[Array, ""],
-        limit_B: Int[Array, " batch"],
-        src_segments_BS: Int[Array, "batch source"],
-    ) -> _Sentences:
-        none_BWT = jnp.zeros((len(number_B), beam_size, room), jnp.int32)
-        first_1W = (jnp.arange(beam_size) == 0)[None]
-        none_BW = jnp.full((len(number_B), beam_size), -jnp.inf)
-        return _Sentences(
-            number_B=number_B,
-            born_B=jnp.full(len(number_B), time),
-            limit_B=limit_B,
-            src_segments_BS=src_segments_BS,
-            live_words_BWT=none_BWT,
-            live_log_probs_BW=jnp.where(first_1W, 0.0, none_BW),
-            places_BWT=none_BWT,
-            ended_words_BWT=none_BWT,
-            ended_scores_BW=none_BW,
-            finished_B=limit_B <= 0,
-            cut_B=jnp.zeros(len(number_B), bool),
-        )
+    def collect(file: _File, place_G: Int[Array, " group"] | None = None) -> Hypotheses:
+        numbers = file.state.now.number_B
+        number_G = numbers if place_G is None else numbers[place_G]
+        new = slots.gather(file.state, place_G)
+        return jax.tree.map(lambda x, y: x.at[number_G].set(y, mode="drop"), file.found, new)
 
-    def gather(found: Hypotheses, now: _Sentences) -> Hypotheses:
-        """With what was found for these sentences, their words from the first on."""
-        order_BT = (now.born_B[:, None] + jnp.arange(room)[None]) % room
-        words_BWT = jnp.take_along_axis(now.ended_words_BWT, order_BT[:, None], axis=2)
-        each = Hypotheses(words_BWT[:, :num_best], now.ended_scores_BW[:, :num_best], now.cut_B)
-        return jax.tree.map(lambda x, new: x.at[now.number_B].set(new, mode="drop"), found, each)
+    def has_room(file: _File) -> Bool[Array, ""]:
+        return (file.state.now.finished_B.sum() >= group) & (file.begun < total)
 
-    def waits(state: _State) -> Bool[Array, ""]:
-        return (state.now.finished_B.sum() >= group) & (state.begun < total)
-
-    def begin(state: _State) -> _State:
+    def begin(file: _File) -> _File:
         """The next group, in the place of finished sentences."""
-        place_G = jnp.nonzero(state.now.finished_B, size=group)[0]
+        place_G = jnp.nonzero(file.state.now.finished_B, size=group)[0]
         src_GS, segments_GS, limit_G = (
-            lax.dynamic_slice_in_dim(x, state.begun, group)
+            lax.dynamic_slice_in_dim(x, file.begun, group)
             for x in (src_AS, src_segments_AS, limit_A)
         )
-        memory_GSD = model.encode(src_GS, segments_GS, positions_GS)
-        new = unborn(state.begun + jnp.arange(group), state.time, limit_G, segments_GS)
-        return state._replace(
-            begun=state.begun + group,
-            now=jax.tree.map(lambda x, y: x.at[place_G].set(y), state.now, new),
-            caches=decoder.read(state.caches, place_G, memory_GSD),
-            found=gather(state.found, jax.tree.map(lambda x: x[place_G], state.now)),
+        number_G = file.begun + jnp.arange(group)
+        state = slots.begin(
+            file.state, place_G, number_G, src_GS, segments_GS, positions_GS, limit_G
         )
+        return _File(state, file.begun + group, collect(file, place_G))
 
-    def step(state: _State) -> _State:
-        now, time = state.now, state.time
-        age_B = time - now.born_B
-        before_BW1 = lax.dynamic_slice_in_dim(now.live_words_BWT, (time - 1) % room, 1, axis=2)
-        last_BW = jnp.where((age_B == 0)[:, None], bos, before_BW1[..., 0])
-        here_BW1 = jnp.broadcast_to(jnp.arange(beam_size)[None, :, None], (batch, beam_size, 1))
-        write = partial(lax.dynamic_update_slice_in_dim, start_index=time % room, axis=2)
-        places_BWT = write(now.places_BWT, here_BW1)
-        logits_VN, caches = decoder.step(
-            last_BW, state.caches, time, age_B, places_BWT, now.src_segments_BS
-        )
-        # The best 2·beam continuations of all hypotheses; each hypothesis has at most one that
-        # ends, so at least `beam_size` of them go on.
-        top_BC, parent_BC, word_BC = _continuations(
-            logits_VN, now.live_log_probs_BW, age_B + 1 >= now.limit_B, 2 * beam_size, eos
-        )
-        grown_BCT = jnp.take_along_axis(now.live_words_BWT, parent_BC[..., None], axis=1)
-        grown_BCT = write(grown_BCT, word_BC[..., None])
-        ends_BC = word_BC == eos
+    def step(file: _File) -> _File:
+        file = lax.while_loop(has_room, begin, file)
+        return file._replace(state=slots.step(file.state))
 
-        scores_BC = top_BC / length_penalty(age_B + 1, alpha)[:, None]
-        in_beam_1C = (jnp.arange(2 * beam_size) < beam_size)[None]
-        scores_BC = jnp.where(ends_BC & in_beam_1C, scores_BC, -jnp.inf)
-        all_scores = jnp.concatenate([now.ended_scores_BW, scores_BC], axis=1)
-        all_words = jnp.concatenate([now.ended_words_BWT, grown_BCT], axis=1)
-        ended_scores_BW, best_BW = lax.top_k(all_scores, beam_size)
-        ended_words_BWT = jnp.take_along_axis(all_words, best_BW[..., None], axis=1)
-
-        living_BC = jnp.where(ends_BC, -jnp.inf, top_BC)
-        live_log_probs_BW, next_BW = lax.top_k(living_BC, beam_size)
-        parent_BW = jnp.take_along_axis(parent_BC, next_BW, axis=1)
-
-        keep_B1 = now.finished_B[:, None]
-        ended_scores_BW = jnp.where(keep_B1, now.ended_scores_BW, ended_scores_BW)
-        ended_words_BWT = jnp.where(keep_B1[..., None], now.ended_words_BWT, ended_words_BWT)
-        if beam_size == 1:
-            finished_B = ended_scores_BW[:, 0] > -jnp.inf
-        else:
-            hope_B = live_log_probs_BW.max(axis=1) / length_penalty(now.limit_B, alpha)
-            finished_B = (hope_B <= ended_scores_BW[:, num_best - 1]) & (
-                ended_scores_BW[:, 0] > -jnp.inf
-            )
-        finished_B |= now.finished_B | (age_B + 1 >= now.limit_B)
-        out_of_room_B = ~finished_B & (age_B + 1 >= room)
-        return state._replace(
-            time=time + 1,
-            now=now._replace(
-                live_words_BWT=jnp.take_along_axis(grown_BCT, next_BW[..., None], axis=1),
-                live_log_probs_BW=live_log_probs_BW,
-                places_BWT=jnp.take_along_axis(places_BWT, parent_BW[..., None], axis=1),
-                ended_words_BWT=ended_words_BWT,
-                ended_scores_BW=ended_scores_BW,
-                finished_B=finished_B | out_of_room_B,
-                cut_B=now.cut_B | out_of_room_B,
-            ),
-            caches=caches,
-        )
-
-    zero = jnp.zeros((), jnp.int32)
-    nobody_B = jnp.full(batch, most)
-    nothing_B, nothing_BS = jnp.zeros(batch, jnp.int32), jnp.zeros((batch, width), jnp.int32)
-    first = _State(
-        time=zero,
-        begun=zero,
-        now=unborn(nobody_B, zero, nothing_B, nothing_BS),
-        caches=decoder.start(batch, beam_size, room, width),
+    first = _File(
+        begun=jnp.zeros((), jnp.int32),
+        state=slots.start(batch, width, nobody=most),
         found=Hypotheses(
             jnp.zeros((most, num_best, room), jnp.int32),
             jnp.full((most, num_best), -jnp.inf),
@@ -236,11 +361,15 @@ def search(
         ),
     )
     last = lax.while_loop(
-        lambda state: ~state.now.finished_B.all() | (state.begun < total),
-        lambda state: step(lax.while_loop(waits, begin, state)),
-        first,
+        lambda file: ~file.state.now.finished_B.all() | (file.begun < total), step, first
     )
-    return gather(last.found, last.now)
+    return collect(last)
+
+
+def _group_size(at_once: int, width: int) -> int:
+    """The number of sentences that begin together: small, so that few slots wait for a group, and
+    large enough that the encoder's products are not slivers."""
+    return min(at_once, max(-(-at_once // 8), 128 // width))
 
 
 def _continuations(
@@ -250,12 +379,11 @@ def _continuations(
     count: int,
     eos: int,
 ) -> tuple[Float[Array, "batch count"], Int[Array, "batch count"], Int[Array, "batch count"]]:
-    """The best continuations of each sentence: their log-probability, the hypothesis that each goes
-    on from, and its next word. At the limit the only word is EOS, at its true probability.
+    """The best continuations of each sentence: their log-probability, the hypothesis that each
+    continues, and its next word. At the limit the only word is EOS, at its true probability.
 
-    A word among the best stands in one of the `count` groups of words, of any hypothesis, whose
-    best are best. So most of the vocabulary is read for nothing but the groups' maxima, and none of
-    a hypothesis is looked for that other hypotheses' outdo.
+    The best `count` words lie in the `count` groups with the highest maxima over all hypotheses. So
+    most of the vocabulary is read once, for the maxima of its groups.
     """
     (batch, beam_size), logits_VN = live_log_probs_BW.shape, logits_VN.astype(jnp.float32)
     logits_GEN = logits_VN.reshape(-1, VOCABULARY_MULTIPLE, batch * beam_size)
