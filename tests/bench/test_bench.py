@@ -239,7 +239,7 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch, pe
         ("choices --profile", "--peer and --profile are for train and decode, not for choices"),
         ("data --workload T1", "--workload is not for data"),
         ("scaling --workload T1", "--workload is not for scaling"),
-        ("serving --model x --src y", "serving, which wants all three"),
+        ("serving --model x --src y", "serving, which needs all three"),
         ("decode --model x", "--model, --src and --ref are for serving"),
         ("scaling --profile", "--peer and --profile are for train and decode, not for scaling"),
     ],

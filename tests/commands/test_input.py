@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 import aiayn
-from aiayn.__main__ import _stdin_lines, main
+from aiayn.__main__ import main
+from aiayn.commands.translate import _stdin_lines
 from aiayn.config import Experiment, all_keys
 from aiayn.data.corpus import Manifest
 from aiayn.data.sources.formats import Pair, read_text

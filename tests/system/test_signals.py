@@ -126,7 +126,7 @@ def test_sigterm_in_the_evaluation_ends_well(corpus, data_dir, tmp_path, monkeyp
         assert main(command[3:]) == 0
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert "what was trained is saved. The same command goes on." in capsys.readouterr().err
+    assert "what was trained is saved. The same command resumes." in capsys.readouterr().err
 
 
 def test_an_error_says_more_than_the_sigterm_that_came_before_it(

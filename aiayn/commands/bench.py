@@ -1,0 +1,176 @@
+"""Costs of a stage on this machine: `bench`."""
+
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aiayn.bench.workloads import DECODING, PEERS, TRAINING
+from aiayn.commands.verb import Verb, positive
+from aiayn.errors import UserError
+
+_CONTESTS = ("train", "decode")
+
+
+def bench(
+    what: str,
+    workload: str | None,
+    peer: str | None,
+    profile: bool,
+    pairs: list[int],
+    model: Path | None,
+    src: Path | None,
+    ref: Path | None,
+    out: Path,
+) -> None:
+    """Measure what a stage costs on this machine.
+
+    train  times updates: T1 (3+3 layers, d_model 256, 8,000 words, 64 sentences of 32 tokens), T2
+           (the base model, 37,000 words, 32 sentences), base and big (26,208 tokens a side in rows
+           of 256, for accelerators)
+    choices times an update without one thing after another that it does otherwise than is common:
+           dropout, the loss, packed rows, attention, projections; beside what was expected of each
+    decode times greedy search and beam 4 over 64 sentences of 30 tokens, in batches of 16, to
+           outputs of 32: D1tiny (the model of T1), D1base (that of T2); base32, base128, base1024
+           (1,024 sentences, in batches of that size, for accelerators)
+    serving translates a text with a model by ours and by CTranslate2, in float32 and int8: BLEU,
+           speed
+    start  times the help, and the first update of a workload to train, compiled anew and from the
+           cache
+    growth times steps of T1 and D1tiny with one size after another varied: what costs more than it
+           must
+    scaling counts what a step sends on 1 to 1,024 devices, in programs lowered for them, and
+           computes, by assumptions that it names, where more of them stop to help; needs one device
+    data   writes synthetic corpora with the lengths and the word frequencies of news, prepares them
+           as wmt14_ende_base is prepared, and records time and memory
+
+    --profile writes a trace for Perfetto or TensorBoard and shows the most expensive kernels, and
+    the parts of the model they belong to. A peer takes turns with ours on the same work: Hugging
+    Face's Marian (hf), torch.nn.Transformer (torch, to train), fairseq (to train), CTranslate2
+    (ctranslate2, to decode); `make bench ARGS='train --peer fairseq'` installs what its peer needs.
+    Serving needs CTranslate2 beside itself: .venv-parity/bin/aiayn. The workload tiny is there to
+    try a benchmark.
+    """
+    from rich.console import Console
+
+    console = Console()
+    name = _workload(what, workload)
+    if profile:
+        _profile(what, name, out, console)
+    elif what in _CONTESTS:
+        _contest(what, name, peer, out, console)
+    elif model and src and ref:
+        from aiayn.bench import serving
+
+        console.print(serving.table(serving.bench_serving(model, src, ref, out, console)))
+    elif what == "data":
+        from aiayn.bench.data import bench_data
+
+        bench_data(pairs, out, console)
+    else:
+        _MEASURES[what](name, out, console)
+    console.print(f"Written to {out}.")
+
+
+def _check_bench(what: str, workload: str | None, **values: Any) -> None:
+    texts = [values[name] for name in ("model", "src", "ref")]
+    if any(texts) != (what == "serving") or any(texts) != all(texts):
+        raise UserError("--model, --src and --ref are for serving, which needs all three.")
+    if what not in _CONTESTS and (values["peer"] or values["profile"]):
+        raise UserError(f"--peer and --profile are for train and decode, not for {what}.")
+    if workload and what not in (*_CONTESTS, "choices", "start"):
+        raise UserError(f"--workload is not for {what}.")
+    known = DECODING if what == "decode" else TRAINING
+    if _workload(what, workload) not in known:
+        raise UserError(f"--workload is {workload}; to {what}, wanted one of {', '.join(known)}.")
+
+
+def _workload(what: str, given: str | None) -> str:
+    """The workload of that name, or the usual one of this stage."""
+    return given or {"decode": "D1tiny", "start": "T2"}.get(what, "T1")
+
+
+def _profile(what: str, name: str, out: Path, console: Any) -> None:
+    from aiayn.bench import profile
+
+    record = profile.profile(what, name, out, console)
+    for grid in profile.tables(record):
+        console.print(grid)
+
+
+def _contest(what: str, name: str, peer: str | None, out: Path, console: Any) -> None:
+    from aiayn.bench import contest
+
+    measure = contest.bench_train if what == "train" else contest.bench_decode
+    for record in measure(name, peer, out, console):
+        console.print(contest.table(record))
+        console.print(contest.summary(record), soft_wrap=True, highlight=False)
+
+
+def _choices(name: str, out: Path, console: Any) -> None:
+    from aiayn.bench import choices
+
+    record = choices.bench_choices(name, out, console)
+    console.print(choices.table(record))
+    console.print(choices.summary(record), soft_wrap=True, highlight=False)
+
+
+def _start(name: str, out: Path, console: Any) -> None:
+    from aiayn.bench import start
+
+    console.print(start.table(start.bench_start(name, out, console)))
+
+
+def _growth(name: str, out: Path, console: Any) -> None:
+    from aiayn.bench import growth
+
+    console.print(growth.table(growth.bench_growth(out, console)))
+
+
+def _scaling(name: str, out: Path, console: Any) -> None:
+    from aiayn.bench import scaling
+
+    record = scaling.bench_scaling(out, console)
+    for workload, found in record["workloads"].items():
+        console.print(scaling.table(workload, found))
+    console.print(scaling.summary(record), soft_wrap=True, highlight=False)
+
+
+_MEASURES = {"choices": _choices, "start": _start, "growth": _growth, "scaling": _scaling}
+
+
+def _bench_arguments(parser: ArgumentParser) -> None:
+    stages = ("train", "choices", "decode", "serving", "start", "growth", "data", "scaling")
+    parser.add_argument("what", choices=stages, help="the stage")
+    parser.add_argument(
+        "--workload",
+        choices=tuple({**TRAINING, **DECODING}),
+        help="the work (default: D1tiny to decode, T2 to start, else T1)",
+    )
+    contest = parser.add_mutually_exclusive_group()
+    contest.add_argument("--peer", choices=PEERS, help="train, decode: whom to take turns with")
+    contest.add_argument(
+        "--profile", action="store_true", help="train, decode: where the time goes, and a trace"
+    )
+    parser.add_argument(
+        "--pairs",
+        type=positive,
+        nargs="+",
+        default=[450_000, 1_500_000, 4_508_785],
+        metavar="N",
+        help="data: sizes of the corpora (default: WMT14's, a third and a tenth of it)",
+    )
+    parser.add_argument("--model", type=Path, help="serving: a run directory or an exported model")
+    parser.add_argument("--src", type=Path, help="serving: source sentences, one a line")
+    parser.add_argument("--ref", type=Path, help="serving: reference translations, one a line")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/bench"), help="where (default: runs/bench)"
+    )
+
+
+def _computes_here(values: Mapping[str, Any]) -> bool:
+    """Whether it computes in this process, not in workers that choose their pages themselves."""
+    return values["profile"] or values["what"] in ("choices", "growth", "serving")
+
+
+BENCH = Verb("bench", bench, _bench_arguments, _check_bench, large_pages=_computes_here)

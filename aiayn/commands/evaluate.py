@@ -1,0 +1,93 @@
+"""From a run to scores: `evaluate`, `average`, `info`."""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+
+from aiayn.commands.verb import Verb, data_dir_argument, model_argument, positive
+from aiayn.errors import UserError
+
+
+def evaluate(model: Path, src: Path | None, ref: Path | None, data_dir: Path) -> None:
+    """Score a model on its test sets or on files.
+
+    Without files: translates every test set of the run again, with the last checkpoint and with the
+    average, made anew as the experiment says, and rewrites model, translations, scores, pictures
+    and result.json. With --src and --ref: translates and scores those files.
+    """
+    from rich.console import Console
+
+    from aiayn.data.prepare import prepare_once
+    from aiayn.evaluation.evaluate import evaluate_files, evaluate_run
+    from aiayn.system import hosts
+    from aiayn.training.run_folder import in_use, read_run
+
+    with hosts.joined():
+        console = Console(quiet=not hosts.first())
+        if src and ref:
+            evaluate_files(model, src, ref, console)
+            return
+        experiment, _ = read_run(model)
+        prepared = prepare_once(experiment.data, data_dir)
+        with in_use(model):
+            evaluate_run(model, prepared, console)
+
+
+def _check_evaluate(model: Path, src: Path | None, ref: Path | None, **_: object) -> None:
+    if bool(src) != bool(ref):
+        raise UserError("--src and --ref go together: the sentences, and their translations.")
+    if not src and (model / "weights.safetensors").is_file():
+        raise UserError(
+            f"{model} is a model, which has no test sets of its own; name the files to "
+            "score it on with --src and --ref."
+        )
+
+
+def _evaluate_arguments(parser: ArgumentParser) -> None:
+    model_argument(parser)
+    parser.add_argument("--src", type=Path, help="source sentences, one a line")
+    parser.add_argument("--ref", type=Path, help="reference translations, one a line")
+    data_dir_argument(parser)
+
+
+def average(run: Path, last: int | None) -> None:
+    """Average the last checkpoints of a run into its model."""
+    from aiayn.evaluation.average import average_run
+    from aiayn.model.saved import MODEL
+
+    _, steps = average_run(run, last)
+    print(f"{run / MODEL}: average of steps {', '.join(f'{s:,}' for s in steps)}")
+
+
+def _average_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="a run directory")
+    parser.add_argument(
+        "--last", type=positive, metavar="N", help="how many (default: the experiment's)"
+    )
+
+
+def info(path: Path, as_json: bool) -> None:
+    """Show the contents of a run or a model: record, parameters, hashes."""
+    from aiayn.evaluation.record import record_lines, run_info
+
+    found = run_info(path)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    if found["record"]:
+        for line in record_lines(found["record"], path):
+            print(line)
+    for step, about in found["checkpoints"].items():
+        print(f"checkpoint {int(step):,}: {about['params_sha256'][:16]}")
+    if "model" in found:
+        print(f"model: {found['model']['parameters']:,} parameters")
+
+
+def _info_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, help="a run directory or an exported model")
+    parser.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
+
+
+EVALUATE = Verb("evaluate", evaluate, _evaluate_arguments, _check_evaluate, large_pages=True)
+AVERAGE = Verb("average", average, _average_arguments)
+INFO = Verb("info", info, _info_arguments)

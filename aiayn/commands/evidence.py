@@ -1,0 +1,115 @@
+"""The paper's claims and tables beside ours: `report`, `sweep`, `ablate`."""
+
+import os
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+import aiayn
+from aiayn.commands.verb import Verb, data_dir_argument, experiment_arguments, positive
+from aiayn.config import Experiment
+
+
+def report(out: Path, as_json: bool) -> int:
+    """Every claim of the paper, checked now or beside its record.
+
+    Writes one page as claims.md, claims.html and claims.json. Each claim holds or fails by what is
+    computed now, was measured (the record of a run), differs (the reason), or was not run here (the
+    command and its cost). Exit status 1 if a claim fails.
+    """
+    from rich.console import Console
+
+    from aiayn.evidence.page import show, write_report
+
+    console = Console(stderr=as_json)
+    records = Path(aiayn.__file__).parent.parent / "experiments" / "results"
+    claims = write_report(records, out, console)
+    if as_json:
+        sys.stdout.write((out / "claims.json").read_text(encoding="utf-8"))
+    else:
+        show(claims, console)
+        console.print(f"Written to {out}: claims.html, claims.md, claims.json.")
+    return int(any(claim.status == "fails" for claim in claims))
+
+
+def _report_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/report"), help="where (default: runs/report)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", dest="as_json", help="print the list as JSON instead"
+    )
+
+
+def sweep(run: Path, data_dir: Path) -> None:
+    """Measure what averaging, beam and length penalty are worth on a run.
+
+    Translates dev with 1 to 20 checkpoints averaged (of those that the run kept), beams of 1 to 16
+    and α of 0 to 1.2, each varied alone around the experiment's own setting. Writes sweep.json and
+    sweep.png into the run.
+    """
+    from rich.console import Console
+
+    from aiayn.data.prepare import prepare
+    from aiayn.evidence.sweep import sweep, table
+    from aiayn.training.run_folder import read_run
+
+    console = Console()
+    experiment, _ = read_run(run)
+    prepared = prepare(experiment.data, data_dir)
+    console.print(table(sweep(run, prepared, console)))
+    console.print(f"Written to {run}: sweep.json, sweep.png.")
+
+
+def _sweep_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="a run directory")
+    data_dir_argument(parser)
+
+
+def ablate(
+    experiment: Experiment, data_dir: Path, seeds: int, jobs: int, record: Path | None
+) -> None:
+    """Table 3 in miniature: all its rows at a small size.
+
+    The experiment is the base; each row changes it as the paper's row changes the paper's base, and
+    four rows more show what our deviations from the paper's text cost. Every run lives in
+    runs/EXPERIMENT/ROW-SEED; stopped, the same command resumes. Ends with the paper's differences
+    beside ours, and ablation.json and ablation.png in runs/EXPERIMENT. --record adds seeds to a
+    record from elsewhere.
+      aiayn ablate table3_miniature
+    """
+    from rich.console import Console
+
+    from aiayn.evidence.ablation import ablate
+    from aiayn.evidence.table3 import summary, table
+
+    console = Console()
+    folder = Path("runs") / experiment.name
+    made = ablate(
+        experiment, folder, data_dir, console, num_seeds=seeds, num_jobs=jobs, earlier=record
+    )
+    console.print(table(made))
+    console.print(summary(made), soft_wrap=True, highlight=False)
+    console.print(f"Written to {folder}: ablation.json, ablation.png.")
+
+
+def _ablate_arguments(parser: ArgumentParser) -> None:
+    experiment_arguments(parser)
+    parser.add_argument(
+        "--seeds", type=positive, default=3, metavar="N", help="runs of each row (default: 3)"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=positive,
+        default=min(os.cpu_count() or 1, 8),
+        metavar="N",
+        help="runs at once, which share processors and accelerator (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="an ablation.json whose runs need no repeating"
+    )
+
+
+REPORT = Verb("report", report, _report_arguments)
+SWEEP = Verb("sweep", sweep, _sweep_arguments, large_pages=True)
+ABLATE = Verb("ablate", ablate, _ablate_arguments, large_pages=True, trains=True)

@@ -1,0 +1,60 @@
+"""Models of other toolkits: `import`, `export`."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from aiayn.commands.verb import Verb, model_argument
+from aiayn.errors import UserError
+
+
+def import_model(folder: Path, out: Path) -> None:
+    """Read a model of Hugging Face's Marian (OPUS-MT).
+
+    Writes a model that translate, score, attention and evaluate read. Weights are read from
+    safetensors only, since a pickle is code.
+      aiayn import opus-mt-en-de models/en-de
+      echo "Good morning." | aiayn translate models/en-de
+    """
+    from aiayn.interop.marian import read_marian
+    from aiayn.model.saved import save_model
+
+    if out.exists():
+        raise UserError(f"{out} exists already; wanted a new folder.")
+    model = read_marian(folder)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_model(out, model)
+    print(f"{out}: {sum(p.size for p in model.params.values()):,} parameters")
+
+
+def _import_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="as save_pretrained writes it")
+    parser.add_argument("out", type=Path, help="where to write the model")
+
+
+def export(model: Path, out: Path, quantization: str) -> None:
+    """Write a model for CTranslate2, a fast C++ engine.
+
+    Needs CTranslate2 (pip install ctranslate2, or .venv-parity after make parity). Its Translator
+    takes and gives SentencePiece's pieces: those of tokenizer.model beside the weights, or, where
+    the model was imported, of source.spm and target.spm. It adds EOS to sources.
+    """
+    from aiayn.interop import ctranslate2
+    from aiayn.model.saved import model_of
+
+    ctranslate2.export(model_of(model), out, quantization)
+    print(f"{out}: for ctranslate2.Translator")
+
+
+def _export_arguments(parser: ArgumentParser) -> None:
+    model_argument(parser)
+    parser.add_argument("out", type=Path, help="where to write it")
+    parser.add_argument(
+        "--quantization",
+        choices=("float32", "int8", "int8_float32", "int16", "float16"),
+        default="float32",
+        help="how weights are stored (default: float32)",
+    )
+
+
+IMPORT = Verb("import", import_model, _import_arguments)
+EXPORT = Verb("export", export, _export_arguments)

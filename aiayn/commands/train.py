@@ -1,0 +1,96 @@
+"""From an experiment to a scored run: `train`, `prepare`, `replay`."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from aiayn.commands.verb import Verb, experiment_arguments
+from aiayn.config import Experiment
+from aiayn.experiments import list_experiments
+
+
+def train(experiment: Experiment, data_dir: Path, run_dir: Path | None) -> None:
+    """Train an experiment from raw text to a BLEU table.
+
+    Prepares the data, trains, validates, averages, translates the test sets and writes result.json.
+    The same command run again resumes from the newest checkpoint, or shows the scores of a finished
+    run; SIGTERM has the present step saved first. On several hosts, start the same command on each,
+    as the files in experiments/cluster do. --set changes any setting (aiayn/config.py has them all,
+    with their defaults), for example
+      --set train.num_steps=2000 --set model.num_layers=2 --set data.folder=../corpus
+    """
+    from rich.console import Console
+
+    from aiayn.data.prepare import prepare_once
+    from aiayn.evaluation.evaluate import evaluate_run
+    from aiayn.evaluation.record import show_record
+    from aiayn.evaluation.validation import validator
+    from aiayn.system import hosts
+    from aiayn.training.loop import train
+    from aiayn.training.run_folder import finished_record, in_use
+
+    run_dir = run_dir or Path("runs") / experiment.name
+    with hosts.joined():
+        console = Console(quiet=not hosts.first())
+        prepared = prepare_once(experiment.data, data_dir)
+        with in_use(run_dir):
+            record = finished_record(experiment, run_dir, prepared)
+            if record:
+                show_record(run_dir, record, console)
+            else:
+                train(experiment, run_dir, prepared, console, validator)
+                evaluate_run(run_dir, prepared, console)
+
+
+def _train_arguments(parser: ArgumentParser) -> None:
+    experiment_arguments(parser)
+    parser.add_argument(
+        "--run-dir", type=Path, help="where the run lives (default: runs/EXPERIMENT)"
+    )
+    experiments = list_experiments()
+    width = 2 + max(map(len, experiments), default=0)
+    known = "".join(f"  {name:{width}}{about}\n" for name, about in experiments.items())
+    parser.epilog = f"experiments\n{known}"
+
+
+def prepare(experiment: Experiment, data_dir: Path) -> None:
+    """Fetch, clean, tokenize and pack a corpus, without training.
+
+    Writes text, tokenizer and packed rows under --data-dir with a manifest of counts and hashes.
+    Training finds them there.
+    """
+    from aiayn.data.prepare import prepare
+
+    prepared = prepare(experiment.data, data_dir)
+    for name, split in prepared.manifest.splits.items():
+        dropped = "".join(f", {count:,} {reason}" for reason, count in split.dropped.items())
+        print(f"{name}: {split.kept:,} of {split.read:,} pairs{dropped}")
+    for row_class in prepared.train.classes:
+        print(
+            f"rows of {row_class.src_width} + {row_class.tgt_width} slots: {row_class.num_rows:,}, "
+            f"{row_class.fill:.1%} filled"
+        )
+    print(f"Prepared in {prepared.folder}")
+
+
+def replay(run_dir: Path) -> None:
+    """Compute again the update at which training gave up.
+
+    Updates with a NaN or infinite loss or gradient are skipped and counted. After ten or more in a
+    row training gives up and keeps the first of them, rows and parameters, in RUN/not_finite. This
+    computes it again and says which parameters, gradients and rows are not finite, and which line
+    of code produces the first such value.
+    """
+    from aiayn.training.replay import replay
+    from aiayn.training.run_folder import NOT_FINITE
+
+    for line in replay(run_dir / NOT_FINITE):
+        print(line)
+
+
+def _replay_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("run_dir", type=Path, help="its run directory")
+
+
+TRAIN = Verb("train", train, _train_arguments, large_pages=True, trains=True)
+PREPARE = Verb("prepare", prepare, experiment_arguments, jax=False)
+REPLAY = Verb("replay", replay, _replay_arguments)
