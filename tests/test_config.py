@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -45,9 +47,9 @@ def test_overrides_take_the_type_of_the_setting():
         ("train.num_step=3", "Did you mean 'train.num_steps'"),
         ("trian.seed=3", "Did you mean 'train.seed'"),
         ("train.num_steps", "no '='"),
-        ("train.num_steps=many", "train.num_steps is 'many'; wanted int"),
+        ("train.num_steps=many", "train.num_steps is 'many'; wanted a whole number"),
         ("train.num_steps=0", "wanted a positive number"),
-        ("data.deduplicate=maybe", "wanted bool"),
+        ("data.deduplicate=maybe", "wanted true or false"),
         ("model.positions=rotary", "wanted one of interleaved, halves"),
         ("model=3", "Unknown key"),
         ("data.max_tokens=1000", "at most the widest row"),
@@ -59,6 +61,21 @@ def test_overrides_take_the_type_of_the_setting():
 def test_a_wrong_override_says_what_is_wrong(override, message):
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
         Experiment("x").with_overrides([override])
+
+
+def test_settings_in_python_are_checked_and_made_the_same_as_in_json():
+    # In another process: here beartype refuses wrong types before we do.
+    code = """
+from aiayn.config import DataConfig, Experiment, ModelConfig, data_hash
+lists = Experiment("x", data=DataConfig(row_widths=[64, 256], max_ratio=2))
+tuples = Experiment("x", data=DataConfig(row_widths=(64, 256), max_ratio=2.0))
+assert lists == tuples
+assert lists.hash() == tuples.hash()
+assert data_hash(lists.data) == data_hash(tuples.data)
+ModelConfig(d_ff="2048")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "UserError: model.d_ff is '2048'; wanted a whole number." in done.stderr
 
 
 def test_unknown_keys_in_a_file_are_refused():

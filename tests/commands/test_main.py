@@ -139,7 +139,6 @@ def test_files_and_folders_in_each_others_place_are_named(model, tmp_path, capsy
     ("text", "message"),
     [
         ("config = ModelConfig(num_layer=2)", "Did you mean 'num_layers'"),
-        ("config = DataConfig(vocab_size='3000')", "defines no experiment"),
         ("config = DataConfig(vocab_size=3)", "data.vocab_size is 3"),
         ("this is no Python", "SyntaxError"),
     ],
