@@ -35,8 +35,9 @@ def bench(
            (1,024 sentences, in batches of that size, for accelerators)
     serving translates a text with a model by ours and by CTranslate2, in float32 and int8: BLEU,
            speed
-    start  times the help, and the first update of a workload to train, compiled anew and from the
-           cache
+    start  times the help, the first update of a workload to train, and with --model one sentence
+           through `aiayn translate`, compiled anew and from the cache; the sentence in turns with
+           Hugging Face and CTranslate2 where they are installed (.venv-parity/bin/aiayn)
     growth times steps of T1 and D1tiny with one size after another varied: what costs more than it
            must
     scaling counts what a step sends on 1 to 1,024 devices, in programs lowered for them, and
@@ -59,6 +60,10 @@ def bench(
         _profile(what, name, out, console)
     elif what in _CONTESTS:
         _contest(what, name, peer, out, console)
+    elif what == "start":
+        from aiayn.bench import start
+
+        console.print(start.table(start.bench_start(name, out, console, model)))
     elif model and src and ref:
         from aiayn.bench import serving
 
@@ -74,8 +79,13 @@ def bench(
 
 def _check_bench(what: str, workload: str | None, **values: Any) -> None:
     texts = [values[name] for name in ("model", "src", "ref")]
-    if any(texts) != (what == "serving") or any(texts) != all(texts):
-        raise UserError("--model, --src and --ref are for serving, which needs all three.")
+    if what == "start" and not any(texts[1:]):
+        pass  # a model, or none
+    elif any(texts) != (what == "serving") or any(texts) != all(texts):
+        raise UserError(
+            "--model, --src and --ref are for serving, which needs all three; start may have a "
+            "--model."
+        )
     if what not in _CONTESTS and (values["peer"] or values["profile"]):
         raise UserError(f"--peer and --profile are for train and decode, not for {what}.")
     if workload and what not in (*_CONTESTS, "choices", "start"):
@@ -115,12 +125,6 @@ def _choices(name: str, out: Path, console: Any) -> None:
     console.print(choices.summary(record), soft_wrap=True, highlight=False)
 
 
-def _start(name: str, out: Path, console: Any) -> None:
-    from aiayn.bench import start
-
-    console.print(start.table(start.bench_start(name, out, console)))
-
-
 def _growth(name: str, out: Path, console: Any) -> None:
     from aiayn.bench import growth
 
@@ -136,7 +140,7 @@ def _scaling(name: str, out: Path, console: Any) -> None:
     console.print(scaling.summary(record), soft_wrap=True, highlight=False)
 
 
-_MEASURES = {"choices": _choices, "start": _start, "growth": _growth, "scaling": _scaling}
+_MEASURES = {"choices": _choices, "growth": _growth, "scaling": _scaling}
 
 
 def _bench_arguments(parser: ArgumentParser) -> None:
@@ -160,7 +164,9 @@ def _bench_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="data: sizes of the corpora (default: WMT14's, a third and a tenth of it)",
     )
-    parser.add_argument("--model", type=Path, help="serving: a run directory or an exported model")
+    parser.add_argument(
+        "--model", type=Path, help="serving, start: a run directory or an exported model"
+    )
     parser.add_argument("--src", type=Path, help="serving: source sentences, one a line")
     parser.add_argument("--ref", type=Path, help="serving: reference translations, one a line")
     parser.add_argument(

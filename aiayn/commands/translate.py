@@ -1,10 +1,19 @@
 """From a model to text: `translate`, `score`."""
 
+import select
 import sys
 from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from io import BufferedIOBase, IOBase
 from pathlib import Path
+from typing import cast
 
 from aiayn.commands.verb import Verb, model_argument, positive
+
+_WINDOW = 4_096
+"""Lines that are translated together: enough to sort them by length, and few enough to hold."""
+_CHUNK = 1 << 16
+"""Bytes that are read at once."""
 
 
 def translate(
@@ -12,48 +21,51 @@ def translate(
 ) -> None:
     """Translate lines of standard input.
 
-    A filter: one line in, one line out, order kept, empty lines kept.
+    A filter: one line in, one line out, order kept, empty lines kept. Each line is written as soon
+    as it and those before it are done; input of any length takes the same memory.
       aiayn translate runs/phrasebook < in.txt > out.txt
     A line longer than any sentence of training is translated in pieces, and standard error says so.
     """
     from dataclasses import replace
 
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-    from aiayn.decoding.translator import Long, Translator
+    from aiayn.decoding.translator import Hypothesis, Long, Translator
     from aiayn.model.saved import model_of
 
     loaded = model_of(model)
     changes = {"beam_size": beam_size, "length_penalty": length_penalty}
     given = {name: value for name, value in changes.items() if value is not None}
     translator = Translator(loaded, replace(loaded.experiment.decode, **given))
-    lines = list(_stdin_lines())
     errors = Console(stderr=True)
+    done = 0
 
     def say_long(long: Long) -> None:
         errors.print(
-            f"line {long.line}: {long.tokens:,} tokens, more than the {translator.max_tokens} of "
-            f"training; translated in {long.pieces} pieces",
+            f"line {done + long.line}: {long.tokens:,} tokens, more than the "
+            f"{translator.max_tokens} of training; translated in {long.pieces} pieces",
             highlight=False,
         )
 
-    with Progress(console=errors, disable=not errors.is_terminal, transient=True) as bar:
-        task = bar.add_task("Translating", total=len(lines))
-        found = translator.translate(
-            lines,
-            num_best=num_best,
-            on_done=lambda count: bar.update(task, completed=count),
-            on_long=say_long,
-        )
-    write = sys.stdout.buffer.write
-    for number, hypotheses in enumerate(found, 1):
+    def print_line(number: int, hypotheses: Sequence[Hypothesis]) -> None:
         for hypothesis in hypotheses[:num_best]:
             line = hypothesis.text
             if num_best > 1:
                 line = f"{number}\t{hypothesis.score:.4f}\t{line}"
-            write(line.encode() + b"\n")
-    sys.stdout.buffer.flush()
+            sys.stdout.buffer.write(line.encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+    columns = TextColumn("{task.completed:,} lines"), TimeElapsedColumn()
+    interactive = sys.stdin.isatty() or not errors.is_terminal
+    with Progress(*columns, console=errors, disable=interactive, transient=True) as bar:
+        task = bar.add_task("Translating", total=None)
+        for lines in windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW):
+            found = translator.stream(lines, num_best, on_long=say_long)
+            for number, hypotheses in enumerate(found, done + 1):
+                print_line(number, hypotheses)
+                bar.update(task, completed=number)
+            done += len(lines)
 
 
 def _translate_arguments(parser: ArgumentParser) -> None:
@@ -72,24 +84,54 @@ def _translate_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _stdin_lines() -> list[str]:
-    """Lines as `\\n` ends them; bytes that are no UTF-8 become U+FFFD, which is said.
+def windows(file: BufferedIOBase, size: int) -> Iterator[list[str]]:
+    """The lines of a file that are there now, at least one and at most `size` at a time.
 
-    A byte order mark at the start is no part of the text.
+    A line that arrives late waits for none that may follow it. Only `\\n` ends a line. Bytes that
+    are no UTF-8 become U+FFFD, which is said on standard error. A byte order mark at the start is
+    no part of the text.
     """
+    number, window = 0, list[str]()
+    reader = getattr(file, "raw", file)  # a buffer would hide whether more is there
+    rest: list[bytes] = []  # of a line whose end was not read yet
+    while chunk := reader.read(_CHUNK):
+        first, *others = chunk.split(b"\n")
+        rest.append(first)
+        for start in others:
+            number += 1
+            window.append(_decoded(b"".join(rest), number))
+            rest = [start]
+            if len(window) == size:
+                yield window
+                window = []
+        if window and not _is_ready(reader):
+            yield window
+            window = []
+    if any(rest):
+        window.append(_decoded(b"".join(rest), number + 1))
+    if window:
+        yield window
+
+
+def _is_ready(reader: IOBase) -> bool:
+    """Whether reading would not wait; True for what no system call can ask, such as memory."""
+    try:
+        return bool(select.select([reader], [], [], 0)[0])
+    except (OSError, ValueError):
+        return True
+
+
+def _decoded(raw: bytes, number: int) -> str:
     from aiayn.data.sources.formats import BYTE_ORDER_MARK
 
-    lines: list[str] = []
-    for number, raw in enumerate(sys.stdin.buffer, 1):
-        if number == 1:
-            raw = raw.removeprefix(BYTE_ORDER_MARK)
-        text = raw.removesuffix(b"\n").removesuffix(b"\r")
-        try:
-            lines.append(text.decode())
-        except UnicodeDecodeError:
-            print(f"aiayn: line {number} is not UTF-8; its other bytes were kept.", file=sys.stderr)
-            lines.append(text.decode(errors="replace"))
-    return lines
+    text = raw.removesuffix(b"\r")
+    if number == 1:
+        text = text.removeprefix(BYTE_ORDER_MARK)
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        print(f"aiayn: line {number} is not UTF-8; its other bytes were kept.", file=sys.stderr)
+        return text.decode(errors="replace")
 
 
 def score(model: Path, src: Path, tgt: Path) -> None:

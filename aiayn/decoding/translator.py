@@ -29,9 +29,9 @@ _Share = TypeVar("_Share")
 _Found = TypeVar("_Found")
 _NARROWEST = 32
 _ROUNDS = 8
-"""At most so many times as many sentences as are searched at once come to a search together."""
+"""A search receives at most `_ROUNDS` × `at_once` sentences."""
 _FEWEST = 16
-"""Sentences that are searched at once even where there are not so many: few sizes, few programs."""
+"""The fewest sentences searched at once, even where there are fewer: few sizes, few programs."""
 _LONGEST_SCORED = 4_096
 """Tokens; attention's memory grows with the square."""
 
@@ -74,7 +74,19 @@ class Translator:
         on_done: Callable[[int], None] = lambda count: None,
         on_long: Callable[[Long], None] = lambda long: None,
     ) -> list[list[Hypothesis]]:
+        """The `num_best` best translations of each line; see `stream`."""
+        return list(self.stream(lines, num_best, on_done, on_long))
+
+    def stream(
+        self,
+        lines: Sequence[str],
+        num_best: int = 1,
+        on_done: Callable[[int], None] = lambda count: None,
+        on_long: Callable[[Long], None] = lambda long: None,
+    ) -> Iterator[list[Hypothesis]]:
         """The `num_best` best translations of each line, best first, in the order of the lines.
+
+        Each is yielded as soon as it and those before it are found.
 
         A line without any text translates to itself. One that is longer than any sentence of
         training is cut between words into pieces, which are translated one by one and joined;
@@ -82,25 +94,20 @@ class Translator:
         `on_done` is called with the number of sentences finished so far.
         """
         pieces: list[list[int]] = []
-        parts: list[list[int]] = []
+        parts: list[range] = []
         for number, ids in enumerate(self.tokenizer.encode(lines)):
             cut = self._cut(ids) if ids else []
             if len(cut) > 1:
                 on_long(Long(number + 1, len(ids), len(cut)))
-            parts.append(list(range(len(pieces), len(pieces) + len(cut))))
+            parts.append(range(len(pieces), len(pieces) + len(cut)))
             pieces += cut
-        found = self._search(pieces, num_best, on_done)
-        results: list[list[Hypothesis]] = []
+        found: dict[int, list[Hypothesis]] = {}
+        searches = self._search(pieces, num_best)
         for line, numbers in zip(lines, parts, strict=True):
-            if not numbers:
-                results.append([Hypothesis(_one_line(line.strip()), 0.0)])
-            elif len(numbers) == 1:
-                results.append(found[numbers[0]])
-            else:
-                best = [found[n][0] for n in numbers]
-                text = " ".join(h.text for h in best if h.text)
-                results.append([Hypothesis(text, sum(h.score for h in best))])
-        return results
+            while not found.keys() >= set(numbers):
+                found.update(next(searches))
+                on_done(len(found))
+            yield _joined(line, [found[number] for number in numbers])
 
     def best(
         self, lines: Sequence[str], on_done: Callable[[int], None] = lambda count: None
@@ -154,10 +161,10 @@ class Translator:
         return [*cut, ids]
 
     def _search(
-        self, sentences: Sequence[list[int]], num_best: int, on_done: Callable[[int], None]
-    ) -> list[list[Hypothesis]]:
-        results: list[list[Hypothesis]] = [[] for _ in sentences]
-        done, extra = 0, self.config.max_extra_tokens
+        self, sentences: Sequence[list[int]], num_best: int
+    ) -> Iterator[list[tuple[int, list[Hypothesis]]]]:
+        """The number of each sentence and its best hypotheses, as searches end, long ones first."""
+        extra = self.config.max_extra_tokens
         beams = max(self.config.beam_size, num_best)
         for width, waiting in _by_width([len(ids) + 1 for ids in sentences]):
             at_once = max(1, self._batch_size(width, beams) // num_searches())
@@ -177,15 +184,10 @@ class Translator:
                 )
                 chosen = [[sentences[number] for number in share] for share in shares]
                 for share, found in zip(shares, side_by_side(find, chosen), strict=True):
-                    for number, hypotheses in zip(share, found, strict=True):
-                        if hypotheses is None:
-                            cut.append(number)
-                            continue
-                        results[number] = hypotheses
-                        done += 1
-                    on_done(done)
+                    pairs = list(zip(share, found, strict=True))
+                    cut += [number for number, hypotheses in pairs if hypotheses is None]
+                    yield [(number, each) for number, each in pairs if each is not None]
                 waiting = cut
-        return results
 
     def _found(
         self, chosen: Sequence[list[int]], width: int, at_once: int, room: int, num_best: int
@@ -243,6 +245,16 @@ class Translator:
         return max(1, self.config.slots_per_batch // slots)
 
 
+def _joined(line: str, pieces: Sequence[list[Hypothesis]]) -> list[Hypothesis]:
+    """The translations of a line from those of its pieces."""
+    if not pieces:
+        return [Hypothesis(_one_line(line.strip()), 0.0)]
+    if len(pieces) == 1:
+        return pieces[0]
+    best = [hypotheses[0] for hypotheses in pieces]
+    return [Hypothesis(" ".join(h.text for h in best if h.text), sum(h.score for h in best))]
+
+
 def _by_width(lengths: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
     """The numbers of those that are padded to the same width, longest first."""
     found: dict[int, list[int]] = defaultdict(list)
@@ -274,14 +286,16 @@ def padded_width(length: int) -> int:
 
 
 def num_searches() -> int:
-    """How many run side by side. On CPU a second one takes the quarter of two processors' time that
-    the first leaves over, whose small operations wait for each other."""
+    """The number of searches that run side by side. On CPU a second one uses the quarter of two
+    processors' time in which the small operations of the first wait for each other."""
     return 2 if jax.default_backend() == "cpu" else 1
 
 
 def searches(numbers: Sequence[int], at_once: int) -> list[Sequence[int]]:
-    """The numbers of each search's sentences, of which it takes so many at once. Where they go from
-    long to short, all searches take as long."""
+    """The numbers dealt out to searches that take `at_once` sentences at a time.
+
+    Where the numbers go from long to short sentences, all searches take equally long.
+    """
     if len(numbers) <= min(_FEWEST, at_once):
         return [numbers] if numbers else []
     count = num_searches() * -(-len(numbers) // (num_searches() * _ROUNDS * at_once))
@@ -291,11 +305,11 @@ def searches(numbers: Sequence[int], at_once: int) -> list[Sequence[int]]:
 def side_by_side(
     search_one: Callable[[_Share], _Found], shares: Sequence[_Share]
 ) -> Generator[_Found, None, None]:
-    """What a search finds for each share, in the order of the shares.
+    """The result of a search for each share, in the order of the shares.
 
-    None begins before the caller has taken what the one before the last found: one that stops
-    waits for no more than what is under way. Threads of their own know nothing of a context that
-    the caller set JAX.
+    With two searches side by side, search n starts after the caller has taken result n−2: a caller
+    that stops early waits only for the searches in flight. The threads do not inherit JAX contexts
+    that the caller has entered.
     """
     if num_searches() == 1:
         yield from map(search_one, shares)
@@ -311,9 +325,9 @@ def side_by_side(
 
 
 def first_room(width: int) -> int:
-    """Words that a search has room for at first, with sources so wide.
+    """The first room, in words, of a search with sources of this width.
 
-    A step reads all of the room, written or not; few outputs are longer than this.
+    A step reads all of the room, written or not, and few outputs are longer than this.
     """
     return width + width // 2
 

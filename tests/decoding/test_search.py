@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -13,7 +14,7 @@ import aiayn.decoding.search
 from aiayn.data.rows import rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.decoding.incremental import lay_out
-from aiayn.decoding.search import length_penalty, search
+from aiayn.decoding.search import Search, length_penalty, search
 from tests.support.models import MODEL, logits, on_device, random_pairs, transformer, unpacked_rows
 
 BOS, EOS = 2, 3
@@ -222,3 +223,70 @@ def test_small_model_constants_are_distinct():
     # The tests above would not notice swapped axes if two sizes were equal.
     sizes = [MODEL.d_model, MODEL.d_ff, MODEL.num_heads, MODEL.d_k, MODEL.d_v]
     assert len(set(sizes)) == len(sizes)
+
+
+# --- The class, driven otherwise than over a file -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def turns():
+    """A search in two slots, one sentence more a turn; the state after each step, and what it
+    found."""
+    config = replace(MODEL, num_layers=1)
+    graphdef, params = transformer(config, seed=3)
+    pairs = random_pairs([(4, 0), (6, 0), (2, 0), (5, 0), (3, 0)], seed=8)
+    rows, limit = unpacked_rows(pairs), jnp.array([9, 5, 9, 7, 9], jnp.int32)
+    options = {"beam_size": 3, "alpha": 0.6, "room": 9, "num_best": 2}
+    slots = Search(
+        nnx.merge(graphdef, params), lay_out(graphdef, params), bos=BOS, eos=EOS, **options
+    )
+    begin, step = jax.jit(slots.begin), jax.jit(slots.step)
+    sources = rows.src_BS, rows.src_segments_BS, rows.src_positions_BS, limit
+    state = slots.start(2, rows.src_BS.shape[1])
+    states, found, waiting = [], {}, list(range(len(pairs)))
+    while waiting or not state.now.finished_B.all():
+        for place in np.flatnonzero(state.now.finished_B):
+            if waiting:
+                number = waiting.pop(0)
+                new = (jnp.asarray(each[number : number + 1]) for each in sources)
+                state = begin(state, jnp.array([place]), jnp.array([number]), *new)
+                break  # the other slot stays empty for a turn
+        state = step(state)
+        states.append(state)
+        ended = np.flatnonzero(state.now.finished_B)
+        for place, each in zip(
+            ended, zip(*slots.gather(state, jnp.asarray(ended)), strict=True), strict=True
+        ):
+            found.setdefault(int(state.now.number_B[place]), each)
+    wanted = _search(graphdef, params, rows, limit, at_once=2, **options)
+    return slots, states, found, wanted
+
+
+def test_turns_with_sentences_that_come_late_find_what_a_file_finds(turns):
+    _, _, found, wanted = turns
+    assert sorted(n for n in found if n >= 0) == list(range(5))
+    for number in range(5):
+        words, scores, cut = found[number]
+        np.testing.assert_array_equal(words, wanted.words_AWT[number])
+        np.testing.assert_allclose(scores, wanted.scores_AW[number], rtol=1e-5)
+        assert bool(cut) == bool(wanted.cut_A[number])
+
+
+def test_every_living_hypothesis_continues_one_of_the_step_before(turns):
+    slots, states, _, _ = turns
+    checked = 0
+    for before, after in itertools.pairwise(states):
+        old, new = slots.living(before), slots.living(after)
+        for place in range(2):
+            age = int(after.time - after.now.born_B[place])
+            if bool(after.now.finished_B[place]) or age < 2:
+                continue
+            parents = {
+                tuple(words[: age - 1].tolist()): float(log_prob)
+                for words, log_prob in zip(old.words_AWT[place], old.scores_AW[place], strict=True)
+            }
+            for words, log_prob in zip(new.words_AWT[place], new.scores_AW[place], strict=True):
+                assert float(log_prob) <= parents[tuple(words[: age - 1].tolist())]
+                assert not words[age:].any()
+                checked += 1
+    assert checked > 20
