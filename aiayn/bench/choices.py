@@ -6,7 +6,7 @@ was expected to cost stands beside what it cost, so that a guess that failed sho
 
 import json
 import statistics
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,10 +33,10 @@ from aiayn.bench.workloads import TRAINING, Training
 from aiayn.config import TrainConfig
 from aiayn.data.rows import Rows
 from aiayn.model.dropout import Noise
-from aiayn.model.kernels import use_kernels
-from aiayn.model.layers import product
+from aiayn.model.kernels import KernelName, use_kernels, without_kernels
+from aiayn.model.layers import product, word_logits
 from aiayn.model.loss import Sums
-from aiayn.model.transformer import MultiHeadAttention, Transformer, word_logits
+from aiayn.model.transformer import MultiHeadAttention, Transformer
 from aiayn.system.environment import environment
 from aiayn.system.files import user_os_errors, write_text
 from aiayn.training.mesh import compiler_options, mapped_train_step
@@ -210,36 +210,34 @@ def _no_dropout(workload: Training) -> Training:
     return replace(workload, model=replace(workload.model, dropout_rate=0.0))
 
 
-def _instead(*others: tuple[str, Callable[..., Any]]) -> Callable[[], AbstractContextManager[Any]]:
-    """These functions in those places."""
+def _instead(
+    *others: tuple[str, Callable[..., Any]], without: Sequence[KernelName] = ()
+) -> Callable[[], AbstractContextManager[Any]]:
+    """These functions in those places, and the model's own lines for the kernels of these names."""
 
     @contextmanager
     def change() -> Generator[None]:
         with ExitStack() as stack:
             for place, function in others:
                 stack.enter_context(patch(place, function))
+            if without:
+                stack.enter_context(without_kernels(*without))
             yield
 
     return change
 
 
-def _without_kernels(module: str) -> tuple[str, Callable[..., Any]]:
-    return f"aiayn.model.{module}.use_kernels", lambda: False
-
-
 def _dropout(function: Callable[..., Any]) -> Callable[[], AbstractContextManager[Any]]:
-    """Another generator. A kernel has its own, so that one is left out as well."""
+    """Another generator. The kernel of the norm has its own, so it is left out as well."""
     places = ("aiayn.model.transformer.dropout", function), ("aiayn.model.layers.dropout", function)
-    return _instead(*places, _without_kernels("layers"))
+    return _instead(*places, without=["norm"])
 
 
 def _attention(
     implementation: Literal["xla", "cudnn"],
 ) -> Callable[[], AbstractContextManager[Any]]:
     function = partial(library_attention, implementation=implementation)
-    return _instead(
-        ("aiayn.model.transformer.attention", function), _without_kernels("transformer")
-    )
+    return _instead(("aiayn.model.transformer.attention", function), without=["attention"])
 
 
 def _by_kernels(_: Training) -> bool:
@@ -292,19 +290,19 @@ CHOICES: Mapping[str, Choice] = {
     "attention in a kernel, not by XLA": Choice(
         "our own lines, and a product for each projection",
         {"base": 1.38, "big": 1.23},
-        _instead(_without_kernels("transformer")),
+        _instead(without=["attention"]),
         fits=_by_kernels,
     ),
     "sum, dropout and norm in a kernel": Choice(
         "our own lines by XLA",
         {"base": 1.14, "big": 1.10},
-        _instead(_without_kernels("layers")),
+        _instead(without=["norm"]),
         fits=_by_kernels,
     ),
     "loss and its gradient in a kernel": Choice(
         "our own lines by XLA, in a loop over the chunks",
         {"base": 1.05, "big": 1.02},
-        _instead(_without_kernels("loss")),
+        _instead(without=["loss"]),
         fits=_by_kernels,
     ),
     "a product for each projection": Choice(

@@ -1,13 +1,21 @@
-"""What the sublayers of the Transformer are made of: affine maps, layer normalisation (§3.1)."""
+"""The parts of sublayers: affine maps, ReLU, layer normalisation, scores of words (§3)."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from aiayn.model.dropout import Noise, dropout
-from aiayn.model.kernels import use_kernels
+from aiayn.model.kernels import norm_kernel
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def gaussian(key: Key[Array, ""], shape: tuple[int, int], scale: float) -> Float[Array, "*shape"]:
+    """Normal numbers with mean 0. One program: its operations one by one round differently."""
+    return nnx.initializers.normal(scale)(key, shape, jnp.float32)
 
 
 class Dense(nnx.Module):
@@ -26,8 +34,8 @@ class Dense(nnx.Module):
 def product(
     x: Float[Array, "*shape inputs"], kernel_IO: Float[Array, "inputs outputs"]
 ) -> Float[Array, "*shape outputs"]:
-    """x W. On CPU with a rule of its own for the gradient by W: XLA is slow at products that sum
-    over the first axis of both factors, so one of them is turned around before.
+    """x W. On CPU the gradient by W has its own rule: XLA is slow at products that sum over the
+    first axis of both factors, so one of them is transposed first.
     """
     return _product(x, kernel_IO) if jax.default_backend() == "cpu" else x @ kernel_IO
 
@@ -53,15 +61,28 @@ _product.defvjp(_forward, _backward)
 
 
 def _transposed(x_NI: Float[Array, "rows columns"]) -> Float[Array, "columns rows"]:
-    """xᵀ as an array. XLA's CPU backend copies an array tile by tile, but where it merges the copy
-    with what computes x, it goes through memory column by column, up to ten times as slowly. Both
-    ways of the branch are the same: it does nothing but keep them apart.
+    """xᵀ as an array of its own. XLA's CPU backend transposes tile by tile; but if it fuses that
+    with the computation of x, it goes through memory column by column, up to ten times as slowly.
+    The branch prevents the fusion; both of its sides are the same.
     """
     return lax.cond(x_NI[0, 0] > 0, jnp.transpose, jnp.transpose, x_NI)
 
 
+@jax.custom_jvp
+def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """max(0, x) of eq. 2 (§3.3)."""
+    return jnp.maximum(x, 0)
+
+
+@relu.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Derivative from the output, so the input need not be saved."""
+    y = relu(*primals)
+    return y, jnp.where(y != 0, tangents[0], 0)
+
+
 class LayerNorm(nnx.Module):
-    """Layer normalisation, computed in float32 (the paper names no ε)."""
+    """Layer normalisation (§3.1), computed in float32; the paper gives no ε."""
 
     def __init__(self, d_model: int, epsilon: float):
         self.epsilon = epsilon
@@ -89,14 +110,33 @@ def add_and_norm(
     rate: float,
     noise_B2: Noise | None,
 ) -> Float[Array, "batch target d_model"]:
-    """LayerNorm(x + Dropout(y)): what stands around every sublayer (§3.1, §5.4)."""
-    if use_kernels() and noise_B2 is not None:
-        from aiayn.model.kernels import norm as kernels
-
-        if kernels.fits(x_BTD.shape[-1]):
-            scale_D, bias_D = norm.scale[...], norm.bias[...]
-            with jax.named_scope("norm"):
-                return kernels.add_and_norm(
-                    x_BTD, y_BTD, scale_D, bias_D, noise_B2, rate, norm.epsilon
-                )
+    """LayerNorm(x + Dropout(y)), which is around every sublayer (§3.1, §5.4)."""
+    if noise_B2 is not None and (kernel := norm_kernel(x_BTD.shape[-1])):
+        scale_D, bias_D = norm.scale[...], norm.bias[...]
+        with jax.named_scope("norm"):
+            return kernel(x_BTD, y_BTD, scale_D, bias_D, noise_B2, rate, norm.epsilon)
     return norm(x_BTD + dropout(y_BTD, rate, noise_B2))
+
+
+def word_logits(
+    x: Float[Array, "*shape d_model"],
+    embedding_VD: Float[Array, "vocabulary d_model"],
+    num_words: int,
+    bias_V: Float[Array, " vocabulary"] | None = None,
+) -> Float[Array, "*shape vocabulary"]:
+    """x times the transposed embedding (§3.4); the lowest float in columns without a word."""
+    logits = x @ embedding_VD.astype(x.dtype).T
+    if bias_V is not None:
+        logits = logits + bias_V.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+    return only_words(logits, num_words)
+
+
+def only_words(
+    logits: Float[Array, "*shape vocabulary"], num_words: int
+) -> Float[Array, "*shape vocabulary"]:
+    """The logits, with the lowest float in columns from `num_words` on."""
+    if num_words == logits.shape[-1]:
+        return logits
+    shape = *logits.shape[:-1], logits.shape[-1] - num_words
+    lowest = jnp.full(shape, jnp.finfo(logits.dtype).min, logits.dtype)
+    return lax.dynamic_update_slice_in_dim(logits, lowest, num_words, axis=-1)

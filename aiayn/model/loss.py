@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
-from aiayn.model.kernels import use_kernels
-from aiayn.model.transformer import only_words, word_logits
+from aiayn.model.kernels import loss_kernel
+from aiayn.model.layers import only_words, word_logits
 
 Sums = tuple[Float[Array, ""], Float[Array, ""]]
 """The smoothed and the plain loss in nats, summed over tokens."""
@@ -189,10 +189,8 @@ def _forward(
 ) -> tuple[Sums, Saved]:
     """The sums, and both gradients of the smoothed one."""
     table_VD = embedding_VD.astype(x_ND.dtype)
-    if use_kernels():
-        from aiayn.model.kernels.loss import lse_and_gradient
-    else:
-        lse_and_gradient = _lse_and_gradient
+    kernel = loss_kernel()
+    lse_and_gradient = kernel or _lse_and_gradient
 
     def of_chunk(chunk: Chunk) -> tuple[Total, Float[Array, "chunk d_model"]]:
         x_CD, word_C, weight_C = chunk
@@ -211,9 +209,9 @@ def _forward(
     total, x_bar_CD = of_chunk(jax.tree.map(lambda x: x[0], chunks))
     x_bar = x_bar_CD[None]
     if len(chunks[0]) > 1:
-        unroll = use_kernels()  # on a GPU every turn of a loop waits for the host
         rest = jax.tree.map(lambda x: x[1:], chunks)
-        total, others = lax.scan(add_chunk, total, rest, unroll=unroll)
+        # Unrolled on a GPU, where every iteration of a loop waits for the host.
+        total, others = lax.scan(add_chunk, total, rest, unroll=kernel is not None)
         x_bar = jnp.concatenate([x_bar, others])
     sums, embedding_bar_VD = total
     sums = _with_spread(sums, x_ND, embedding_VD, weight_N, num_words, spread)

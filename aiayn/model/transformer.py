@@ -1,30 +1,29 @@
-"""The Transformer, from eq. 1 upwards (§3).
+"""The Transformer (§3), from eq. 1 upwards.
 
-Shapes stand in the names: B batch, S source, T target, Q query, M memory, D d_model, H heads,
-K d_k, U d_v, F d_ff, V vocabulary, W beam. A mask is True where looking is allowed.
+A suffix gives an array's axes: B batch, S source, T target, Q query, M memory, D d_model, H heads,
+K d_k, U d_v, F d_ff, V vocabulary, W beam, 1 broadcast. A mask is True where looking is allowed.
+The paper's model comes first; what T2T, Marian and Hugging Face do otherwise is at the end.
 """
 
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int
 
 from aiayn.config import ModelConfig
 from aiayn.data.rows import Rows
 from aiayn.model.dropout import Noise, dropout, fold
-from aiayn.model.kernels import use_kernels
-from aiayn.model.layers import Dense, LayerNorm, add_and_norm
+from aiayn.model.kernels import attention_kernel
+from aiayn.model.layers import Dense, LayerNorm, add_and_norm, gaussian, relu, word_logits
+from aiayn.model.stack import traced_once
 
 VOCABULARY_MULTIPLE = 128
 NUM_TARGET_SPACES = 32
-"""Rows of T2T's table of target languages. A model of one direction uses, and trains, the first."""
+"""Rows of T2T's table of target languages. A model of one direction uses and trains the first."""
 
 
 def attention_weights(
@@ -34,7 +33,7 @@ def attention_weights(
 ) -> Float[Array, "batch heads query memory"]:
     """softmax(QKᵀ/√d_k) of eq. 1, in float32 (§3.2.1).
 
-    A query that may look nowhere looks everywhere alike rather than being NaN; such rows are
+    A query that may look nowhere looks everywhere equally instead of giving NaN; such queries are
     padding and never reach the loss.
     """
     d_k = q_BHQK.shape[-1]
@@ -59,34 +58,37 @@ def attention(
 def padding_mask(
     query_segments_BQ: Int[Array, "batch query"], memory_segments_BM: Int[Array, "batch memory"]
 ) -> Bool[Array, "batch 1 query memory"]:
-    """A slot looks at the slots of its own sentence; 0 marks padding, which nobody looks at."""
+    """A slot looks at the slots of its own sentence; segment 0 is padding, which none looks at."""
     same_BQM = query_segments_BQ[:, :, None] == memory_segments_BM[:, None, :]
     return (same_BQM & (memory_segments_BM > 0)[:, None, :])[:, None]
 
 
 def causal_mask(segments_BT: Int[Array, "batch target"]) -> Bool[Array, "batch 1 target target"]:
-    """As `padding_mask`, and never ahead (§3.2.3): slots of a sentence stand in its order."""
+    """`padding_mask` without looking ahead (§3.2.3); a row holds its sentences' words in order."""
     size = segments_BT.shape[1]
     past_11TT = jnp.tril(jnp.ones((size, size), bool))[None, None]
     return padding_mask(segments_BT, segments_BT) & past_11TT
 
 
 def sinusoids(
-    positions_BT: Int[Array, "batch target"], d_model: int, layout: str
+    positions_BT: Int[Array, "batch target"], d_model: int, layout: str = "interleaved"
 ) -> Float[Array, "batch target d_model"]:
-    """Positional encoding (§3.5). `interleaved` is the paper's formula: sine on even dimensions,
-    cosine on odd ones, frequency 10000^(−2i/d_model). `halves` is tensor2tensor's (and Marian's)
-    layout: all sines, then all cosines, frequency 10000^(−i/(d_model/2−1)). `huggingface` has that
-    layout and the paper's frequencies, as Hugging Face's copy of Marian does.
+    """Positional encoding (§3.5): PE(pos, 2i) = sin(pos / 10000^(2i/d_model)), PE(pos, 2i+1) its
+    cosine. `layout` names the paper's order and frequencies or another toolkit's.
     """
-    half = d_model // 2
-    denominator = max(half - 1, 1) if layout == "halves" else half
-    frequency = np.exp(-math.log(10_000.0) * np.arange(half) / denominator).astype(np.float32)
-    angle_BTh = positions_BT[:, :, None].astype(jnp.float32) * frequency[None, None, :]
-    sine_BTh, cosine_BTh = jnp.sin(angle_BTh), jnp.cos(angle_BTh)
-    if layout == "interleaved":
-        return jnp.stack([sine_BTh, cosine_BTh], axis=-1).reshape(*positions_BT.shape, d_model)
-    return jnp.concatenate([sine_BTh, cosine_BTh], axis=-1)
+    if layout != "interleaved":
+        return _sines_then_cosines(positions_BT, d_model, layout)
+    sine_BTh, cosine_BTh = _waves(positions_BT, d_model // 2, denominator=d_model // 2)
+    return jnp.stack([sine_BTh, cosine_BTh], axis=-1).reshape(*positions_BT.shape, d_model)
+
+
+def _waves(
+    positions_BT: Int[Array, "batch target"], half: int, denominator: int
+) -> tuple[Float[Array, "batch target half"], Float[Array, "batch target half"]]:
+    """Sines and cosines of pos · 10000^(−i/denominator) for i from 0 to half−1."""
+    frequency_h = np.exp(-math.log(10_000.0) * np.arange(half) / denominator).astype(np.float32)
+    angle_BTh = positions_BT[:, :, None].astype(jnp.float32) * frequency_h[None, None, :]
+    return jnp.sin(angle_BTh), jnp.cos(angle_BTh)
 
 
 class MultiHeadAttention(nnx.Module):
@@ -129,6 +131,7 @@ class MultiHeadAttention(nnx.Module):
         out_BQHU = jnp.swapaxes(out_BHQU, 1, 2)
         return self.out(out_BQHU.reshape(*out_BQHU.shape[:2], -1))
 
+    @jax.named_scope("attention")
     def __call__(
         self,
         x_BQD: Float[Array, "batch query d_model"],
@@ -136,41 +139,11 @@ class MultiHeadAttention(nnx.Module):
         mask_B1QM: Bool[Array, "#batch 1 #query memory"],
         noise_B2: Noise | None = None,
     ) -> Float[Array, "batch query d_model"]:
-        config = self.config
-        if use_kernels():
-            from aiayn.model.kernels import attention as kernels
-
-            if kernels.fits(config.d_k, config.d_v, config.attention_dropout_rate):
-                return self._by_kernel(kernels.attention, x_BQD, memory_BMD, mask_B1QM)
+        if kernel := attention_kernel(self.config):
+            maps, heads = (self.query, self.key, self.value), self.config.num_heads
+            return self.out(kernel(*maps, x_BQD, memory_BMD, mask_B1QM, heads))
         k_BHMK, v_BHMU = self.keys_values(memory_BMD)
         return self.attend(self.queries(x_BQD), k_BHMK, v_BHMU, mask_B1QM, noise_B2)
-
-    @jax.named_scope("attention")
-    def _by_kernel(
-        self,
-        kernel: Callable[..., Any],
-        x_BQD: Float[Array, "batch query d_model"],
-        memory_BMD: Float[Array, "batch memory d_model"],
-        mask_B1QM: Bool[Array, "#batch 1 #query memory"],
-    ) -> Float[Array, "batch query d_model"]:
-        """The same by a kernel, and by one product for all that is made of the same states."""
-        dtype = x_BQD.dtype
-
-        def projected(x: Array, *maps: Dense) -> tuple[Array, Array]:
-            weight = jnp.concatenate([each.kernel[...].astype(dtype) for each in maps], axis=1)
-            bias = jnp.concatenate([each.bias[...] for each in maps])
-            y = x @ weight + lax.stop_gradient(bias).astype(dtype)[None, None]
-            return y.reshape(*x.shape[:2], -1, self.config.d_k), bias
-
-        if x_BQD is memory_BMD:
-            parts = [projected(x_BQD, self.query, self.key, self.value)]
-        else:
-            parts = [projected(x_BQD, self.query), projected(memory_BMD, self.key, self.value)]
-        heads, biases = zip(*parts, strict=True)
-        shape = len(x_BQD), 1, x_BQD.shape[1], memory_BMD.shape[1]
-        mask_B1QM = jnp.broadcast_to(mask_B1QM, shape)
-        out_BQHK = kernel(heads, biases, mask_B1QM, self.config.num_heads)
-        return self.out(out_BQHK.reshape(*x_BQD.shape[:2], -1))
 
     def weights(
         self,
@@ -178,36 +151,19 @@ class MultiHeadAttention(nnx.Module):
         memory_BMD: Float[Array, "batch memory d_model"],
         mask_B1QM: Bool[Array, "#batch 1 #query memory"],
     ) -> Float[Array, "batch heads query memory"]:
-        """What each head looks at, for pictures."""
+        """The weights of each head, for pictures (Figures 3 to 5)."""
         k_BHMK, _ = self.keys_values(memory_BMD)
         return attention_weights(self.queries(x_BQD), k_BHMK, mask_B1QM)
 
     def _split(
         self, x: Float[Array, "batch slots width"]
     ) -> Float[Array, "batch heads slots each"]:
-        """The heads apart, and before the slots: as products want them."""
+        """The heads apart, on an axis before the slots: the layout that matrix products need."""
         return jnp.swapaxes(x.reshape(*x.shape[:2], self.config.num_heads, -1), 1, 2)
 
 
-def activation(config: ModelConfig) -> Callable[[Array], Array]:
-    """What stands between the two maps of the feed-forward network."""
-    return _relu if config.activation == "relu" else jax.nn.swish
-
-
-@jax.custom_jvp
-def _relu(x: Array) -> Array:
-    return jnp.maximum(x, 0)
-
-
-@_relu.defjvp
-def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """By what comes out, not by what went in: so that nothing but the output need be kept."""
-    y = _relu(*primals)
-    return y, jnp.where(y != 0, tangents[0], 0)
-
-
 class FeedForward(nnx.Module):
-    """max(0, x W₁ + b₁) W₂ + b₂ (§3.3, eq. 2), or with swish in the place of max."""
+    """max(0, x W₁ + b₁) W₂ + b₂ (§3.3, eq. 2)."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         self.config = config
@@ -272,11 +228,18 @@ class DecoderLayer(nnx.Module):
         return add_and_norm(self.feed_forward_norm, x_BTD, y_BTD, self.rate, fold(noise_B2, 5))
 
 
+def matmul_dtype(config: ModelConfig) -> jnp.dtype:
+    """bfloat16 on accelerators and float32 on CPU, unless the config names one."""
+    if config.matmul_dtype == "auto":
+        return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    return jnp.dtype(config.matmul_dtype)
+
+
 class Transformer(nnx.Module):
     """Encoder, decoder and the one matrix that embeds both languages and predicts words (§3.4).
 
-    The matrix has a row for every word of the tokenizer, then unused ones up to a multiple of 128;
-    their logits are the lowest float, so they are never predicted and take no probability.
+    The matrix has a row for every word of the tokenizer, then unused ones up to a multiple of 128.
+    The logits of those are the lowest float: they take no probability and are never predicted.
     """
 
     def __init__(self, config: ModelConfig, num_words: int, *, rngs: nnx.Rngs):
@@ -284,17 +247,8 @@ class Transformer(nnx.Module):
         self.num_words = num_words
         num_rows = -(-num_words // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
         scale = config.d_model**-0.5
-        self.embedding = nnx.Param(_normal(rngs.params(), (num_rows, config.d_model), scale))
-        if config.positions == "learned":
-            shape = (config.max_positions, config.d_model)
-            self.src_positions = nnx.Param(_normal(rngs.params(), shape, scale))
-            self.tgt_positions = nnx.Param(_normal(rngs.params(), shape, scale))
-        if config.logits_bias:
-            self.logits_bias = nnx.Param(jnp.zeros((num_rows,), jnp.float32))
-        if config.target_space_embedding:
-            shape = (NUM_TARGET_SPACES, config.d_model)
-            glorot = nnx.initializers.glorot_uniform()
-            self.target_space = nnx.Param(glorot(rngs.params(), shape, jnp.float32))
+        self.embedding = nnx.Param(gaussian(rngs.params(), (num_rows, config.d_model), scale))
+        self._add_parameters_of_other_layouts(rngs)
         self.encoder = nnx.List([EncoderLayer(config, rngs=rngs) for _ in range(config.num_layers)])
         self.decoder = nnx.List([DecoderLayer(config, rngs=rngs) for _ in range(config.num_layers)])
 
@@ -307,7 +261,7 @@ class Transformer(nnx.Module):
     def features(
         self, rows: Rows, noise_B2: Noise | None = None
     ) -> Float[Array, "batch target d_model"]:
-        """Encoder and decoder together, up to the shared matrix."""
+        """The decoder's output at every target slot, before the shared matrix."""
         memory_BSD = self.encode(
             rows.src_BS, rows.src_segments_BS, rows.src_positions_BS, fold(noise_B2, 0)
         )
@@ -324,9 +278,8 @@ class Transformer(nnx.Module):
         x_BSD = self.embed(src_BS, positions_BS, "src")
         x_BSD = dropout(x_BSD, self.config.dropout_rate, fold(noise_B2, 0))
         mask_B1SS = padding_mask(segments_BS, segments_BS)
-        apply = _traced_once()
-        for number, layer in enumerate(self.encoder):
-            x_BSD = apply(layer, x_BSD, mask_B1SS, fold(noise_B2, 1 + number))
+        for number, layer in enumerate(traced_once(self.encoder)):
+            x_BSD = layer(x_BSD, mask_B1SS, fold(noise_B2, 1 + number))
         return x_BSD
 
     def decode(
@@ -335,15 +288,14 @@ class Transformer(nnx.Module):
         memory_BSD: Float[Array, "batch source d_model"],
         noise_B2: Noise | None = None,
     ) -> Float[Array, "batch target d_model"]:
-        """The decoder's output at every target slot, before the shared matrix."""
+        """The decoder's output for this memory."""
         x_BTD = self.embed(rows.tgt_in_BT, rows.tgt_positions_BT, "tgt")
         x_BTD = dropout(x_BTD, self.config.dropout_rate, fold(noise_B2, 0))
         self_mask_B1TT = causal_mask(rows.tgt_segments_BT)
         cross_mask_B1TS = padding_mask(rows.tgt_segments_BT, rows.src_segments_BS)
         masks = self_mask_B1TT, cross_mask_B1TS
-        apply = _traced_once()
-        for number, layer in enumerate(self.decoder):
-            x_BTD = apply(layer, x_BTD, memory_BSD, *masks, fold(noise_B2, 1 + number))
+        for number, layer in enumerate(traced_once(self.decoder)):
+            x_BTD = layer(x_BTD, memory_BSD, *masks, fold(noise_B2, 1 + number))
         return x_BTD
 
     @jax.named_scope("embedding")
@@ -353,15 +305,10 @@ class Transformer(nnx.Module):
         positions_BT: Int[Array, "batch target"],
         side: str,
     ) -> Float[Array, "batch target d_model"]:
-        """Embedding times √d_model plus position (§3.4, §3.5), in the type of the matmuls."""
+        """Embedding times √d_model plus position (§3.4, §3.5), in the type of the products."""
         x_BTD = self.embedding[...][ids_BT] * self.config.d_model**0.5
-        if side == "src" and self.config.target_space_embedding:
-            x_BTD = x_BTD + self.target_space[...][None, :1]
-        if self.config.positions == "learned":
-            table = self.src_positions if side == "src" else self.tgt_positions
-            x_BTD = x_BTD + table[...][positions_BT]
-        else:
-            x_BTD = x_BTD + sinusoids(positions_BT, self.config.d_model, self.config.positions)
+        x_BTD = self._with_target_space(x_BTD, side)
+        x_BTD = x_BTD + self._position_encodings(positions_BT, side)
         return x_BTD.astype(matmul_dtype(self.config))
 
     @jax.named_scope("logits")
@@ -371,59 +318,55 @@ class Transformer(nnx.Module):
         """Scores of every word at every slot (§3.4)."""
         return word_logits(x_BTD, self.embedding[...], self.num_words, self.bias_V)
 
+    # --- Other layouts: learned positions (Table 3, row E), T2T, Marian, Hugging Face -----------
+
+    def _add_parameters_of_other_layouts(self, rngs: nnx.Rngs) -> None:
+        config, num_rows = self.config, self.embedding.shape[0]
+        if config.positions == "learned":
+            shape, scale = (config.max_positions, config.d_model), config.d_model**-0.5
+            self.src_positions = nnx.Param(gaussian(rngs.params(), shape, scale))
+            self.tgt_positions = nnx.Param(gaussian(rngs.params(), shape, scale))
+        if config.logits_bias:
+            self.logits_bias = nnx.Param(jnp.zeros((num_rows,), jnp.float32))
+        if config.target_space_embedding:
+            shape = (NUM_TARGET_SPACES, config.d_model)
+            glorot = nnx.initializers.glorot_uniform()
+            self.target_space = nnx.Param(glorot(rngs.params(), shape, jnp.float32))
+
+    def _position_encodings(
+        self, positions_BT: Int[Array, "batch target"], side: str
+    ) -> Float[Array, "batch target d_model"]:
+        """Sinusoids (§3.5), or the rows of a learned table."""
+        if self.config.positions != "learned":
+            return sinusoids(positions_BT, self.config.d_model, self.config.positions)
+        table = self.src_positions if side == "src" else self.tgt_positions
+        return table[...][positions_BT]
+
+    def _with_target_space(
+        self, x_BTD: Float[Array, "batch target d_model"], side: str
+    ) -> Float[Array, "batch target d_model"]:
+        """T2T adds a vector for the target language to every source word."""
+        if side == "src" and self.config.target_space_embedding:
+            return x_BTD + self.target_space[...][None, :1]
+        return x_BTD
+
     @property
     def bias_V(self) -> Float[Array, " vocabulary"] | None:
-        """What is added to the logits; the paper's model adds nothing."""
+        """Marian adds a learned bias to the logits; the paper's model has none."""
         return self.logits_bias[...] if self.config.logits_bias else None
 
 
-def _traced_once() -> Callable[..., Array]:
-    """A function that applies a layer to its arguments, for all layers of one stack.
-
-    They are alike but for their parameters: JAX traces the first alone, and XLA puts the program of
-    each in its place. The function is new each time, since JAX would not trace an old one again
-    where something that it calls was replaced.
+def _sines_then_cosines(
+    positions_BT: Int[Array, "batch target"], d_model: int, layout: str
+) -> Float[Array, "batch target d_model"]:
+    """All sines, then all cosines. `halves` is T2T's and Marian's layout, with the frequencies
+    10000^(−i/(d_model/2−1)); `huggingface`, in its copy of Marian, has the paper's frequencies.
     """
-
-    @partial(jax.jit, static_argnums=0)
-    def apply(graphdef: nnx.GraphDef[Any], params: Any, *arguments: Any) -> Array:
-        return nnx.merge(graphdef, params)(*arguments)
-
-    return lambda layer, *arguments: apply(*nnx.split(layer), *arguments)
+    half = d_model // 2
+    denominator = max(half - 1, 1) if layout == "halves" else half
+    return jnp.concatenate(_waves(positions_BT, half, denominator), axis=-1)
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _normal(key: Key[Array, ""], shape: tuple[int, int], scale: float) -> Float[Array, "*shape"]:
-    """Gaussian with mean 0; one program, since its factors round otherwise one by one."""
-    return nnx.initializers.normal(scale)(key, shape, jnp.float32)
-
-
-def word_logits(
-    x: Float[Array, "*shape d_model"],
-    embedding_VD: Float[Array, "vocabulary d_model"],
-    num_words: int,
-    bias_V: Float[Array, " vocabulary"] | None = None,
-) -> Float[Array, "*shape vocabulary"]:
-    """x times the transposed embedding (§3.4); the lowest float in the columns of no word."""
-    logits = x @ embedding_VD.astype(x.dtype).T
-    if bias_V is not None:
-        logits = logits + bias_V.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
-    return only_words(logits, num_words)
-
-
-def only_words(
-    logits: Float[Array, "*shape vocabulary"], num_words: int
-) -> Float[Array, "*shape vocabulary"]:
-    """The lowest float in the columns of no word."""
-    if num_words == logits.shape[-1]:
-        return logits
-    shape = *logits.shape[:-1], logits.shape[-1] - num_words
-    lowest = jnp.full(shape, jnp.finfo(logits.dtype).min, logits.dtype)
-    return lax.dynamic_update_slice_in_dim(logits, lowest, num_words, axis=-1)
-
-
-def matmul_dtype(config: ModelConfig) -> jnp.dtype:
-    """bfloat16 on accelerators and float32 on CPU, unless the config names one."""
-    if config.matmul_dtype == "auto":
-        return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    return jnp.dtype(config.matmul_dtype)
+def activation(config: ModelConfig) -> Callable[[Array], Array]:
+    """The function between the two maps of the feed-forward network; Marian's models have swish."""
+    return relu if config.activation == "relu" else jax.nn.swish

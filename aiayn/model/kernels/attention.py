@@ -6,7 +6,7 @@ a packed row of short sentences few weights are not zero. So a program of the ke
 block of queries of one head, passes over no more of the memory than they attend to, and the work
 grows with the sentences, not with the square of the row.
 
-Shapes stand in the names as in aiayn/model.py; within a kernel Q and M are blocks.
+Shapes stand in the names as in `aiayn.model.transformer`; within a kernel Q and M are blocks.
 """
 
 import math
@@ -22,6 +22,7 @@ from jax.experimental.pallas import triton
 from jaxtyping import Array, Bool, Float, Int
 
 from aiayn.model.kernels import pallas_options
+from aiayn.model.layers import Dense
 
 BLOCK = 32
 """Slots, of queries and of memory."""
@@ -44,6 +45,34 @@ T = TypeVar("T")
 def fits(d_k: int, d_v: int, rate: float) -> bool:
     """Whether there is a kernel for heads of these sizes, with this dropout on the weights."""
     return d_k == d_v and d_k in _WIDTHS and rate == 0.0
+
+
+def attend_by_kernel(
+    query: Dense,
+    key: Dense,
+    value: Dense,
+    x_BQD: Float[Array, "batch query d_model"],
+    memory_BMD: Float[Array, "batch memory d_model"],
+    mask_B1QM: Bool[Array, "#batch 1 #query memory"],
+    heads: int,
+) -> Float[Array, "batch query heads_times_d_k"]:
+    """Multi-head attention up to W^O (§3.2.2); one product makes all that comes from one input."""
+    dtype, d_k = x_BQD.dtype, query.bias.shape[0] // heads
+
+    def projected(x: Array, *maps: Dense) -> tuple[Array, Array]:
+        weight = jnp.concatenate([each.kernel[...].astype(dtype) for each in maps], axis=1)
+        bias = jnp.concatenate([each.bias[...] for each in maps])
+        y = x @ weight + lax.stop_gradient(bias).astype(dtype)[None, None]
+        return y.reshape(*x.shape[:2], -1, d_k), bias
+
+    if x_BQD is memory_BMD:
+        parts = [projected(x_BQD, query, key, value)]
+    else:
+        parts = [projected(x_BQD, query), projected(memory_BMD, key, value)]
+    found, biases = zip(*parts, strict=True)
+    shape = len(x_BQD), 1, x_BQD.shape[1], memory_BMD.shape[1]
+    out_BQHK: Any = attention(found, biases, jnp.broadcast_to(mask_B1QM, shape), heads)
+    return out_BQHK.reshape(*x_BQD.shape[:2], -1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -17,9 +17,6 @@ from jax.sharding import PartitionSpec as P
 
 import aiayn.model.kernels
 import aiayn.model.kernels.attention as fused
-import aiayn.model.layers
-import aiayn.model.loss
-import aiayn.model.transformer
 import aiayn.training.mesh
 from aiayn.bench.scaling import devices, lowered
 from aiayn.bench.worker import rows_of
@@ -44,7 +41,6 @@ from aiayn.training.step import initial_state, loss_and_gradient
 ON_GPU = jax.default_backend() == "gpu"
 NEAR = 5e-3 if ON_GPU else 2e-5
 """Of the norm. A GPU multiplies float32 in TF32."""
-MODULES = aiayn.model.transformer, aiayn.model.layers, aiayn.model.loss
 
 
 def assert_near(found, wanted, near=NEAR):
@@ -164,7 +160,7 @@ def test_add_and_norm_is_the_models(random, monkeypatch, slots, rate, dtype):
     x, y, bar = (random(2, slots, 128).astype(dtype) for _ in range(3))
     arguments = x, y, random(128), random(128)
     wanted, back = jax.vjp(both, *arguments)
-    monkeypatch.setattr(aiayn.model.layers, "use_kernels", lambda: True)
+    monkeypatch.setattr(aiayn.model.kernels, "use_kernels", lambda: True)
     found, back_by_kernel = jax.vjp(both, *arguments)
     near = NEAR if dtype == jnp.float32 else 2e-2
     assert_near(found, wanted, near)
@@ -215,8 +211,7 @@ def test_a_step_by_kernels_has_the_same_loss_and_gradient(monkeypatch, change):
     mesh = data_mesh(jax.devices()[:2])
 
     def both_losses_and_gradient(config, by_kernels):
-        for module in MODULES:
-            monkeypatch.setattr(module, "use_kernels", lambda: by_kernels)
+        monkeypatch.setattr(aiayn.model.kernels, "use_kernels", lambda: by_kernels)
         graphdef = build(config, 300)
         mapped = jax.shard_map(
             partial(loss_and_gradient, graphdef=graphdef, config=train),
@@ -265,8 +260,7 @@ def like_on_a_gpu(monkeypatch):
     device = type("Device", (), {"compute_capability": "9.0"})
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "devices", lambda: [device()])
-    for module in (*MODULES, aiayn.training.mesh):
-        assert module.use_kernels()
+    assert aiayn.model.kernels.use_kernels()
 
 
 def test_what_is_only_read_is_without_kernels(like_on_a_gpu):
