@@ -33,10 +33,11 @@ from aiayn.bench.workloads import TRAINING, Training
 from aiayn.config import TrainConfig
 from aiayn.data.rows import Rows
 from aiayn.model.dropout import Noise
+from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.kernels import KernelName, use_kernels, without_kernels
 from aiayn.model.layers import product, word_logits
 from aiayn.model.loss import Sums
-from aiayn.model.transformer import MultiHeadAttention, Transformer
+from aiayn.model.transformer import MultiHeadAttention
 from aiayn.system.environment import environment
 from aiayn.system.files import user_os_errors, write_text
 from aiayn.training.mesh import compiler_options, mapped_train_step
@@ -158,7 +159,7 @@ def fused_projections(
 
 
 def several_steps(
-    graphdef: nnx.GraphDef[Transformer],
+    graphdef: nnx.GraphDef[AutoregressiveModel],
     config: TrainConfig,
     optimizer: optax.GradientTransformationExtraArgs,
     mesh: Mesh,
@@ -267,7 +268,7 @@ CHOICES: Mapping[str, Choice] = {
     "loss in chunks, with its gradient": Choice(
         "all logits at once in float32, optax's loss of one-hot targets",
         {"T1": 1.07, "base": 1.30, "big": 1.12},
-        _instead(("aiayn.training.step.smoothed_cross_entropy", whole_loss)),
+        _instead(("aiayn.model.transformer.smoothed_cross_entropy", whole_loss)),
     ),
     "packed rows": Choice(
         "a sentence a row, filled up to a multiple of 8 slots",

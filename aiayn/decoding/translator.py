@@ -20,10 +20,10 @@ from aiayn.data.tokenizer import Tokenizer
 from aiayn.decoding.incremental import lay_out
 from aiayn.decoding.search import search
 from aiayn.errors import UserError
+from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.loss import token_log_probs
 from aiayn.model.saved import Model
 from aiayn.model.structure import Params, build, unflatten
-from aiayn.model.transformer import Transformer
 
 _Share = TypeVar("_Share")
 _Found = TypeVar("_Found")
@@ -339,7 +339,7 @@ def _until(words: np.ndarray, eos: int) -> list[int]:
 
 @partial(jax.jit, static_argnums=0)
 def _forced(
-    graphdef: nnx.GraphDef[Transformer], params: Params, rows: Rows
+    graphdef: nnx.GraphDef[AutoregressiveModel], params: Params, rows: Rows
 ) -> Float[Array, " batch"]:
     """Log-probability in nats of each row's target."""
     model = nnx.merge(graphdef, params)

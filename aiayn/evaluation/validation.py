@@ -15,8 +15,8 @@ from aiayn.data.rows import Rows
 from aiayn.data.updates import batches
 from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
+from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.saved import Model
-from aiayn.model.transformer import Transformer
 from aiayn.system import hosts
 from aiayn.training.loop import ADVICE
 from aiayn.training.mesh import mapped_evaluation_step, one_copy, sharded
@@ -26,7 +26,7 @@ from aiayn.training.step import TrainState
 def validator(
     experiment: Experiment,
     prepared: Prepared,
-    graphdef: nnx.GraphDef[Transformer],
+    graphdef: nnx.GraphDef[AutoregressiveModel],
     mesh: Mesh,
 ) -> Callable[[TrainState, Callable[[], None]], dict[str, float]]:
     """A function from a state to `dev_loss` (nats per token), `dev_perplexity` and `dev_bleu`.

@@ -12,9 +12,8 @@ from jaxtyping import Array, Float
 
 from aiayn.config import ModelConfig
 from aiayn.data.rows import Rows
-from aiayn.model import transformer as transformer
+from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.kernels import without_kernels
-from aiayn.model.loss import smoothed_cross_entropy
 from aiayn.model.structure import abstract_parameters, build
 
 
@@ -108,20 +107,12 @@ def traced_training_flops(
     config: ModelConfig, num_words: int, src_length: int, tgt_length: int
 ) -> int:
     """The same, counted in the program of the loss and its gradient."""
-    graphdef = build(config, num_words)
+    graphdef: nnx.GraphDef[AutoregressiveModel] = build(config, num_words)
     params = abstract_parameters(config, num_words)
     sides = [jax.ShapeDtypeStruct((1, n), jnp.int32) for n in (src_length, tgt_length)]
     rows = Rows(*[sides[0]] * 3, *[sides[1]] * 4)
 
     def loss(params: Any, rows: Rows) -> Float[Array, ""]:
-        model = nnx.merge(graphdef, params)
-        return smoothed_cross_entropy(
-            model.features(rows),
-            model.embedding[...],
-            rows.tgt_out_BT,
-            rows.weight_BT,
-            num_words,
-            0.1,
-        )[0]
+        return nnx.merge(graphdef, params).loss(rows, smoothing=0.1)[0]
 
     return dot_flops(jax.grad(loss), params, rows)

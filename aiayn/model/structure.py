@@ -1,4 +1,4 @@
-"""A model without its parameters: its shapes, names and counts."""
+"""A model and its parameters apart: shapes, names, counts, initial values."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,15 +17,27 @@ Params = Any
 
 
 @cache
-def structure(config: ModelConfig, num_words: int) -> tuple[nnx.GraphDef[Transformer], Any]:
+def structure(config: ModelConfig, num_words: int) -> tuple[nnx.GraphDef[Any], Any]:
     """The model without its parameters, which jit may close over, and their shapes and types."""
     model = nnx.eval_shape(lambda: Transformer(config, num_words, rngs=nnx.Rngs(0)))
     return nnx.split(model, nnx.Param)
 
 
-def build(config: ModelConfig, num_words: int) -> nnx.GraphDef[Transformer]:
-    """The model's structure without its parameters: what jit may close over."""
+def build(config: ModelConfig, num_words: int) -> nnx.GraphDef[Any]:
+    """The model without its parameters, which jit may close over.
+
+    It is of a `Transformer`; each function names as much of that as it needs in its own signature.
+    """
     return structure(config, num_words)[0]
+
+
+def initial_parameters(config: ModelConfig, num_words: int, seed: int) -> Params:
+    """Parameters drawn from `seed` by T2T's initialisers.
+
+    Not under jit: one program for each shape compiles sooner than all layers' together.
+    """
+    model = Transformer(config, num_words, rngs=nnx.Rngs(seed))
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
 def abstract_parameters(config: ModelConfig, num_words: int) -> Any:

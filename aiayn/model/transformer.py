@@ -19,6 +19,7 @@ from aiayn.data.rows import Rows
 from aiayn.model.dropout import Noise, dropout, fold
 from aiayn.model.kernels import attention_kernel
 from aiayn.model.layers import Dense, LayerNorm, add_and_norm, gaussian, relu, word_logits
+from aiayn.model.loss import Sums, smoothed_cross_entropy
 from aiayn.model.stack import traced_once
 
 VOCABULARY_MULTIPLE = 128
@@ -266,6 +267,25 @@ class Transformer(nnx.Module):
             rows.src_BS, rows.src_segments_BS, rows.src_positions_BS, fold(noise_B2, 0)
         )
         return self.decode(rows, memory_BSD, fold(noise_B2, 1))
+
+    def loss(
+        self,
+        rows: Rows,
+        noise_B2: Noise | None = None,
+        smoothing: float = 0.0,
+        over: str = "all",
+    ) -> Sums:
+        """The smoothed and the plain loss of all target words, in nats (§5.4)."""
+        return smoothed_cross_entropy(
+            self.features(rows, noise_B2),
+            self.embedding[...],
+            rows.tgt_out_BT,
+            rows.weight_BT,
+            self.num_words,
+            smoothing,
+            over,
+            self.bias_V,
+        )
 
     def encode(
         self,

@@ -21,8 +21,8 @@ from rich.console import Console
 from aiayn.config import Experiment, TrainConfig
 from aiayn.data.prepare import Prepared
 from aiayn.errors import Preempted, UserError
+from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.structure import build
-from aiayn.model.transformer import Transformer
 from aiayn.system import hosts
 from aiayn.system.signals import sigterm_asked
 from aiayn.training.feed import Feed
@@ -38,7 +38,7 @@ from aiayn.training.step import Metrics, TrainState, abstract_state, initial_sta
 Validate = Callable[[TrainState, Callable[[], None]], dict[str, float]]
 """From a state to `dev_loss` (nats per token) and other scores of dev; its other argument is called
 after each batch, and may end it."""
-MakeValidator = Callable[[Experiment, Prepared, nnx.GraphDef[Transformer], Mesh], Validate]
+MakeValidator = Callable[[Experiment, Prepared, nnx.GraphDef[AutoregressiveModel], Mesh], Validate]
 Asked = Callable[[int], bool]
 """Whether to stop after a step, because SIGTERM came."""
 

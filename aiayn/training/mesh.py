@@ -17,9 +17,9 @@ from jaxtyping import Array, Float, Int, Key
 from aiayn.config import TrainConfig
 from aiayn.data.rows import Rows
 from aiayn.errors import UserError
+from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.kernels import use_kernels
 from aiayn.model.structure import Params
-from aiayn.model.transformer import Transformer
 from aiayn.training.step import Metrics, TrainState, evaluation_step, train_step
 
 
@@ -36,7 +36,7 @@ def data_mesh(
 
 
 def mapped_train_step(
-    graphdef: nnx.GraphDef[Transformer],
+    graphdef: nnx.GraphDef[AutoregressiveModel],
     config: TrainConfig,
     optimizer: optax.GradientTransformationExtraArgs,
     mesh: Mesh | AbstractMesh,
@@ -90,7 +90,7 @@ def refuse_slow_scatter(platform_version: str, jaxlib_version: str) -> None:
 
 
 def mapped_evaluation_step(
-    graphdef: nnx.GraphDef[Transformer], mesh: Mesh
+    graphdef: nnx.GraphDef[AutoregressiveModel], mesh: Mesh
 ) -> Callable[[Params, Rows], tuple[Float[Array, ""], Int[Array, ""]]]:
     """`evaluation_step` over the mesh."""
     step = partial(evaluation_step, graphdef=graphdef)

@@ -24,9 +24,8 @@ from aiayn.data.rows import Rows
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.errors import UserError
 from aiayn.model.dropout import Noise, row_noise
-from aiayn.model.loss import smoothed_cross_entropy
+from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.structure import build, flatten
-from aiayn.model.transformer import Transformer
 from aiayn.system import hosts
 from aiayn.system.files import user_os_errors, write_bytes
 from aiayn.training.checkpoint import Checkpoints
@@ -145,21 +144,14 @@ def _of_tensors(what: str, tree: object) -> str:
     return f"Of {total} {what} {len(names)} are not finite, the first on the way is {first}."
 
 
-def _first(model: Transformer, rows: Rows, noise_B2: Noise) -> str | None:
+def _first(model: AutoregressiveModel, rows: Rows, noise_B2: Noise) -> str | None:
     """The line of this package that first computes something that is not finite."""
     jaxs_own_words = redirect_stdout(io.StringIO())
     with jax.debug_nans(True), jax.debug_infs(True), jaxs_own_words:
         try:
-            with jax.disable_jit():  # a whole layer would be looked at by what comes out of it
-                features_BTD = model.features(rows, noise_B2)
-            smoothed_cross_entropy(
-                features_BTD,
-                model.embedding[...],
-                rows.tgt_out_BT,
-                rows.weight_BT,
-                model.num_words,
-                bias_V=model.bias_V,
-            )
+            with jax.disable_jit():  # jit would check a whole layer's output only
+                model.features(rows, noise_B2)
+            model.loss(rows, noise_B2)  # with jit, since logsumexp has an infinity on the way
         except FloatingPointError as error:
             package = str(Path(aiayn.__file__).parent)
             frames = traceback.extract_tb(error.__traceback__)

@@ -20,9 +20,9 @@ from jaxtyping import Array, Float, Int, Key
 from aiayn.config import ModelConfig, TrainConfig
 from aiayn.data.rows import Rows
 from aiayn.model.dropout import row_noise
-from aiayn.model.loss import Sums, smoothed_cross_entropy
-from aiayn.model.structure import Params, abstract_parameters
-from aiayn.model.transformer import Transformer
+from aiayn.model.interface import AutoregressiveModel
+from aiayn.model.loss import Sums
+from aiayn.model.structure import Params, abstract_parameters, initial_parameters
 
 Total = tuple[Sums, Params]
 """Both losses of a round, and the gradients of the smoothed one."""
@@ -51,13 +51,8 @@ class Metrics(NamedTuple):
 def initial_state(
     config: ModelConfig, num_words: int, seed: int, optimizer: optax.GradientTransformation
 ) -> TrainState:
-    """Step 0: T2T's initialisers drawn from `seed`.
-
-    Not under jit: one program for each shape compiles sooner than all layers' together.
-    """
-    model = Transformer(config, num_words, rngs=nnx.Rngs(seed))
-    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    return _at_step_0(params, optimizer)
+    """Step 0, with parameters drawn from `seed`."""
+    return _at_step_0(initial_parameters(config, num_words, seed), optimizer)
 
 
 def abstract_state(
@@ -81,7 +76,7 @@ def train_step(
     rows: Rows,
     key: Key[Array, ""],
     *,
-    graphdef: nnx.GraphDef[Transformer],
+    graphdef: nnx.GraphDef[AutoregressiveModel],
     config: TrainConfig,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> tuple[TrainState, Metrics]:
@@ -121,7 +116,7 @@ def loss_and_gradient(
     rows: Rows,
     key: Key[Array, ""],
     *,
-    graphdef: nnx.GraphDef[Transformer],
+    graphdef: nnx.GraphDef[AutoregressiveModel],
     config: TrainConfig,
 ) -> tuple[Array, Array, Array, Array, Params]:
     """Both losses and the tokens of an update as in `Metrics`, and the gradient of all its tokens.
@@ -134,16 +129,7 @@ def loss_and_gradient(
         first = (number * lax.axis_size("data") + lax.axis_index("data")) * num_local
         noise_B2 = row_noise(key, state.step, first + jnp.arange(num_local))
         model = nnx.merge(graphdef, params)
-        return smoothed_cross_entropy(
-            model.features(part, noise_B2),
-            model.embedding[...],
-            part.tgt_out_BT,
-            part.weight_BT,
-            model.num_words,
-            config.label_smoothing,
-            config.smoothing_over,
-            model.bias_V,
-        )
+        return model.loss(part, noise_B2, config.label_smoothing, config.smoothing_over)
 
     gradient = jax.value_and_grad(total_loss, has_aux=True)
 
@@ -163,16 +149,8 @@ def loss_and_gradient(
 
 
 def evaluation_step(
-    params: Params, rows: Rows, *, graphdef: nnx.GraphDef[Transformer]
+    params: Params, rows: Rows, *, graphdef: nnx.GraphDef[AutoregressiveModel]
 ) -> tuple[Float[Array, ""], Int[Array, ""]]:
     """Sum of the plain loss in nats over this batch's real target tokens, and their number."""
-    model = nnx.merge(graphdef, params)
-    _, plain_loss = smoothed_cross_entropy(
-        model.features(rows),
-        model.embedding[...],
-        rows.tgt_out_BT,
-        rows.weight_BT,
-        model.num_words,
-        bias_V=model.bias_V,
-    )
+    _, plain_loss = nnx.merge(graphdef, params).loss(rows)
     return lax.psum((plain_loss, (rows.tgt_segments_BT > 0).sum()), "data")

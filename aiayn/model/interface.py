@@ -1,0 +1,51 @@
+"""What training and scoring ask of a model, whatever its layers are."""
+
+from typing import Protocol, runtime_checkable
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from aiayn.data.rows import Rows
+from aiayn.model.dropout import Noise
+from aiayn.model.loss import Sums
+
+
+@runtime_checkable
+class AutoregressiveModel(Protocol):
+    """A model that predicts the next target word at every slot of a row (§3).
+
+    The training step, validation, replay, scoring and the FLOP counts use nothing else of a model.
+    `Transformer` is one. A decoder-only language model is another: it ignores the source fields of
+    the rows.
+    """
+
+    @property
+    def num_words(self) -> int:
+        """Words of the tokenizer. The embedding may have more rows; they are never predicted."""
+        ...
+
+    @property
+    def embedding(self) -> nnx.Param[Array]:
+        """The matrix whose rows embed words and, times the features, score them (§3.4)."""
+        ...
+
+    @property
+    def bias_V(self) -> Float[Array, " vocabulary"] | None:
+        """Added to the scores of all words, if there is one."""
+        ...
+
+    def features(
+        self, rows: Rows, noise_B2: Noise | None = None
+    ) -> Float[Array, "batch target d_model"]:
+        """The last layer's output at every target slot; `noise_B2` switches dropout on."""
+        ...
+
+    def loss(
+        self,
+        rows: Rows,
+        noise_B2: Noise | None = None,
+        smoothing: float = 0.0,
+        over: str = "all",
+    ) -> Sums:
+        """The smoothed and the plain loss in nats, summed over the real target words (§5.4)."""
+        ...
