@@ -1,4 +1,3 @@
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -11,13 +10,12 @@ import pytest
 from aiayn.config import Experiment, TrainConfig
 from aiayn.errors import Preempted, UserError
 from aiayn.evaluation.average import average
-from aiayn.model.saved import Model, load_model, save_model
-from aiayn.model.structure import flatten, params_sha256, unflatten
+from aiayn.model.structure import flatten, unflatten
 from aiayn.training.checkpoint import Checkpoints, set_aside_damaged
 from aiayn.training.mesh import data_mesh, replicated
 from aiayn.training.optim import optimizer
 from aiayn.training.step import initial_state
-from tests.support.models import MODEL, NUM_WORDS, TOKENIZER, transformer
+from tests.support.models import MODEL, NUM_WORDS, TOKENIZER
 
 EXPERIMENT = Experiment("small", model=MODEL)
 ADAM = optimizer(MODEL, TrainConfig())
@@ -145,89 +143,6 @@ def test_the_newest_intact_checkpoint_is_what_is_left(written):
     assert (folder / "2").is_dir(), "nothing is moved where nothing would be left"
     assert set_aside_damaged(folder, aside, keep_one=False)
     assert not (folder / "2").exists()
-
-
-def test_names_flatten_and_unflatten():
-    _, params = transformer()
-    flat = flatten(params)
-    assert "decoder.1.cross_attention.key.kernel" in flat
-    assert jax.tree.structure(unflatten(flat)) == jax.tree.structure(params)
-    _same(unflatten(flat), params)
-
-
-def test_the_hash_of_parameters_notices_values_and_names():
-    flat = {"a": np.zeros(2, np.float32), "b": np.ones(2, np.float32)}
-    swapped = {"a": flat["b"], "b": flat["a"]}
-    assert params_sha256(flat) == params_sha256(dict(reversed(flat.items())))
-    assert params_sha256(flat) != params_sha256(swapped)
-
-
-@pytest.fixture
-def model(tmp_path):
-    _, params = transformer(num_words=TOKENIZER.num_words)
-    model = Model(EXPERIMENT.with_overrides(["data.folder=/private"]), TOKENIZER, flatten(params))
-    save_model(tmp_path / "model", model)
-    return tmp_path / "model", model
-
-
-def test_an_exported_model_comes_back_without_the_folder_of_this_machine(model):
-    folder, written = model
-    read = load_model(folder)
-    assert read.experiment == EXPERIMENT
-    assert params_sha256(read.params) == params_sha256(written.params)
-    assert read.tokenizer.model == TOKENIZER.model
-    assert "/private" not in (folder / "config.json").read_text(encoding="utf-8")
-
-
-def test_writing_again_replaces_the_whole_model(model):
-    folder, written = model
-    (folder / "stray").touch()
-    save_model(folder, written)
-    assert sorted(p.name for p in folder.iterdir()) == [
-        "config.json",
-        "sha256.json",
-        "tokenizer.model",
-        "weights.safetensors",
-    ]
-
-
-@pytest.mark.parametrize("found", [0, 2, None])
-def test_a_model_of_another_format_is_refused(model, found):
-    path = model[0] / "config.json"
-    about = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**about, "format": found}), encoding="utf-8")
-    with pytest.raises(UserError, match=f"config.json is of format {found}; .* reads format 1"):
-        load_model(model[0])
-
-
-@pytest.mark.parametrize("name", ["tokenizer.model", "weights.safetensors"])
-def test_a_flipped_bit_of_a_model_is_found(model, name):
-    path = model[0] / name
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(UserError, match=f"{name} does not hold the bytes that were written"):
-        load_model(model[0])
-
-
-@pytest.mark.parametrize(
-    "name", ["config.json", "sha256.json", "tokenizer.model", "weights.safetensors"]
-)
-def test_a_missing_or_cut_off_file_is_named(model, name):
-    path = model[0] / name
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(UserError, match=name):
-        load_model(model[0])
-    path.unlink()
-    with pytest.raises(UserError, match=name):
-        load_model(model[0])
-
-
-def test_a_tokenizer_of_another_model_is_refused(model, tmp_path):
-    folder, written = model
-    _, params = transformer(num_words=2_000)
-    save_model(folder, Model(written.experiment, TOKENIZER, flatten(params)))
-    with pytest.raises(UserError, match="The tokenizer belongs to another model"):
-        load_model(folder)
 
 
 def test_no_run_no_checkpoints(tmp_path):
