@@ -22,11 +22,11 @@ def train(experiment: Experiment, data_dir: Path, run_dir: Path | None) -> None:
 
     from aiayn.data.prepare import prepare_once
     from aiayn.evaluation.evaluate import evaluate_run
-    from aiayn.evaluation.record import show_record
+    from aiayn.evaluation.record import finished_record, show_record
     from aiayn.evaluation.validation import validator
     from aiayn.system import hosts
     from aiayn.training.loop import train
-    from aiayn.training.run_folder import finished_record, in_use
+    from aiayn.training.run_folder import in_use
 
     run_dir = run_dir or Path("runs") / experiment.name
     with hosts.joined():

@@ -1,6 +1,5 @@
 """From a trained run to its scores: average, translate, score, picture, record (§6.1)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from aiayn.evaluation.bleu import score
 from aiayn.evaluation.record import make_record
 from aiayn.evaluation.scores import Scores, table
 from aiayn.model.saved import Model, model_of
-from aiayn.system import hosts
+from aiayn.system import hosts, records
 from aiayn.system.files import user_os_errors, write_text
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
@@ -38,43 +37,33 @@ def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> None:
     check_data(run_dir, prepared)
     experiment, _ = read_run(run_dir)
     averaged, steps = average_run(run_dir)
-    newest = steps[-1]
     checkpoints = Checkpoints.open(run_dir)
-    last = Model(experiment, averaged.tokenizer, checkpoints.params(newest))
+    last = Model(experiment, averaged.tokenizer, checkpoints.params(steps[-1]))
     checkpoints.close()
-    labels = {f"last checkpoint ({newest:,})": last, f"average of {len(steps)}": averaged}
 
     test_sets = prepared.test_sets | ({"dev": "dev"} if experiment.decode.score_dev else {})
     results: dict[str, dict[str, Scores]] = {name: {} for name in test_sets}
     outputs: dict[str, list[str]] = {}
-    for label, model in labels.items():
-        folder = run_dir / "outputs" / ("averaged" if model is averaged else "last")
+    for model, label, folder in (
+        (last, f"last checkpoint ({steps[-1]:,})", "last"),
+        (averaged, f"average of {len(steps)}", "averaged"),
+    ):
         for name, split in test_sets.items():
-            sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
+            text = sources, references = prepared.lines(split, "src"), prepared.lines(split, "tgt")
             outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
-            if not hosts.first():
-                continue
-            _write_lines(folder, name, sources, outputs[name], references)
-            results[name][label] = score(
-                outputs[name],
-                references,
-                sources,
-                src=experiment.data.src,
-                tgt=experiment.data.tgt,
-            )
+            if hosts.first():
+                _write_lines(run_dir / "outputs" / folder, name, outputs[name], *text)
+                languages = {"src": experiment.data.src, "tgt": experiment.data.tgt}
+                results[name][label] = score(outputs[name], references, sources, **languages)
     if not hosts.first():
         return
-    scores = {
-        name: {label: found.to_dict() for label, found in rows.items()}
-        for name, rows in results.items()
-    }
-    write_text(run_dir / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+    records.write(run_dir / "scores.json", results)
     console.print(table(results, title=f"{experiment.name}: BLEU and chrF2"))
     _show_samples(prepared, outputs, console)
     _pictures(run_dir, averaged, prepared, outputs)
 
-    record = make_record(experiment, run_dir, prepared, newest, steps, scores)
-    write_text(run_dir / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    record = make_record(experiment, run_dir, prepared, steps, results)
+    records.write(run_dir / RECORD, record)
     console.print(f"Record {run_dir / RECORD}, pictures curves.png and attention.png there.")
 
 
@@ -87,52 +76,14 @@ def check_data(run_dir: Path, prepared: Prepared) -> None:
         )
 
 
-def translate_file(
-    model: Model, sources: Sequence[str], console: Console, description: str
-) -> list[str]:
-    """The best translation of every line, shared out to all processes, with a progress bar."""
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        translator = Translator(model)
-
-        def translate(share: Sequence[str]) -> list[str]:
-            task = bar.add_task(f"Translating {description}", total=len(share))
-            return translator.best(share, lambda count: bar.update(task, completed=count))
-
-        return hosts.shared_out(translate, sources)
-
-
-def evaluate_files(path: Path, src: Path, ref: Path, console: Console) -> Scores:
-    """Translate the lines of `src` with a model and score them against `ref`."""
-    model = model_of(path)
-    sources, references = read_parallel(src, ref)
-    data = model.experiment.data
-    hypotheses = translate_file(model, sources, console, src.name)
-    found = score(hypotheses, references, sources, src=data.src, tgt=data.tgt)
-    console.print(table({src.name: {"": found}}))
-    return found
-
-
-def read_parallel(src: Path, tgt: Path) -> tuple[list[str], list[str]]:
-    """The lines of two text files that belong together, plain or .gz.
-
-    Raises:
-        UserError: a file cannot be read or is not UTF-8, or the counts differ.
-    """
-    src_lines, tgt_lines = (list(read_text(path)) for path in (src, tgt))
-    if len(src_lines) != len(tgt_lines):
-        raise UserError(
-            f"{src} has {len(src_lines):,} lines and {tgt} {len(tgt_lines):,}; wanted as many."
-        )
-    return src_lines, tgt_lines
-
-
 def _write_lines(
     folder: Path,
     name: str,
-    sources: Sequence[str],
     hypotheses: Sequence[str],
+    sources: Sequence[str],
     references: Sequence[str],
 ) -> None:
+    """The text of a test set, and what a model made of it, as a file each."""
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         sides = {"src": sources, "hyp": hypotheses, "ref": references}
@@ -187,3 +138,42 @@ def _pictures(
         run_dir / "attention.png",
         f"{model.experiment.name}: encoder-decoder attention, last layer",
     )
+
+
+def translate_file(
+    model: Model, sources: Sequence[str], console: Console, description: str
+) -> list[str]:
+    """The best translation of every line, shared out to all processes, with a progress bar."""
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        translator = Translator(model)
+
+        def translate(share: Sequence[str]) -> list[str]:
+            task = bar.add_task(f"Translating {description}", total=len(share))
+            return translator.best(share, lambda count: bar.update(task, completed=count))
+
+        return hosts.shared_out(translate, sources)
+
+
+def evaluate_files(path: Path, src: Path, ref: Path, console: Console) -> Scores:
+    """Translate the lines of `src` with a model and score them against `ref`."""
+    model = model_of(path)
+    sources, references = read_parallel(src, ref)
+    data = model.experiment.data
+    hypotheses = translate_file(model, sources, console, src.name)
+    found = score(hypotheses, references, sources, src=data.src, tgt=data.tgt)
+    console.print(table({src.name: {"": found}}))
+    return found
+
+
+def read_parallel(src: Path, tgt: Path) -> tuple[list[str], list[str]]:
+    """The lines of two text files that belong together, plain or .gz.
+
+    Raises:
+        UserError: a file cannot be read or is not UTF-8, or the counts differ.
+    """
+    src_lines, tgt_lines = (list(read_text(path)) for path in (src, tgt))
+    if len(src_lines) != len(tgt_lines):
+        raise UserError(
+            f"{src} has {len(src_lines):,} lines and {tgt} {len(tgt_lines):,}; wanted as many."
+        )
+    return src_lines, tgt_lines

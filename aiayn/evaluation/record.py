@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from rich.console import Console
 
@@ -13,31 +14,102 @@ from aiayn.errors import UserError
 from aiayn.evaluation.scores import Scores, table
 from aiayn.model.saved import MODEL, load_model, portable
 from aiayn.model.structure import count_parameters, params_sha256
+from aiayn.render.markdown import number
+from aiayn.system import records
 from aiayn.system.environment import environment
 from aiayn.system.files import read_json
+from aiayn.system.records import Environment, Hardware
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
 from aiayn.training.run_folder import RECORD, read_sessions
 
 
-def show_record(run_dir: Path, record: Mapping[str, Any], console: Console) -> None:
+class Session(Environment, kw_only=True, omit_defaults=True):
+    """One start of training: from which step, with which code, on which machine."""
+
+    from_step: int
+    matmul_dtype: str = ""
+
+
+class Data(msgspec.Struct):
+    """The prepared data of a run."""
+
+    fingerprint: str
+    source: dict[str, Any]
+    pairs: dict[str, int]
+    """Sentence pairs by split."""
+
+
+class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """All that a finished run says of itself: what ran, on which machine, and the scores."""
+
+    experiment: str
+    preset: str
+    config_hash: str
+    config: dict[str, Any]
+    """The experiment as the version that ran it wrote it."""
+    commit: str
+    versions: dict[str, str]
+    hardware: Hardware
+    """Commit, versions and hardware are those of the last session."""
+    sessions: list[Session]
+    evaluated: Environment
+    data: Data
+    parameters: int
+    seconds: float
+    updates: int
+    tokens: int
+    """Source and target tokens seen in training, without padding."""
+    src_tokens_per_update: float
+    tgt_tokens_per_update: float
+    tokens_per_second: float
+    waiting_for_rows: float | None = None
+    """Median share of the time for which the devices may have waited for rows; None where the
+    version that ran did not measure it."""
+    dev: dict[str, int | float]
+    """The last validation, as a row of `metrics.jsonl`."""
+    averaged_steps: list[int]
+    params_sha256: str
+    scores: dict[str, dict[str, Scores]]
+    """By test set, then by weights: first the last checkpoint, then the average."""
+
+
+def read_record(run_dir: Path) -> Record:
+    """The record of a finished run.
+
+    Raises:
+        UserError: the run has none, or it is damaged.
+    """
+    return records.read(run_dir / RECORD, Record, "a run")
+
+
+def finished_record(experiment: Experiment, run_dir: Path, prepared: Prepared) -> Record | None:
+    """The record of a run that has nothing left to do: of this experiment and of this data."""
+    if not (run_dir / RECORD).is_file():
+        return None
+    try:
+        record = read_record(run_dir)
+        same_data = record.data.fingerprint == prepared.fingerprint
+        return record if same_data and experiment.is_same(record.config) else None
+    except (UserError, LookupError, TypeError):  # damaged: the evaluation writes it anew
+        return None
+
+
+def show_record(run_dir: Path, record: Record, console: Console) -> None:
     """The scores of a finished run, as its end showed them."""
-    results = {
-        name: {label: Scores.from_dict(found) for label, found in rows.items()}
-        for name, rows in record["scores"].items()
-    }
-    console.print(f"{run_dir} is finished: {record['updates']:,} updates.")
-    console.print(table(results, title=f"{record['experiment']}: BLEU and chrF2"))
+    console.print(f"{run_dir} is finished: {record.updates:,} updates.")
+    console.print(table(record.scores, title=f"{record.experiment}: BLEU and chrF2"))
 
 
 def make_record(
     experiment: Experiment,
     run_dir: Path,
     prepared: Prepared,
-    newest: int,
     averaged_steps: Sequence[int],
-    scores: Mapping[str, Any],
-) -> dict[str, Any]:
+    scores: Mapping[str, Mapping[str, Scores]],
+) -> Record:
+    """The record of a run whose checkpoints, the last of them at `averaged_steps`, are scored."""
+    newest = averaged_steps[-1]
     # A run that was killed says more in its metrics than its newest checkpoint knows.
     rows = [row for row in read_metrics(run_dir / "metrics.jsonl") if row["step"] <= newest]
     trained = [row for row in rows if "tokens" in row]
@@ -52,7 +124,7 @@ def make_record(
 
     # Rows of an older version do not have it.
     waiting = [row["waiting_for_rows"] for row in trained if "waiting_for_rows" in row]
-    return {
+    values = {
         "experiment": experiment.name,
         "preset": experiment.preset,
         "config_hash": experiment.hash(),
@@ -78,6 +150,7 @@ def make_record(
         "params_sha256": params_sha256(load_model(run_dir / MODEL).params),
         "scores": scores,
     }
+    return records.typed(values, Record, "a run", run_dir / RECORD)
 
 
 def run_info(path: Path) -> dict[str, Any]:
@@ -99,23 +172,21 @@ def run_info(path: Path) -> dict[str, Any]:
     return info
 
 
-def record_lines(record: Mapping[str, Any], where: Path) -> list[str]:
+def record_lines(values: dict[str, Any], where: Path) -> list[str]:
     """The record of a run in some lines that are safe to show, whoever wrote it.
 
     Raises:
         UserError: it is of something else.
     """
-    try:
-        lines = [
-            f"{record['experiment']} ({record['preset']}), {record['updates']:,} updates",
-            f"commit {record['commit']}, {record['seconds'] / 60:.1f} minutes",
-        ]
-        for test, labels in record["scores"].items():
-            for label, scores in labels.items():
-                found = Scores.from_dict(scores)["sacrebleu"]
-                lines.append(f"  {test}, {label}: BLEU {found.value:.2f}")
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise UserError(f"{where / RECORD} is no record of a run: {error!r}.") from None
+    record = records.typed(values, Record, "a run", where / RECORD)
+    lines = [
+        f"{record.experiment} ({record.preset}), {record.updates:,} updates",
+        f"commit {record.commit}, {record.seconds / 60:.1f} minutes",
+    ]
+    for test, labels in record.scores.items():
+        for label, scores in labels.items():
+            value = scores.values().get("sacrebleu")
+            lines.append(f"  {test}, {label}: BLEU {number(value)}")
     return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]
 
 

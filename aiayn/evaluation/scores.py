@@ -1,9 +1,7 @@
 """Scores of a test set, by name and signature, and their table."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -38,20 +36,9 @@ class Scores:
     def __getitem__(self, name: str) -> Score:
         return {entry.name: entry for entry in self.entries}[name]
 
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Scores":
-        """The scores that `to_dict` wrote, before or after a way through JSON."""
-        entries = tuple(Score(**entry) for entry in values["entries"])
-        return cls(
-            values["src"],
-            values["tgt"],
-            values["num_sentences"],
-            entries,
-            tuple(values["warnings"]),
-        )
+    def values(self) -> dict[str, float | None]:
+        """The figures by name."""
+        return {entry.name: entry.value for entry in self.entries}
 
 
 def table(results: Mapping[str, Mapping[str, Scores]], title: str = "") -> Table:

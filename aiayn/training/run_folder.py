@@ -145,21 +145,6 @@ def read_sessions(run_dir: Path) -> list[dict[str, Any]]:
     return found
 
 
-def finished_record(
-    experiment: Experiment, run_dir: Path, prepared: Prepared
-) -> dict[str, Any] | None:
-    """The record of a run that has nothing left to do: of this experiment and of this data."""
-    path = run_dir / RECORD
-    if not path.is_file():
-        return None
-    try:
-        record = read_json(path)
-        same_data = record["data"]["fingerprint"] == prepared.fingerprint
-        return record if same_data and experiment.is_same(record["config"]) else None
-    except (UserError, LookupError, TypeError):  # damaged: the evaluation writes it anew
-        return None
-
-
 def differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
     """The dotted names of what two configs as dictionaries do not share, and both values."""
     if isinstance(a, dict):

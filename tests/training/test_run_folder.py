@@ -16,9 +16,10 @@ from aiayn.__main__ import main
 from aiayn.data.prepare import prepare
 from aiayn.errors import UserError
 from aiayn.evaluation.evaluate import evaluate_run
+from aiayn.evaluation.record import finished_record, read_record
+from aiayn.system.environment import hardware
 from aiayn.training.run_folder import (
     begin_session,
-    finished_record,
     in_use,
     read_run,
     read_sessions,
@@ -56,7 +57,7 @@ def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
     prepared = train_here(experiment, run_dir, data_dir)
     assert finished_record(experiment, run_dir, prepared) is None
     record = evaluate_here(run_dir, prepared)
-    assert finished_record(experiment, run_dir, prepared) == record
+    assert finished_record(experiment, run_dir, prepared) == read_record(run_dir)
 
     greedy = experiment.with_overrides(["decode.beam_size=1", "decode.average_last=2"])
     assert finished_record(greedy, run_dir, prepared) is None
@@ -70,7 +71,7 @@ def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
     assert decoded == [greedy.decode] * 2
     assert again["averaged_steps"] == [2, 4]
     assert again["sessions"] == record["sessions"]
-    assert finished_record(greedy, run_dir, prepared) == again
+    assert finished_record(greedy, run_dir, prepared) == read_record(run_dir)
 
     assert main(["average", str(run_dir), "--last", "1"]) == 0
     assert "average of steps 4\n" in capsys.readouterr().out
@@ -99,17 +100,18 @@ def test_a_record_says_what_trained_the_run_and_what_scored_it(
         file.write('{"step": 8, "dev_loss": 0.0, "seconds": 1e9}\n')
     monkeypatch.setattr(aiayn.evaluation.record, "environment", partial(_environment, "third"))
     record = evaluate_here(run_dir, prepared)
-    assert [(s["from_step"], s["hardware"]) for s in record["sessions"]] == [
+    assert [(s["from_step"], s["hardware"]["device"]) for s in record["sessions"]] == [
         (0, "first"),
         (4, "second"),
     ]
-    assert (record["hardware"], record["evaluated"]["hardware"]) == ("second", "third")
+    machines = record["hardware"]["device"], record["evaluated"]["hardware"]["device"]
+    assert machines == ("second", "third")
     assert (record["updates"], record["dev"]["step"]) == (6, 6)
     assert record["seconds"] < 1e9
 
 
 def _environment(machine):
-    return {"commit": "0", "versions": {}, "hardware": machine}
+    return {"commit": "0", "versions": {}, "hardware": {**hardware(), "device": machine}}
 
 
 def test_a_run_is_not_scored_on_other_data_than_its_own(corpus, data_dir, tmp_path, decoded):
