@@ -6,7 +6,6 @@ checkpoint. Further rows show what our deviations cost (experiments/DEVIATIONS.m
 a folder of its own; what is finished there is not run again.
 """
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -28,12 +28,14 @@ from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError, naming
 from aiayn.evaluation.validation import validator
 from aiayn.evidence.paper import TABLE_3
+from aiayn.evidence.records import AblatedRun, Ablation, Row
 from aiayn.evidence.table3 import DEVIATIONS, ROWS, panels
 from aiayn.model.flops import matmul_flops
 from aiayn.model.saved import Model, portable
 from aiayn.model.structure import count_parameters
+from aiayn.system import records
 from aiayn.system.environment import configure_jax
-from aiayn.system.files import locked, read_json, user_os_errors, write_text
+from aiayn.system.files import locked, user_os_errors
 from aiayn.system.workers import as_finished
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
@@ -76,6 +78,17 @@ def variant(base: Experiment, row: str, seed: int) -> Experiment:
     return replace(made, name=f"{base.name}_{row.lower()}_{seed}")
 
 
+class FinishedRun(AblatedRun, kw_only=True):
+    """A run of an ablation with all that says whether it need be run again."""
+
+    row: str
+    config: dict[str, Any]
+    data_fingerprint: str
+    signature: str
+    parameters: int
+    versions: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Run:
     """One row with one seed, and where it lives."""
@@ -112,7 +125,7 @@ def ablate(
     num_jobs: int,
     rows: Sequence[str] = ROWS,
     earlier: Path | None = None,
-) -> dict[str, Any]:
+) -> Ablation:
     """Train and score what is not finished in `folder`; the record, also in `ablation.json`.
 
     `num_jobs` runs go on at once, each in a process with its share of the processors, and of an
@@ -138,9 +151,9 @@ def ablate(
         }
         recorded = _read_record(earlier, base, prepared) if earlier else {}
         finished = {
-            run.run_dir: scores
+            run.run_dir: found
             for key, run in runs.items()
-            if (scores := _read_scores(run, prepared) or recorded.get(key))
+            if (found := _read_scores(run, prepared) or recorded.get(key))
         }
         # Seed by seed, so that a whole table is there early; long runs first, so that none lags
         # behind.
@@ -150,67 +163,62 @@ def ablate(
         )
         _share_machine(num_jobs)
         with _View(base.name, list(runs.values()), finished, console) as view:
-            for run, scores in as_finished(_perform, waiting, num_jobs):
-                finished[run.run_dir] = scores
-                view.say_finished(run, scores)
-        record = _record(base, prepared, {key: finished[run.run_dir] for key, run in runs.items()})
-        write_text(folder / "ablation.json", json.dumps(record, indent=1) + "\n")
+            for run, found in as_finished(_perform, waiting, num_jobs):
+                finished[run.run_dir] = found
+                view.say_finished(found)
+        record = _record(base, prepared, [finished[run.run_dir] for run in runs.values()])
+        records.write(folder / "ablation.json", record)
         plot_ablation(f"{base.name}: Table 3 in miniature", panels(record), folder / "ablation.png")
     return record
 
 
-def _record(
-    base: Experiment, prepared: Prepared, scores: Mapping[tuple[str, int], Mapping[str, Any]]
-) -> dict[str, Any]:
-    """What came out of every row and seed."""
-    runs = list(scores.values())
-    rows: dict[str, Any] = {}
-    for (row, _), found in scores.items():
-        about = {"changes": changes(base, row), "parameters": found["parameters"], "runs": []}
-        rows.setdefault(row, about)["runs"].append({key: found[key] for key in _OF_A_RUN})
-    return {
-        "experiment": base.name,
-        "preset": base.preset,
-        "config": portable(base),
-        "config_hash": base.hash(),
-        "split": "dev",
-        "sentences": len(prepared.lines("dev", "src")),
-        "signature": runs[0]["signature"],
-        "data_fingerprint": prepared.fingerprint,
-        "versions": {
-            name: ", ".join(sorted({run["versions"][name] for run in runs}))
-            for name in runs[0]["versions"]
+def _record(base: Experiment, prepared: Prepared, finished: Sequence[FinishedRun]) -> Ablation:
+    """The record of all rows and seeds."""
+    rows: dict[str, Row] = {}
+    for found in finished:
+        row = rows.setdefault(found.row, Row(changes(base, found.row), found.parameters, []))
+        row.runs.append(msgspec.convert(found, AblatedRun, from_attributes=True))
+    return Ablation(
+        experiment=base.name,
+        preset=base.preset,
+        config=portable(base),
+        config_hash=base.hash(),
+        split="dev",
+        sentences=len(prepared.lines("dev", "src")),
+        signature=finished[0].signature,
+        data_fingerprint=prepared.fingerprint,
+        versions={
+            name: ", ".join(sorted({run.versions[name] for run in finished}))
+            for name in finished[0].versions
         },
-        "rows": rows,
-    }
-
-
-_OF_A_RUN = (
-    *("seed", "perplexity", "bleu", "updates", "seconds"),
-    *("commits", "hardware", "jobs"),
-)
+        rows=rows,
+    )
 
 
 def _read_record(
     path: Path, base: Experiment, prepared: Prepared
-) -> dict[tuple[str, int], dict[str, Any]]:
-    """The scores of the runs of an earlier record, by row and seed."""
-    record = read_json(path)
+) -> dict[tuple[str, int], FinishedRun]:
+    """The runs of an earlier record, by row and seed."""
+    record = records.read(path, Ablation, "an ablation")
     with naming(path):
-        try:
-            if not base.is_same(record["config"]):
-                raise UserError(f"it is of {record['experiment']}, or of other settings of it.")
-            if record["data_fingerprint"] != prepared.fingerprint:
-                raise UserError("it is of other text than what is prepared here.")
-            shared = {key: record[key] for key in ("signature", "versions")}
-            return {
-                (row, run["seed"]): {**run, "parameters": found["parameters"], **shared}
-                for row, found in record["rows"].items()
-                for run in found["runs"]
-                if changes(base, row) == found["changes"] and run.keys() >= {*_OF_A_RUN}
-            }
-        except (LookupError, TypeError, AttributeError):
-            raise UserError("it is no record of an ablation.") from None
+        if not base.is_same(record.config):
+            raise UserError(f"it is of {record.experiment}, or of other settings of it.")
+        if record.data_fingerprint != prepared.fingerprint:
+            raise UserError("it is of other text than what is prepared here.")
+    return {
+        (row, run.seed): FinishedRun(
+            row=row,
+            config=record.config,
+            data_fingerprint=record.data_fingerprint,
+            parameters=found.parameters,
+            signature=record.signature,
+            versions=record.versions,
+            **msgspec.structs.asdict(run),
+        )
+        for row, found in record.rows.items()
+        for run in found.runs
+        if changes(base, row) == found.changes
+    }
 
 
 def _share_machine(num_jobs: int) -> None:
@@ -221,19 +229,17 @@ def _share_machine(num_jobs: int) -> None:
         os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", f"{0.75 / num_jobs:.3f}")
 
 
-def _read_scores(run: Run, prepared: Prepared) -> dict[str, Any] | None:
+def _read_scores(run: Run, prepared: Prepared) -> FinishedRun | None:
     """The scores of a run that is finished, of this experiment and of this data."""
     try:
-        scores: dict[str, Any] = json.loads((run.run_dir / _SCORES).read_text(encoding="utf-8"))
-        same_data = scores["data_fingerprint"] == prepared.fingerprint
-        complete = scores.keys() >= {*_OF_A_RUN, "parameters", "signature", "versions"}
-        same = same_data and run.experiment.is_same(scores["config"])
-        return scores if same and complete else None
-    except (OSError, ValueError, LookupError, TypeError):  # not there, or damaged: run it again
+        found = records.read(run.run_dir / _SCORES, FinishedRun, "a run of an ablation")
+        same_data = found.data_fingerprint == prepared.fingerprint
+        return found if same_data and run.experiment.is_same(found.config) else None
+    except (OSError, UserError, LookupError, TypeError):  # missing or damaged: run it again
         return None
 
 
-def _perform(run: Run) -> dict[str, Any]:
+def _perform(run: Run) -> FinishedRun:
     """Train a run to its end, score dev, and write the scores; in a process of its own."""
     configure_jax()
     experiment, prepared = run.experiment, open_prepared(run.data)
@@ -253,7 +259,7 @@ def _perform(run: Run) -> dict[str, Any]:
     metric = BLEU()
     metrics = read_metrics(run.run_dir / "metrics.jsonl")
     sessions = read_sessions(run.run_dir)
-    scores = {
+    values = {
         "row": run.row,
         "seed": experiment.train.seed,
         "config": portable(experiment),
@@ -268,9 +274,9 @@ def _perform(run: Run) -> dict[str, Any]:
         "jobs": run.num_jobs,
         **{key: sessions[-1][key] for key in ("versions", "hardware")},
     }
-    with user_os_errors(run.run_dir):
-        write_text(run.run_dir / _SCORES, json.dumps(scores, indent=1) + "\n")
-    return scores
+    found = msgspec.convert(values, FinishedRun)
+    records.write(run.run_dir / _SCORES, found)
+    return found
 
 
 # --- What is shown meanwhile --------------------------------------------------------------------
@@ -283,7 +289,7 @@ class _View:
         self,
         name: str,
         runs: Sequence[Run],
-        finished: Mapping[Path, Mapping[str, Any]],
+        finished: Mapping[Path, FinishedRun],
         console: Console,
     ):
         self._name, self._runs, self._finished, self._console = name, runs, finished, console
@@ -311,8 +317,8 @@ class _View:
                 share = 1.0 if found else run.share_done()
                 done += share * run.cost
                 if found:
-                    perplexities.append(f"{found['perplexity']:.2f}")
-                    scores.append(f"{found['bleu']:.1f}")
+                    perplexities.append(f"{found.perplexity:.2f}")
+                    scores.append(f"{found.bleu:.1f}")
                 elif share:
                     training.append(f"seed {run.experiment.train.seed}: {share:.0%}")
             grid.add_row(row, *(", ".join(texts) for texts in (perplexities, scores, training)))
@@ -322,12 +328,12 @@ class _View:
     def _counted(self) -> str:
         return f"{len(self._finished)} of {len(self._runs)} runs"
 
-    def say_finished(self, run: Run, scores: Mapping[str, Any]) -> None:
+    def say_finished(self, found: FinishedRun) -> None:
         """A line for a log; a terminal has the table."""
         if not self._console.is_terminal:
             text = (
-                f"{run.row}, seed {scores['seed']}: dev perplexity {scores['perplexity']:.2f}, "
-                f"BLEU {scores['bleu']:.2f}, {scores['seconds'] / 60:.1f} min ({self._counted()})"
+                f"{found.row}, seed {found.seed}: dev perplexity {found.perplexity:.2f}, "
+                f"BLEU {found.bleu:.2f}, {found.seconds / 60:.1f} min ({self._counted()})"
             )
             self._console.print(text, highlight=False, soft_wrap=True)
 

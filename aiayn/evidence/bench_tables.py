@@ -4,8 +4,18 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from aiayn.bench import choices, contest, data, growth, scaling, serving, start
-from aiayn.render.markdown import duration, hardware_text, markdown_table, number, short_commit
+from aiayn.render.markdown import (
+    duration,
+    hardware_text,
+    markdown_table,
+    number,
+    short_commit,
+    software_text,
+)
+from aiayn.system.records import Hardware
 
 _CONTESTS = ("train", "decode")
 
@@ -27,8 +37,8 @@ def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
         render = kinds.get(record["bench"], _render_speed)
         parts += [
             *render(record),
-            f"On {hardware_text(record)}, commit {short_commit(record['commit'])}, jax "
-            f"{record['versions']['jax']}, Python {record['versions']['python']}.",
+            f"On {_machine(record)}, commit {short_commit(record['commit'])}, "
+            f"{software_text(record['versions'])}.",
         ]
     return "".join(f"\n{part}\n" for part in parts)
 
@@ -46,7 +56,7 @@ def _render_contests(records: Sequence[Mapping[str, Any]]) -> list[str]:
                 contest.beside(record),
                 plain,
                 *(large or ["–"]),
-                hardware_text(record),
+                _machine(record),
                 short_commit(record["commit"]),
             ]
         )
@@ -56,6 +66,10 @@ def _render_contests(records: Sequence[Mapping[str, Any]]) -> list[str]:
         "Its seconds by ours, in turns, the median and the range of pairs: above 1, ours is "
         "faster. Each line is a record, which stands below.",
     ]
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    return hardware_text(msgspec.convert(record["hardware"], Hardware))
 
 
 def _spread(ratios: Sequence[float]) -> str:

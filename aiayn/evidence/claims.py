@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 
+from aiayn.evaluation.record import Record
 from aiayn.evidence import model_checks as checks
 from aiayn.evidence import recipe_checks, table3
 from aiayn.evidence.paper import (
@@ -26,15 +27,16 @@ from aiayn.evidence.paper import (
     TOKENS_PER_UPDATE,
     TRAINING,
 )
-from aiayn.evidence.records import is_stale, load_ablations, load_records
+from aiayn.evidence.records import Ablation, is_stale, load_ablations, load_records
 from aiayn.evidence.table3 import ROWS
 from aiayn.evidence.tables import ablation_origin
 from aiayn.experiments import load_experiment
-from aiayn.render.markdown import hardware_text, short_commit
+from aiayn.render.markdown import hardware_text, number, short_commit
 
 Status = Literal["holds", "fails", "measured", "differs", "not run here"]
-Records = Mapping[str, Mapping[str, Any]]
+Records = Mapping[str, Record]
 """The records of runs, by experiment."""
+Ablations = Mapping[str, Ablation]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Entry(NamedTuple):
     decide: Callable[[], Claim]
 
 
-def entries(records: Records, ablations: Records) -> Iterator[Entry]:
+def entries(records: Records, ablations: Ablations) -> Iterator[Entry]:
     """The whole ledger, in the order of the paper, undecided."""
     for part in (_architecture, _table_1, _data, _training, _table_2, _table_3):
         yield from part(records)
@@ -74,14 +76,12 @@ def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> l
     claims: list[Claim] = []
     # Against float64 on accelerators too, where products are coarser by default.
     with jax.default_matmul_precision("highest"):
-        for entry in entries(_by_name(load_records(folder)), _by_name(load_ablations(folder))):
+        records = {record.experiment: record for record in load_records(folder)}
+        ablations = {record.experiment: record for record in load_ablations(folder)}
+        for entry in entries(records, ablations):
             on_claim(entry.id)
             claims.append(entry.decide())
     return claims
-
-
-def _by_name(records: Sequence[Mapping[str, Any]]) -> Records:
-    return {record["experiment"]: record for record in records}
 
 
 def counts(claims: Sequence[Claim]) -> dict[Status, int]:
@@ -122,7 +122,7 @@ def _run(
     about: About,
     records: Records,
     experiment: str,
-    value: Callable[[Mapping[str, Any]], str],
+    value: Callable[[Record], str],
     size: str,
 ) -> Entry:
     """What the record of an experiment says; else the command, and its cost by the paper."""
@@ -136,24 +136,23 @@ def _run(
         return _said(about, "–", "not run here", cost)
     stale = "STALE, the experiment changed since: " if is_stale(record) else ""
     how = (
-        f"{stale}experiments/results/{experiment}.json, commit {short_commit(record['commit'])}, "
-        f"config {record['config_hash'][:12]}, preset {record['preset']}, seed "
-        f"{record['config']['train']['seed']}, {record['seconds'] / 3_600:.1f} h on "
-        f"{hardware_text(record)}"
+        f"{stale}experiments/results/{experiment}.json, commit {short_commit(record.commit)}, "
+        f"config {record.config_hash[:12]}, preset {record.preset}, seed "
+        f"{record.config['train']['seed']}, {record.seconds / 3_600:.1f} h on "
+        f"{hardware_text(record.hardware)}"
     )
     try:
         return _said(about, value(record), "measured", how)
-    except (LookupError, StopIteration):
+    except LookupError:
         return _said(about, "–", "not run here", f"not scored by the run: {how}")
 
 
-def _score(test_set: str, name: str, averaged: bool) -> Callable[[Mapping[str, Any]], str]:
+def _score(test_set: str, name: str, averaged: bool) -> Callable[[Record], str]:
     """A figure of a record with its signature: of the averaged model, or the last checkpoint's."""
 
-    def value(record: Mapping[str, Any]) -> str:
-        rows = list(record["scores"][test_set].values())
-        entry = next(e for e in rows[-1 if averaged else 0]["entries"] if e["name"] == name)
-        return f"{entry['value']:.2f} ({entry['how']})"
+    def value(record: Record) -> str:
+        found = list(record.scores[test_set].values())[-1 if averaged else 0][name]
+        return f"{number(found.value)} ({found.how})"
 
     return value
 
@@ -260,11 +259,11 @@ def _data(records: Records) -> Iterator[Entry]:
     )
     tokens = f"about {TOKENS_PER_UPDATE:,} + {TOKENS_PER_UPDATE:,}"
     for name, record in records.items():
-        data = record["config"]["data"]
+        data = record.config["data"]
         text = f"Tokens of an update, source + target; here those of {name}"
         yield _said(
             (f"batch-{name}", "§5.1", text, tokens),
-            f"{record['src_tokens_per_update']:,.0f} + {record['tgt_tokens_per_update']:,.0f} "
+            f"{record.src_tokens_per_update:,.0f} + {record.tgt_tokens_per_update:,.0f} "
             f"of {data['src_tokens_per_update']:,} + {data['tgt_tokens_per_update']:,}",
             "measured",
             f"experiments/results/{name}.json",
@@ -333,7 +332,7 @@ def _table_3(records: Records) -> Iterator[Entry]:
             yield _checked(about, check, reason if row == "big" else "")
         text = f"{row}: perplexity on newstest2013"
         about = f"perplexity-{row}", "Table 3", text, f"{variant.perplexity:.2f}"
-        yield _run(about, records, experiment, lambda r: f"{r['dev']['dev_perplexity']:.2f}", size)
+        yield _run(about, records, experiment, lambda r: f"{r.dev['dev_perplexity']:.2f}", size)
         text = f"{row}: BLEU on newstest2013, not averaged"
         about = f"bleu-{row}", "Table 3", text, f"{variant.bleu}"
         value = _score("dev", "compound-split", averaged=False)
@@ -344,7 +343,7 @@ MINIATURES = ("table3_miniature", "table3_miniature_gpu")
 """The experiments that `aiayn ablate` is run on."""
 
 
-def _miniature(ablations: Records) -> Iterator[Entry]:
+def _miniature(ablations: Ablations) -> Iterator[Entry]:
     """What §6.2 concludes from Table 3, beside the same rows at a small size."""
     for id, text, rows in (
         ("one-head", "A single head is worse than the eight of the base model", ("A1",)),
@@ -383,12 +382,12 @@ def _miniature(ablations: Records) -> Iterator[Entry]:
         yield _said(about, ours, "measured", _from_ablation(name, record))
 
 
-def _small_difference(record: Mapping[str, Any], row: str) -> str:
+def _small_difference(record: Ablation, row: str) -> str:
     nats, bleu = (table3.differences(record, measure)[row] for measure in table3.MEASURES)
     return f"{row} {table3.with_spread(bleu, 2)} BLEU, {table3.with_spread(nats, 3)} nats"
 
 
-def _from_ablation(name: str, record: Mapping[str, Any]) -> str:
+def _from_ablation(name: str, record: Ablation) -> str:
     stale = "STALE, the experiment changed since: " if is_stale(record) else ""
     return f"{stale}experiments/results/ablations/{name}.json, {ablation_origin(record)}"
 

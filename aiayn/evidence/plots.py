@@ -3,20 +3,19 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 
+from aiayn.evidence.records import Sweep
 from aiayn.evidence.table3 import Difference
 from aiayn.render.plots import DARK, INK, LIGHT, MUTED, annotate, panel, save
 
 
-def plot_sweep(record: Mapping[str, Any], path: Path) -> None:
-    """BLEU by the checkpoints averaged, by beam and by length penalty, as PNG; `record` is of
-    `sweep`. A ring marks the experiment's own setting."""
-    series = record["series"]
+def plot_sweep(record: Sweep, path: Path) -> None:
+    """BLEU by the checkpoints averaged, by beam and by length penalty, as PNG. A ring marks the
+    experiment's own setting."""
     figure = Figure(figsize=(11, 3.9), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     titles = {
         "average_last": "Checkpoints averaged",
@@ -24,12 +23,12 @@ def plot_sweep(record: Mapping[str, Any], path: Path) -> None:
         "length_penalty": "Length penalty α",
     }
     for axes, (name, points) in zip(
-        figure.subplots(1, 3, sharey=True), series.items(), strict=True
+        figure.subplots(1, 3, sharey=True), record.series.items(), strict=True
     ):
-        values = {float(value): point["bleu"] for value, point in points.items()}
+        values = {float(value): point.bleu for value, point in points.items()}
         panel(axes, titles[name], values)
         axes.plot(list(values), list(values.values()), color=DARK, marker="o", markersize=4)
-        own = float(record["around"][name])
+        own = float(record.around[name])
         axes.plot([own], [values[own]], "o", color="none", markeredgecolor=INK, markersize=11)
         best = max(values, key=lambda value: values[value])
         annotate(axes, f"highest {values[best]:.2f} at {best:g}; {values[own]:.2f} at {own:g}")

@@ -1,50 +1,148 @@
-"""The records of runs, ablations, sweeps and benchmarks, read and checked."""
+"""The records behind the tables and claims: of runs, ablations, sweeps, benchmarks and faults."""
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from aiayn.errors import UserError
+import msgspec
+
+from aiayn.evaluation.record import Record
 from aiayn.experiments import load_experiment
+from aiayn.system import records
+from aiayn.system.files import read_json
+from aiayn.system.records import Environment, Hardware
 
-OF_A_RUN = ("experiment", "config", "scores", "config_hash", "commit")
-OF_AN_ABLATION = ("experiment", "config", "rows", "config_hash")
-OF_A_BENCH = ("bench", "definitions", "commit")
-OF_A_SWEEP = ("experiment", "config", "series", "around", "commit")
-OF_FAULTS = ("name", "title", "command", "tried", "survived", "lost", "details", "commit")
+Kind = TypeVar("Kind")
 
 
-def load_records(folder: Path, wanted: Sequence[str] = OF_A_RUN) -> list[dict[str, Any]]:
-    """Every record of a folder, by name; those of runs unless said otherwise.
+class RunRecord(Record, kw_only=True):
+    """The record of a run, with BLEU on dev where its metrics lie beside it."""
+
+    dev_scores: tuple[tuple[float, float], ...] = ()
+    """Seconds since training began, and BLEU."""
+
+
+class AblatedRun(msgspec.Struct, kw_only=True):
+    """One run of an ablation, scored on dev."""
+
+    seed: int
+    perplexity: float
+    bleu: float
+    updates: int
+    seconds: float
+    commits: list[str]
+    """Of all sessions that trained it."""
+    hardware: Hardware
+    jobs: int
+    """Runs that shared the machine."""
+
+
+class Row(msgspec.Struct):
+    """All runs of a row of Table 3."""
+
+    changes: dict[str, Any]
+    parameters: int
+    runs: list[AblatedRun]
+
+
+class Ablation(msgspec.Struct, kw_only=True):
+    """The record of `aiayn ablate`."""
+
+    experiment: str
+    preset: str
+    config: dict[str, Any]
+    config_hash: str
+    split: str
+    sentences: int
+    signature: str
+    data_fingerprint: str
+    versions: dict[str, str]
+    rows: dict[str, Row]
+
+
+class Point(msgspec.Struct):
+    """What one setting of a sweep is worth."""
+
+    bleu: float
+    length_ratio: float
+
+
+class Sweep(Environment, kw_only=True):
+    """The record of `aiayn sweep`."""
+
+    experiment: str
+    config: dict[str, Any]
+    split: str
+    sentences: int
+    signature: str
+    kept_steps: list[int]
+    around: dict[str, int | float]
+    """The experiment's own settings."""
+    series: dict[str, dict[str, Point]]
+    """By the name of a setting, then by its value."""
+
+
+class Counts(msgspec.Struct):
+    """What was tried, and how much of it was survived."""
+
+    tried: int
+    survived: int
+
+
+class Faults(Environment, kw_only=True):
+    """The record of a part of `make faults`."""
+
+    name: str
+    title: str
+    command: str
+    tried: int
+    survived: int
+    lost: int
+    details: dict[str, Counts]
+    rule: str = ""
+
+
+class Benchmark(Environment, kw_only=True):
+    """The head that the records of all kinds of `aiayn bench` share."""
+
+    bench: str
+    definitions: dict[str, str]
+
+
+def load_records(folder: Path) -> list[RunRecord]:
+    """The records of runs in a folder, by name.
 
     Raises:
-        UserError: a file that is no record.
+        UserError: a file that is no such record.
     """
-    records: list[dict[str, Any]] = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            missing = set(wanted) - set(record)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path} is no record: {error}.") from None
-        if missing:
-            raise UserError(f"{path} is no record: it lacks {', '.join(sorted(missing))}.")
-        records.append(record)
+    found = load(folder, RunRecord, "a run")
+    for path, record in zip(sorted(folder.glob("*.json")), found, strict=True):
         metrics = path.with_suffix(".metrics.jsonl")
         if metrics.is_file():
             rows = map(json.loads, metrics.read_text(encoding="utf-8").splitlines())
-            record["dev_scores"] = [
-                (row["seconds"], row["dev_bleu"]) for row in rows if "dev_bleu" in row
-            ]
-    return records
+            pairs = ((r["seconds"], r["dev_bleu"]) for r in rows if "dev_bleu" in r)
+            record.dev_scores = tuple(pairs)
+    return found
 
 
-def load_ablations(folder: Path) -> list[dict[str, Any]]:
-    """What `aiayn ablate` wrote, where `folder` holds the records of runs."""
-    return load_records(folder / "ablations", OF_AN_ABLATION)
+def load(folder: Path, kind: type[Kind], of: str) -> list[Kind]:
+    """As `load_records`, of any kind."""
+    return [records.read(path, kind, of) for path in sorted(folder.glob("*.json"))]
 
 
-def is_stale(record: Mapping[str, Any]) -> bool:
+def load_ablations(folder: Path) -> list[Ablation]:
+    """The records of `aiayn ablate`, where `folder` holds those of runs."""
+    return load(folder / "ablations", Ablation, "an ablation")
+
+
+def load_benchmarks(folder: Path) -> list[dict[str, Any]]:
+    """The records of `aiayn bench`, whose heads are checked, where `folder` holds those of runs."""
+    found = {path: read_json(path) for path in sorted((folder / "bench").glob("*.json"))}
+    for path, values in found.items():
+        records.typed(values, Benchmark, "a benchmark", path)
+    return list(found.values())
+
+
+def is_stale(record: Record | Ablation) -> bool:
     """Whether the experiment of that name is no longer the one that was run."""
-    return not load_experiment(record["experiment"]).is_same(record["config"])
+    return not load_experiment(record.experiment).is_same(record.config)

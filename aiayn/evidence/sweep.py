@@ -3,13 +3,12 @@
 Each is varied alone around the experiment's own setting, on dev: nothing is chosen on a test set.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -20,9 +19,10 @@ from aiayn.data.prepare import Prepared
 from aiayn.decoding.translator import Translator
 from aiayn.evaluation.average import average
 from aiayn.evaluation.evaluate import check_data
+from aiayn.evidence.records import Point, Sweep
 from aiayn.model.saved import Model, portable
+from aiayn.system import records
 from aiayn.system.environment import environment
-from aiayn.system.files import write_text
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.run_folder import read_run
 
@@ -41,7 +41,7 @@ def settings(around: DecodeConfig, kept: int) -> Iterator[tuple[str, DecodeConfi
         yield "length_penalty", replace(around, length_penalty=alpha)
 
 
-def sweep(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]:
+def sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     """Score dev under every setting; write `sweep.json` and `sweep.png`, and return the record.
 
     Raises:
@@ -56,25 +56,25 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]
     steps = checkpoints.last(len(checkpoints.steps()))
     _, tokenizer = checkpoints.about(steps[-1])
     metric = BLEU()
-    known: dict[DecodeConfig, dict[str, float]] = {}
+    known: dict[DecodeConfig, Point] = {}
 
     @lru_cache(maxsize=1)  # one model at a time in memory
     def averaged(count: int) -> Model:
         return Model(experiment, tokenizer, average(checkpoints, steps[-count:]))
 
-    def scored(decode: DecodeConfig) -> dict[str, float]:
+    def scored(decode: DecodeConfig) -> Point:
         if decode not in known:
             model = averaged(decode.average_last)
             found = Translator(model, decode).translate(sources)
             score = metric.corpus_score([best[0].text for best in found], [references])
-            known[decode] = {"bleu": score.score, "length_ratio": score.ratio}
+            known[decode] = Point(score.score, score.ratio)
         return known[decode]
 
     around = replace(
         experiment.decode, average_last=min(experiment.decode.average_last, len(steps))
     )
     jobs = list(settings(around, len(steps)))
-    series: dict[str, dict[str, dict[str, float]]] = {}
+    series: dict[str, dict[str, Point]] = {}
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=len(jobs))
         for name, decode in jobs:
@@ -83,7 +83,7 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]
             series.setdefault(name, {})[str(value)] = scored(decode)
             bar.advance(task)
     checkpoints.close()
-    record = {
+    values = {
         "experiment": experiment.name,
         "config": portable(experiment),
         "split": "dev",
@@ -94,26 +94,27 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> dict[str, Any]
         **environment(),
         "series": series,
     }
-    write_text(run_dir / "sweep.json", json.dumps(record, indent=1) + "\n")
+    record = msgspec.convert(values, Sweep)
+    records.write(run_dir / "sweep.json", record)
     plot_sweep(record, run_dir / "sweep.png")
     return record
 
 
-def table(record: Mapping[str, Any]) -> Table:
+def table(record: Sweep) -> Table:
     """BLEU and length ratio of every setting, and the difference from the experiment's own."""
-    grid = Table(title=f"{record['experiment']}: BLEU on dev (13a)", title_justify="left")
+    grid = Table(title=f"{record.experiment}: BLEU on dev (13a)", title_justify="left")
     for heading in ("", "setting", "BLEU", "Δ", "length ratio"):
         grid.add_column(heading, justify="left" if heading in ("", "setting") else "right")
-    for name, points in record["series"].items():
-        own = points[str(record["around"][name])]["bleu"]
+    for name, points in record.series.items():
+        own = points[str(record.around[name])].bleu
         for value, point in points.items():
-            is_own = value == str(record["around"][name])
+            is_own = value == str(record.around[name])
             grid.add_row(
                 name,
                 value + (" (the experiment's)" if is_own else ""),
-                f"{point['bleu']:.2f}",
-                "" if is_own else f"{point['bleu'] - own:+.2f}",
-                f"{point['length_ratio']:.3f}",
+                f"{point.bleu:.2f}",
+                "" if is_own else f"{point.bleu - own:+.2f}",
+                f"{point.length_ratio:.3f}",
             )
         grid.add_section()
     return grid

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 from rich.table import Table
 
 from aiayn.evidence.paper import TABLE_3
+from aiayn.evidence.records import Ablation
 
 DEVIATIONS: Mapping[str, Mapping[str, Any]] = {
     "halves": {"preset": "custom", "model.positions": "halves"},
@@ -38,28 +40,25 @@ class Difference:
 
     @property
     def mean(self) -> float:
-        return sum(self.ours) / len(self.ours)
+        return fmean(self.ours)
 
     @property
     def spread(self) -> float:
         """Standard deviation over the seeds; not a number where there is one."""
-        if len(self.ours) < 2:
-            return math.nan
-        squares = sum((value - self.mean) ** 2 for value in self.ours)
-        return math.sqrt(squares / (len(self.ours) - 1))
+        return stdev(self.ours) if len(self.ours) > 1 else math.nan
 
 
 MEASURES = {"nats": "ln perplexity, nats per token", "bleu": "BLEU"}
 
 
-def differences(record: Mapping[str, Any], measure: str) -> dict[str, Difference]:
+def differences(record: Ablation, measure: str) -> dict[str, Difference]:
     """Of every row of an ablation but the base, in `nats` or `bleu`."""
 
     def value(perplexity: float, bleu: float) -> float:
         return math.log(perplexity) if measure == "nats" else bleu
 
     def ours(row: str) -> list[float]:
-        return [value(run["perplexity"], run["bleu"]) for run in record["rows"][row]["runs"]]
+        return [value(run.perplexity, run.bleu) for run in record.rows[row].runs]
 
     paper = {row: value(variant.perplexity, variant.bleu) for row, variant in TABLE_3.items()}
     return {
@@ -67,7 +66,7 @@ def differences(record: Mapping[str, Any], measure: str) -> dict[str, Difference
             paper[row] - paper["base"] if row in paper else None,
             tuple(own - base for own, base in zip(ours(row), ours("base"), strict=True)),
         )
-        for row in record["rows"]
+        for row in record.rows
         if row != "base"
     }
 
@@ -81,18 +80,16 @@ def rank_correlation(found: Mapping[str, Difference]) -> float:
     return float(result.statistic)
 
 
-def table_rows(record: Mapping[str, Any]) -> Iterator[list[str]]:
+def table_rows(record: Ablation) -> Iterator[list[str]]:
     """The comparison as text: a head, the base itself, then the differences."""
     nats, bleu = (differences(record, measure) for measure in MEASURES)
     yield ["row", "changes", "parameters", "Δ nats, paper", "ours", "Δ BLEU, paper", "ours"]
-    for row, found in record["rows"].items():
-        text = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in found["changes"].items())
-        about = [row, text, f"{found['parameters']:,}"]
+    for row, found in record.rows.items():
+        text = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in found.changes.items())
+        about = [row, text, f"{found.parameters:,}"]
         if row == "base":
-            perplexity, score = (
-                sum(run[key] for run in found["runs"]) / len(found["runs"])
-                for key in ("perplexity", "bleu")
-            )
+            perplexity = fmean(run.perplexity for run in found.runs)
+            score = fmean(run.bleu for run in found.runs)
             variant = TABLE_3[row]
             paper = f"perplexity {variant.perplexity}", f"BLEU {variant.bleu}"
             yield [*about, paper[0], f"{perplexity:.2f}", paper[1], f"{score:.1f}"]
@@ -104,10 +101,10 @@ def table_rows(record: Mapping[str, Any]) -> Iterator[list[str]]:
             ]
 
 
-def summary(record: Mapping[str, Any]) -> str:
+def summary(record: Ablation) -> str:
     """What was compared, and how well the orders agree."""
     nats, bleu = (rank_correlation(differences(record, measure)) for measure in MEASURES)
-    seeds = len(record["rows"]["base"]["runs"])
+    seeds = len(record.rows["base"].runs)
     scatter = (
         f"Means over {seeds} seeds ± standard deviation, each seed against the same seed's base."
         if seeds > 1
@@ -117,7 +114,7 @@ def summary(record: Mapping[str, Any]) -> str:
     return f"{scatter} Rank correlation with the paper (Spearman): {agreement}."
 
 
-def panels(record: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Difference]]]:
+def panels(record: Ablation) -> dict[str, tuple[str, dict[str, Difference]]]:
     """What a picture shows of each measure: its name, the correlation, the differences."""
     found = {title: differences(record, measure) for measure, title in MEASURES.items()}
     return {
@@ -126,10 +123,10 @@ def panels(record: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Differen
     }
 
 
-def table(record: Mapping[str, Any]) -> Table:
+def table(record: Ablation) -> Table:
     """The comparison, for a terminal."""
     head, *body = table_rows(record)
-    grid = Table(title=f"{record['experiment']}: Table 3 in miniature", title_justify="left")
+    grid = Table(title=f"{record.experiment}: Table 3 in miniature", title_justify="left")
     for heading in head:
         grid.add_column(heading, justify="left" if heading in ("row", "changes") else "right")
     for row in body:

@@ -13,27 +13,37 @@ import argparse
 import io
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from aiayn.config import Experiment
 from aiayn.errors import UserError
-from aiayn.evaluation.scores import Scores, table
+from aiayn.evaluation.record import Record
+from aiayn.evaluation.scores import table
 from aiayn.evidence import table3
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.evidence.records import (
-    OF_A_BENCH,
-    OF_A_SWEEP,
-    OF_FAULTS,
+    Ablation,
+    Faults,
+    RunRecord,
+    Sweep,
     is_stale,
+    load,
     load_ablations,
+    load_benchmarks,
     load_records,
 )
 from aiayn.experiments import load_experiment
-from aiayn.render.markdown import duration, hardware_text, markdown_table, number, short_commit
+from aiayn.render.markdown import (
+    duration,
+    hardware_text,
+    markdown_table,
+    number,
+    short_commit,
+    software_text,
+)
 from aiayn.training.run_folder import differences
 
 TABLE, OUTPUT, FAULTS = "results", "output", "faults"
@@ -53,27 +63,27 @@ _SCORE_STEP = 5
 """BLEU on dev between the times that are shown."""
 
 
-def render_short(records: Iterable[Mapping[str, Any]]) -> str:
+def render_short(records: Iterable[Record]) -> str:
     """The README's table: one row per test set, the averaged model."""
     rows = [["experiment", "test set", "BLEU (13a)", "chrF2", "parameters", "time", "hardware"]]
     for record in records:
-        for test_set, labels in record["scores"].items():
-            values = _values(list(labels.values())[-1])
+        for test_set, labels in record.scores.items():
+            values = list(labels.values())[-1].values()
             rows.append(
                 [
                     _name(record),
                     test_set,
                     number(values["sacrebleu"]),
                     number(values["chrf2"]),
-                    f"{record['parameters']:,}",
-                    duration(record["seconds"]),
-                    hardware_text(record),
+                    f"{record.parameters:,}",
+                    duration(record.seconds),
+                    hardware_text(record.hardware),
                 ]
             )
     return markdown_table(rows)
 
 
-def render_full(records: Iterable[Mapping[str, Any]]) -> str:
+def render_full(records: Iterable[RunRecord]) -> str:
     """`RESULTS.md`: every test set, before and after averaging, with what it takes to repeat it."""
     parts = [
         "# Results",
@@ -84,26 +94,26 @@ def render_full(records: Iterable[Mapping[str, Any]]) -> str:
         "quotes made plain besides. A dash: not taken by the version that ran.",
     ]
     for record in records:
-        parts.append(f"## {_name(record)} on {hardware_text(record)}")
+        parts.append(f"## {_name(record)} on {hardware_text(record.hardware)}")
         rows = [["test set", "weights", *_FIGURES.values()]]
-        for test_set, labels in record["scores"].items():
+        for test_set, labels in record.scores.items():
             for label, scores in labels.items():
-                values = _values(scores)
+                values = scores.values()
                 rows.append([test_set, label, *(number(values.get(name)) for name in _FIGURES)])
         parts.append(markdown_table(rows))
-        versions, waiting = record["versions"], record.get("waiting_for_rows")
+        waiting = record.waiting_for_rows
         waited = "" if waiting is None else f", at most {waiting:.1%} of it waiting for rows"
         parts.append(
-            f"Preset {record['preset']}; {record['parameters']:,} parameters; "
-            f"{record['updates']:,} updates of {record['src_tokens_per_update']:,.0f} source and "
-            f"{record['tgt_tokens_per_update']:,.0f} target tokens; "
-            f"{duration(record['seconds'])} on {hardware_text(record)}{waited}; "
-            f"{record['tokens_per_second']:,.0f} tokens/s (median, both sides); one seed. "
-            f"Commit {short_commit(record['commit'])}, config {record['config_hash'][:12]}, "
-            f"jax {versions['jax']}, Python {versions['python']}."
+            f"Preset {record.preset}; {record.parameters:,} parameters; "
+            f"{record.updates:,} updates of {record.src_tokens_per_update:,.0f} source and "
+            f"{record.tgt_tokens_per_update:,.0f} target tokens; "
+            f"{duration(record.seconds)} on {hardware_text(record.hardware)}{waited}; "
+            f"{record.tokens_per_second:,.0f} tokens/s (median, both sides); one seed. "
+            f"Commit {short_commit(record.commit)}, config {record.config_hash[:12]}, "
+            f"{software_text(record.versions)}."
         )
-        if "dev_scores" in record:
-            parts.append(_time_to_score(record["dev_scores"]))
+        if record.dev_scores:
+            parts.append(_time_to_score(record.dev_scores))
     return "\n\n".join(parts) + "\n"
 
 
@@ -121,21 +131,21 @@ def _time_to_score(scores: Sequence[tuple[float, float]]) -> str:
     )
 
 
-def ablation_origin(record: Mapping[str, Any]) -> str:
+def ablation_origin(record: Ablation) -> str:
     """Which code ran where, and for how long."""
-    runs = [run for row in record["rows"].values() for run in row["runs"]]
-    commits = sorted({short_commit(commit) for run in runs for commit in run["commits"]})
-    machines = sorted({hardware_text(run) for run in runs})
-    jobs = sorted({run["jobs"] for run in runs})
-    hours = sum(run["seconds"] for run in runs) / 3_600
+    runs = [run for row in record.rows.values() for run in row.runs]
+    commits = sorted({short_commit(commit) for run in runs for commit in run.commits})
+    machines = sorted({hardware_text(run.hardware) for run in runs})
+    jobs = sorted({run.jobs for run in runs})
+    hours = sum(run.seconds for run in runs) / 3_600
     return (
-        f"commit {', '.join(commits)}, config {record['config_hash'][:12]}, "
-        f"{len(record['rows']['base']['runs'])} seeds, {hours:.1f} h of processes, "
+        f"commit {', '.join(commits)}, config {record.config_hash[:12]}, "
+        f"{len(record.rows['base'].runs)} seeds, {hours:.1f} h of processes, "
         f"{' or '.join(map(str, jobs))} at once, on {'; '.join(machines)}"
     )
 
 
-def render_ablations(records: Iterable[Mapping[str, Any]]) -> str:
+def render_ablations(records: Iterable[Ablation]) -> str:
     """Table 3 in miniature beside the paper's."""
     parts: list[str] = []
     for record in records:
@@ -144,42 +154,41 @@ def render_ablations(records: Iterable[Mapping[str, Any]]) -> str:
         parts.append(markdown_table(list(table3.table_rows(record))))
         origin = ablation_origin(record)
         parts.append(
-            f"{table3.summary(record)} Scored on {record['split']}, {record['sentences']:,} "
-            f"sentences, beam search with the last checkpoint; {record['signature']}. Preset "
-            f"{record['preset']}; {origin}; jax {record['versions']['jax']}, Python "
-            f"{record['versions']['python']}."
+            f"{table3.summary(record)} Scored on {record.split}, {record.sentences:,} "
+            f"sentences, beam search with the last checkpoint; {record.signature}. Preset "
+            f"{record.preset}; {origin}; {software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
 
 
-def render_sweeps(records: Iterable[Mapping[str, Any]]) -> str:
+def render_sweeps(records: Iterable[Sweep]) -> str:
     """What averaging, beam and length penalty are worth."""
     parts: list[str] = []
     for record in records:
-        parts.append(f"## Averaging, beam, length penalty: {record['experiment']}")
+        parts.append(f"## Averaging, beam, length penalty: {record.experiment}")
         parts.append(f"![BLEU by each setting](results/sweeps/{_picture(record)})")
         rows = [["setting", "value", "BLEU (13a)", "length ratio"]]
-        for name, points in record["series"].items():
-            own = str(record["around"][name])
+        for name, points in record.series.items():
+            own = str(record.around[name])
             for value, point in points.items():
                 mark = f"**{value}**" if value == own else value
-                rows.append([name, mark, f"{point['bleu']:.2f}", f"{point['length_ratio']:.3f}"])
+                rows.append([name, mark, f"{point.bleu:.2f}", f"{point.length_ratio:.3f}"])
         parts.append(markdown_table(rows))
         parts.append(
-            f"A run of {record['kept_steps'][-1]:,} updates{_changes(record)}. Each setting varies "
-            f"alone around the experiment's own, in bold; on {record['split']}, "
-            f"{record['sentences']:,} sentences; {record['signature']}. On "
-            f"{hardware_text(record)}, commit {short_commit(record['commit'])}, jax "
-            f"{record['versions']['jax']}, Python {record['versions']['python']}."
+            f"A run of {record.kept_steps[-1]:,} updates{_changes(record)}. Each setting varies "
+            f"alone around the experiment's own, in bold; on {record.split}, "
+            f"{record.sentences:,} sentences; {record.signature}. On "
+            f"{hardware_text(record.hardware)}, commit {short_commit(record.commit)}, "
+            f"{software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
 
 
-def _changes(record: Mapping[str, Any]) -> str:
+def _changes(record: Sweep) -> str:
     """How a run's config differs from the experiment of that name."""
-    now = load_experiment(record["experiment"]).to_dict()
+    now = load_experiment(record.experiment).to_dict()
     try:
-        there = Experiment.from_dict(record["config"]).to_dict()
+        there = Experiment.from_dict(record.config).to_dict()
     except UserError:
         return ", of settings that are gone"
     changed = [
@@ -190,34 +199,30 @@ def _changes(record: Mapping[str, Any]) -> str:
     return f", not as the experiment has it: {', '.join(changed)}" if changed else ""
 
 
-def render_output(record: Mapping[str, Any]) -> str:
+def render_output(record: Record) -> str:
     """The table a run of `record` ends with, as a terminal shows it, without the legend."""
-    results = {
-        name: {label: Scores.from_dict(found) for label, found in rows.items()}
-        for name, rows in record["scores"].items()
-    }
     console = Console(file=io.StringIO(), width=80, record=True)
-    console.print(table(results, title=f"{record['experiment']}: BLEU and chrF2"))
+    console.print(table(record.scores, title=f"{record.experiment}: BLEU and chrF2"))
     lines = console.export_text().split("\nBLEU 13a compares")[0].splitlines()
     return "\n".join(["```text", *(line.rstrip() for line in lines if line.strip()), "```"])
 
 
-def render_faults(records: Sequence[Mapping[str, Any]]) -> str:
+def render_faults(records: Sequence[Faults]) -> str:
     """All that `make faults` tried, then each part by kind."""
     rows = [["what", "tried", "survived", "lost", "repeat with", "commit"]]
     for record in records:
-        counts = [f"{record[key]:,}" for key in ("tried", "survived", "lost")]
-        command = f"`{record['command']}`"
-        rows.append([record["title"], *counts, command, short_commit(record["commit"])])
+        counts = [f"{count:,}" for count in (record.tried, record.survived, record.lost)]
+        command = f"`{record.command}`"
+        rows.append([record.title, *counts, command, short_commit(record.commit)])
     parts = [markdown_table(rows)]
     for record in records:
         kinds = [["", "tried", "survived"]]
-        for kind, found in record["details"].items():
-            kinds.append([kind, f"{found['tried']:,}", f"{found['survived']:,}"])
-        rule = f" The rule: {record['rule']}." if "rule" in record else ""
+        for kind, found in record.details.items():
+            kinds.append([kind, f"{found.tried:,}", f"{found.survived:,}"])
+        rule = f" The rule: {record.rule}." if record.rule else ""
         parts += [
-            f"**{record['title']}.**{rule} On {hardware_text(record)}, jax "
-            f"{record['versions']['jax']}, Python {record['versions']['python']}.",
+            f"**{record.title}.**{rule} On {hardware_text(record.hardware)}, "
+            f"{software_text(record.versions)}.",
             markdown_table(kinds),
         ]
     return "\n\n".join(parts)
@@ -244,25 +249,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = Path(__file__).parents[2]
     folder = root / "experiments" / "results"
     records = load_records(folder)
-    ablations = load_ablations(folder)
-    sweeps = load_records(folder / "sweeps", OF_A_SWEEP)
-    benchmarks = load_records(folder / "bench", OF_A_BENCH)
     text = (root / "README.md").read_text(encoding="utf-8")
     text = between_markers(text, TABLE, render_short(records))
     for record in records:
-        if record["experiment"] == "phrasebook":
+        if record.experiment == "phrasebook":
             text = between_markers(text, OUTPUT, render_output(record))
     reliability = root / "docs" / "reliability.md"
-    faults = load_records(folder / "reliability", OF_FAULTS)
+    faults = load(folder / "reliability", Faults, "faults")
     wanted = {
         reliability: between_markers(
             reliability.read_text(encoding="utf-8"), FAULTS, render_faults(faults)
         ),
         root / "experiments" / "RESULTS.md": (
             render_full(records)
-            + render_ablations(ablations)
-            + render_sweeps(sweeps)
-            + render_bench(benchmarks)
+            + render_ablations(load_ablations(folder))
+            + render_sweeps(load(folder / "sweeps", Sweep, "a sweep"))
+            + render_bench(load_benchmarks(folder))
         ),
         root / "README.md": text,
     }
@@ -276,16 +278,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _name(record: Mapping[str, Any]) -> str:
-    return record["experiment"] + (" (stale: the experiment changed)" if is_stale(record) else "")
+def _name(record: Record | Ablation) -> str:
+    return record.experiment + (" (stale: the experiment changed)" if is_stale(record) else "")
 
 
-def _picture(record: Mapping[str, Any]) -> str:
-    return f"{record['experiment']}.png"
-
-
-def _values(scores: Mapping[str, Any]) -> dict[str, float | None]:
-    return {entry["name"]: entry["value"] for entry in scores["entries"]}
+def _picture(record: Ablation | Sweep) -> str:
+    return f"{record.experiment}.png"
 
 
 if __name__ == "__main__":

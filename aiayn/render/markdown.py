@@ -1,7 +1,8 @@
 """Markdown tables, and how they name figures, machines and commits."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from aiayn.system.records import Hardware
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
@@ -22,12 +23,16 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
 
 
-def hardware_text(record: Mapping[str, Any]) -> str:
-    """The machine that a run was trained on."""
-    hardware = record["hardware"]
-    if hardware["platform"] == "cpu":
-        return f"{hardware['cpu_count']} cores, {hardware['cpu']}"
-    return f"{hardware['num_devices']} × {hardware['device']}"
+def hardware_text(hardware: Hardware) -> str:
+    """A machine by the devices that computed."""
+    if hardware.platform == "cpu":
+        return f"{hardware.cpu_count} cores, {hardware.cpu}"
+    return f"{hardware.num_devices} × {hardware.device}"
+
+
+def software_text(versions: Mapping[str, str]) -> str:
+    """The versions that decide how fast it is."""
+    return f"jax {versions['jax']}, Python {versions['python']}"
 
 
 def short_commit(commit: str) -> str:

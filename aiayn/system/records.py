@@ -3,6 +3,7 @@
 import json
 import re
 import reprlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,8 +63,17 @@ def typed(values: dict[str, Any], kind: type[Kind], of: str, path: Path) -> Kind
         raise UserError(f"{path} is no record of {of}: {problem}.") from None
 
 
-_NAMES = {str: "str", bool: "bool", int: "int", float: "float", type(None): "null"}
-_NAMES |= {list: "array", dict: "object"}
+_NAMES = {
+    **{kind: kind.__name__ for kind in (str, bool, int, float)},
+    **{type(None): "null", list: "array", dict: "object"},
+}
+
+
+def _inside(value: Any) -> Iterable[tuple[Any, Any]]:
+    """The keys and values of a table, the numbers and values of an array."""
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, list) else ()
 
 
 def _problem(values: dict[str, Any], message: str) -> str:
@@ -74,7 +84,7 @@ def _problem(values: dict[str, Any], message: str) -> str:
         places = [
             (f"{at}[{name}]" if index else f"{at}.{name}".lstrip("."), value)
             for at, around in places
-            for name, value in (around.items() if isinstance(around, dict) else enumerate(around))
+            for name, value in _inside(around)
             if index == "..." or str(name) == key + index
         ]
     if missing := re.fullmatch("Object missing required field `(.*)`", about):

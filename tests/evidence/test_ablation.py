@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import threading
-from dataclasses import replace
+from pathlib import Path
 
 import jax
+import msgspec
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 import aiayn.evidence.ablation
@@ -19,6 +21,7 @@ from aiayn.errors import Preempted, UserError
 from aiayn.evidence.ablation import ablate, changes, variant
 from aiayn.evidence.claims import MINIATURES
 from aiayn.evidence.paper import TABLE_3
+from aiayn.evidence.records import AblatedRun, Ablation, Row
 from aiayn.evidence.table3 import (
     ROWS,
     Difference,
@@ -28,10 +31,13 @@ from aiayn.evidence.table3 import (
     table_rows,
 )
 from aiayn.experiments import load_experiment
+from aiayn.system.records import read
 from aiayn.training.mesh import data_mesh
 from aiayn.training.run_folder import read_sessions
 from tests.support.models import copy_corpus, reverse_experiment
 from tests.support.runs import environment
+
+RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 
 
 @pytest.mark.parametrize("row", TABLE_3)
@@ -71,7 +77,7 @@ def test_a_miniature_differs_from_its_base_by_the_row_and_the_seed_alone(name):
 
 
 def test_a_size_that_a_row_cannot_scale_is_refused():
-    base = Experiment("odd", model=replace(Experiment("x").model, num_layers=2))
+    base = Experiment("odd").with_overrides(["model.num_layers=2"])
     with pytest.raises(UserError, match=r"model.num_layers of odd is 2; .* row C1 .* times 2/6"):
         changes(base, "C1")
 
@@ -131,11 +137,11 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
     ]
     assert output.count("dev perplexity") == 6
     assert "(6 of 6 runs)" in output
-    assert [run["seed"] for run in record["rows"]["D2"]["runs"]] == [1, 2]
-    perplexities = {run["perplexity"] for row in record["rows"].values() for run in row["runs"]}
+    assert [run.seed for run in record.rows["D2"].runs] == [1, 2]
+    perplexities = {run.perplexity for row in record.rows.values() for run in row.runs}
     assert len(perplexities) == 6, "each row and each seed trains another model"
     written = json.loads((tmp_path / "runs/ablation.json").read_text())
-    assert written == json.loads(json.dumps(record))
+    assert written == json.loads(json.dumps(msgspec.to_builtins(record)))
     assert (tmp_path / "runs/ablation.png").stat().st_size > 0
 
     again, trained, _ = run_ablation()
@@ -144,9 +150,9 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
     (tmp_path / "runs/D2-1/dev.json").write_text('{"half a fi')
     again, trained, _ = run_ablation()
     assert trained == ["reverse_d2_1"]
-    assert {**again, "rows": None} == {**record, "rows": None}
-    (anew, _), (before, _) = (r["rows"]["D2"]["runs"] for r in (again, record))
-    assert {**anew, "seconds": 0} == {**before, "seconds": 0}, "the checkpoint was there still"
+    assert replace(again, rows={}) == replace(record, rows={})
+    (anew, _), (before, _) = (r.rows["D2"].runs for r in (again, record))
+    assert replace(anew, seconds=0) == replace(before, seconds=0), "the checkpoint was there still"
 
     with pytest.raises(UserError, match="warmup_steps"):
         run_ablation(warmup_steps=50)
@@ -157,14 +163,14 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
     added, trained, output = run_ablation("elsewhere", earlier)
     assert trained == ["reverse_halves_2"]
     assert "(6 of 6 runs)" in output
-    (_, anew), (_, before) = (r["rows"]["halves"]["runs"] for r in (added, record))
-    assert {**anew, "seconds": 0} == {**before, "seconds": 0}
-    assert {**added, "rows": None} == {**record, "rows": None}
+    (_, anew), (_, before) = (r.rows["halves"].runs for r in (added, record))
+    assert replace(anew, seconds=0) == replace(before, seconds=0)
+    assert replace(added, rows={}) == replace(record, rows={})
     with pytest.raises(UserError, match=r"earlier.json: it is of reverse, or of other settings"):
         run_ablation("third", earlier, warmup_steps=50)
     for damage in ({**written, "rows": [1]}, {"config": written["config"]}):
         earlier.write_text(json.dumps(damage))
-        with pytest.raises(UserError, match=r"earlier.json: it is no record of an ablation"):
+        with pytest.raises(UserError, match=r"earlier.json is no record of an ablation: "):
             run_ablation("third", earlier)
 
 
@@ -229,7 +235,7 @@ def test_an_ablation_that_is_stopped_saves_what_was_training(corpus, tmp_path, m
         over.set()
         signal.signal(signal.SIGTERM, before)
     record = run()
-    assert [len(row["runs"]) for row in record["rows"].values()] == [1, 1]
+    assert [len(row.runs) for row in record.rows.values()] == [1, 1]
     for row in rows:
         sessions = read_sessions(tmp_path / f"runs/{row}-1")
         assert [session["from_step"] for session in sessions] == [0, 2]
@@ -244,18 +250,25 @@ def test_no_seeds_and_no_jobs_are_refused(option, capsys):
 # --- Comparing ----------------------------------------------------------------------------------
 
 
+MINIATURE = read(RESULTS / "ablations/table3_miniature.json", Ablation, "an ablation")
+ABOUT = {
+    key: getattr(MINIATURE.rows["base"].runs[0], key)
+    for key in ("updates", "seconds", "commits", "hardware", "jobs")
+}
+
+
 def _record(**rows):
     def runs(pairs):
-        return {
-            "changes": {"model.d_k": 2},
-            "parameters": 1_000,
-            "runs": [
-                {"seed": seed, "perplexity": perplexity, "bleu": bleu, "seconds": 1.0}
+        return Row(
+            {"model.d_k": 2},
+            1_000,
+            [
+                AblatedRun(**ABOUT, seed=seed, perplexity=perplexity, bleu=bleu)
                 for seed, (perplexity, bleu) in enumerate(pairs, 1)
             ],
-        }
+        )
 
-    return {"experiment": "x", "rows": {row: runs(pairs) for row, pairs in rows.items()}}
+    return replace(MINIATURE, rows={row: runs(pairs) for row, pairs in rows.items()})
 
 
 def test_a_seed_is_compared_with_the_base_of_the_same_seed():

@@ -1,19 +1,24 @@
+import dataclasses
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
+from msgspec.structs import replace
 
 import aiayn.decoding.search
 import aiayn.evidence.model_checks
 import aiayn.model.transformer
 import aiayn.training.optim
+from aiayn.evaluation.record import Record
+from aiayn.evaluation.scores import Score, Scores
 from aiayn.evidence import claims, paper
 from aiayn.evidence.claims import Claim, counts, entries, ledger
 from aiayn.evidence.page import as_html, as_json, as_markdown
+from aiayn.evidence.records import Ablation, Row
 from aiayn.experiments import load_experiment
+from aiayn.system.records import Hardware, read
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 ENTRIES = {entry.id: entry for entry in entries({}, {})}
@@ -90,7 +95,7 @@ BROKEN = {
     "layers": (
         aiayn.evidence.model_checks,
         "BASE_MODEL",
-        replace(aiayn.evidence.model_checks.BASE_MODEL, num_layers=5),
+        dataclasses.replace(aiayn.evidence.model_checks.BASE_MODEL, num_layers=5),
     ),
     "schedule": (aiayn.training.optim, "learning_rate", lambda *a: 2 * _rate(*a)),
     "beam": (aiayn.decoding.search, "length_penalty", lambda length, alpha: length**alpha),
@@ -116,29 +121,26 @@ def test_a_check_that_breaks_is_a_claim_that_fails(monkeypatch):
 
 def _record(**changes):
     def rows(bleu):
-        return {"entries": [{"name": "compound-split", "value": bleu, "how": "signature"}]}
+        return Scores("en", "de", 1, (Score("compound-split", bleu, "signature", ""),))
 
-    return {
+    about = {
         "experiment": "wmt14_ende_base",
-        "preset": "paper",
         "config": load_experiment("wmt14_ende_base").to_dict(),
         "config_hash": "abc",
         "commit": "0123456789abcdef",
         "seconds": 7_200.0,
-        "hardware": {"platform": "gpu", "num_devices": 8, "device": "a GPU"},
+        "hardware": Hardware("gpu", "a GPU", 8, 1, "a CPU", 2),
         "dev": {"dev_perplexity": 4.9},
-        "src_tokens_per_update": 24_000.0,
-        "tgt_tokens_per_update": 26_000.0,
         "scores": {
             "test": {"last": rows(27.0), "average of 5": rows(27.4)},
             "dev": {"last": rows(25.7), "average of 5": rows(26.0)},
         },
-        **changes,
     }
+    return replace(read(RESULTS / "phrasebook.json", Record, "a run"), **{**about, **changes})
 
 
 def _with_record(record) -> dict[str, Claim]:
-    found = {entry.id: entry for entry in entries({record["experiment"]: record}, {})}
+    found = {entry.id: entry for entry in entries({record.experiment: record}, {})}
     wanted = ("batch-wmt14_ende_base", "bleu-ende-base", "bleu-base", "perplexity-base")
     return {id: found[id].decide() for id in wanted}
 
@@ -160,26 +162,22 @@ def test_a_record_of_a_changed_experiment_is_stale():
 
 
 def test_a_record_without_the_score_says_so():
-    scores = {"test": _record()["scores"]["test"]}
+    scores = {"test": _record().scores["test"]}
     claim = _with_record(_record(scores=scores))["bleu-base"]
     assert (claim.status, claim.ours) == ("not run here", "–")
     assert "not scored by the run" in claim.how
 
 
 def test_a_miniature_stands_beside_what_the_paper_concludes_from_table_3():
-    hardware = {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"}
-    about = {"commits": ["0123456789abcdef"], "seconds": 60.0, "jobs": 1, "hardware": hardware}
+    miniature = read(RESULTS / "ablations/table3_miniature.json", Ablation, "an ablation")
+    (run, *_) = miniature.rows["base"].runs
+    run = replace(run, commits=["0123456789abcdef"])
 
     def runs(perplexity, *scores):
-        return {"runs": [{"perplexity": perplexity, "bleu": bleu, **about} for bleu in scores]}
+        return Row({}, 1, [replace(run, perplexity=perplexity, bleu=bleu) for bleu in scores])
 
     rows = {row: runs(10.0, 20.0, 22.0) for row in paper.TABLE_3}
-    record = {
-        "experiment": "table3_miniature",
-        "config": load_experiment("table3_miniature").to_dict(),
-        "config_hash": "abc",
-        "rows": {**rows, "B1": runs(20.0, 19.0, 20.0)},
-    }
+    record = replace(miniature, rows={**rows, "B1": runs(20.0, 19.0, 20.0)})
     (entry,) = (e for e in entries({}, {"table3_miniature": record}) if e.id == "small-keys")
     claim = entry.decide()
     assert claim.paper == "B1 -0.7 BLEU, B2 -0.4 BLEU"  # 25.1 and 25.4 after 25.8

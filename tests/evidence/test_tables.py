@@ -1,10 +1,23 @@
 import json
+from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from aiayn.errors import UserError
+from aiayn.evaluation.scores import Score, Scores
 from aiayn.evidence.bench_tables import render_bench
-from aiayn.evidence.records import is_stale, load_ablations, load_records
+from aiayn.evidence.records import (
+    Ablation,
+    Point,
+    Row,
+    RunRecord,
+    Sweep,
+    is_stale,
+    load_ablations,
+    load_records,
+)
 from aiayn.evidence.tables import (
     between_markers,
     main,
@@ -14,15 +27,18 @@ from aiayn.evidence.tables import (
     render_sweeps,
 )
 from aiayn.experiments import load_experiment
+from aiayn.system.records import Hardware, read, write
+
+RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 
 
 def _record(**changes):
     def scores(bleu):
         names = {"sacrebleu": bleu, "chrf2": 60.0, "tokenised-lc": 41.0, "compound-split": None}
-        return {"entries": [{"name": n, "value": v} for n, v in names.items()]}
+        entries = tuple(Score(name, value, "", "") for name, value in names.items())
+        return Scores("en", "de", 1, entries)
 
-    return {
-        "experiment": "phrasebook",
+    about = {
         "preset": "paper",
         "config": load_experiment("phrasebook").to_dict(),
         "config_hash": load_experiment("phrasebook").hash(),
@@ -33,11 +49,13 @@ def _record(**changes):
         "src_tokens_per_update": 99.0,
         "tgt_tokens_per_update": 101.0,
         "tokens_per_second": 5.0,
-        "hardware": {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"},
+        "waiting_for_rows": None,
+        "hardware": Hardware("cpu", "cpu", 1, 1, "a CPU", 2),
         "versions": {"jax": "0.10.2", "python": "3.11.7"},
         "scores": {"seen": {"last checkpoint": scores(30.126), "average of 5": scores(31.0)}},
-        **changes,
     }
+    record = read(RESULTS / "phrasebook.json", RunRecord, "a run")
+    return replace(record, **{**about, **changes})
 
 
 def test_the_short_table_shows_the_averaged_model():
@@ -57,7 +75,7 @@ def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
 
 
 def test_the_time_to_a_score_is_read_from_the_metrics_beside_a_record(tmp_path):
-    (tmp_path / "phrasebook.json").write_text(json.dumps(_record()))
+    write(tmp_path / "phrasebook.json", _record())
     seen = [(1.0, None), (20.0, 3.0), (30.0, 9.5), (40.0, 12.3), (60.0, 10.0)]
     rows = [{"seconds": s, "loss": 1.0} | ({} if b is None else {"dev_bleu": b}) for s, b in seen]
     (tmp_path / "phrasebook.metrics.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))
@@ -100,59 +118,46 @@ def test_the_committed_tables_are_those_of_the_records():
     assert main(["--check"]) == 0
 
 
-SHARED = {
-    key: _record()[key] for key in ("config", "config_hash", "commit", "hardware", "versions")
-}
-
-
 def test_an_ablation_is_rendered_with_what_it_takes_to_repeat_it(tmp_path):
-    def row(changes, perplexity, bleu):
-        about = {"seconds": 1_800.0, "jobs": 2, "commits": ["0123456789abcdef"]}
-        run = {"perplexity": perplexity, "bleu": bleu, "hardware": SHARED["hardware"], **about}
-        return {"changes": changes, "parameters": 1_000, "runs": [run, run]}
+    miniature = read(RESULTS / "ablations/table3_miniature.json", Ablation, "an ablation")
+    about = {"seconds": 1_800.0, "jobs": 2, "commits": ["0123456789abcdef"]}
+    about["hardware"] = _record().hardware
+    (run, *_) = miniature.rows["base"].runs
 
-    record = {
-        **SHARED,
-        "experiment": "phrasebook",
-        "preset": "paper",
-        "rows": {
-            "base": row({}, 10.0, 20.0),
-            "B1": row({"model.d_k": 2}, 20.0, 19.0),
-            "C7": row({"model.d_ff": 4}, 9.0, 21.0),
-        },
-        "split": "dev",
-        "sentences": 7,
-        "signature": "a signature",
+    def row(changes, perplexity, bleu):
+        return Row(changes, 1_000, [replace(run, perplexity=perplexity, bleu=bleu, **about)] * 2)
+
+    rows = {
+        "base": row({}, 10.0, 20.0),
+        "B1": row({"model.d_k": 2}, 20.0, 19.0),
+        "C7": row({"model.d_ff": 4}, 9.0, 21.0),
     }
+    record = replace(miniature, rows=rows)
     text = render_ablations([record])
     assert "commit 0123456789ab, config" in text
     assert "| B1 | d_k 2 | 1,000 | +0.048 | +0.693 ± 0.000 | -0.7 | -1.00 ± 0.00 |" in text
     assert "(Spearman): 1.00 in nats, 1.00 in BLEU" in text
     assert "3.0 h of processes, 2 at once, on 2 cores, a CPU" in text
-    (tmp_path / "ablations").mkdir()
-    (tmp_path / "ablations/phrasebook.json").write_text(json.dumps(record))
-    assert load_ablations(tmp_path) == [json.loads(json.dumps(record))]
+    write(tmp_path / "ablations/table3_miniature.json", record)
+    assert load_ablations(tmp_path) == [record]
 
 
 def test_a_sweep_is_rendered_with_the_own_setting_in_bold():
     experiment = load_experiment("phrasebook").with_overrides(["train.num_steps=20"])
-    points = {value: {"bleu": 30.0 + float(value), "length_ratio": 1.0} for value in ("1", "4")}
-    record = {
-        **SHARED,
-        "experiment": "phrasebook",
-        "config": experiment.to_dict(),
-        "kept_steps": [10, 20],
-        "series": {"beam_size": points},
-        "around": {"beam_size": 4},
-        "split": "dev",
-        "sentences": 7,
-        "signature": "a signature",
-    }
+    points = {value: Point(30.0 + float(value), 1.0) for value in ("1", "4")}
+    record = replace(
+        read(RESULTS / "sweeps/multi30k_ende.json", Sweep, "a sweep"),
+        experiment="phrasebook",
+        config=experiment.to_dict(),
+        kept_steps=[10, 20],
+        series={"beam_size": points},
+        around={"beam_size": 4},
+    )
     text = render_sweeps([record])
     assert "| beam_size | 1 | 31.00 | 1.000 |" in text
     assert "| beam_size | **4** | 34.00 | 1.000 |" in text
     assert "A run of 20 updates, not as the experiment has it: train.num_steps is 20, not " in text
-    plain = render_sweeps([{**record, "config": load_experiment("phrasebook").to_dict()}])
+    plain = render_sweeps([replace(record, config=load_experiment("phrasebook").to_dict())])
     assert "A run of 20 updates. Each" in plain
 
 
@@ -167,7 +172,11 @@ def test_a_benchmark_of_data_is_rendered():
         "peak_rss_bytes": {"text": 2.34e9, "rows": 1e9},
         "fill": {"64": 0.97},
     }
-    record = {**SHARED, "bench": "data", "runs": [run], "definitions": {"peak_rss_bytes": "what"}}
+    shared = {
+        key: msgspec.to_builtins(getattr(_record(), key))
+        for key in ("commit", "hardware", "versions")
+    }
+    record = {**shared, "bench": "data", "runs": [run], "definitions": {"peak_rss_bytes": "what"}}
     wanted = "| 1,000 | 5 MB | 90 s | text 30 s, rows 60 s | 11 | 17 | – | – | text 2.3 GB, rows"
     assert wanted in render_bench([record])
     assert "data.png" not in render_bench([record]), "of one size nothing grows"
