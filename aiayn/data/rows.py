@@ -16,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float, Int
 
-from aiayn.data.tokenizer import Tokenizer
-
 Ints = npt.NDArray[np.integer]
 
 
@@ -56,18 +54,19 @@ def make_rows(src: Ints, src_segments: Ints, tgt: Ints, tgt_segments: Ints, bos:
 
 def rows_of_pairs(
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
-    tokenizer: Tokenizer,
+    bos: int,
+    eos: int,
     width: int = 0,
 ) -> Rows:
     """One pair of encoded sentences a row, as wide as the longest side or `width`."""
     width = max(width, 1 + max(max(len(s), len(t)) for s, t in pairs))
     src, src_segments, tgt, tgt_segments = np.zeros((4, len(pairs), width), np.int32)
     for row, (source, target) in enumerate(pairs):
-        src[row, : len(source) + 1] = [*source, tokenizer.eos]
-        tgt[row, : len(target) + 1] = [*target, tokenizer.eos]
+        src[row, : len(source) + 1] = [*source, eos]
+        tgt[row, : len(target) + 1] = [*target, eos]
         src_segments[row, : len(source) + 1] = 1
         tgt_segments[row, : len(target) + 1] = 1
-    return make_rows(src, src_segments, tgt, tgt_segments, tokenizer.bos)
+    return make_rows(src, src_segments, tgt, tgt_segments, bos)
 
 
 def _positions(segments: Ints) -> Ints:

@@ -141,7 +141,7 @@ class Translator:
             for part in _parts(numbers, size):
                 chosen = [encoded[n] for n in part]
                 filled = chosen + [([], [])] * (size - len(chosen))
-                rows = rows_of_pairs(filled, self.tokenizer, width)
+                rows = rows_of_pairs(filled, self.tokenizer.bos, self.tokenizer.eos, width)
                 log_probs = np.asarray(_forced(self.graphdef, self.params, rows))
                 for number, value in zip(part, log_probs, strict=False):
                     results[number] = float(value), len(encoded[number][1]) + 1

@@ -1,4 +1,6 @@
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -137,6 +139,18 @@ def test_targets_shift_by_one_within_each_sentence():
     np.testing.assert_array_equal(rows.tgt_out_BT, tgt)
     np.testing.assert_array_equal(rows.tgt_positions_BT, [[0, 1, 2, 0, 1, 0]])
     np.testing.assert_array_equal(rows.weight_BT, [[1, 1, 1, 1, 1, 0]])
+
+
+def test_a_model_imports_rows_without_what_makes_them():
+    # flax itself imports rich.
+    others = {"sentencepiece", "lxml", "defusedxml", "concurrent.futures.process", "sacrebleu"}
+    code = (
+        "import sys, aiayn.model.transformer; "
+        "print([n for n in sys.modules if n.startswith('aiayn.data.')], "
+        f"sys.modules.keys() & {others})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['aiayn.data.rows'] set()\n"
 
 
 def test_an_epoch_visits_every_row_once_in_an_order_of_its_own(packed):

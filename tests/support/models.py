@@ -76,7 +76,7 @@ def one_packed_row(pairs: list[tuple[list[int], list[int]]], spare: int = 3) -> 
 
 def unpacked_rows(pairs: list[tuple[list[int], list[int]]], width: int = 0) -> Rows:
     """One pair a row."""
-    return on_device(rows_of_pairs(pairs, TOKENIZER, width))
+    return on_device(rows_of_pairs(pairs, TOKENIZER.bos, TOKENIZER.eos, width))
 
 
 def on_device(rows: Rows) -> Rows:
