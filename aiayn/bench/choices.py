@@ -4,7 +4,6 @@ A choice is taken back alone, by what is common elsewhere or by what might be be
 was expected to cost stands beside what it cost, so that a guess that failed shows.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -38,8 +37,9 @@ from aiayn.model.kernels import KernelName, use_kernels, without_kernels
 from aiayn.model.layers import product, word_logits
 from aiayn.model.loss import Sums
 from aiayn.model.transformer import MultiHeadAttention
+from aiayn.system import records
 from aiayn.system.environment import environment
-from aiayn.system.files import user_os_errors, write_text
+from aiayn.system.files import user_os_errors
 from aiayn.training.mesh import compiler_options, mapped_train_step
 from aiayn.training.step import Metrics, TrainState
 
@@ -343,7 +343,7 @@ def bench_choices(
     """
     # A step from the cache would be timed as if it had been compiled.
     jax.config.update("jax_enable_compilation_cache", False)
-    with user_os_errors(folder):
+    with user_os_errors(folder):  # before minutes of timing
         folder.mkdir(parents=True, exist_ok=True)
     workload = TRAINING[name]
     asked = {what: choice for what, choice in choices.items() if choice.fits(workload)}
@@ -366,8 +366,7 @@ def bench_choices(
                 found[what] |= _beside(step_round, choice, workload)
             except (RuntimeError, ValueError, NotImplementedError) as error:  # from JAX
                 found[what]["failed"] = str(error).splitlines()[0]
-            with user_os_errors(folder):  # at once: all of them take minutes
-                write_text(folder / f"choices-{name}.json", json.dumps(record, indent=1) + "\n")
+            records.write(folder / f"choices-{name}.json", record)  # at once: all take minutes
             bar.advance(task)
     return record
 

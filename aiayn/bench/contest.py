@@ -25,7 +25,8 @@ from aiayn.bench.grid import grid
 from aiayn.bench.workloads import BEAM_SIZES, DECODING, TRAINING, Decoding, Training
 from aiayn.errors import UserError
 from aiayn.model.flops import decoding_flops, training_flops
-from aiayn.system.files import user_os_errors, write_text
+from aiayn.system import records
+from aiayn.system.files import user_os_errors
 from aiayn.system.memory import LARGE_PAGES
 
 ROUNDS = 6
@@ -213,7 +214,7 @@ def _write(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The record, and beside it its picture, where there is Matplotlib: an accelerator's image may
     have none."""
     with user_os_errors(path):
-        write_text(path, json.dumps(record, indent=1) + "\n")
+        records.write(path, record)
         if find_spec("matplotlib"):
             from aiayn.bench.plots import plot_contest
 

@@ -3,7 +3,6 @@
 The record of each says what every figure means, and on what it was taken.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -29,8 +28,9 @@ from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
 from aiayn.model.flops import exponent
 from aiayn.render.markdown import number
+from aiayn.system import records
 from aiayn.system.environment import environment
-from aiayn.system.files import user_os_errors, write_text
+from aiayn.system.files import user_os_errors
 from aiayn.system.workers import parallel_map
 
 _EXPERIMENT = "wmt14_ende_base"
@@ -152,7 +152,7 @@ def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str
         "runs": runs,
         "growth": _growth(runs),
     }
-    write_text(folder / "data.json", json.dumps(record, indent=1) + "\n")
+    records.write(folder / "data.json", record)
     if record["growth"]:
         from aiayn.bench.plots import plot_data
 

@@ -4,7 +4,6 @@ Each size is varied alone around T1 and D1tiny (aiayn.bench.workloads). Where a 
 than its FLOPs, something else costs: that is what to look for.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,8 +22,9 @@ from aiayn.bench.ours import trainer, translator
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 from aiayn.config import ModelConfig
 from aiayn.model.flops import exponent
+from aiayn.system import records
 from aiayn.system.environment import environment
-from aiayn.system.files import user_os_errors, write_text
+from aiayn.system.files import user_os_errors
 
 _ROUNDS = 7
 _DEFINITIONS = {
@@ -109,9 +109,8 @@ def bench_growth(
                 "flops_exponent": exponent(sizes[-3:], flops[-3:]),
             }
     record = {"bench": "growth", **environment(), "definitions": _DEFINITIONS, "growth": grown}
+    records.write(folder / "growth.json", record)
     with user_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "growth.json", json.dumps(record, indent=1) + "\n")
         from aiayn.bench.plots import plot_growth
 
         plot_growth(grown, folder / "growth.png")

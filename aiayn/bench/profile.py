@@ -20,8 +20,9 @@ from rich.table import Table
 from aiayn.bench.ours import trainer, translator
 from aiayn.bench.workloads import BEAM_SIZES, DECODING, TRAINING
 from aiayn.errors import UserError
+from aiayn.system import records
 from aiayn.system.environment import environment
-from aiayn.system.files import user_os_errors, write_text
+from aiayn.system.files import user_os_errors
 
 _DEAREST = 10
 PARTS = (
@@ -84,7 +85,7 @@ def profile(what: str, name: str, folder: Path, console: Console) -> dict[str, A
             "steps": steps,
             "kernels": [kernel._asdict() for kernel in found],
         }
-        write_text(path, json.dumps(record, indent=1) + "\n")
+    records.write(path, record)
     return record
 
 

@@ -4,7 +4,6 @@ The program of the step is lowered for 1 to 1,024 devices that are not there, an
 are counted in it. Times are arithmetic on assumptions, which the record names; none is measured.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -26,8 +25,9 @@ from aiayn.data.rows import Rows
 from aiayn.model.flops import exponent
 from aiayn.model.kernels import without_kernels
 from aiayn.model.structure import build
+from aiayn.system import records
 from aiayn.system.environment import environment
-from aiayn.system.files import user_os_errors, write_text
+from aiayn.system.files import user_os_errors
 from aiayn.training.mesh import mapped_train_step
 from aiayn.training.optim import optimizer
 from aiayn.training.step import initial_state
@@ -177,9 +177,8 @@ def bench_scaling(folder: Path, console: Console) -> dict[str, Any]:
         "assumed": ASSUMED,
         "workloads": workloads,
     }
+    records.write(folder / "scaling.json", record)
     with user_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "scaling.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         from aiayn.bench.plots import plot_scaling
 
         plot_scaling(workloads, folder / "scaling.png")

@@ -1,6 +1,5 @@
 """BLEU and speed of a model served by CTranslate2, in float32 and int8, beside ours."""
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +20,8 @@ from aiayn.evaluation import bleu
 from aiayn.evaluation.evaluate import read_parallel
 from aiayn.interop.ctranslate2 import export
 from aiayn.model.saved import Model, model_of
+from aiayn.system import records
 from aiayn.system.environment import environment
-from aiayn.system.files import user_os_errors, write_text
 
 _DEFINITIONS = {
     "bleu": "sacreBLEU, with its signature",
@@ -78,9 +77,7 @@ def bench_serving(
         "beam_size": experiment.decode.beam_size,
         "rows": rows,
     }
-    with user_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / f"serving-{experiment.name}.json", json.dumps(record, indent=1) + "\n")
+    records.write(folder / f"serving-{experiment.name}.json", record)
     return record
 
 

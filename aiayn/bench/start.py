@@ -4,7 +4,6 @@ Compiled programs are kept between processes, so a start is cold once and warm f
 sentence is translated in turns with the peers that are installed, from the same weights.
 """
 
-import json
 import os
 import statistics
 import subprocess
@@ -23,7 +22,8 @@ from rich.table import Table
 from aiayn.bench.contest import Worker
 from aiayn.bench.grid import grid
 from aiayn.errors import UserError
-from aiayn.system.files import user_os_errors, write_text
+from aiayn.system import records
+from aiayn.system.files import user_os_errors
 from aiayn.system.memory import LARGE_PAGES
 
 SENTENCE = "We meet on Monday."
@@ -102,7 +102,7 @@ def bench_start(
             **({"model": model.name, "sentence": SENTENCE} if model else {}),
             "seconds": seconds,
         }
-        write_text(folder / f"start-{name}.json", json.dumps(record, indent=1) + "\n")
+    records.write(folder / f"start-{name}.json", record)
     return record
 
 
