@@ -2,11 +2,12 @@
 
 import html
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from markdown_it import MarkdownIt
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -69,69 +70,65 @@ def as_json(claims: Sequence[Claim], about: dict[str, Any]) -> str:
 
 def as_markdown(claims: Sequence[Claim], about: dict[str, Any]) -> str:
     """One table."""
-    rows = [
-        list(_COLUMNS),
-        *(_cells(claim, lambda text: text.replace("|", "\\|")) for claim in claims),
-    ]
+    rows = [[cell.replace("|", "\\|") for cell in _cells(claim)] for claim in claims]
     parts = [
-        "# Every claim of the paper",
+        f"# {_TITLE}",
         _summary(claims, about),
-        markdown_table(rows),
+        markdown_table([_COLUMNS, *rows]),
         "![FLOPs of the layer types of Table 1](table1.png)",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def as_html(claims: Sequence[Claim], about: dict[str, Any]) -> str:
-    """A page that needs nothing but the picture beside it."""
-    rows: list[str] = []
+    """The same as a page that needs nothing but the picture beside it; each claim has an anchor."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    head, rows = parser.render(as_markdown(claims, about)).split("<tbody>")
     for claim in claims:
-        *texts, status, how = (f"{cell}</td>" for cell in _cells(claim, html.escape))
-        colour = _CSS_COLOURS[claim.status]
-        cells = "".join(f"<td>{text}" for text in texts)
-        cells += f'<td style="color:{colour};font-weight:600">{status}<td>{how}'
-        rows.append(f'<tr id="{html.escape(claim.id)}">{cells}</tr>')
-    heads = "".join(f"<th>{name}</th>" for name in _COLUMNS)
-    return "\n".join(
-        [
-            '<!doctype html><html lang="en"><meta charset="utf-8">',
-            "<title>Every claim of the paper</title>",
-            "<style>body{font:15px/1.45 system-ui,sans-serif;max-width:90rem;margin:2rem auto;"
-            "padding:0 1rem}table{border-collapse:collapse}td,th{border-bottom:1px solid #ddd;"
-            "padding:.35rem .6rem;text-align:left;vertical-align:top}th{position:sticky;top:0;"
-            "background:#fff}td:last-child{color:#57606a;font-size:.85em}img{max-width:48rem}"
-            "</style>",
-            "<h1>Every claim of the paper</h1>",
-            f"<p>{html.escape(_summary(claims, about))}</p>",
-            f"<table><thead><tr>{heads}</tr></thead><tbody>",
-            *rows,
-            "</tbody></table>",
-            '<p><img src="table1.png" alt="FLOPs of the layer types of Table 1"></p></html>',
-            "",
-        ]
-    )
+        rows = rows.replace("<tr>", f'<tr id="{html.escape(claim.id)}">', 1)
+    for status, colour in _CSS_COLOURS.items():
+        style = f"color:{colour};font-weight:600"
+        rows = rows.replace(f"<td>{status}</td>", f'<td style="{style}">{status}</td>')
+    return f"{_HEAD}{head}<tbody>{rows}</html>\n"
+
+
+_TITLE = "Every claim of the paper"
+_HEAD = f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<title>{_TITLE}</title>
+<style>
+body {{font: 15px/1.45 system-ui, sans-serif; max-width: 90rem; margin: 2rem auto; padding: 0 1rem}}
+table {{border-collapse: collapse}}
+td, th {{border-bottom: 1px solid #ddd; padding: .35rem .6rem; text-align: left}}
+td, th {{vertical-align: top}}
+th {{position: sticky; top: 0; background: #fff}}
+td:last-child {{color: #57606a; font-size: .85em}}
+img {{max-width: 48rem}}
+</style>
+"""
 
 
 def show(claims: Sequence[Claim], console: Console) -> None:
     """The ledger in a terminal, without the last column."""
     table = Table(*_COLUMNS[:-1])
     for claim in claims:
-        *texts, status = _cells(claim, lambda text: text)[:-1]
+        *texts, status, _ = _cells(claim)
         table.add_row(*map(Text, texts), Text(status, style=_COLOURS[claim.status]))
     console.print(table)
-    console.print(", ".join(f"{count} {status}" for status, count in counts(claims).items()))
+    console.print(_counted(claims))
 
 
 def _summary(claims: Sequence[Claim], about: dict[str, Any]) -> str:
-    found = ", ".join(f"{count} {status}" for status, count in counts(claims).items())
     hardware = about["hardware"]
     return (
-        f"{len(claims)} claims: {found}. Checked by `make reproduce` at commit "
+        f"{len(claims)} claims: {_counted(claims)}. Checked by `make reproduce` at commit "
         f"{short_commit(about['commit'])}, jax {about['versions']['jax']}, on "
         f"{hardware['num_devices']} {hardware['platform']} device(s), {hardware['cpu']}."
     )
 
 
-def _cells(claim: Claim, escape: Callable[[str], str]) -> list[str]:
-    values = claim.section, claim.text, claim.paper, claim.ours, claim.status, claim.how
-    return [escape(value) for value in values]
+def _counted(claims: Sequence[Claim]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts(claims).items())
+
+
+def _cells(claim: Claim) -> tuple[str, ...]:
+    return claim.section, claim.text, claim.paper, claim.ours, claim.status, claim.how
