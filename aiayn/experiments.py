@@ -2,13 +2,16 @@
 
 import re
 import types
+from contextlib import suppress
 from pathlib import Path
 
 from aiayn.config import Experiment, all_keys, unknown
 from aiayn.errors import UserError
+from aiayn.system import checkout
 
+_FOLDER = "experiments"
 _ACCELERATOR = "accelerator"
-"""The folder, in that of the experiments, of those that want a GPU or a TPU."""
+"""The folder, in that of the experiments, of those that need a GPU or a TPU."""
 
 
 def load_experiment(name: str) -> Experiment:
@@ -17,14 +20,13 @@ def load_experiment(name: str) -> Experiment:
     Raises:
         UserError: no such file (the known names are listed), or a file that defines no Experiment.
     """
-    path = Path(name)
-    roots = [Path("experiments"), Path(__file__).parent.parent / "experiments"]
-    folders = [folder for root in roots for folder in (root, root / _ACCELERATOR)]
+    known, path = _files(), Path(name)
     if path.suffix != ".py":
-        path = next((f / f"{name}.py" for f in folders if (f / f"{name}.py").is_file()), path)
+        path = known.get(name, path)
     if not path.is_file():
-        known = sorted({p.stem for f in folders for p in f.glob("*.py")})
-        raise UserError(unknown("experiment", name, known))
+        if path.suffix != ".py":
+            checkout.shipped(_FOLDER)  # where they are missing, that is why
+        raise UserError(unknown("experiment", name, sorted(known)))
     module = types.ModuleType(path.stem)
     try:
         exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
@@ -40,13 +42,20 @@ def load_experiment(name: str) -> Experiment:
 
 def list_experiments() -> dict[str, str]:
     """Name and first line of every experiment file at hand, for `--help`."""
-    folder = Path("experiments")
-    if not folder.is_dir():
-        folder = Path(__file__).parent.parent / "experiments"
     found: dict[str, str] = {}
-    for path in sorted([*folder.glob("*.py"), *(folder / _ACCELERATOR).glob("*.py")]):
-        first = path.read_text(encoding="utf-8").split("\n", 1)[0]
-        found[path.stem] = first.strip('"')
+    for name, path in sorted(_files().items()):
+        with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+            found[name] = file.readline().strip().strip('"')
+    return found
+
+
+def _files() -> dict[str, Path]:
+    """The experiment files by name: those of the working directory, then those that came along."""
+    found: dict[str, Path] = {}
+    for root in (Path(_FOLDER), checkout.root() / _FOLDER):
+        for path in (*root.glob("*.py"), *(root / _ACCELERATOR).glob("*.py")):
+            if path.is_file():
+                found.setdefault(path.stem, path)
     return found
 
 

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 
+import aiayn
 from aiayn.config import ModelConfig, TrainConfig
 from aiayn.errors import UserError
 from aiayn.experiments import list_experiments, load_experiment
+from aiayn.system.checkout import COPY
 
 
 @pytest.mark.parametrize("name", sorted(list_experiments()))
@@ -44,3 +46,50 @@ def test_a_file_without_a_config_is_refused(tmp_path):
     path.write_text("x = 1\n", encoding="utf-8")
     with pytest.raises(UserError, match="defines no"):
         load_experiment(str(path))
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"Unknown experiment '.*mine\.py'"):
+        load_experiment(str(tmp_path / "mine.py"))
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A working directory with an experiment of its own, and one that has a name of ours."""
+    folder = tmp_path / "experiments"
+    (folder / "accelerator").mkdir(parents=True)
+    for name, about in (("mine", "Mine."), ("phrasebook", "Mine too."), ("accelerator/far", "Far")):
+        text = (
+            f'"""{about}"""\nfrom aiayn.config import Experiment\nconfig = Experiment("{name}!")\n'
+        )
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_those_of_the_working_directory_are_found_before_those_that_came_along(elsewhere):
+    listed = list_experiments()
+    assert (listed["mine"], listed["phrasebook"], listed["far"]) == ("Mine.", "Mine too.", "Far")
+    assert "Table 2" in listed["wmt14_ende_base"]
+    assert [*listed] == sorted(listed)
+    for name in ("mine", "phrasebook", "accelerator/far"):
+        assert load_experiment(name.rpartition("/")[2]).name == f"{name}!"
+    assert load_experiment("wmt14_ende_base").name == "wmt14_ende_base"
+
+
+def test_other_peoples_files_do_not_keep_help_from_answering(elsewhere):
+    (elsewhere / "latin.py").write_bytes(b"# caf\xe9\n")
+    (elsewhere / "folder.py").mkdir()
+    (elsewhere / "nowhere.py").symlink_to(elsewhere / "gone")
+    listed = list_experiments()
+    assert listed["latin"] == "# caf\ufffd"
+    assert not {"folder", "nowhere"} & listed.keys()
+
+
+def test_a_wheel_without_its_experiments_says_what_is_missing(elsewhere, monkeypatch):
+    package = elsewhere.parent / "site" / "aiayn"
+    (package / COPY).mkdir(parents=True)
+    monkeypatch.setattr(aiayn, "__file__", str(package / "__init__.py"))
+    assert load_experiment("mine").name == "mine!"
+    with pytest.raises(UserError, match=r"site/aiayn/_checkout/experiments is missing"):
+        load_experiment("wmt14_ende_base")

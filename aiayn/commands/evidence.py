@@ -5,9 +5,9 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-import aiayn
 from aiayn.commands.verb import Verb, data_dir_argument, experiment_arguments, positive
 from aiayn.config import Experiment
+from aiayn.system.checkout import shipped
 
 
 def report(out: Path, as_json: bool) -> int:
@@ -22,8 +22,7 @@ def report(out: Path, as_json: bool) -> int:
     from aiayn.evidence.page import show, write_report
 
     console = Console(stderr=as_json)
-    records = Path(aiayn.__file__).parent.parent / "experiments" / "results"
-    claims = write_report(records, out, console)
+    claims = write_report(shipped("experiments/results"), out, console)
     if as_json:
         sys.stdout.write((out / "claims.json").read_text(encoding="utf-8"))
     else:

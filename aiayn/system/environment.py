@@ -3,7 +3,6 @@
 import logging
 import os
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import jax
 
 import aiayn
+from aiayn.system.checkout import commit
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
 
@@ -59,29 +59,6 @@ def peak_flops() -> float | None:
     kind = jax.devices()[0].device_kind
     known = next((peak for name, peak in PEAK_FLOPS.items() if kind.startswith(name)), None)
     return known and known * jax.device_count()
-
-
-def commit() -> str:
-    """The commit of the checkout this code runs from, with `-dirty` if files were changed.
-
-    "unknown" where the code lies in no checkout of its own, such as in the environment of another
-    project.
-    """
-    folder = Path(aiayn.__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(aiayn.__file__).name)
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        changed += git("status", "--porcelain", "--", ".")  # new modules as well
-        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def configure_jax() -> None:
