@@ -79,16 +79,16 @@ clean: ## remove .venv and the caches here; runs and data stay
 	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, $(MINOR)))' || { \
-	  echo "Python 3.$(MINOR) or newer is wanted; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, $(MINOR)))' || { \
+	  echo "Python 3.$(MINOR) or newer is wanted; $(PYTHON) is $$("$(PYTHON)" --version 2>&1)." \
 	    "Name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) -m venv failed; on Debian and Ubuntu it is in the package python3-venv." >&2; \
 	  exit 1; }
 
 $(PARITY)/.done: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing PyTorch and other toolkits into $(PARITY): some minutes, once."
-	@$(PYTHON) -m venv $(PARITY)
+	@"$(PYTHON)" -m venv $(PARITY)
 	@$(PARITY)/bin/python $(PIP_INSTALL) -e '.[dev,parity]'
 	@touch $@
 
@@ -96,7 +96,7 @@ $(PARITY)/.done: pyproject.toml constraints.txt | $(BIN)/python
 # a C++ compiler.
 $(FAIRSEQ)/.done: | $(BIN)/python
 	@echo "Installing fairseq into $(FAIRSEQ): some minutes, once."
-	@$(PYTHON) -m venv $(FAIRSEQ)
+	@"$(PYTHON)" -m venv $(FAIRSEQ)
 	@$(FAIRSEQ)/bin/python -m pip install -qq --disable-pip-version-check 'pip<24.1'
 	@$(FAIRSEQ)/bin/python -m pip install -qq --no-compile --disable-pip-version-check \
 	  fairseq==0.12.2 'numpy<1.24' torch==2.13.0
