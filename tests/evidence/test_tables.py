@@ -32,12 +32,13 @@ from aiayn.system.records import Hardware, read, write
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 
 
-def _record(**changes):
-    def scores(bleu):
-        names = {"sacrebleu": bleu, "chrf2": 60.0, "tokenised-lc": 41.0, "compound-split": None}
-        entries = tuple(Score(name, value, "", "") for name, value in names.items())
-        return Scores("en", "de", 1, entries)
+def _scores(bleu, uncased=41.0):
+    names = {"sacrebleu": bleu, "chrf2": 60.0, "tokenised-lc": uncased, "compound-split": None}
+    entries = tuple(Score(name, value, "", "") for name, value in names.items())
+    return Scores("en", "de", 1, entries)
 
+
+def _record(**changes):
     about = {
         "preset": "paper",
         "config": load_experiment("phrasebook").to_dict(),
@@ -52,16 +53,26 @@ def _record(**changes):
         "waiting_for_rows": None,
         "hardware": Hardware("cpu", "cpu", 1, 1, "a CPU", 2),
         "versions": {"jax": "0.10.2", "python": "3.11.7"},
-        "scores": {"seen": {"last checkpoint": scores(30.126), "average of 5": scores(31.0)}},
+        "scores": {"seen": {"last checkpoint": _scores(30.126), "average of 5": _scores(31.0)}},
     }
     record = read(RESULTS / "phrasebook.json", RunRecord, "a run")
     return replace(record, **{**about, **changes})
 
 
 def test_the_short_table_shows_the_averaged_model():
-    assert "| phrasebook | seen | 31.00 | 60.00 | 1,234,567 | 5 min | 2 cores, a CPU |" in (
+    assert "| phrasebook | seen | 31.00 | – | 1,234,567 | 5 min, 2 cores, a CPU |" in (
         render_short([_record()])
     )
+
+
+def test_the_short_table_shows_the_best_run_beside_the_published_figure():
+    def run(bleu, uncased, **changes):
+        tests = {"test2016": {"average of 5": _scores(bleu, uncased)}}
+        return _record(experiment="multi30k_ende", scores=tests, **changes)
+
+    table = render_short([run(30.0, 30.5), run(31.0, 31.5, parameters=2), run(29.0, 32.0)])
+    (row,) = (line for line in table.splitlines() if "test2016" in line)
+    assert "| 31.00 | 41.02 (Wu et al. 2021, 2.6M; ours by this ruler 31.50) | 2 |" in row
 
 
 def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
