@@ -1,4 +1,4 @@
-"""A run from a config to a trained model: data, model, state, loop (§5).
+"""A run from a config to a trained model: data, model, state, loop (§5, §5.2).
 
 Training resumes from the newest state on disk. Rows of `metrics.jsonl` for later steps are dropped:
 those steps run again and give the same numbers. With several processes all run this in step; only
