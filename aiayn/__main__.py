@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fails, 2 a user's mistake, 3 another process that computed with this one is gone, 130 Ctrl-C.
     """
     try:
-        verb, values = parse(_VERBS, arguments, _EPILOG)
+        with user_os_errors(Path("command line")):
+            verb, values = parse(_VERBS, arguments, _EPILOG)
     except UserError as error:
         print(f"aiayn: {error}", file=sys.stderr)
         return error.status

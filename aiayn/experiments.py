@@ -32,7 +32,7 @@ def load_experiment(name: str) -> Experiment:
         exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except Exception as error:  # whatever a file of Python may raise
+    except (Exception, SystemExit) as error:  # whatever a file of Python may raise
         raise UserError(f"{path} defines no experiment: {_with_hint(error)}") from error
     config = getattr(module, "config", None)
     if not isinstance(config, Experiment):
@@ -59,9 +59,10 @@ def _files() -> dict[str, Path]:
     return found
 
 
-def _with_hint(error: Exception) -> str:
-    """The error, with the nearest setting where it is about one that there is not."""
-    text = f"{type(error).__name__}: {error}."
+def _with_hint(error: BaseException) -> str:
+    """The error on one line, with the nearest name if it is about an unknown setting."""
+    message = " ".join(str(error).split())
+    text = f"{type(error).__name__}: {message.removesuffix('.')}."
     wrong = re.search(r"unexpected keyword argument '(\w+)'", text)
     known = [key.rpartition(".")[2] for key in all_keys(Experiment)]
     return f"{text} {unknown('setting', wrong[1], known)}" if wrong else text

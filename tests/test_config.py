@@ -1,10 +1,13 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from aiayn.config import DataConfig, Experiment, ModelConfig
+from aiayn.config import DataConfig, Experiment, ModelConfig, all_keys
 from aiayn.errors import UserError
 
 
@@ -85,3 +88,38 @@ def test_unknown_keys_in_a_file_are_refused():
         Experiment.from_dict(values)
     with pytest.raises(UserError, match="name is missing"):
         Experiment.from_dict({})
+
+
+usual = settings(
+    max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@usual
+@given(json_values, st.sampled_from(["", "data", "model", "train", "decode"]), st.data())
+def test_any_json_is_an_experiment_or_is_refused(value, section, data):
+    values = Experiment("small").to_dict()
+    table = values[section] if section else values
+    table[data.draw(st.sampled_from(sorted(table)))] = value
+    for found in (values, value):
+        with suppress(UserError):
+            experiment = Experiment.from_dict(found)
+            assert experiment.is_same(json.loads(json.dumps(experiment.to_dict())))
+
+
+@usual
+@given(
+    st.lists(
+        st.text()
+        | st.builds("{}={}".format, st.sampled_from(sorted(all_keys(Experiment))), st.text()),
+        max_size=3,
+    )
+)
+def test_any_text_after_set_is_a_setting_or_is_refused(assignments):
+    with suppress(UserError):
+        Experiment("small").with_overrides(assignments).hash()

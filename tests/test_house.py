@@ -60,7 +60,7 @@ def test_no_function_is_too_long_to_read():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 words = len((ast.get_docstring(node, clean=False) or "").splitlines())
                 length = (node.end_lineno or 0) - node.lineno + 1 - words
-                if length > 160:
+                if length > 75:
                     long[f"{path.relative_to(ROOT)}: {node.name}"] = length
     assert long == {}
 

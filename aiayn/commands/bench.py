@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aiayn.bench.workloads import DECODING, PEERS, TRAINING
-from aiayn.commands.verb import Verb, positive
+from aiayn.commands.verb import Verb, existing, positive
 from aiayn.errors import UserError
 
 _CONTESTS = ("train", "decode")
@@ -165,10 +165,10 @@ def _bench_arguments(parser: ArgumentParser) -> None:
         help="data: sizes of the corpora (default: WMT14's, a third and a tenth of it)",
     )
     parser.add_argument(
-        "--model", type=Path, help="serving, start: a run directory or an exported model"
+        "--model", type=existing, help="serving, start: a run directory or an exported model"
     )
-    parser.add_argument("--src", type=Path, help="serving: source sentences, one a line")
-    parser.add_argument("--ref", type=Path, help="serving: reference translations, one a line")
+    parser.add_argument("--src", type=existing, help="serving: source sentences, one a line")
+    parser.add_argument("--ref", type=existing, help="serving: reference translations, one a line")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/bench"), help="where (default: runs/bench)"
     )

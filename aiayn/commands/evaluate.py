@@ -4,7 +4,7 @@ import json
 from argparse import ArgumentParser
 from pathlib import Path
 
-from aiayn.commands.verb import Verb, data_dir_argument, model_argument, positive
+from aiayn.commands.verb import Verb, data_dir_argument, existing, model_argument, positive
 from aiayn.errors import UserError
 
 
@@ -45,8 +45,8 @@ def _check_evaluate(model: Path, src: Path | None, ref: Path | None, **_: object
 
 def _evaluate_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
-    parser.add_argument("--src", type=Path, help="source sentences, one a line")
-    parser.add_argument("--ref", type=Path, help="reference translations, one a line")
+    parser.add_argument("--src", type=existing, help="source sentences, one a line")
+    parser.add_argument("--ref", type=existing, help="reference translations, one a line")
     data_dir_argument(parser)
 
 
@@ -60,7 +60,7 @@ def average(run: Path, last: int | None) -> None:
 
 
 def _average_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="a run directory")
+    parser.add_argument("run", type=existing, help="a run directory")
     parser.add_argument(
         "--last", type=positive, metavar="N", help="how many (default: the experiment's)"
     )
@@ -84,7 +84,7 @@ def info(path: Path, as_json: bool) -> None:
 
 
 def _info_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, help="a run directory or an exported model")
+    parser.add_argument("path", type=existing, help="a run directory or an exported model")
     parser.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
 
 

@@ -5,7 +5,7 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from aiayn.commands.verb import Verb, data_dir_argument, experiment_arguments, positive
+from aiayn.commands.verb import Verb, data_dir_argument, existing, experiment_arguments, positive
 from aiayn.config import Experiment
 from aiayn.system.checkout import shipped
 
@@ -61,7 +61,7 @@ def sweep(run: Path, data_dir: Path) -> None:
 
 
 def _sweep_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="a run directory")
+    parser.add_argument("run", type=existing, help="a run directory")
     data_dir_argument(parser)
 
 
@@ -105,7 +105,10 @@ def _ablate_arguments(parser: ArgumentParser) -> None:
         help="runs at once, which share processors and accelerator (default: %(default)s)",
     )
     parser.add_argument(
-        "--record", type=Path, metavar="FILE", help="an ablation.json whose runs need no repeating"
+        "--record",
+        type=existing,
+        metavar="FILE",
+        help="an ablation.json whose runs need no repeating",
     )
 
 

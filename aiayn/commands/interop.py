@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from pathlib import Path
 
-from aiayn.commands.verb import Verb, model_argument
+from aiayn.commands.verb import Verb, existing, model_argument
 from aiayn.errors import UserError
 
 
@@ -27,7 +27,7 @@ def import_model(folder: Path, out: Path) -> None:
 
 
 def _import_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="as save_pretrained writes it")
+    parser.add_argument("folder", type=existing, help="as save_pretrained writes it")
     parser.add_argument("out", type=Path, help="where to write the model")
 
 

@@ -8,7 +8,7 @@ from io import BufferedIOBase, IOBase
 from pathlib import Path
 from typing import cast
 
-from aiayn.commands.verb import Verb, model_argument, positive
+from aiayn.commands.verb import Verb, existing, model_argument, positive
 
 _WINDOW = 4_096
 """Lines that are translated together: enough to sort them by length, and few enough to hold."""
@@ -151,8 +151,8 @@ def score(model: Path, src: Path, tgt: Path) -> None:
 
 def _score_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
-    parser.add_argument("src", type=Path, help="source sentences, one a line")
-    parser.add_argument("tgt", type=Path, help="their translations, one a line")
+    parser.add_argument("src", type=existing, help="source sentences, one a line")
+    parser.add_argument("tgt", type=existing, help="their translations, one a line")
 
 
 TRANSLATE = Verb("translate", translate, _translate_arguments, large_pages=True)

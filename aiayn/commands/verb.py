@@ -4,6 +4,7 @@ Nothing here imports JAX, so that help and refusals answer at once.
 """
 
 import argparse
+import difflib
 import inspect
 import re
 import sys
@@ -94,7 +95,18 @@ def data_dir_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def model_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a run directory or an exported model")
+    parser.add_argument("model", type=existing, help="a run directory or an exported model")
+
+
+def existing(text: str) -> Path:
+    """The type of arguments that name a file or folder to read."""
+    path = Path(text)
+    if not path.exists():
+        beside = [str(each) for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(str(path), beside, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"{path} does not exist.{hint}")
+    return path
 
 
 def positive(text: str) -> int:

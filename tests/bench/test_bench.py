@@ -233,18 +233,9 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch, pe
         ("train --workload base --peer hf", "hf has no packed rows, which base is"),
         ("train --peer ctranslate2", "ctranslate2 does not train"),
         ("decode --peer torch", "torch takes part in training only"),
-        ("decode --workload T1", "to decode, wanted one of D1tiny, D1base, base32"),
-        ("start --peer hf", "--peer and --profile are for train and decode, not for start"),
-        ("data --profile", "--peer and --profile are for train and decode, not for data"),
-        ("choices --profile", "--peer and --profile are for train and decode, not for choices"),
-        ("data --workload T1", "--workload is not for data"),
-        ("scaling --workload T1", "--workload is not for scaling"),
-        ("serving --model x --src y", "serving, which needs all three"),
-        ("decode --model x", "--model, --src and --ref are for serving"),
-        ("scaling --profile", "--peer and --profile are for train and decode, not for scaling"),
     ],
 )
-def test_work_that_a_peer_or_a_stage_has_not_is_refused(arguments, message, capsys):
+def test_work_that_a_peer_has_not_is_refused(arguments, message, capsys):
     assert main(["bench", *arguments.split()]) == 2
     assert message in capsys.readouterr().err
 

@@ -2,7 +2,6 @@
 
 import ast
 import gzip
-import io
 import json
 import random
 import re
@@ -20,8 +19,7 @@ from safetensors.numpy import load_file, save
 
 import aiayn
 from aiayn.__main__ import main
-from aiayn.commands.translate import windows
-from aiayn.config import Experiment, all_keys
+from aiayn.config import Experiment
 from aiayn.data.corpus import Manifest
 from aiayn.data.sources.formats import Pair, read_text
 from aiayn.data.tokenizer import Tokenizer
@@ -141,37 +139,6 @@ def test_default_attributes_are_refused_since_every_element_would_have_a_copy(tm
 
 
 # --- Settings and runs --------------------------------------------------------------------------
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(10**400),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@usual
-@given(json_values, st.sampled_from(["", "data", "model", "train", "decode"]), st.data())
-def test_any_json_is_an_experiment_or_is_refused(value, section, data):
-    values = Experiment("small").to_dict()
-    table = values[section] if section else values
-    table[data.draw(st.sampled_from(sorted(table)))] = value
-    for found in (values, value):
-        with suppress(UserError):
-            experiment = Experiment.from_dict(found)
-            assert experiment.is_same(json.loads(json.dumps(experiment.to_dict())))
-
-
-@usual
-@given(
-    st.lists(
-        st.text()
-        | st.builds("{}={}".format, st.sampled_from(sorted(all_keys(Experiment))), st.text()),
-        max_size=3,
-    )
-)
-def test_any_text_after_set_is_a_setting_or_is_refused(assignments):
-    with suppress(UserError):
-        Experiment("small").with_overrides(assignments).hash()
 
 
 def test_a_setting_in_a_file_is_refused_by_the_name_of_the_file(tmp_path):
@@ -379,11 +346,6 @@ def test_hostile_lines_become_as_many_lines(tmp_path):
         readers.write(tmp_path, made)
         counts = readers.check_translate(tmp_path)
         assert counts.given == counts.returned > 0
-
-
-def test_a_mark_at_the_start_of_standard_input_is_no_text():
-    data = inputs.BOM + b"one\n" + inputs.BOM + b"two"
-    assert list(windows(io.BytesIO(data), 10)) == [["one", "\ufefftwo"]]
 
 
 def test_no_program_finds_a_line_break_in_a_translation(model, monkeypatch):

@@ -1,4 +1,4 @@
-"""`aiayn translate` as a filter: one line in, one line out, whenever a line comes."""
+"""`aiayn translate` as a filter, one line in, one line out, whenever a line comes; `score`."""
 
 import io
 import itertools
@@ -13,21 +13,75 @@ import aiayn.commands.translate
 from aiayn.__main__ import main
 from aiayn.commands.translate import windows
 from aiayn.decoding.translator import Translator
-from aiayn.model.saved import Model, load_model, save_model
-from aiayn.model.structure import flatten
-from tests.support.models import TOKENIZER, reverse_experiment, transformer
+from aiayn.model.saved import load_model
+from tests.commands.test_verb import refusal
+from tests.faults import folders, inputs
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A random model, which ends soon or late as it happens."""
-    experiment = reverse_experiment(tmp_path_factory.mktemp("corpus"))
-    _, params = transformer(experiment.model, TOKENIZER.num_words)
-    folder = tmp_path_factory.mktemp("models") / "model"
-    save_model(folder, Model(experiment, TOKENIZER, flatten(params)))
-    return folder
+def _filter(monkeypatch, capfdbinary, model, text: bytes, *options):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert main(["translate", str(model), *options]) == 0
+    captured = capfdbinary.readouterr()
+    return captured.out.decode(), captured.err.decode()
+
+
+def test_translate_gives_one_line_for_each(model, monkeypatch, capfdbinary):
+    out, err = _filter(monkeypatch, capfdbinary, model, b"one two\n\nthree\r\nfour\xe2\x80\xa8five")
+    lines = out.split("\n")
+    assert len(lines) == 5
+    assert lines[1] == lines[4] == ""
+    assert err == ""
+
+
+def test_translate_says_what_is_wrong_with_a_line(model, monkeypatch, capfdbinary):
+    text = b"one \xff two\n" + b"three " * 200
+    out, err = _filter(monkeypatch, capfdbinary, model, text)
+    assert out.count("\n") == 2
+    assert "line 1 is not UTF-8" in err
+    assert "line 2" in err
+    assert "pieces" in err
+
+
+def test_translate_survives_a_line_of_100_000_characters(model, monkeypatch, capfdbinary):
+    out, err = _filter(monkeypatch, capfdbinary, model, b"one " * 25_000, "--beam-size", "1")
+    assert out.count("\n") == 1
+    assert "100,000" not in out
+    assert "pieces" in err
+
+
+def test_n_best_output_is_numbered_and_scored(model, monkeypatch, capfdbinary):
+    best = []
+    for alpha in ("0", "1"):
+        options = ("--num-best", "2", "--length-penalty", alpha)
+        out, _ = _filter(monkeypatch, capfdbinary, model, b"one\ntwo\n", *options)
+        rows = [line.split("\t") for line in out.splitlines()]
+        assert [row[0] for row in rows] == ["1", "1", "2", "2"]
+        assert float(rows[0][1]) >= float(rows[1][1])
+        best.append(float(rows[0][1]))
+    assert best[0] < best[1], "log-probabilities, and such over a length"
+
+
+def test_a_mark_at_the_start_of_standard_input_is_no_text():
+    data = inputs.BOM + b"one\n" + inputs.BOM + b"two"
+    assert list(windows(io.BytesIO(data), 10)) == [["one", "\ufefftwo"]]
+
+
+def test_score_reads_files_with_as_many_lines(model, tmp_path, capsys):
+    for name, text in (("src", "one two\nthree\n"), ("tgt", "four\nfive six\n"), ("bad", "one\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    src, tgt, bad = (str(tmp_path / name) for name in ("src", "tgt", "bad"))
+    assert main(["score", str(model), src, tgt]) == 0
+    scored = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert all(float(log_prob) < 0 for log_prob, _ in scored)
+    targets = folders.tokenizer().encode_target(["four", "five six"])
+    assert [int(tokens) for _, tokens in scored] == [len(ids) + 1 for ids in targets], "and EOS"
+    assert "2 lines" in refusal(capsys, "score", model, src, bad)
+    assert str(tmp_path) in refusal(capsys, "score", model, tmp_path, tgt)
+
+
+# --- Lines that come and go
 
 
 def _lines(count):

@@ -1,0 +1,18 @@
+from aiayn.__main__ import main
+from aiayn.model.saved import load_model
+from tests.commands.test_verb import refusal
+from tests.faults import folders, readers
+
+
+def test_import_writes_a_model_into_a_new_folder_only(tmp_path, capsys):
+    readers.write(tmp_path / "marian", folders.marian_folder())
+    out = tmp_path / "models" / "mine"
+    assert main(["import", str(tmp_path / "marian"), str(out)]) == 0
+    size = sum(param.size for param in load_model(out).params.values())
+    assert capsys.readouterr().out == f"{out}: {size:,} parameters\n"
+    assert f"{out} exists already" in refusal(capsys, "import", tmp_path / "marian", out)
+
+
+def test_import_of_another_folder_is_refused(model, tmp_path, capsys):
+    assert str(model) in refusal(capsys, "import", model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
