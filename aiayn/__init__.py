@@ -1,3 +1,63 @@
-"""Attention Is All You Need (Vaswani et al. 2017), reproduced in JAX."""
+"""Attention Is All You Need (Vaswani et al. 2017), reproduced in JAX.
+
+    import aiayn
+
+    model = aiayn.load("runs/phrasebook")
+    model.translate(["Good morning.", "Where is the station?"])
+
+The names in `__all__` are the interface, which docs/python.md explains. All other names and modules
+are private: they may change with any version. Importing the package is quick, since JAX is imported
+with the first name that needs it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
+    from aiayn.decoding.heads import Looks
+    from aiayn.decoding.translator import Hypothesis
+    from aiayn.errors import Preempted, UserError
+    from aiayn.experiments import load_experiment
+    from aiayn.interface import PairScore, TrainedModel, load, read_record, train
 
 __version__ = "0.1.0"
+__all__ = [
+    "DataConfig",
+    "DecodeConfig",
+    "Experiment",
+    "Hypothesis",
+    "Looks",
+    "ModelConfig",
+    "PairScore",
+    "Preempted",
+    "TrainConfig",
+    "TrainedModel",
+    "UserError",
+    "__version__",
+    "load",
+    "load_experiment",
+    "read_record",
+    "train",
+]
+
+_MODULES = {
+    "aiayn.config": ("DataConfig", "DecodeConfig", "Experiment", "ModelConfig", "TrainConfig"),
+    "aiayn.decoding.heads": ("Looks",),
+    "aiayn.decoding.translator": ("Hypothesis",),
+    "aiayn.errors": ("Preempted", "UserError"),
+    "aiayn.experiments": ("load_experiment",),
+    "aiayn.interface": ("PairScore", "TrainedModel", "load", "read_record", "train"),
+}
+"""Where each name is defined."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,27 +18,9 @@ def train(experiment: Experiment, data_dir: Path, run_dir: Path | None) -> None:
     with their defaults), for example
       --set train.num_steps=2000 --set model.num_layers=2 --set data.folder=../corpus
     """
-    from rich.console import Console
+    from aiayn.interface import train
 
-    from aiayn.data.prepare import prepare_once
-    from aiayn.evaluation.evaluate import evaluate_run
-    from aiayn.evaluation.record import finished_record, show_record
-    from aiayn.evaluation.validation import validator
-    from aiayn.system import hosts
-    from aiayn.training.loop import train
-    from aiayn.training.run_folder import in_use
-
-    run_dir = run_dir or Path("runs") / experiment.name
-    with hosts.joined():
-        console = Console(quiet=not hosts.first())
-        prepared = prepare_once(experiment.data, data_dir)
-        with in_use(run_dir):
-            record = finished_record(experiment, run_dir, prepared)
-            if record:
-                show_record(run_dir, record, console)
-            else:
-                train(experiment, run_dir, prepared, console, validator)
-                evaluate_run(run_dir, prepared, console)
+    train(experiment, run_dir=run_dir, data_dir=data_dir, verbose=True)
 
 
 def _train_arguments(parser: ArgumentParser) -> None:

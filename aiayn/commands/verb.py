@@ -52,7 +52,7 @@ def parse(
     listed = "".join(f"  {verb.name:11}{_summary(verb)}\n" for verb in verbs)
     parser = _Parser(
         prog="aiayn",
-        description=aiayn.__doc__,
+        description=(aiayn.__doc__ or "").split("\n", 1)[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"commands\n{listed}\n{epilog}",
     )

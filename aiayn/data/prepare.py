@@ -84,7 +84,7 @@ def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
     return open_prepared(folder)
 
 
-def prepare_once(data: DataConfig, root: Path) -> Prepared:
+def prepare_once(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
     """As `prepare`, by the first of several processes; the others wait for it, and read it.
 
     Raises:
@@ -93,7 +93,7 @@ def prepare_once(data: DataConfig, root: Path) -> Prepared:
     from aiayn.system import hosts
 
     if hosts.first():
-        prepared = prepare(data, root)
+        prepared = prepare(data, root, progress)
         hosts.wait_for_all()
         return prepared
     hosts.wait_for_all()

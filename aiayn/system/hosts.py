@@ -75,7 +75,7 @@ def _leave(status: int) -> None:
 def _meet() -> None:
     names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     given = {name: os.environ[name] for name in names if name in os.environ}
-    if given.get("JAX_NUM_PROCESSES") == "1":
+    if given.get("JAX_NUM_PROCESSES") == "1" or jax.distributed.is_initialized():
         return
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
     if not given:

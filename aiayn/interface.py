@@ -1,0 +1,267 @@
+"""The interface for Python: load a trained model and use it, or train one (`docs/python.md`)."""
+
+from collections.abc import Iterable, Mapping
+from copy import copy
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+from aiayn.config import Experiment, all_keys, unknown
+from aiayn.decoding.heads import Looks, look
+from aiayn.decoding.translator import Hypothesis, Translator
+from aiayn.errors import UserError
+from aiayn.experiments import load_experiment
+from aiayn.model.saved import Model, model_of
+from aiayn.system.environment import configure_jax
+from aiayn.system.files import read_json, user_os_errors
+
+
+class PairScore(NamedTuple):
+    """How likely a model finds a given translation."""
+
+    log_prob: float
+    """Natural logarithm of the probability, the end of the sentence (EOS) included."""
+    num_tokens: int
+    """Tokens of the translation, EOS included; `log_prob / num_tokens` compares lengths."""
+
+
+class TrainedModel:
+    """A trained model that translates, scores and shows its attention. `load` makes it.
+
+    It never changes, so several threads may use one at the same time. The first call for each width
+    of sentences compiles a program, which takes seconds.
+    """
+
+    def __init__(self, model: Model):
+        self.experiment: Experiment = model.experiment
+        """All settings that the model was trained with."""
+        self.num_parameters: int = sum(value.size for value in model.params.values())
+        """Trained numbers, biases and norms included."""
+        self._translator = Translator(model)
+
+    def __repr__(self) -> str:
+        data = self.experiment.data
+        return (
+            f"<TrainedModel {self.experiment.name}, {data.src} to {data.tgt}, "
+            f"{self.num_parameters:,} parameters>"
+        )
+
+    @overload
+    def translate(
+        self,
+        sentences: Iterable[str],
+        *,
+        num_best: None = None,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+    ) -> list[str]: ...
+    @overload
+    def translate(
+        self,
+        sentences: Iterable[str],
+        *,
+        num_best: int,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+    ) -> list[list[Hypothesis]]: ...
+    def translate(
+        self,
+        sentences: Iterable[str],
+        *,
+        num_best: int | None = None,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+    ) -> list[str] | list[list[Hypothesis]]:
+        """The best translation of each sentence, in their order; with `num_best`, the best few of
+        each with their scores, best first.
+
+        A score is the log-probability in nats over the length penalty, ((5 + length) / 6)^α for
+        α = `length_penalty`. `beam_size` 1 is greedy search; both are the experiment's own unless
+        given. An empty sentence stays empty. One longer than any of training
+        (`experiment.data.max_tokens`) is translated in pieces and has a single hypothesis.
+
+        >>> import aiayn
+        >>> model = aiayn.load("runs/phrasebook")
+        >>> len(model.translate(["Good morning.", "Thank you."]))
+        2
+        >>> (hypotheses,) = model.translate(["Good morning."], num_best=4)
+        >>> hypotheses[0].score >= hypotheses[1].score
+        True
+
+        Raises:
+            UserError: `sentences` is one string, or holds something else than strings; a setting is
+                out of its range.
+        """
+        lines = _texts(sentences, "sentence")
+        if num_best is not None and num_best < 1:
+            raise UserError(f"num_best is {num_best}; wanted 1 or more.")
+        given = {"decode.beam_size": beam_size, "decode.length_penalty": length_penalty}
+        changes = {key: value for key, value in given.items() if value is not None}
+        translator = copy(self._translator)
+        translator.config = _changed(self.experiment, changes).decode
+        if num_best is None:
+            return translator.best(lines)
+        return [found[:num_best] for found in translator.translate(lines, num_best)]
+
+    def score(self, pairs: Iterable[tuple[str, str]]) -> list[PairScore]:
+        """How likely the model finds each given translation: pairs of a sentence and its
+        translation, in their order.
+
+        >>> import aiayn
+        >>> model = aiayn.load("runs/phrasebook")
+        >>> (scored,) = model.score([("Good morning.", "Guten Morgen.")])
+        >>> scored.log_prob < 0 < scored.num_tokens
+        True
+
+        Raises:
+            UserError: a pair is something else than two strings, or one is too long to score.
+        """
+        listed: list[tuple[str, str]] = []
+        for number, pair in enumerate(pairs, 1):
+            match pair:
+                case [source, target]:
+                    name = f"a side of pair {number}"
+                    listed.append((_text(source, name), _text(target, name)))
+                case _:
+                    raise UserError(f"pair {number} is {_short(pair)}; wanted (source, target).")
+        return [PairScore(*found) for found in self._translator.score(listed)]
+
+    def attention(self, source: str, target: str | None = None) -> Looks:
+        """Which words each head looks at while the model reads `source` and says `target`, by
+        default its own translation.
+
+        `encoder` and `decoder` of the result are self-attention, `cross` the decoder's attention to
+        the encoder: NumPy arrays [layer, head, query, memory], each row of which sums to 1.
+        `tokens(kind)` names the rows and the columns.
+
+        >>> import aiayn
+        >>> model = aiayn.load("runs/phrasebook")
+        >>> looks = model.attention("Good morning.", "Guten Morgen.")
+        >>> queries, memory = looks.tokens("cross")
+        >>> looks.cross.shape[2:] == (len(queries), len(memory))
+        True
+
+        Raises:
+            UserError: a side is empty, or longer than any sentence of training.
+        """
+        source = _text(source, "source")
+        if target is None:
+            (target,) = self._translator.best([source])
+        return look(self._translator, source, _text(target, "target"))
+
+
+def load(path: str | PathLike[str]) -> TrainedModel:
+    """The model in a run directory, or in a model's own directory as `aiayn average` or
+    `aiayn import` writes it. Nothing in it is run as code.
+
+    >>> import aiayn
+    >>> aiayn.load("runs/phrasebook").experiment.data.max_tokens > 0
+    True
+
+    Raises:
+        UserError: there is no model, or it is damaged.
+    """
+    configure_jax()
+    with user_os_errors(Path(path)):
+        return TrainedModel(model_of(Path(path)))
+
+
+def train(
+    experiment: Experiment | str | PathLike[str],
+    settings: Mapping[str, object] | None = None,
+    *,
+    run_dir: str | PathLike[str] | None = None,
+    data_dir: str | PathLike[str] = "data",
+    verbose: bool = False,
+) -> dict[str, Any]:
+    """Train an experiment to its end and score it on its test sets: `aiayn train` in Python.
+
+    The experiment is an object, a file, or a name that `aiayn train --help` lists. `settings`
+    changes some of it, by dotted names such as `{"train.num_steps": 200}`. The run is written to
+    `run_dir`, by default runs/NAME; where that holds the beginning of this run, the rest is
+    computed, and where it holds all, nothing. Returns the record of the run, as in its result.json.
+    Prints nothing unless `verbose`, and then what the command prints.
+
+    Raises:
+        UserError: a setting or the data is wrong, `run_dir` holds another run or is in use, or the
+            losses are not finite.
+        Preempted: SIGTERM came, and the last step is saved; the same call continues from there.
+    """
+    from rich.console import Console
+
+    from aiayn.data.prepare import prepare_once
+    from aiayn.evaluation.evaluate import evaluate_run
+    from aiayn.evaluation.record import show_record
+    from aiayn.evaluation.validation import validator
+    from aiayn.system import hosts
+    from aiayn.training.loop import train
+    from aiayn.training.run_folder import finished_record, in_use
+
+    if not isinstance(experiment, Experiment):
+        experiment = load_experiment(str(experiment))
+    experiment = _changed(experiment, settings or {})
+    folder = Path("runs") / experiment.name if run_dir is None else Path(run_dir)
+    configure_jax()
+    with hosts.joined(), user_os_errors(folder):
+        console = Console(quiet=not (verbose and hosts.first()))
+        prepared = prepare_once(experiment.data, Path(data_dir), verbose)
+        with in_use(folder):
+            if record := finished_record(experiment, folder, prepared):
+                show_record(folder, record, console)
+            else:
+                train(experiment, folder, prepared, console, validator)
+                evaluate_run(folder, prepared, console)
+    return read_record(folder)  # which the first of several processes has written
+
+
+def read_record(run_dir: str | PathLike[str]) -> dict[str, Any]:
+    """The record of a finished run: its settings, code and machine, and all scores by test set and
+    weights.
+
+    >>> import aiayn
+    >>> record = aiayn.read_record("runs/phrasebook")
+    >>> for test_set, by_weights in record["scores"].items():
+    ...     for weights, scores in by_weights.items():
+    ...         assert 0 <= scores["entries"][0]["value"] <= 100
+
+    Raises:
+        UserError: the run is not finished, or its record is damaged.
+    """
+    from aiayn.training.run_folder import RECORD
+
+    return read_json(Path(run_dir) / RECORD)
+
+
+def _changed(experiment: Experiment, settings: Mapping[str, object]) -> Experiment:
+    values, known = experiment.to_dict(), all_keys(Experiment)
+    for key, value in settings.items():
+        if key not in known:
+            raise UserError(unknown("setting", key, known))
+        section, _, name = key.rpartition(".")
+        (values[section] if section else values)[name] = value
+    return Experiment.from_dict(values)
+
+
+def _texts(given: object, name: str) -> list[str]:
+    """The strings of a list. Raises UserError for anything else, also for a single string, which
+    would be read letter by letter.
+    """
+    if isinstance(given, str):
+        raise UserError(f"{name}s is the string {_short(given)}; wanted a list of strings.")
+    if not isinstance(given, Iterable):
+        raise UserError(f"{name}s is {_short(given)}; wanted a list of strings.")
+    return [_text(each, f"{name} {number}") for number, each in enumerate(given, 1)]
+
+
+def _text(given: object, name: str) -> str:
+    """The string itself. Raises UserError if it is none, or cannot be written as UTF-8."""
+    if not isinstance(given, str):
+        raise UserError(f"{name} is {_short(given)}; wanted a string.")
+    if given != given.encode(errors="replace").decode():
+        raise UserError(f"{name} is {_short(given)}; wanted text that UTF-8 can encode.")
+    return given
+
+
+def _short(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

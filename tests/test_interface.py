@@ -1,0 +1,253 @@
+"""The interface for Python. The examples of its docstrings and docs/python.md run as they are."""
+
+import doctest
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aiayn
+import aiayn.interface
+from aiayn.decoding.translator import Translator
+from aiayn.model.saved import Model, load_model, save_model
+from tests.support.runs import environment
+from tests.test_formats_of_old import FIXTURE
+
+DOCS = Path(__file__).parents[1] / "docs" / "python.md"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What docs/python.md speaks of: a finished run, and an experiment of its name that takes
+    seconds. The model has random weights: its translations are of several words.
+    """
+    folder = tmp_path_factory.mktemp("place")
+    with tarfile.open(FIXTURE) as archive:
+        archive.extractall(folder, filter="data")
+    for name in ("runs", "experiments"):
+        (folder / name).mkdir()
+    (folder / "run").rename(folder / "runs/old")
+    (folder / "tiny.py").rename(folder / "experiments/phrasebook.py")
+    (folder / "runs/phrasebook").mkdir()
+    old, rng = load_model(folder / "runs/old/model"), np.random.default_rng(0)
+    params = {
+        name: rng.normal(size=value.shape).astype(np.float32) for name, value in old.params.items()
+    }
+    save_model(folder / "runs/phrasebook/model", Model(old.experiment, old.tokenizer, params))
+    record = (folder / "runs/old/result.json").read_bytes()
+    (folder / "runs/phrasebook/result.json").write_bytes(record)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def python(code):
+    """What a program of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment(1)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return aiayn.load(folder / "runs/phrasebook")
+
+
+def test_the_package_is_imported_without_jax_and_shows_all_its_names():
+    code = """
+import sys, aiayn
+assert {*aiayn.__all__} <= {*dir(aiayn)}
+aiayn.UserError, aiayn.Preempted, aiayn.load_experiment, aiayn.Experiment("mine")
+print(sorted({"jax", "numpy", "rich", "msgspec"} & sys.modules.keys()))
+for name in aiayn.__all__:
+    getattr(aiayn, name)
+"""
+    assert python(code) == "[]\n"
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        aiayn.lod  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_model_is_loaded_without_what_training_needs():
+    code = """
+import sys, aiayn
+aiayn.load("runs/phrasebook").translate(["red"])
+needless = {"orbax", "tensorboard", "matplotlib", "pyarrow", "aiayn.training"}
+print(sorted(needless & sys.modules.keys()))
+"""
+    assert python(code) == "[]\n"
+
+
+def test_the_examples_of_the_docstrings_run():
+    found = doctest.testmod(aiayn.interface)
+    assert found.failed == 0
+    assert found.attempted >= 15
+
+
+@pytest.mark.slow
+def test_the_page_tells_the_truth(capsys):
+    page = DOCS.read_text(encoding="utf-8")
+    named = {*re.findall(r"\baiayn\.(\w+)", page)}
+    assert {*aiayn.__all__} - {"__version__"} <= named, "all names are on the page"
+    assert named - {"__all__", "py"} <= {*aiayn.__all__}, "and no others"
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    out = capsys.readouterr().out
+    assert "test, average of 2: BLEU " in out
+    assert "runs/nothing does not exist" in out
+    assert f"{aiayn.read_record('runs/phrasebook-2')['commit']} 20 " in out
+    assert len(re.findall(r"looks most at", out)) > 1
+
+
+def test_translations_and_scores_are_those_of_the_commands(here):
+    model = aiayn.load(str(here / "runs/old"))
+    sentences = (here / "in.txt").read_text().splitlines()
+    wanted = [line.split("\t") for line in (here / "best.tsv").read_text().splitlines()]
+    found = model.translate(iter(sentences), num_best=4)
+    assert [[h.text for h in best] for best in found] == [[text for _, _, text in wanted]]
+    scores = [hypothesis.score for best in found for hypothesis in best]
+    assert scores == pytest.approx([float(score) for _, score, _ in wanted], abs=2e-4)
+    assert model.translate(sentences) == [best[0].text for best in found]
+
+    targets = (here / "ref.txt").read_text().splitlines()
+    log_prob, num_tokens = (here / "score.tsv").read_text().split()
+    (scored,) = model.score(zip(sentences, targets, strict=True))
+    assert scored.log_prob == pytest.approx(float(log_prob), abs=2e-4)
+    assert scored.num_tokens == int(num_tokens)
+
+
+def test_a_model_says_what_it_is(model):
+    count = sum(value.size for value in load_model(Path("runs/phrasebook/model")).params.values())
+    assert model.num_parameters == count
+    assert repr(model) == f"<TrainedModel format1, aa to bb, {count:,} parameters>"
+
+
+def test_settings_of_a_call_are_of_that_call_alone(model):
+    loaded, sentence = load_model(Path("runs/phrasebook/model")), ["red blue green"]
+    own = loaded.experiment.decode
+    for changes in ({}, {"beam_size": 1}, {"length_penalty": 2.0}, {}):
+        wanted = Translator(loaded, replace(own, **changes)).translate(sentence)
+        assert model.translate(sentence, num_best=1, **changes) == [best[:1] for best in wanted]
+    assert [len(best) for best in model.translate(["red", "blue"], num_best=2)] == [2, 2]
+
+
+def test_threads_may_share_a_model(model):
+    sentences = [[f"{a} {b}"] for a in ("red", "blue", "green") for b in ("gold", "teal")]
+    alone = [model.translate(each) for each in sentences]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(model.translate, sentences)) == alone
+
+
+def test_attention_is_of_the_models_own_translation_unless_told(model):
+    (own,) = model.translate(["red blue"])
+    looks = model.attention("red blue")
+    given = model.attention("red blue", own)
+    for kind in ("encoder", "decoder", "cross"):
+        np.testing.assert_array_equal(looks.of(kind), given.of(kind))
+        np.testing.assert_allclose(looks.of(kind).sum(axis=-1), 1, rtol=1e-5)
+        assert looks.of(kind).shape[2:] == tuple(map(len, looks.tokens(kind)))
+    other = model.attention("red blue", "gold")
+    assert len(other.tgt_out_tokens) < len(looks.tgt_out_tokens)
+
+
+def test_what_is_no_list_of_sentences_is_refused(model):
+    for call, message in (
+        (lambda: model.translate("red blue"), "sentences is the string 'red blue'; wanted a list"),
+        (lambda: model.translate(["red", "\ud800"]), r"sentence 2 is '\\ud800'; wanted text"),
+        (lambda: model.translate(["red"], num_best=0), "num_best is 0; wanted 1 or more"),
+        (lambda: model.translate(["red"], beam_size=0), "decode.beam_size is 0; wanted"),
+        (lambda: model.score([("red", "blue"), ("a", "\ud800")]), r"side of pair 2 is '\\ud800'"),
+        (lambda: model.attention("", "blue"), "source has 0 tokens; wanted 1 to 31"),
+        (lambda: model.attention("\ud800"), r"source is '\\ud800'; wanted text"),
+        (lambda: aiayn.load("runs"), "runs holds no config.json"),
+        (lambda: aiayn.read_record("runs"), "runs/result.json does not exist"),
+    ):
+        with pytest.raises(aiayn.UserError, match=message):
+            call()
+
+
+def test_values_of_other_types_are_refused_where_nothing_checks_signatures():
+    code = """
+import aiayn
+model = aiayn.load("runs/phrasebook")
+for call in (
+    lambda: model.translate(None),
+    lambda: model.translate(["red", 3]),
+    lambda: model.translate([b"red"]),
+    lambda: model.translate(["red" * 100, ["red" * 100]]),
+    lambda: model.translate(["red"], beam_size="4"),
+    lambda: model.score("ab"),
+    lambda: model.score(["ab"]),
+    lambda: model.score([("a", "b", "c")]),
+    lambda: model.score([("a", None)]),
+    lambda: model.score([3]),
+    lambda: model.attention(["red"]),
+    lambda: model.attention("red", 3),
+):
+    try:
+        print(call())
+    except aiayn.UserError as error:
+        print(error)
+"""
+    assert python(code).splitlines() == [
+        "sentences is None; wanted a list of strings.",
+        "sentence 2 is 3; wanted a string.",
+        "sentence 1 is b'red'; wanted a string.",
+        f"sentence 2 is ['{'redredred' * 6}r...; wanted a string.",
+        "decode.beam_size is '4'; wanted a whole number.",
+        "pair 1 is 'a'; wanted (source, target).",
+        "pair 1 is 'ab'; wanted (source, target).",
+        "pair 1 is ('a', 'b', 'c'); wanted (source, target).",
+        "a side of pair 1 is None; wanted a string.",
+        "pair 1 is 3; wanted (source, target).",
+        "source is ['red']; wanted a string.",
+        "target is 3; wanted a string.",
+    ]
+
+
+@pytest.mark.slow
+def test_training_is_silent_and_resumes(capfd, here):
+    few = {"train.num_steps": 4, "train.checkpoint_every": 2}
+    record = aiayn.train("phrasebook", few, run_dir="runs/new")
+    assert capfd.readouterr() == ("", "")
+    assert record == aiayn.read_record("runs/new")
+    assert json.loads((here / "runs/new/result.json").read_text())["updates"] == 4
+    experiment = aiayn.load_experiment("phrasebook")
+    assert record["config"]["train"]["num_steps"] == 4
+    assert record["config"]["train"]["warmup_steps"] == experiment.train.warmup_steps
+
+    file = here / "experiments/phrasebook.py"
+    assert aiayn.train(file, few, run_dir=here / "runs/new") == record, "nothing is left to do"
+    more = aiayn.train(experiment, few | {"train.num_steps": 6}, run_dir="runs/new", verbose=True)
+    assert [session["from_step"] for session in more["sessions"]] == [0, 4]
+    assert "BLEU" in capfd.readouterr().out
+
+
+def test_settings_and_folders_that_do_not_fit_are_refused():
+    for settings, run_dir, message in (
+        ({"train.num_step": 4}, None, "Did you mean 'train.num_steps'"),
+        ({"model": {}}, None, "Unknown setting 'model'"),
+        ({"train.num_steps": "4"}, None, "train.num_steps is '4'; wanted a whole number"),
+        ({"train.seed": 7}, "runs/old", "runs/old holds another run"),
+        ({}, "tiny.txt/run", "a part of the path is a file"),
+    ):
+        Path("tiny.txt").touch()
+        with pytest.raises(aiayn.UserError, match=message):
+            aiayn.train("phrasebook", settings, run_dir=run_dir)
