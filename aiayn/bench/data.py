@@ -218,17 +218,8 @@ def _prepare(corpus: Path, num_pairs: int, data_dir: Path) -> dict[str, Any]:
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "aiayn", "prepare", _EXPERIMENT, *overrides]
     began = time.time()
-    with subprocess.Popen(
-        [*command, "--data-dir", str(data_dir)], start_new_session=True
-    ) as process:
-        try:
-            samples = list(_samples(process))
-        except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)  # Ctrl-C does not reach a session of its own
-            raise
+    samples = _run([*command, "--data-dir", str(data_dir)])
     seconds = time.time() - began
-    if process.returncode:
-        raise UserError(f"aiayn prepare failed on {corpus}; its own message is above.")
     (made,) = data_dir.iterdir()
     ends = {
         "text": made / "text" / "manifest.json",
@@ -292,6 +283,19 @@ class _Held(NamedTuple):
 
     peak_rss_bytes: int
     peak_own_bytes: int
+
+
+def _run(command: Sequence[str]) -> list[tuple[float, _Held]]:
+    """Run `aiayn prepare` to its end; the samples of its memory."""
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            samples = list(_samples(process))
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)  # Ctrl-C does not reach a session of its own
+            raise
+    if process.returncode:
+        raise UserError("aiayn prepare failed; its own message is above.")
+    return samples
 
 
 def _samples(process: subprocess.Popen[bytes]) -> Iterator[tuple[float, _Held]]:

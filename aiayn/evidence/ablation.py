@@ -323,7 +323,7 @@ class _View:
                     training.append(f"seed {run.experiment.train.seed}: {share:.0%}")
             grid.add_row(row, *(", ".join(texts) for texts in (perplexities, scores, training)))
         self._bar.update(self._task, completed=done)
-        return Group(self._bar, Text("Ctrl-C stops; the same command goes on."), grid)
+        return Group(self._bar, Text("Ctrl-C stops; the same command continues."), grid)
 
     def _counted(self) -> str:
         return f"{len(self._finished)} of {len(self._runs)} runs"

@@ -78,9 +78,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Generator[None]:
-    """Hold a lock file, after other processes that hold it; it is let go of with the process.
-
-    The file names its holder.
+    """Hold an exclusive file lock, waiting for other holders; the system releases it when the
+    process ends. The file names its holder.
 
     Raises:
         UserError: another process holds it, and `wait` is off.

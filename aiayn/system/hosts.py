@@ -61,7 +61,7 @@ def joined() -> Generator[None]:
         if lost:
             raise LostProcess(
                 f"process {jax.process_index()} of {jax.process_count()} misses another one, whose "
-                f"own words say why it ended ({str(error).splitlines()[0]})"
+                f"own message says why it ended ({str(error).splitlines()[0]})"
             ) from error
         raise
 

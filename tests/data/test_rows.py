@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aiayn.config import DataConfig
 from aiayn.data.packing import assign_rows, choose_widths, pack_split, share_out, unlimited
-from aiayn.data.rows import make_rows
+from aiayn.data.rows import make_rows, rows_of_pairs
 from aiayn.data.store import PackedSplit
 from aiayn.data.updates import Layout, Updates, batches, read_ahead
 from aiayn.errors import UserError
@@ -139,6 +139,16 @@ def test_targets_shift_by_one_within_each_sentence():
     np.testing.assert_array_equal(rows.tgt_out_BT, tgt)
     np.testing.assert_array_equal(rows.tgt_positions_BT, [[0, 1, 2, 0, 1, 0]])
     np.testing.assert_array_equal(rows.weight_BT, [[1, 1, 1, 1, 1, 0]])
+
+
+def test_a_row_of_one_pair_by_hand():
+    rows = rows_of_pairs([([5, 6], [7]), ([8], [])], bos=2, eos=3)
+    assert rows.src_BS.tolist() == [[5, 6, 3], [8, 3, 0]]
+    assert rows.tgt_in_BT.tolist() == [[2, 7, 0], [2, 0, 0]]
+    assert rows.tgt_out_BT.tolist() == [[7, 3, 0], [3, 0, 0]]
+    assert rows.src_segments_BS.tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert rows.tgt_segments_BT.tolist() == [[1, 1, 0], [1, 0, 0]]
+    assert rows_of_pairs([([5], [7])], 2, 3, width=9).src_BS.shape == (1, 9)
 
 
 def test_a_model_imports_rows_without_what_makes_them():

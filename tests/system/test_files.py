@@ -1,11 +1,14 @@
 import errno
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from aiayn.errors import UserError
-from aiayn.system.files import user_os_errors, write_text
+from aiayn.system.files import locked, user_os_errors, write_text
 
 
 def test_text_is_replaced_and_nothing_else_is_left(tmp_path):
@@ -36,3 +39,57 @@ def test_a_disk_that_refuses_is_said_plainly(error, reason):
 def test_other_errors_pass(error):
     with pytest.raises(type(error)), user_os_errors(Path("there")):
         raise error
+
+
+# --- Locks --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds `tmp_path/lock` until it is told to end."""
+    code = (
+        "import sys, pathlib; from aiayn.system.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "lock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_that_is_held_names_its_holder_and_is_not_waited_for(tmp_path, holder):
+    wanted = rf"{tmp_path} is in use by process {holder.pid} on {platform.node()}; wait for its end"
+    with pytest.raises(UserError, match=wanted), locked(tmp_path / "lock", wait=False):
+        raise AssertionError("held twice")
+
+
+def test_a_lock_is_waited_for_and_goes_with_the_process(tmp_path, holder, monkeypatch):
+    said = []
+
+    def kill_once_it_waits(text, file):
+        said.append((text, file))
+        holder.kill()  # which leaves no time to release anything
+
+    monkeypatch.setattr("aiayn.system.files.print", kill_once_it_waits, raising=False)
+    with locked(tmp_path / "lock"):
+        text = (tmp_path / "lock").read_text()
+    assert text == f"process {os.getpid()} on {platform.node()}"
+    by = f"process {holder.pid} on {platform.node()}"
+    assert said == [(f"{tmp_path} is in use by {by}; waiting ...", sys.stderr)]
+
+
+def test_where_a_file_system_has_no_locks_that_is_said(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    wanted = rf"^{tmp_path}: the file system has no locks\.$"
+    with (
+        pytest.raises(UserError, match=wanted),
+        user_os_errors(tmp_path),
+        locked(tmp_path / "lock"),
+    ):
+        raise AssertionError("not locked")
