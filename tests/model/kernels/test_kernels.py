@@ -1,7 +1,7 @@
-"""The kernels for GPUs against the lines of the model that they stand for.
+"""The training step with kernels for GPUs against the step without, and who uses them.
 
 Pallas interprets them here. On a GPU the same tests compile them:
-AIAYN_TEST_PLATFORM=cuda make test ARGS='-n0 tests/model/kernels/test_kernels.py'
+AIAYN_TEST_PLATFORM=cuda make test ARGS='-n0 tests/model/kernels'
 """
 
 from dataclasses import replace
@@ -11,185 +11,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
-from jax.experimental import pallas as pl
 from jax.sharding import PartitionSpec as P
 
 import aiayn.model.kernels
-import aiayn.model.kernels.attention as fused
 import aiayn.training.mesh
 from aiayn.bench.scaling import devices, lowered
 from aiayn.bench.worker import rows_of
 from aiayn.bench.workloads import TRAINING, Training
 from aiayn.config import ModelConfig, TrainConfig
 from aiayn.data.rows import make_rows
-from aiayn.model.dropout import row_noise
 from aiayn.model.flops import traced_training_flops, training_flops
-from aiayn.model.kernels.loss import lse_and_gradient
-from aiayn.model.layers import LayerNorm, add_and_norm
-from aiayn.model.loss import _lse_and_gradient
+from aiayn.model.kernels import attention_kernel, loss_kernel, norm_kernel, without_kernels
 from aiayn.model.structure import build
-from aiayn.model.transformer import attention, causal_mask, padding_mask
-from aiayn.training.mesh import (
-    compiler_options,
-    data_mesh,
-    mapped_evaluation_step,
-)
+from aiayn.training.mesh import compiler_options, data_mesh, mapped_evaluation_step
 from aiayn.training.optim import optimizer
 from aiayn.training.step import initial_state, loss_and_gradient
-
-ON_GPU = jax.default_backend() == "gpu"
-NEAR = 5e-3 if ON_GPU else 2e-5
-"""Of the norm. A GPU multiplies float32 in TF32."""
-
-
-def assert_near(found, wanted, near=NEAR):
-    for one, same in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-        assert (one.shape, one.dtype) == (same.shape, same.dtype)
-        one, same = (np.asarray(x, np.float64) for x in (one, same))
-        assert np.linalg.norm(one - same) <= near * np.linalg.norm(same) + 1e-6
-
-
-@pytest.fixture
-def random():
-    rng = np.random.default_rng(0)
-    return lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
-
-
-def sentences(*rows, slots):
-    """Segments of rows that hold sentences of such lengths, filled up with padding."""
-    found = np.zeros((len(rows), slots), np.int32)
-    for row, lengths in zip(found, rows, strict=True):
-        each = np.repeat(np.arange(1, len(lengths) + 1), lengths)
-        row[: len(each)] = each
-    return jnp.asarray(found)
-
-
-# --- Attention ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def no_stray_access(monkeypatch):
-    """Every program may touch its slots of a row: the interpreter pads what is too short for that,
-    a GPU goes on into the next row.
-    """
-
-    def strict(function):
-        def access(part, *values, mask=None, **others):
-            assert mask is not None or part.ref.shape[0] == pl.num_programs(0) * fused.BLOCK
-            return function(part, *values, mask=mask, **others)
-
-        return access
-
-    for name in ("load", "store"):
-        monkeypatch.setattr(fused.triton, name, strict(getattr(fused.triton, name)))
-
-
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize(
-    ("kind", "queries", "memory"),
-    [
-        *((kind, n, n) for kind in ("encoder", "decoder") for n in (64, 192, 100, 7)),
-        *(("cross", *sizes) for sizes in [(64, 66), (64, 100), (128, 64), (100, 36), (192, 192)]),
-    ],
-)
-def test_attention_is_the_models(random, no_stray_access, dtype, kind, queries, memory):
-    def rows(slots):  # one sentence, two of them, none
-        return sentences([slots], [slots // 2, slots // 3], [], slots=slots)
-
-    segments, heads, d_k = rows(queries), 2, 16
-    mask = causal_mask(segments) if kind == "decoder" else padding_mask(segments, rows(memory))
-    q, k, v = (random(3, n, heads, d_k).astype(dtype) for n in (queries, memory, memory))
-    real = (segments > 0)[..., None, None].astype(dtype)
-    bar = random(3, queries, heads, d_k).astype(dtype) * real
-
-    def by_kernel(q, k, v):
-        joint = (
-            (q, jnp.concatenate([k, v], 2)) if kind == "cross" else (jnp.concatenate([q, k, v], 2),)
-        )
-        biases = tuple(jnp.zeros(x.shape[2] * d_k) for x in joint)
-        return fused.attention(joint, biases, mask, heads)
-
-    def by_model(q, k, v):
-        return jnp.swapaxes(attention(*(jnp.swapaxes(x, 1, 2) for x in (q, k, v)), mask), 1, 2)
-
-    found, back = jax.vjp(jax.jit(by_kernel), q, k, v)
-    wanted, back_by_model = jax.vjp(by_model, q, k, v)
-    near = NEAR if dtype == jnp.float32 else 2e-2
-    assert_near(found * real, wanted * real, near)
-    assert_near(back(bar), back_by_model(bar), near)
-
-
-def test_attention_sums_up_the_gradient_of_biases(random):
-    mask = causal_mask(sentences([30, 40], [50], slots=70))
-    joint, bar = random(2, 70, 6, 16), random(2, 70, 2, 16)
-    _, back = jax.vjp(lambda x, b: fused.attention((x,), (b,), mask, 2), joint, jnp.zeros(6 * 16))
-    of_joint, of_bias = back(bar)
-    assert_near(of_bias, of_joint.sum((0, 1)).reshape(-1))
-
-
-def test_a_query_that_sees_nothing_gets_zeros(random):
-    mask = padding_mask(sentences([5], slots=9), sentences([5], slots=9))
-    found = fused.attention((random(1, 9, 6, 16),), (jnp.zeros(6 * 16),), mask, 2)
-    assert not np.asarray(found[:, 5:]).any()
-    assert np.asarray(found[:, :5]).all()
-
-
-def test_attention_has_a_kernel_for_usual_heads():
-    assert fused.fits(64, 64, 0.0)
-    assert not fused.fits(64, 64, 0.1), "dropout of weights"
-    assert not fused.fits(64, 32, 0.0), "keys and values differ"
-    assert not fused.fits(24, 24, 0.0), "no power of two"
-    assert not fused.fits(8, 8, 0.0), "too small for its products"
-
-
-# --- Sum, dropout and norm ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("slots", [64, 100, 7, 36])
-@pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_add_and_norm_is_the_models(random, monkeypatch, slots, rate, dtype):
-    noise = row_noise(jax.random.key(1), jnp.int32(3), jnp.arange(2))
-
-    def both(x, y, scale, bias):
-        norm = LayerNorm(128, 1e-6)
-        norm.scale, norm.bias = nnx.Param(scale), nnx.Param(bias)
-        return add_and_norm(norm, x, y, rate, noise)
-
-    x, y, bar = (random(2, slots, 128).astype(dtype) for _ in range(3))
-    arguments = x, y, random(128), random(128)
-    wanted, back = jax.vjp(both, *arguments)
-    monkeypatch.setattr(aiayn.model.kernels, "use_kernels", lambda: True)
-    found, back_by_kernel = jax.vjp(both, *arguments)
-    near = NEAR if dtype == jnp.float32 else 2e-2
-    assert_near(found, wanted, near)
-    assert_near(back_by_kernel(bar), back(bar), near)
-
-
-# --- Loss ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("num_words", [300, 384, 8_200])
-def test_the_loss_and_its_gradient_are_the_models(random, num_words):
-    logits = 5.0 * random(6, -(-num_words // 128) * 128)
-    word = jnp.asarray([0, 1, num_words - 1, 7, 100, 2])
-    weight = jnp.asarray([1.0, 1.0, 1.0, 0.0, 1.0, 0.5])
-    settings = num_words, 0.9, 0.1 / num_words
-    wanted = _lse_and_gradient(logits, word, weight, *settings)
-    assert_near(lse_and_gradient(logits, word, weight, *settings), wanted)
-
-
-# --- All together -------------------------------------------------------------------------------
+from tests.support.near import assert_near
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {},
-        {"d_k": 24, "d_v": 24},
-        {"attention_dropout_rate": 0.1},
-        {"matmul_dtype": "bfloat16"},
+        pytest.param({"d_k": 24, "d_v": 24}, marks=pytest.mark.slow),
+        pytest.param({"attention_dropout_rate": 0.1}, marks=pytest.mark.slow),
+        pytest.param({"matmul_dtype": "bfloat16"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_step_by_kernels_has_the_same_loss_and_gradient(monkeypatch, change):
@@ -261,6 +107,23 @@ def like_on_a_gpu(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "devices", lambda: [device()])
     assert aiayn.model.kernels.use_kernels()
+
+
+def test_a_kernel_is_used_where_it_fits_and_is_not_left_out(like_on_a_gpu):
+    usual = ModelConfig(d_k=32, d_v=32)
+    assert attention_kernel(usual)
+    assert norm_kernel(512)
+    assert loss_kernel()
+    assert attention_kernel(replace(usual, d_k=24, d_v=24)) is None
+    assert attention_kernel(replace(usual, attention_dropout_rate=0.1)) is None
+    assert norm_kernel(100) is None
+    every = {"attention", "norm", "loss"}
+    for names in ({"attention"}, {"norm"}, {"loss"}, {"norm", "loss"}, every):
+        with without_kernels(*(() if names == every else names)):
+            found = {"attention": attention_kernel(usual), "norm": norm_kernel(512)}
+            found["loss"] = loss_kernel()
+            assert {name for name, kernel in found.items() if kernel is None} == names
+            assert aiayn.model.kernels.use_kernels() == (names != every)
 
 
 def test_what_is_only_read_is_without_kernels(like_on_a_gpu):
