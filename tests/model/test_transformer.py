@@ -24,10 +24,10 @@ from aiayn.model.transformer import (
 from tests.support.models import (
     MODEL,
     NUM_WORDS,
+    drawn_by_numpy,
     logits,
     one_packed_row,
     random_pairs,
-    transformer,
     unpacked_rows,
 )
 
@@ -153,7 +153,7 @@ def test_each_sublayer_is_added_to_its_input_and_then_normalised():
 
 
 def test_words_are_embedded_by_the_matrix_times_the_root_of_d_model():
-    graphdef, params = transformer(ONE_LAYER)
+    graphdef, params = drawn_by_numpy(ONE_LAYER)
     model = nnx.merge(graphdef, params)
     ids, positions = jnp.array([[5, 6]]), jnp.array([[0, 9]])
     wanted = params["embedding"][5:7] * math.sqrt(12) + sinusoids(positions, 12)[0]
@@ -164,7 +164,7 @@ def test_words_are_embedded_by_the_matrix_times_the_root_of_d_model():
 @pytest.mark.parametrize("rate", ["dropout_rate", "attention_dropout_rate", "relu_dropout_rate"])
 def test_each_rate_of_dropout_counts_with_noise_alone(rate):
     none = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0, "relu_dropout_rate": 0.0}
-    graphdef, params = transformer(replace(ONE_LAYER, **{**none, rate: 0.5}))
+    graphdef, params = drawn_by_numpy(replace(ONE_LAYER, **{**none, rate: 0.5}))
     rows = alike(unpacked_rows(random_pairs([(3, 5)] * 2)))
     noise = row_noise(jax.random.key(0), jnp.int32(0), jnp.arange(3))
 
@@ -175,7 +175,7 @@ def test_each_rate_of_dropout_counts_with_noise_alone(rate):
     plain, dropped = features(params), features(params, noise)
     assert np.isfinite(dropped).all()
     assert not np.allclose(plain[:2, :6], dropped[:2, :6])
-    undropped = nnx.merge(transformer(replace(ONE_LAYER, **none))[0], params)
+    undropped = nnx.merge(drawn_by_numpy(replace(ONE_LAYER, **none))[0], params)
     np.testing.assert_allclose(jax.jit(undropped.features)(rows, noise), plain, rtol=1e-5)
 
 
@@ -183,7 +183,7 @@ def test_the_target_space_is_one_vector_more_on_every_source_word():
     # 32 rows of d_model 12, of which the first is added on the source side, and nothing else is.
     config = replace(ONE_LAYER, target_space_embedding=True)
     assert count_parameters(config, NUM_WORDS) - count_parameters(ONE_LAYER, NUM_WORDS) == 32 * 12
-    graphdef, params = transformer(config)
+    graphdef, params = drawn_by_numpy(config)
     model = nnx.merge(graphdef, params)
     ids, positions = jnp.array([[5, 6]]), jnp.array([[0, 1]])
     more = model.embed(ids, positions, "src") - model.embed(ids, positions, "tgt")
@@ -192,7 +192,7 @@ def test_the_target_space_is_one_vector_more_on_every_source_word():
 
 
 def test_learned_positions_have_a_table_for_each_side():
-    graphdef, params = transformer(replace(ONE_LAYER, positions="learned", max_positions=16))
+    graphdef, params = drawn_by_numpy(replace(ONE_LAYER, positions="learned", max_positions=16))
     model = nnx.merge(graphdef, params)
     ids, positions = jnp.array([[5, 6]]), jnp.array([[0, 9]])
     for side in ("src", "tgt"):
@@ -211,7 +211,7 @@ def test_learned_positions_have_a_table_for_each_side():
     ],
 )
 def test_packed_logits_equal_unpacked_ones(changes):
-    graphdef, params = transformer(replace(MODEL if not changes else ONE_LAYER, **changes))
+    graphdef, params = drawn_by_numpy(replace(MODEL if not changes else ONE_LAYER, **changes))
     pairs = random_pairs([(3, 5), (7, 2), (4, 4)])
     packed = logits(graphdef, params, alike(one_packed_row(pairs)))
     unpacked = logits(graphdef, params, alike(unpacked_rows(pairs)))
@@ -225,7 +225,7 @@ def test_packed_logits_equal_unpacked_ones(changes):
 
 
 def test_a_word_is_seen_by_itself_and_later_slots_of_its_sentence_only():
-    graphdef, params = transformer()
+    graphdef, params = drawn_by_numpy()
     rows = alike(one_packed_row(random_pairs([(3, 4), (5, 3)])))  # target slots 0-4, 5-8
     before = np.asarray(logits(graphdef, params, rows))[0]
     for slot, last in ((2, 4), (5, 8), (8, 8)):
@@ -235,7 +235,7 @@ def test_a_word_is_seen_by_itself_and_later_slots_of_its_sentence_only():
 
 
 def test_a_source_word_is_seen_by_its_own_sentence_only():
-    graphdef, params = transformer()
+    graphdef, params = drawn_by_numpy()
     rows = alike(one_packed_row(random_pairs([(3, 4), (5, 3)])))
     before = np.asarray(logits(graphdef, params, rows))[0]
     changed = rows._replace(src_BS=rows.src_BS.at[0, 6].add(1))
@@ -244,7 +244,7 @@ def test_a_source_word_is_seen_by_its_own_sentence_only():
 
 
 def test_padding_and_batch_mates_change_nothing():
-    graphdef, params = transformer()
+    graphdef, params = drawn_by_numpy()
     pairs = random_pairs([(3, 5), (7, 2)])
     alone = logits(graphdef, params, unpacked_rows(pairs[:1]))
     together = logits(graphdef, params, alike(unpacked_rows(pairs)))
@@ -252,7 +252,7 @@ def test_padding_and_batch_mates_change_nothing():
 
 
 def test_unused_vocabulary_rows_are_never_predicted():
-    graphdef, params = transformer()
+    graphdef, params = drawn_by_numpy()
     found = logits(graphdef, params, alike(unpacked_rows(random_pairs([(2, 3)]))))
     assert found.shape[-1] == 384
     assert float(jax.nn.softmax(found)[..., NUM_WORDS:].max()) == 0.0
@@ -260,7 +260,7 @@ def test_unused_vocabulary_rows_are_never_predicted():
 
 @pytest.mark.parametrize("over", ["all", "others"])
 def test_the_loss_is_that_of_the_logits(over):
-    graphdef, params = transformer(replace(ONE_LAYER, logits_bias=True))
+    graphdef, params = drawn_by_numpy(replace(ONE_LAYER, logits_bias=True))
     rows = alike(unpacked_rows(random_pairs([(3, 5), (2, 2)])))
 
     @jax.jit
@@ -279,8 +279,8 @@ def test_the_loss_is_that_of_the_logits(over):
 
 
 def test_bfloat16_matmuls_stay_near_float32():
-    wide, params = transformer()
-    narrow, _ = transformer(replace(MODEL, matmul_dtype="bfloat16"))
+    wide, params = drawn_by_numpy()
+    narrow, _ = drawn_by_numpy(replace(MODEL, matmul_dtype="bfloat16"))
     rows = alike(unpacked_rows(random_pairs([(5, 6)])))
     real = rows.weight_BT[..., None]
     a, b = (logits(graphdef, params, rows)[..., :NUM_WORDS] for graphdef in (wide, narrow))

@@ -12,7 +12,7 @@ from flax import nnx
 from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
 from aiayn.data.rows import Rows, make_rows, rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer, train_tokenizer
-from aiayn.model.structure import Params
+from aiayn.model.structure import Params, abstract_parameters, build, by_name, unflatten
 from aiayn.model.transformer import Transformer
 
 # All different, so that a transposed axis cannot hide.
@@ -34,6 +34,19 @@ def transformer(
         for key, leaf in zip(keys, leaves, strict=True)
     ]
     return graphdef, jax.tree.unflatten(tree, noisy)
+
+
+def drawn_by_numpy(
+    config: ModelConfig = MODEL, num_words: int = NUM_WORDS, seed: int = 0
+) -> tuple[nnx.GraphDef[Transformer], Params]:
+    """As `transformer`, with other numbers, and nothing compiled for them, which takes seconds."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, np.ndarray] = {}
+    for name, leaf in by_name(abstract_parameters(config, num_words)).items():
+        size = leaf.shape[0] ** -0.5 if leaf.ndim == 2 and name != "embedding" else 0.3
+        mean = 1.0 if name.endswith("norm.scale") else 0.0
+        found[name] = rng.normal(mean, size, leaf.shape).astype(np.float32)
+    return build(config, num_words), jax.tree.map(jnp.asarray, unflatten(found))
 
 
 @partial(jax.jit, static_argnums=0)
