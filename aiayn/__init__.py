@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aiayn.decoding.heads import Looks
     from aiayn.decoding.translator import Hypothesis
     from aiayn.errors import Preempted, UserError
+    from aiayn.evaluation.record import Record
     from aiayn.experiments import load_experiment
     from aiayn.interface import PairScore, TrainedModel, load, read_record, train
 
@@ -31,6 +32,7 @@ __all__ = [
     "ModelConfig",
     "PairScore",
     "Preempted",
+    "Record",
     "TrainConfig",
     "TrainedModel",
     "UserError",
@@ -46,6 +48,7 @@ _MODULES = {
     "aiayn.decoding.heads": ("Looks",),
     "aiayn.decoding.translator": ("Hypothesis",),
     "aiayn.errors": ("Preempted", "UserError"),
+    "aiayn.evaluation.record": ("Record",),
     "aiayn.experiments": ("load_experiment",),
     "aiayn.interface": ("PairScore", "TrainedModel", "load", "read_record", "train"),
 }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from aiayn.config import Experiment, all_keys, unknown
 from aiayn.decoding.heads import Looks, look
@@ -13,7 +13,10 @@ from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
 from aiayn.model.saved import Model, model_of
 from aiayn.system.environment import configure_jax
-from aiayn.system.files import read_json, user_os_errors
+from aiayn.system.files import user_os_errors
+
+if TYPE_CHECKING:
+    import aiayn.evaluation.record  # which imports the training code
 
 
 class PairScore(NamedTuple):
@@ -173,7 +176,7 @@ def train(
     run_dir: str | PathLike[str] | None = None,
     data_dir: str | PathLike[str] = "data",
     verbose: bool = False,
-) -> dict[str, Any]:
+) -> "aiayn.evaluation.record.Record":
     """Train an experiment to its end and score it on its test sets: `aiayn train` in Python.
 
     The experiment is an object, a file, or a name that `aiayn train --help` lists. `settings`
@@ -191,11 +194,11 @@ def train(
 
     from aiayn.data.prepare import prepare_once
     from aiayn.evaluation.evaluate import evaluate_run
-    from aiayn.evaluation.record import show_record
+    from aiayn.evaluation.record import finished_record, show_record
     from aiayn.evaluation.validation import validator
     from aiayn.system import hosts
     from aiayn.training.loop import train
-    from aiayn.training.run_folder import finished_record, in_use
+    from aiayn.training.run_folder import in_use
 
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(str(experiment))
@@ -214,22 +217,22 @@ def train(
     return read_record(folder)  # which the first of several processes has written
 
 
-def read_record(run_dir: str | PathLike[str]) -> dict[str, Any]:
+def read_record(run_dir: str | PathLike[str]) -> "aiayn.evaluation.record.Record":
     """The record of a finished run: its settings, code and machine, and all scores by test set and
     weights.
 
     >>> import aiayn
     >>> record = aiayn.read_record("runs/phrasebook")
-    >>> for test_set, by_weights in record["scores"].items():
+    >>> for test_set, by_weights in record.scores.items():
     ...     for weights, scores in by_weights.items():
-    ...         assert 0 <= scores["entries"][0]["value"] <= 100
+    ...         assert 0 <= scores["sacrebleu"].value <= 100
 
     Raises:
         UserError: the run is not finished, or its record is damaged.
     """
-    from aiayn.training.run_folder import RECORD
+    from aiayn.evaluation.record import read_record
 
-    return read_json(Path(run_dir) / RECORD)
+    return read_record(Path(run_dir))
 
 
 def _changed(experiment: Experiment, settings: Mapping[str, object]) -> Experiment:

@@ -112,7 +112,7 @@ def test_the_page_tells_the_truth(capsys):
     out = capsys.readouterr().out
     assert "test, average of 2: BLEU " in out
     assert "runs/nothing does not exist" in out
-    assert f"{aiayn.read_record('runs/phrasebook-2')['commit']} 20 " in out
+    assert f"{aiayn.read_record('runs/phrasebook-2').commit} 20 " in out
     assert len(re.findall(r"looks most at", out)) > 1
 
 
@@ -230,8 +230,8 @@ def test_training_is_silent_and_resumes(capfd, here):
     assert record == aiayn.read_record("runs/new")
     assert json.loads((here / "runs/new/result.json").read_text())["updates"] == 4
     experiment = aiayn.load_experiment("phrasebook")
-    assert record["config"]["train"]["num_steps"] == 4
-    assert record["config"]["train"]["warmup_steps"] == experiment.train.warmup_steps
+    assert record.config["train"]["num_steps"] == 4
+    assert record.config["train"]["warmup_steps"] == experiment.train.warmup_steps
 
     file = here / "experiments/phrasebook.py"
     assert aiayn.train(file, few, run_dir=here / "runs/new") == record, "nothing is left to do"
