@@ -23,33 +23,11 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Most of the tests' time goes into compiling the same small models anew.
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".jax_cache"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 # These need an environment of their own: make parity.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["parity"]
-
-
-_DEAR = (
-    "test_hosts",
-    "test_loop",
-    "test_bench",
-    "test_ablation",
-    "test_kill",
-    "test_bounds",
-    "test_signals",
-    "test_run_folder",
-    "test_replay",
-    "test_storage",
-    "test_determinism",
-    "test_workers",
-)
-"""Files that take longest: first, so that at the end no worker is busy with one alone."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    rank = {name: number for number, name in enumerate(_DEAR)}
-    items.sort(key=lambda item: rank.get(item.path.stem, len(_DEAR)))
 
 
 @pytest.fixture
@@ -59,20 +37,42 @@ def strict_dtypes() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what `small.reverse_experiment` learns from."""
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this session see."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def corpus(shared: Path) -> Path:
+    """A folder with what `reverse_experiment` learns from."""
     from tests.support.models import copy_corpus
+    from tests.support.runs import made_once
 
-    folder = tmp_path_factory.mktemp("corpus")
-    copy_corpus(folder, 2_000)
-    return folder
+    return made_once(shared / "corpus", lambda folder: copy_corpus(folder, 2_000))
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tests of a module prepare their data."""
-    return tmp_path_factory.mktemp("data")
+@pytest.fixture(scope="session")
+def data_dir(shared: Path) -> Path:
+    """Where tests prepare their data, once for the same settings."""
+    (shared / "data").mkdir(exist_ok=True)
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def straight(shared: Path, corpus: Path, data_dir: Path) -> Path:
+    """A run of `straight_experiment` that nothing stopped; tests change copies of it alone."""
+    import aiayn.training.loop
+    from aiayn.training.mesh import data_mesh
+    from tests.support.runs import made_once, straight_experiment, train_here
+
+    def make(run_dir: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+            train_here(straight_experiment(corpus), run_dir, data_dir)
+
+    return made_once(shared / "straight", make)
 
 
 @pytest.fixture
@@ -88,9 +88,9 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight are slow to compile for; that one and eight train alike is tested with the step."""
+def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More take longer to compile for; that they train alike is tested with the step."""
     import aiayn.training.loop
     from aiayn.training.mesh import data_mesh
 
-    monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:2]))
+    monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))

@@ -1,9 +1,13 @@
-"""How the tests train: here, or by the command line."""
+"""How the tests train: here, or by the command line; and a run that they share."""
 
 import io
+import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,13 +15,43 @@ from rich.console import Console
 
 from aiayn.data.prepare import prepare
 from aiayn.evaluation.validation import validator
+from aiayn.system.files import locked
 from aiayn.training.loop import train
+from tests.support.models import reverse_experiment
 
 
 def train_here(experiment, run_dir, data_dir, console=None):
     prepared = prepare(experiment.data, data_dir, progress=False)
     train(experiment, run_dir, prepared, console or Console(file=io.StringIO()), validator)
     return prepared
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` fills, for the first worker that asks; the others wait for it."""
+    with locked(folder.with_suffix(".lock")):
+        if not folder.exists():
+            unfinished = folder.with_suffix(".unfinished")
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
+def straight_experiment(corpus, **train):
+    """Three checkpoints of a tiny model, after 4, 8 and 12 updates."""
+    settings = {"num_steps": 12, "checkpoint_every": 4, "log_every": 2, "validate_sentences": 5}
+    return reverse_experiment(corpus, **(settings | train))
+
+
+def copied(straight, run_dir, newest=12):
+    """A copy of the run that nothing stopped, as a kill leaves it after step `newest`."""
+    shutil.copytree(straight, run_dir)
+    for path in (run_dir / "checkpoints").iterdir():
+        if path.name.isdecimal() and int(path.name) > newest:
+            shutil.rmtree(path)
+    metrics = run_dir / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(line for line in lines if json.loads(line)["step"] <= newest))
+    return run_dir
 
 
 def environment(num_devices):

@@ -13,17 +13,21 @@ from aiayn.errors import Preempted, UserError
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
 from tests.support.models import reverse_experiment
-from tests.support.runs import assert_bit_equal, command_line, train_here
+from tests.support.runs import (
+    assert_bit_equal,
+    command_line,
+    copied,
+    straight_experiment,
+    train_here,
+)
 
-pytestmark = pytest.mark.usefixtures("two_devices")
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
-    corpus, data_dir, tmp_path, monkeypatch
+    corpus, data_dir, straight, tmp_path, monkeypatch
 ):
-    experiment = reverse_experiment(corpus, num_steps=12, checkpoint_every=4, log_every=3)
-    train_here(experiment, tmp_path / "straight", data_dir)
-
+    experiment, run_dir = straight_experiment(corpus), tmp_path / "run"
     advance = aiayn.training.loop.TrainingProgress.advance
     calls = []
 
@@ -45,50 +49,47 @@ def test_sigterm_saves_the_step_it_comes_in_and_nothing_else_is_different(
         before = signal.getsignal(signal.SIGTERM)
         for step in (4, 6, 12):
             with pytest.raises(Preempted, match=f"step {step} of 12 is saved"):
-                train_here(experiment, tmp_path / "run", data_dir)
+                train_here(experiment, run_dir, data_dir)
             assert signal.getsignal(signal.SIGTERM) == before
-    train_here(experiment, tmp_path / "run", data_dir)
+    train_here(experiment, run_dir, data_dir)
     assert len(calls) == 12, "no step ran twice"
-    assert not (tmp_path / "run/interrupted").exists()
+    assert not (run_dir / "interrupted").exists()
+    _assert_same_end(run_dir, straight)
 
-    found, wanted = (Checkpoints.open(tmp_path / run) for run in ("run", "straight"))
-    assert found.steps() == wanted.steps() == [4, 8, 12], "what is averaged is the same"
+
+def _assert_same_end(run_dir, straight):
+    found, wanted = (Checkpoints.open(folder) for folder in (run_dir, straight))
+    assert found.steps() == wanted.steps() == [4, 8, 12], "the same are averaged"
     for step in wanted.steps():
         assert_bit_equal(found.params(step), wanted.params(step))
-    tokens = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("run", "straight")]
-    assert max(r.get("tokens", 0) for r in tokens[0]) == max(r.get("tokens", 0) for r in tokens[1])
+    found, wanted = (read_metrics(folder / "metrics.jsonl") for folder in (run_dir, straight))
+    assert max(r.get("tokens", 0) for r in found) == max(r.get("tokens", 0) for r in wanted)
 
 
-def test_sigterm_ends_a_validation_which_is_done_anew(corpus, data_dir, tmp_path, monkeypatch):
-    experiment = reverse_experiment(
-        corpus, num_steps=4, checkpoint_every=2, log_every=1, validate_sentences=5
-    )
-    train_here(experiment, tmp_path / "straight", data_dir)
-
+def test_sigterm_ends_a_validation_which_is_done_anew(
+    corpus, data_dir, straight, tmp_path, monkeypatch
+):
+    run_dir = copied(straight, tmp_path / "run", newest=4)
     best, batches = Translator.best, []
 
     def stopped(translator, lines, on_done):
         batches.append(None)
-        if len(batches) in (1, 3):  # of step 2, and of step 4, which is the last
+        if len(batches) in (1, 3):  # of step 8, and of step 12, which is the last
             os.kill(os.getpid(), signal.SIGTERM)
         return best(translator, lines, on_done)
 
     monkeypatch.setattr(Translator, "best", stopped)
-    for step in (2, 4):
-        with pytest.raises(Preempted, match=f"step {step} of 4 is saved"):
-            train_here(experiment, tmp_path / "run", data_dir)
-        kept = [path.name for path in (tmp_path / "run/checkpoints").glob("[0-9]*")]
-        assert kept == ["2"][: step // 2 - 1]
+    for step in (8, 12):
+        with pytest.raises(Preempted, match=f"step {step} of 12 is saved"):
+            train_here(straight_experiment(corpus), run_dir, data_dir)
+        kept = sorted(path.name for path in (run_dir / "checkpoints").glob("[0-9]*"))
+        assert kept == ["4", "8"][: step // 4 - 1]
     # As a kill leaves it between the validation's row and its checkpoint.
-    with (tmp_path / "run/metrics.jsonl").open("a") as file:
-        file.write('{"step": 4, "dev_loss": 1.0, "seconds": 1.0}\n')
-    train_here(experiment, tmp_path / "run", data_dir)
-
-    found, wanted = (Checkpoints.open(tmp_path / run) for run in ("run", "straight"))
-    assert found.steps() == wanted.steps() == [2, 4]
-    for step in wanted.steps():
-        assert_bit_equal(found.params(step), wanted.params(step))
-    rows = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("run", "straight")]
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 12, "dev_loss": 1.0, "seconds": 1.0}\n')
+    train_here(straight_experiment(corpus), run_dir, data_dir)
+    _assert_same_end(run_dir, straight)
+    rows = [read_metrics(folder / "metrics.jsonl") for folder in (run_dir, straight)]
     found, wanted = ([(r["step"], r.get("loss"), r.get("dev_loss")) for r in each] for each in rows)
     assert found == wanted
 

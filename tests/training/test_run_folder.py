@@ -4,7 +4,6 @@ import io
 import json
 import os
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from rich.console import Console
@@ -25,9 +24,9 @@ from aiayn.training.run_folder import (
     read_sessions,
 )
 from tests.support.models import reverse_experiment
-from tests.support.runs import command_line, train_here
+from tests.support.runs import command_line, copied, straight_experiment, train_here
 
-pytestmark = pytest.mark.usefixtures("two_devices")
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture
@@ -50,63 +49,58 @@ def evaluate_here(run_dir, prepared):
 
 
 def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
-    corpus, data_dir, tmp_path, decoded, capsys
+    corpus, data_dir, straight, tmp_path, decoded, capsys
 ):
-    run_dir = tmp_path / "run"
-    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=2)
-    prepared = train_here(experiment, run_dir, data_dir)
+    run_dir, experiment = copied(straight, tmp_path / "run"), straight_experiment(corpus)
+    prepared = prepare(experiment.data, data_dir, progress=False)
     assert finished_record(experiment, run_dir, prepared) is None
     record = evaluate_here(run_dir, prepared)
     assert finished_record(experiment, run_dir, prepared) == read_record(run_dir)
 
     greedy = experiment.with_overrides(["decode.beam_size=1", "decode.average_last=2"])
     assert finished_record(greedy, run_dir, prepared) is None
-    assert finished_record(experiment.with_overrides(["train.num_steps=8"]), run_dir, prepared) is (
-        None
-    )
+    longer = experiment.with_overrides(["train.num_steps=16"])
+    assert finished_record(longer, run_dir, prepared) is None
     # What changes is how both rows of the table are decoded, and nothing is trained anew.
     train_here(greedy, run_dir, data_dir)
     decoded.clear()
     again = evaluate_here(run_dir, prepared)
     assert decoded == [greedy.decode] * 2
-    assert again["averaged_steps"] == [2, 4]
+    assert again["averaged_steps"] == [8, 12]
     assert again["sessions"] == record["sessions"]
     assert finished_record(greedy, run_dir, prepared) == read_record(run_dir)
 
     assert main(["average", str(run_dir), "--last", "1"]) == 0
-    assert "average of steps 4\n" in capsys.readouterr().out
-    assert main(["average", str(run_dir), "--last", "3"]) == 2
-    assert "holds 2 checkpoints in a row" in capsys.readouterr().err
+    assert "average of steps 12\n" in capsys.readouterr().out
+    assert main(["average", str(run_dir), "--last", "4"]) == 2
+    assert "holds 3 checkpoints in a row" in capsys.readouterr().err
     assert main(["info", str(run_dir), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["record"] == again
 
-    with pytest.raises(UserError, match=r"at step 4 already; train.num_steps is 3"):
+    with pytest.raises(UserError, match=r"at step 12 already; train.num_steps is 3"):
         train_here(experiment.with_overrides(["train.num_steps=3"]), run_dir, data_dir)
     assert read_run(run_dir)[0] == greedy, "a refused command changes nothing"
 
 
 def test_a_record_says_what_trained_the_run_and_what_scored_it(
-    corpus, data_dir, tmp_path, decoded, monkeypatch
+    corpus, data_dir, straight, tmp_path, decoded, monkeypatch
 ):
-    run_dir = tmp_path / "run"
-    for num_steps, machine in ((4, "first"), (6, "second")):
-        monkeypatch.setattr(
-            aiayn.training.run_folder, "environment", partial(_environment, machine)
-        )
-        experiment = reverse_experiment(corpus, num_steps=num_steps, checkpoint_every=2)
-        prepared = train_here(experiment, run_dir, data_dir)
+    run_dir = copied(straight, tmp_path / "run", newest=8)
+    first = read_sessions(run_dir)[0]["hardware"]["device"]
+    monkeypatch.setattr(aiayn.training.run_folder, "environment", lambda: _environment("second"))
+    prepared = train_here(straight_experiment(corpus), run_dir, data_dir)
     # A kill between validation and checkpoint leaves rows that no checkpoint answers for.
     with (run_dir / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 8, "dev_loss": 0.0, "seconds": 1e9}\n')
-    monkeypatch.setattr(aiayn.evaluation.record, "environment", partial(_environment, "third"))
+        file.write('{"step": 14, "dev_loss": 0.0, "seconds": 1e9}\n')
+    monkeypatch.setattr(aiayn.evaluation.record, "environment", lambda: _environment("third"))
     record = evaluate_here(run_dir, prepared)
     assert [(s["from_step"], s["hardware"]["device"]) for s in record["sessions"]] == [
-        (0, "first"),
-        (4, "second"),
+        (0, first),
+        (8, "second"),
     ]
     machines = record["hardware"]["device"], record["evaluated"]["hardware"]["device"]
     assert machines == ("second", "third")
-    assert (record["updates"], record["dev"]["step"]) == (6, 6)
+    assert (record["updates"], record["dev"]["step"]) == (12, 12)
     assert record["seconds"] < 1e9
 
 
@@ -114,43 +108,43 @@ def _environment(machine):
     return {"commit": "0", "versions": {}, "hardware": {**hardware(), "device": machine}}
 
 
-def test_a_run_is_not_scored_on_other_data_than_its_own(corpus, data_dir, tmp_path, decoded):
-    experiment = reverse_experiment(corpus, num_steps=2, checkpoint_every=2)
-    train_here(experiment, tmp_path / "run", data_dir)
-    other = prepare(replace(experiment.data, limit=500), data_dir, progress=False)
+def test_a_run_is_not_scored_on_other_data_than_its_own(
+    corpus, data_dir, straight, tmp_path, decoded
+):
+    data = replace(straight_experiment(corpus).data, limit=500)
+    other = prepare(data, data_dir, progress=False)
     with pytest.raises(UserError, match="trained on other data"):
-        evaluate_here(tmp_path / "run", other)
+        evaluate_here(copied(straight, tmp_path / "run"), other)
     assert not decoded
 
 
 def test_a_run_whose_outputs_cannot_be_drawn_has_a_record_all_the_same(
-    corpus, data_dir, tmp_path, monkeypatch
+    corpus, data_dir, straight, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
         aiayn.evaluation.evaluate, "translate_file", lambda model, lines, *_: [""] * len(lines)
     )
-    prepared = train_here(
-        reverse_experiment(corpus, num_steps=2, checkpoint_every=2), tmp_path, data_dir
-    )
-    assert evaluate_here(tmp_path, prepared)["updates"] == 2
-    assert not (tmp_path / "attention.png").exists()
+    prepared = prepare(straight_experiment(corpus).data, data_dir, progress=False)
+    run_dir = copied(straight, tmp_path / "run")
+    assert evaluate_here(run_dir, prepared)["updates"] == 12
+    assert not (run_dir / "attention.png").exists()
 
 
-def test_another_experiment_in_the_directory_is_refused_by_name(corpus, data_dir, tmp_path):
-    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4)
-    train_here(experiment, tmp_path / "run", data_dir)
-    other = experiment.with_overrides(["model.d_ff=64"])
+def test_another_experiment_in_the_directory_is_refused_by_name(
+    corpus, data_dir, straight, tmp_path
+):
+    run_dir = copied(straight, tmp_path / "run")
+    other = straight_experiment(corpus).with_overrides(["model.d_ff=64"])
     with pytest.raises(UserError, match=r"model.d_ff \(there 128, now 64\)"):
-        train_here(other, tmp_path / "run", data_dir)
+        train_here(other, run_dir, data_dir)
 
 
-def test_a_directory_of_another_format_is_refused(corpus, data_dir, tmp_path):
-    experiment = reverse_experiment(corpus, num_steps=1, checkpoint_every=1)
-    train_here(experiment, tmp_path, data_dir)
-    path = tmp_path / "config.json"
+def test_a_directory_of_another_format_is_refused(corpus, data_dir, straight, tmp_path):
+    run_dir = copied(straight, tmp_path / "run")
+    path = run_dir / "config.json"
     path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
     with pytest.raises(UserError, match=r"config.json is of format 0; this version .* format 1"):
-        train_here(experiment, tmp_path, data_dir)
+        train_here(straight_experiment(corpus), run_dir, data_dir)
 
 
 def test_a_directory_that_another_process_works_in_is_refused(corpus, data_dir, tmp_path, capsys):
