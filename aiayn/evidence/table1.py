@@ -86,11 +86,12 @@ def path_length(operations: Sequence[Callable[[States], States]], n: int, d: int
     They are applied one after another, the last of them again and again.
     """
     x_nd = jax.random.normal(jax.random.key(0), (n, d))
-    reach_nn = np.eye(n, dtype=bool)
+    reach_nn, connects_nn = np.eye(n, dtype=bool), np.eye(n, dtype=bool)
     length = 0
     while not reach_nn[-1, 0]:
-        operation = operations[min(length, len(operations) - 1)]
-        reach_nn = _connects(operation, x_nd) @ reach_nn
+        if length < len(operations):
+            connects_nn = _connects(operations[length], x_nd)
+        reach_nn = connects_nn @ reach_nn
         length += 1
         if length > n:
             raise ValueError("These operations never connect the two ends.")
@@ -99,7 +100,7 @@ def path_length(operations: Sequence[Callable[[States], States]], n: int, d: int
 
 def _connects(operation: Callable[[States], States], x_nd: States) -> Bool[np.ndarray, "n n"]:
     """Which position of the output depends on which of the input."""
-    jacobian_ndnd = np.asarray(jax.jacrev(operation)(x_nd))
+    jacobian_ndnd = np.asarray(jax.jit(jax.jacrev(operation))(x_nd))
     return np.abs(jacobian_ndnd).max(axis=(1, 3)) > 0
 
 

@@ -34,7 +34,7 @@ from aiayn.experiments import load_experiment
 from aiayn.system.records import read
 from aiayn.training.mesh import data_mesh
 from aiayn.training.run_folder import read_sessions
-from tests.support.models import copy_corpus, reverse_experiment
+from tests.support.models import reverse_experiment
 from tests.support.runs import environment
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
@@ -85,16 +85,9 @@ def test_a_size_that_a_row_cannot_scale_is_refused():
 # --- Running ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    copy_corpus(folder, 300)
-    return folder
-
-
 @pytest.fixture
-def run_ablation(corpus, tmp_path, monkeypatch):
-    """Three rows of a tiny base with two seeds, in this process; what was trained is listed."""
+def run_ablation(corpus, data_dir, tmp_path, monkeypatch):
+    """Two rows of a tiny base with two seeds, in this process; what was trained is listed."""
     monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
     for name in ("NPROC", "XLA_CLIENT_MEM_FRACTION"):
         monkeypatch.setenv(name, "1")
@@ -113,11 +106,11 @@ def run_ablation(corpus, tmp_path, monkeypatch):
         record = ablate(
             base,
             tmp_path / folder,
-            tmp_path / "data",
+            data_dir,
             Console(file=output),
             num_seeds=2,
             num_jobs=1,
-            rows=("base", "D2", "halves"),
+            rows=("base", "halves"),
             earlier=earlier,
         )
         return record, list(trained), output.getvalue()
@@ -130,16 +123,14 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
     assert sorted(trained) == [
         "reverse_base_1",
         "reverse_base_2",
-        "reverse_d2_1",
-        "reverse_d2_2",
         "reverse_halves_1",
         "reverse_halves_2",
     ]
-    assert output.count("dev perplexity") == 6
-    assert "(6 of 6 runs)" in output
-    assert [run.seed for run in record.rows["D2"].runs] == [1, 2]
+    assert output.count("dev perplexity") == 4
+    assert "(4 of 4 runs)" in output
+    assert [run.seed for run in record.rows["halves"].runs] == [1, 2]
     perplexities = {run.perplexity for row in record.rows.values() for run in row.runs}
-    assert len(perplexities) == 6, "each row and each seed trains another model"
+    assert len(perplexities) == 4, "each row and each seed trains another model"
     written = json.loads((tmp_path / "runs/ablation.json").read_text())
     assert written == json.loads(json.dumps(msgspec.to_builtins(record)))
     assert (tmp_path / "runs/ablation.png").stat().st_size > 0
@@ -147,11 +138,11 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
     again, trained, _ = run_ablation()
     assert (again, trained) == (record, [])
 
-    (tmp_path / "runs/D2-1/dev.json").write_text('{"half a fi')
+    (tmp_path / "runs/halves-1/dev.json").write_text('{"half a fi')
     again, trained, _ = run_ablation()
-    assert trained == ["reverse_d2_1"]
+    assert trained == ["reverse_halves_1"]
     assert replace(again, rows={}) == replace(record, rows={})
-    (anew, _), (before, _) = (r.rows["D2"].runs for r in (again, record))
+    (anew, _), (before, _) = (r.rows["halves"].runs for r in (again, record))
     assert replace(anew, seconds=0) == replace(before, seconds=0), "the checkpoint was there still"
 
     with pytest.raises(UserError, match="warmup_steps"):
@@ -162,7 +153,7 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
     earlier.write_text(json.dumps(written))
     added, trained, output = run_ablation("elsewhere", earlier)
     assert trained == ["reverse_halves_2"]
-    assert "(6 of 6 runs)" in output
+    assert "(4 of 4 runs)" in output
     (_, anew), (_, before) = (r.rows["halves"].runs for r in (added, record))
     assert replace(anew, seconds=0) == replace(before, seconds=0)
     assert replace(added, rows={}) == replace(record, rows={})
@@ -196,20 +187,22 @@ def _perform_until_stopped(run):
     return aiayn.evidence.ablation._perform(run)
 
 
-def test_an_ablation_that_is_stopped_saves_what_was_training(corpus, tmp_path, monkeypatch):
+def test_an_ablation_that_is_stopped_saves_what_was_training(
+    corpus, data_dir, tmp_path, monkeypatch
+):
     of_workers = environment(num_devices=1) | {"NPROC": "1", "XLA_CLIENT_MEM_FRACTION": "1"}
     for name, value in of_workers.items():
         monkeypatch.setenv(name, value)
     rows = ("base", "D2")
 
-    def run():
+    def run(num_jobs):
         return ablate(
             reverse_experiment(corpus, num_steps=4, keep_last=3),
             tmp_path / "runs",
-            tmp_path / "data",
+            data_dir,
             Console(quiet=True),
             num_seeds=1,
-            num_jobs=2,
+            num_jobs=num_jobs,
             rows=rows,
         )
 
@@ -230,7 +223,7 @@ def test_an_ablation_that_is_stopped_saves_what_was_training(corpus, tmp_path, m
             while_stopped.setattr(aiayn.evidence.ablation, "_perform", _perform_until_stopped)
             threading.Thread(target=stop_when_ready, daemon=True).start()
             with pytest.raises(Preempted):
-                run()
+                run(num_jobs=2)
     finally:
         over.set()
         signal.signal(signal.SIGTERM, before)

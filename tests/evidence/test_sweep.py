@@ -1,21 +1,13 @@
-import io
 import json
 
-import jax
 import pytest
-from rich.console import Console
 
 import aiayn.evidence.sweep
-import aiayn.training.loop
 from aiayn.__main__ import main
 from aiayn.config import DecodeConfig
-from aiayn.data.prepare import prepare
 from aiayn.decoding.translator import Hypothesis
-from aiayn.evaluation.validation import validator
 from aiayn.evidence.sweep import settings
-from aiayn.training.loop import train
-from aiayn.training.mesh import data_mesh
-from tests.support.models import copy_corpus, reverse_experiment
+from tests.support.runs import copied
 
 
 def test_each_setting_varies_alone_and_the_own_one_is_among_them():
@@ -33,12 +25,10 @@ def test_each_setting_varies_alone_and_the_own_one_is_among_them():
     }
 
 
-def test_a_sweep_scores_dev_once_for_each_setting(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
-    copy_corpus(tmp_path / "corpus", 500)
-    experiment = reverse_experiment(tmp_path / "corpus", num_steps=3, checkpoint_every=1)
-    prepared = prepare(experiment.data, tmp_path / "data", progress=False)
-    train(experiment, tmp_path / "run", prepared, Console(file=io.StringIO()), validator)
+def test_a_sweep_scores_dev_once_for_each_setting(
+    straight, data_dir, tmp_path, monkeypatch, capsys
+):
+    run_dir = copied(straight, tmp_path / "run")
     translated = []
 
     class Stub:
@@ -54,12 +44,11 @@ def test_a_sweep_scores_dev_once_for_each_setting(tmp_path, monkeypatch, capsys)
             return [[Hypothesis(text, 0.0)] for text in outputs]
 
     monkeypatch.setattr(aiayn.evidence.sweep, "Translator", Stub)
-    folders = [str(tmp_path / "run"), "--data-dir", str(tmp_path / "data")]
-    assert main(["sweep", *folders]) == 0
+    assert main(["sweep", str(run_dir), "--data-dir", str(data_dir)]) == 0
     assert "4 (the experiment's)" in capsys.readouterr().out
-    record = json.loads((tmp_path / "run/sweep.json").read_text())
+    record = json.loads((run_dir / "sweep.json").read_text())
     assert len(translated) == len(set(translated)) == 3 + 5 + 5 - 2, "the own setting comes thrice"
-    assert (tmp_path / "run/sweep.png").stat().st_size > 0
+    assert (run_dir / "sweep.png").stat().st_size > 0
     assert record["around"] == {"average_last": 3, "beam_size": 4, "length_penalty": 0.6}
     scores = {size: point["bleu"] for size, point in record["series"]["beam_size"].items()}
     assert scores["4"] == pytest.approx(100)

@@ -18,26 +18,25 @@ from aiayn.__main__ import main
 from aiayn.data.prepare import prepare
 from aiayn.errors import UserError
 from aiayn.evaluation.validation import validator
+from aiayn.experiments import load_experiment
 from aiayn.system import hosts
 from aiayn.system.memory import LARGE_PAGES
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
 from aiayn.training.loop import train
 from aiayn.training.mesh import data_mesh
-from tests.support.models import copy_corpus, reverse_experiment
+from tests.faults.runs import write_experiment
 from tests.support.runs import environment
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """With a corpus, and room for prepared data."""
-    made = tmp_path_factory.mktemp("hosts")
-    copy_corpus(made / "corpus", num_train=1_000)
-    return made
+    """Where runs are, and the data that they prepare."""
+    return tmp_path_factory.mktemp("hosts")
 
 
-def _experiment(folder, **settings):
-    return reverse_experiment(folder / "corpus", log_every=1, **settings)
+def _experiment(folder, num_steps, checkpoint_every):
+    return load_experiment(str(write_experiment(folder, num_steps, checkpoint_every)))
 
 
 def _together(count, command, num_devices=1):
@@ -120,7 +119,7 @@ def _params(run_dir):
 
 
 def test_two_processes_one_of_them_killed_end_as_one_process_does(folder):
-    experiment = _experiment(folder, num_steps=30, checkpoint_every=10, validate_sentences=9)
+    experiment = _experiment(folder, num_steps=30, checkpoint_every=10)
     run_dir, alone = folder / "two", folder / "alone"
     # Killed while a checkpoint is written, it may be missed by the heartbeat alone.
     processes = _train_together(2, experiment, run_dir, heartbeat=20)
@@ -145,8 +144,9 @@ def test_two_processes_one_of_them_killed_end_as_one_process_does(folder):
     assert len(list((run_dir / "tensorboard").iterdir())) == 2, "one file a start"
 
 
+@pytest.mark.slow
 def test_four_go_on_where_one_was_and_end_as_one_of_four_devices(folder, monkeypatch):
-    experiment = _experiment(folder, num_steps=4, checkpoint_every=4, validate_sentences=9)
+    experiment = _experiment(folder, num_steps=4, checkpoint_every=4)
     run_dir, alone = folder / "four", folder / "straight"
     _train_here(experiment, run_dir, monkeypatch)
 

@@ -40,11 +40,15 @@ def _rows(num_rounds: int, seed: int = 0, empty: int = 0) -> Rows:
 
 
 @cache
+def _update(num_devices: int):
+    return mapped_train_step(GRAPHDEF, CONFIG, ADAM, data_mesh(jax.devices()[:num_devices]))
+
+
+@cache
 def _run(num_devices: int, num_rounds: int, empty: int = 0, steps: int = 3):
     """Losses and final parameters of a few updates."""
     mesh = data_mesh(jax.devices()[:num_devices])
-    state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
-    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    state, update = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh), _update(num_devices)
     losses = []
     for step in range(steps):
         state, metrics = update(state, sharded(_rows(num_rounds, step, empty), mesh, 1), KEY)
@@ -92,7 +96,7 @@ def test_the_same_step_runs_under_pmap():
 
 def test_dropout_differs_between_updates_and_rows():
     mesh = data_mesh(jax.devices()[:1])
-    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    update = _update(1)
     rows = _rows(1)
     losses = []
     for first in (0, 7):
@@ -104,7 +108,7 @@ def test_dropout_differs_between_updates_and_rows():
 
 def test_metrics_count_real_tokens_only():
     mesh = data_mesh(jax.devices()[:1])
-    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    update = _update(1)
     state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
     _, metrics = update(state, sharded(_rows(1, empty=4), mesh, 1), KEY)
     assert int(metrics.src_tokens) == sum(s + 1 for s, _ in LENGTHS)
@@ -113,7 +117,7 @@ def test_metrics_count_real_tokens_only():
 
 def test_an_update_that_is_not_finite_changes_nothing_but_the_step():
     mesh = data_mesh(jax.devices()[:1])
-    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    update = _update(1)
     state = initial_state(MODEL, NUM_WORDS, 1, ADAM)
     # Finite, but its square is not: the variance of the first norm.
     huge = {**state.params, "embedding": state.params["embedding"] * 1e30}
@@ -141,7 +145,7 @@ def test_evaluation_is_the_plain_loss_without_dropout():
 
 def test_the_state_is_donated():
     mesh = data_mesh(jax.devices()[:1])
-    update = mapped_train_step(GRAPHDEF, CONFIG, ADAM, mesh)
+    update = _update(1)
     state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
     update(state, sharded(_rows(1), mesh, 1), KEY)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))

@@ -1,0 +1,83 @@
+"""Benchmarks time what they say; the figures themselves are nobody's to assert."""
+
+import json
+from functools import cache
+
+import pytest
+
+from aiayn.__main__ import main
+from aiayn.bench import contest
+from aiayn.bench.contest import ABOUT, beside, figures, flops_of, summary
+from aiayn.bench.workloads import TRAINING
+from tests.support.records import contest_record
+from tests.support.runs import environment
+
+
+@pytest.mark.parametrize(("name", "gigaflops"), [("T1", 94.6), ("T2", 390.6)])
+def test_flops_of_a_step_are_those_that_others_count(name, gigaflops):
+    # Others' count of the same work: two FLOPs a multiply-add of every dot of a traced step.
+    assert flops_of(TRAINING[name]) / 1e9 == pytest.approx(gigaflops, abs=0.05)
+
+
+CEILINGS = cache(contest._ceilings)
+
+
+@pytest.mark.parametrize("what", ["train", "decode"])
+def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", environment(num_devices=1)["XLA_FLAGS"])  # as users have
+    monkeypatch.setattr(contest, "_ceilings", CEILINGS)
+    monkeypatch.setattr(contest, "BEAM_SIZES", (4,))
+    assert main(["bench", what, "--workload", "tiny", "--out", str(tmp_path)]) == 0
+    assert "ing, workload tiny" in capsys.readouterr().out
+    name, tokens = {"train": ("train-tiny", 8 * 16), "decode": ("decode-tiny-beam4", 4 * 5)}[what]
+    record = json.loads((tmp_path / f"{name}.json").read_text())
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    (found,) = record["contenders"].values()
+    assert len(found["rounds"]) == 6
+    if what == "train":
+        losses = [r["loss"] for r in found["rounds"]]
+        assert len(set(losses)) == 6, "each round is of other steps"
+        assert max(losses) < 7.0  # ln 300 is 5.7
+    else:
+        assert {r["tokens"] for r in found["rounds"]} == {tokens}, "every output has its length"
+    assert found["target_tokens_per_second"] == pytest.approx(
+        tokens / found["median_seconds_per_step"]
+    )
+    share = record["flops_per_step"] / found["median_seconds_per_step"]
+    share /= record["ceilings"]["matmul_flops_per_second"]
+    assert found["share_of_ceiling"] == pytest.approx(share)
+    assert record["hardware"]["platform"] == "cpu"
+    assert found["rounds"][0]["programs"] == found["rounds"][-1]["programs"] > 0, "all compiled"
+    keys = set(record) | set(found) | set(found["rounds"][0])
+    assert keys - set(ABOUT) <= set(record["definitions"]), "every figure is defined"
+
+
+def test_a_record_is_written_without_matplotlib_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(contest, "find_spec", lambda name: None)
+    contest._write(tmp_path / "train-tiny.json", {"bench": "train"})
+    assert [path.name for path in tmp_path.iterdir()] == ["train-tiny.json"]
+
+
+def test_a_peer_that_was_not_at_its_best_is_named_so():
+    record = {"ratios": {"ctranslate2": [1.0]}, "contenders": {"ctranslate2": {"threads": 2}}}
+    assert beside(record) == "ctranslate2, batch by batch"
+    record["contenders"]["ctranslate2"]["batches_at_once"] = 2
+    assert beside(record) == "ctranslate2"
+
+
+@pytest.mark.parametrize(("peer", "where"), [("hf", "parity"), ("fairseq", "fairseq")])
+def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch, peer, where):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "train", "--workload", "tiny", "--peer", peer]) == 2
+    assert f"`make .venv-{where}/.done` installs the peer" in capsys.readouterr().err
+
+
+def test_ratios_are_of_the_same_round():
+    record = contest_record()
+    assert figures(record)[2][:3] == ["hf", "2.20", "2.00–2.20"], "three digits"
+    assert "in pairs: hf 1.10 (2.00, 1.10, 0.50)." in summary(record)
+    assert "At most 0.10 processors" in summary(record)
+    record["contenders"]["hf"]["rounds"][1]["others"] = None
+    assert summary(record).endswith("What else the machine did was not measured.")
+    del record["ceilings"]
+    assert "of the ceiling" not in figures(record)[0], "older records of decoding have none"
