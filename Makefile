@@ -24,7 +24,7 @@ INSTALL := $(BIN)/python $(PIP_INSTALL)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help train test faults check smoke reproduce ablate bench bench-accelerator \
+.PHONY: help train test test-all faults check smoke reproduce ablate bench bench-accelerator \
   parity results clean
 
 help: ## what there is to make
@@ -34,8 +34,11 @@ help: ## what there is to make
 train: $(CORE) ## train, translate and score EXPERIMENT=phrasebook; ARGS='--set train.seed=2 ...'
 	$(BIN)/aiayn train $(EXPERIMENT) $(ARGS)
 
-test: $(DEV) ## the tests; ARGS='-k bleu' for some of them
+test: $(DEV) ## the tests but the slow ones; ARGS='-k bleu' or '-m slow' for some of them
 	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(DEV) ## all tests, those marked slow included
+	$(BIN)/python -m pytest -m '' $(ARGS)
 
 faults: $(DEV) ## kill training 200 times, 100,000 hostile inputs, memory: hours; nothing may be lost
 	$(BIN)/python -m tests.faults.kill --kills 200

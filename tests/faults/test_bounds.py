@@ -138,7 +138,6 @@ def test_the_rule_for_checkpoints_begins_when_buffers_have_their_sizes():
     assert growth_a_save([(n, resident + 50_000 * n) for n, resident in grown]) == 50_000
 
 
-@pytest.mark.slow
 def test_a_process_saves_and_tells_its_memory():
     command = [sys.executable, "-m", saves.__name__, "2"]
     output = subprocess.run(command, env=runs.environment(), capture_output=True, text=True)

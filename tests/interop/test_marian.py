@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,7 +131,8 @@ def test_an_imported_model_translates(folder, tmp_path, capsys):
     assert "parameters" in capsys.readouterr().out
     again = load_model(out)
     assert again.tokenizer.encode(["one"]) == TOKENIZER.encode(["one"])
-    lines = Translator(again).translate(["one two", "three " * 300])
+    short = again.experiment.with_overrides(["data.max_tokens=8", "decode.max_extra_tokens=4"])
+    lines = Translator(replace(again, experiment=short)).translate(["one two", "three " * 20])
     assert all(hypotheses[0].text is not None for hypotheses in lines)
     assert main(["import", str(folder), str(out)]) == 2
     assert "exists already" in capsys.readouterr().err

@@ -26,14 +26,13 @@ def transformer(
     """A model with random parameters, biases and norms included."""
     model = Transformer(config, num_words, rngs=nnx.Rngs(seed))
     graphdef, state = nnx.split(model, nnx.Param)
-    params = nnx.to_pure_dict(state)
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    noisy = [
-        leaf + 0.1 * jax.random.normal(key, leaf.shape)
-        for key, leaf in zip(keys, leaves, strict=True)
-    ]
-    return graphdef, jax.tree.unflatten(tree, noisy)
+    rng = np.random.default_rng(seed + 1)  # JAX would compile a program for each shape
+
+    def noisy(leaf: jax.Array) -> jax.Array:
+        noise = 0.1 * rng.normal(size=leaf.shape)
+        return jnp.asarray(np.asarray(leaf) + noise.astype(np.float32))
+
+    return graphdef, jax.tree.map(noisy, nnx.to_pure_dict(state))
 
 
 def drawn_by_numpy(
