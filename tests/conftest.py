@@ -4,6 +4,10 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("AIAYN_TEST_PLATFORM", "cpu")
 os.environ["XLA_FLAGS"] = " ".join(
@@ -94,3 +98,19 @@ def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     from aiayn.training.mesh import data_mesh
 
     monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> "list[Figure]":
+    """Each picture as it was saved."""
+    from matplotlib.figure import Figure
+
+    saved: list[Figure] = []
+    original = Figure.savefig
+
+    def savefig(figure: Figure, *args: Any, **kwargs: Any) -> None:
+        saved.append(figure)
+        original(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return saved

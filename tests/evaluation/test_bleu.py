@@ -1,19 +1,15 @@
 """Each ruler against figures worked out by hand, and against sacreBLEU on real output."""
 
 import gzip
-import io
-import json
 import math
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
-from rich.console import Console
 
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import plain_quotes, score, split_compounds
-from aiayn.evaluation.scores import Scores, table
+from aiayn.evaluation.scores import Scores
 
 NEWSTEST = Path(__file__).parents[3] / "shared" / "data" / "newstest"
 
@@ -167,12 +163,6 @@ def test_real_output_scores_as_published(system: str):
     assert found.warnings == ()
 
 
-def test_scores_come_back_from_json():
-    found = score(["a b c", ""], ["a b d", "e"], src="en", tgt="de")
-    assert found.warnings
-    assert msgspec.convert(json.loads(json.dumps(msgspec.to_builtins(found))), Scores) == found
-
-
 def test_unequal_counts_are_refused_by_their_numbers():
     with pytest.raises(UserError, match="2 hypotheses but 3 references"):
         score(["a", "b"], ["a", "b", "c"], src="en", tgt="de")
@@ -217,15 +207,3 @@ def test_figures_that_need_a_missing_package_say_so(monkeypatch: pytest.MonkeyPa
     assert found["sacrebleu"].value == pytest.approx(100)
     assert found["compound-split"].value is None
     assert found["compound-split"].how == "sacremoses is not installed"
-
-
-def test_table_fits_a_terminal_and_shows_signatures_and_warnings():
-    before = score(["a b c d e x"], ["a b c d e f"], src="en", tgt="de")
-    after = score([""], ["a b c d e f"], src="en", tgt="de")
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(table({"newstest2014": {"last checkpoint": before, "average of 5": after}}))
-    shown = console.export_text()
-    assert "75.98" in shown
-    assert "…" not in shown
-    assert before["sacrebleu"].how in shown
-    assert "newstest2014: 1 of 1 hypotheses are empty." in shown

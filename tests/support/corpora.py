@@ -10,6 +10,10 @@ from aiayn.data.sources.formats import Pair
 
 EN = "the house of the old man is not far from the river and you have to go there with him"
 DE = "das Haus von dem alten Mann ist nicht weit von dem Fluss und du musst mit ihm dahin"
+PACKING = DataConfig(
+    row_widths=(16, 32), max_tokens=32, src_tokens_per_update=40, tgt_tokens_per_update=40
+)
+"""Rows of two widths, with a few sentences in each."""
 
 
 def pair(number: int) -> Pair:

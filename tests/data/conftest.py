@@ -1,0 +1,21 @@
+import random
+
+import pytest
+
+from aiayn.data.packing import pack_split
+from tests.support.corpora import PACKING
+from tests.support.models import TOKENIZER
+
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory):
+    """Pairs of one to eight words a side, and the rows that hold them."""
+    rng = random.Random(0)
+    pairs = [
+        tuple(" ".join(rng.choices(WORDS, k=rng.randint(1, 8))) for _ in range(2))
+        for _ in range(300)
+    ]
+    folder = tmp_path_factory.mktemp("rows")
+    return pairs, pack_split(pairs, len(pairs), TOKENIZER, PACKING, folder, "train")

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiayn.config import DataConfig
+from aiayn.data.packing import assign_rows, choose_widths, pack_split, share_out, unlimited
+from aiayn.errors import UserError
+from tests.support.corpora import PACKING
+from tests.support.models import TOKENIZER
+
+
+def _sentences(rows):
+    """Every (source ids, target ids) in some rows, without EOS."""
+    found = []
+    for src, ss, tgt, ts in zip(*(np.asarray(f) for f in rows), strict=True):
+        for segment in range(1, int(ss.max()) + 1):
+            source, target = src[ss == segment].tolist(), tgt[ts == segment].tolist()
+            assert source.pop() == target.pop() == TOKENIZER.eos
+            found.append((source, target))
+    return found
+
+
+def test_every_pair_is_in_exactly_one_row(packed):
+    pairs, split = packed
+    wanted = sorted(
+        zip(*(TOKENIZER.encode(side) for side in zip(*pairs, strict=True)), strict=True)
+    )
+    found = [s for c in split.classes for s in _sentences(split.arrays(c))]
+    assert sorted(found) == wanted
+    assert sum(c.num_pairs for c in split.classes) == len(pairs)
+
+
+def test_pairs_over_the_limit_are_counted(tmp_path):
+    pairs = [("one two", "three"), ("one " * 200, "one")]
+    split = pack_split(pairs, 2, TOKENIZER, PACKING, tmp_path, "train")
+    assert (split.too_long, split.classes[0].num_pairs) == (1, 1)
+    with pytest.raises(UserError, match="No pair of train is left"):
+        pack_split(pairs[1:], 1, TOKENIZER, PACKING, tmp_path, "train")
+
+
+def test_dev_loses_no_pair_to_its_length(tmp_path):
+    # 33 words and EOS are past the widest row of training, so dev has rows of 64 as well.
+    pairs = [("one two", "three"), (" ".join(["one"] * 33), "two")]
+    split = pack_split(pairs, 2, TOKENIZER, unlimited(PACKING), tmp_path, "dev")
+    assert split.too_long == 0
+    assert sum(row_class.num_pairs for row_class in split.classes) == 2
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 16), st.integers(1, 20)), min_size=1, max_size=60),
+)
+def test_no_row_overflows_on_either_side(lengths):
+    src, tgt = np.array(lengths).T
+    row_of = assign_rows(src, tgt, 16, 20)
+    for row in range(row_of.max() + 1):
+        assert (row_of == row).any()
+        assert src[row_of == row].sum() <= 16
+        assert tgt[row_of == row].sum() <= 20
+
+
+@pytest.mark.parametrize(
+    ("name", "median", "spread", "ratio_spread", "widths"),
+    # Lengths as in Multi30k captions and as in WMT news, the latter log-normal with mean near 27.
+    [("captions", 14, 0.3, 0.16, (64,)), ("news", 22, 0.62, 0.2, (64, 128, 256))],
+)
+def test_95_percent_of_the_slots_hold_a_token(name, median, spread, ratio_spread, widths):
+    rng = np.random.default_rng(0)
+    base = median * np.exp(rng.normal(0, spread, 100_000))
+    src = np.clip(base.round(), 2, widths[-1]).astype(int)
+    tgt = (base * np.exp(rng.normal(0.05, ratio_spread, len(src)))).round()
+    tgt = np.clip(tgt, 2, widths[-1]).astype(int)
+    # Updates so small that no class is left out, as none is at the size of WMT.
+    config = DataConfig(
+        row_widths=widths,
+        max_tokens=widths[-1],
+        src_tokens_per_update=1_000,
+        tgt_tokens_per_update=1_000,
+    )
+    classes = choose_widths(src, tgt, config)
+    assert [tgt_width for _, tgt_width in classes] == list(widths)
+    slots = 0
+    seen = []
+    for (src_width, tgt_width), blocks in zip(classes, share_out(src, tgt, classes), strict=True):
+        seen += blocks
+        for block in blocks:
+            rows = assign_rows(src[block], tgt[block], src_width, tgt_width).max() + 1
+            slots += rows * (src_width + tgt_width)
+    assert sorted(np.concatenate(seen)) == list(range(len(src))), "each pair once"
+    assert (src.sum() + tgt.sum()) / slots >= 0.95, name
