@@ -67,13 +67,16 @@ def data_dir(shared: Path) -> Path:
 @pytest.fixture(scope="session")
 def straight(shared: Path, corpus: Path, data_dir: Path) -> Path:
     """A run of `straight_experiment` that nothing stopped; tests change copies of it alone."""
-    import aiayn.training.loop
-    from aiayn.training.mesh import data_mesh
-    from tests.support.runs import made_once, straight_experiment, train_here
+    from tests.support.runs import (
+        made_once,
+        straight_experiment,
+        train_here,
+        train_on_one_device,
+    )
 
     def make(run_dir: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+            train_on_one_device(patch)
             train_here(straight_experiment(corpus), run_dir, data_dir)
 
     return made_once(shared / "straight", make)
@@ -94,10 +97,9 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """More take longer to compile for; that they train alike is tested with the step."""
-    import aiayn.training.loop
-    from aiayn.training.mesh import data_mesh
+    from tests.support.runs import train_on_one_device
 
-    monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    train_on_one_device(monkeypatch)
 
 
 @pytest.fixture

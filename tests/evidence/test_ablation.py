@@ -187,6 +187,7 @@ def _perform_until_stopped(run):
     return aiayn.evidence.ablation._perform(run)
 
 
+@pytest.mark.slow
 def test_an_ablation_that_is_stopped_saves_what_was_training(
     corpus, data_dir, tmp_path, monkeypatch
 ):

@@ -13,10 +13,12 @@ import jax
 import numpy as np
 from rich.console import Console
 
+import aiayn.training.loop
 from aiayn.data.prepare import prepare
 from aiayn.evaluation.validation import validator
 from aiayn.system.files import locked
 from aiayn.training.loop import train
+from aiayn.training.mesh import data_mesh
 from tests.support.models import reverse_experiment
 
 
@@ -24,6 +26,24 @@ def train_here(experiment, run_dir, data_dir, console=None):
     prepared = prepare(experiment.data, data_dir, progress=False)
     train(experiment, run_dir, prepared, console or Console(file=io.StringIO()), validator)
     return prepared
+
+
+_STEPS = {}
+"""By all that they follow from; each run would trace its own anew."""
+
+
+def train_on_one_device(monkeypatch):
+    loop, mesh = aiayn.training.loop, data_mesh(jax.devices()[:1])
+    make = loop.mapped_train_step
+
+    def mapped_train_step(graphdef, config, adam, mesh):
+        made_from = graphdef, config, mesh
+        if made_from not in _STEPS:
+            _STEPS[made_from] = make(graphdef, config, adam, mesh)
+        return _STEPS[made_from]
+
+    monkeypatch.setattr(loop, "data_mesh", lambda: mesh)
+    monkeypatch.setattr(loop, "mapped_train_step", mapped_train_step)
 
 
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
@@ -59,6 +79,7 @@ def environment(num_devices):
     flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={num_devices}")
     return {
         "XLA_FLAGS": flags,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,  # pyright: ignore[reportAttributeAccessIssue]
     }
 

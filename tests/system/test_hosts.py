@@ -175,6 +175,7 @@ def test_four_go_on_where_one_was_and_end_as_one_of_four_devices(folder, monkeyp
         assert (run_dir / path).read_text() == (alone / path).read_text()
 
 
+@pytest.mark.slow
 def test_an_update_that_fails_two_processes_can_be_computed_again_by_one(folder, capsys):
     experiment = _experiment(folder, num_steps=12, checkpoint_every=12)
     broken = experiment.with_overrides(
