@@ -51,7 +51,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpus(shared: Path) -> Path:
     """A folder with what `reverse_experiment` learns from."""
-    from tests.support.models import copy_corpus
+    from tests.support.corpora import copy_corpus
     from tests.support.runs import made_once
 
     return made_once(shared / "corpus", lambda folder: copy_corpus(folder, 2_000))
@@ -100,6 +100,22 @@ def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.support.runs import train_on_one_device
 
     train_on_one_device(monkeypatch)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The decode settings of each translation of a test set; instead of it, sources come back."""
+    import aiayn.evaluation.evaluate
+
+    settings: list[Any] = []
+
+    def translate_file(model: Any, sources: Any, *_: Any) -> list[str]:
+        settings.append(model.experiment.decode)
+        return list(sources)
+
+    monkeypatch.setattr(aiayn.evaluation.evaluate, "translate_file", translate_file)
+    monkeypatch.setattr(aiayn.evaluation.evaluate, "_pictures", lambda *_: None)
+    return settings
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.commands.test_verb import refusal
-from tests.support.models import copy_corpus
+from tests.support.corpora import copy_corpus
 
 
 @pytest.mark.parametrize(

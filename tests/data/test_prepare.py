@@ -6,7 +6,8 @@ import pytest
 import aiayn.data.prepare
 from aiayn.data.prepare import prepare
 from aiayn.errors import UserError
-from tests.support.models import copy_corpus, reverse_experiment
+from tests.support.corpora import copy_corpus
+from tests.support.runs import reverse_experiment
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,7 @@ from aiayn.experiments import load_experiment
 from aiayn.system.records import read
 from aiayn.training.mesh import data_mesh
 from aiayn.training.run_folder import read_sessions
-from tests.support.models import reverse_experiment
-from tests.support.runs import environment
+from tests.support.runs import environment, reverse_experiment
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 

@@ -17,7 +17,8 @@ import orbax.checkpoint as ocp
 from aiayn.model.saved import load_model
 from aiayn.model.structure import flatten, params_sha256
 from aiayn.training.log import read_metrics
-from tests.support.models import copy_corpus, reverse_experiment
+from tests.support.corpora import copy_corpus
+from tests.support.runs import reverse_experiment
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS, EVERY = 24, 6

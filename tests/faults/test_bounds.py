@@ -24,7 +24,7 @@ from aiayn.training.mesh import data_mesh
 from tests.faults import runs, saves
 from tests.faults.resources import EVERY, MOST, MOST_SHARE, WARM_SAVES, growth, growth_a_save
 from tests.faults.runs import write_experiment
-from tests.support.models import copy_corpus
+from tests.support.corpora import copy_corpus
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """What JAX reports for each program that it asks XLA or the cache on disk for."""

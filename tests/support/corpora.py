@@ -1,5 +1,6 @@
 """Tiny corpora as files, and how the tests prepare them."""
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,3 +45,37 @@ def read(out: Path, name: str) -> list[Pair]:
 
 def prepare(data: DataConfig, out: Path, **arguments: Any) -> Manifest:
     return prepare_corpus(data, out, progress=False, **arguments)
+
+
+def copy_corpus(
+    folder: Path, num_train: int, seed: int = 0, num_words: int = 12, shortest: int = 2
+) -> None:
+    """Source: words. Target: the same words backwards. Split into train, dev and test."""
+    rng = random.Random(seed)
+    words = [
+        "red",
+        "blue",
+        "green",
+        "black",
+        "white",
+        "brown",
+        "grey",
+        "pink",
+        "gold",
+        "teal",
+        "plum",
+        "lime",
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    seen: set[tuple[str, ...]] = set()
+    for split, count in (("train", num_train), ("dev", 100), ("test", 100)):
+        src, tgt = [], []
+        while len(src) < count:
+            sentence = tuple(rng.choice(words[:num_words]) for _ in range(rng.randint(shortest, 7)))
+            if sentence in seen:
+                continue
+            seen.add(sentence)
+            src.append(" ".join(sentence))
+            tgt.append(" ".join(reversed(sentence)))
+        (folder / f"{split}.aa").write_text("\n".join(src) + "\n", encoding="utf-8")
+        (folder / f"{split}.bb").write_text("\n".join(tgt) + "\n", encoding="utf-8")

@@ -2,14 +2,13 @@
 
 import random
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
+from aiayn.config import ModelConfig
 from aiayn.data.rows import Rows, make_rows, rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer, train_tokenizer
 from aiayn.model.structure import Params, abstract_parameters, build, by_name, unflatten
@@ -94,79 +93,3 @@ def unpacked_rows(pairs: list[tuple[list[int], list[int]]], width: int = 0) -> R
 def on_device(rows: Rows) -> Rows:
     """As the model wants them."""
     return Rows(*(jnp.asarray(field) for field in rows))
-
-
-def copy_corpus(
-    folder: Path, num_train: int, seed: int = 0, num_words: int = 12, shortest: int = 2
-) -> None:
-    """Source: words. Target: the same words backwards. Split into train, dev and test."""
-    rng = random.Random(seed)
-    words = [
-        "red",
-        "blue",
-        "green",
-        "black",
-        "white",
-        "brown",
-        "grey",
-        "pink",
-        "gold",
-        "teal",
-        "plum",
-        "lime",
-    ]
-    folder.mkdir(parents=True, exist_ok=True)
-    seen: set[tuple[str, ...]] = set()
-    for split, count in (("train", num_train), ("dev", 100), ("test", 100)):
-        src, tgt = [], []
-        while len(src) < count:
-            sentence = tuple(rng.choice(words[:num_words]) for _ in range(rng.randint(shortest, 7)))
-            if sentence in seen:
-                continue
-            seen.add(sentence)
-            src.append(" ".join(sentence))
-            tgt.append(" ".join(reversed(sentence)))
-        (folder / f"{split}.aa").write_text("\n".join(src) + "\n", encoding="utf-8")
-        (folder / f"{split}.bb").write_text("\n".join(tgt) + "\n", encoding="utf-8")
-
-
-def reverse_experiment(folder: Path, num_layers: int = 1, **train: int) -> Experiment:
-    """Learn to reverse the sentences of `copy_corpus`."""
-    return Experiment(
-        name="reverse",
-        data=DataConfig(
-            corpus="reverse",
-            src="aa",
-            tgt="bb",
-            folder=str(folder),
-            train_files=("train.{lang}",),
-            dev_files=("dev.{lang}",),
-            test_files=("test=test.{lang}",),
-            vocab_size=320,
-            row_widths=(32,),
-            max_tokens=32,
-            src_tokens_per_update=600,
-            tgt_tokens_per_update=600,
-        ),
-        model=ModelConfig(
-            num_layers=num_layers,
-            d_model=64,
-            d_ff=128,
-            num_heads=4,
-            d_k=16,
-            d_v=16,
-            dropout_rate=0.0,
-        ),
-        train=TrainConfig(
-            **{
-                "num_steps": 600,
-                "warmup_steps": 100,
-                "checkpoint_every": 100,
-                "log_every": 50,
-                "keep_last": 5,
-                "validate_sentences": 0,
-                **train,
-            }
-        ),
-        decode=DecodeConfig(average_last=3, max_extra_tokens=10),
-    )

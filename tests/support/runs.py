@@ -14,18 +14,32 @@ import numpy as np
 from rich.console import Console
 
 import aiayn.training.loop
+from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
 from aiayn.data.prepare import prepare
+from aiayn.evaluation.evaluate import evaluate_run
 from aiayn.evaluation.validation import validator
 from aiayn.system.files import locked
 from aiayn.training.loop import train
 from aiayn.training.mesh import data_mesh
-from tests.support.models import reverse_experiment
 
 
 def train_here(experiment, run_dir, data_dir, console=None):
     prepared = prepare(experiment.data, data_dir, progress=False)
     train(experiment, run_dir, prepared, console or Console(file=io.StringIO()), validator)
     return prepared
+
+
+def evaluate_here(run_dir, prepared):
+    """The record that the evaluation writes."""
+    evaluate_run(run_dir, prepared, Console(file=io.StringIO()))
+    return json.loads((run_dir / "result.json").read_text())
+
+
+def diverging(experiment):
+    """The first update is applied and spoils the parameters, so the second is not finite."""
+    return experiment.with_overrides(
+        ["preset=custom", "train.learning_rate_constant=1e30", "train.warmup_steps=1"]
+    )
 
 
 _STEPS = {}
@@ -54,6 +68,48 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
             make(unfinished)
             unfinished.rename(folder)
     return folder
+
+
+def reverse_experiment(folder: Path, num_layers: int = 1, **train: int) -> Experiment:
+    """Learn to reverse the sentences of `copy_corpus`."""
+    return Experiment(
+        name="reverse",
+        data=DataConfig(
+            corpus="reverse",
+            src="aa",
+            tgt="bb",
+            folder=str(folder),
+            train_files=("train.{lang}",),
+            dev_files=("dev.{lang}",),
+            test_files=("test=test.{lang}",),
+            vocab_size=320,
+            row_widths=(32,),
+            max_tokens=32,
+            src_tokens_per_update=600,
+            tgt_tokens_per_update=600,
+        ),
+        model=ModelConfig(
+            num_layers=num_layers,
+            d_model=64,
+            d_ff=128,
+            num_heads=4,
+            d_k=16,
+            d_v=16,
+            dropout_rate=0.0,
+        ),
+        train=TrainConfig(
+            **{
+                "num_steps": 600,
+                "warmup_steps": 100,
+                "checkpoint_every": 100,
+                "log_every": 50,
+                "keep_last": 5,
+                "validate_sentences": 0,
+                **train,
+            }
+        ),
+        decode=DecodeConfig(average_last=3, max_extra_tokens=10),
+    )
 
 
 def straight_experiment(corpus, **train):

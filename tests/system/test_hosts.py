@@ -26,7 +26,7 @@ from aiayn.training.log import read_metrics
 from aiayn.training.loop import train
 from aiayn.training.mesh import data_mesh
 from tests.faults.runs import write_experiment
-from tests.support.runs import environment
+from tests.support.runs import diverging, environment
 
 
 @pytest.fixture(scope="module")
@@ -178,9 +178,7 @@ def test_four_go_on_where_one_was_and_end_as_one_of_four_devices(folder, monkeyp
 @pytest.mark.slow
 def test_an_update_that_fails_two_processes_can_be_computed_again_by_one(folder, capsys):
     experiment = _experiment(folder, num_steps=12, checkpoint_every=12)
-    broken = experiment.with_overrides(
-        ["preset=custom", "train.learning_rate_constant=1e30", "train.warmup_steps=1"]
-    )
+    broken = diverging(experiment)
     first, second = _ends(_train_together(2, broken, folder / "broken"))
     assert (first[0], second[0]) == (2, 2), first[2] + second[2]
     assert main(["replay", str(folder / "broken")]) == 0

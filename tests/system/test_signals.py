@@ -12,11 +12,11 @@ from aiayn.decoding.translator import Translator
 from aiayn.errors import Preempted, UserError
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
-from tests.support.models import reverse_experiment
 from tests.support.runs import (
     assert_bit_equal,
     command_line,
     copied,
+    reverse_experiment,
     straight_experiment,
     train_here,
 )

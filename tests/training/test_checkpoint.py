@@ -11,8 +11,7 @@ import pytest
 
 from aiayn.config import Experiment, TrainConfig
 from aiayn.errors import Preempted, UserError
-from aiayn.evaluation.average import average
-from aiayn.model.structure import flatten, unflatten
+from aiayn.model.structure import unflatten
 from aiayn.training.checkpoint import Checkpoints, set_aside_damaged
 from aiayn.training.mesh import data_mesh, replicated
 from aiayn.training.optim import optimizer
@@ -99,13 +98,6 @@ def test_a_state_written_on_one_device_is_restored_on_eight(written):
     restored = Checkpoints.open(written).restore(4, like=eight)
     assert len(restored.params["embedding"].sharding.device_set) == 8
     _same(restored, _state(4))
-
-
-def test_the_average_is_the_mean(written):
-    checkpoints = Checkpoints.open(written)
-    mean = average(checkpoints, [3, 4])
-    for name, value in flatten(_state(0).params).items():
-        np.testing.assert_allclose(mean[name], value + 3.5, rtol=1e-6)
 
 
 def test_an_unfinished_checkpoint_does_not_count(written):

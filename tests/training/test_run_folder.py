@@ -1,51 +1,30 @@
 """What a run directory says of itself, and what it refuses."""
 
-import io
 import json
 import os
-from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
-import aiayn.evaluation.evaluate
-import aiayn.evaluation.record
-import aiayn.training.run_folder
 from aiayn.__main__ import main
 from aiayn.data.prepare import prepare
 from aiayn.errors import UserError
-from aiayn.evaluation.evaluate import evaluate_run
 from aiayn.evaluation.record import finished_record, read_record
-from aiayn.system.environment import hardware
 from aiayn.training.run_folder import (
     begin_session,
     in_use,
     read_run,
     read_sessions,
 )
-from tests.support.models import reverse_experiment
-from tests.support.runs import command_line, copied, straight_experiment, train_here
+from tests.support.runs import (
+    command_line,
+    copied,
+    evaluate_here,
+    reverse_experiment,
+    straight_experiment,
+    train_here,
+)
 
 pytestmark = pytest.mark.usefixtures("one_device")
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """The decode settings of each translation of a test set; instead of it, sources come back."""
-    settings = []
-
-    def translate_file(model, sources, console, description):
-        settings.append(model.experiment.decode)
-        return list(sources)
-
-    monkeypatch.setattr(aiayn.evaluation.evaluate, "translate_file", translate_file)
-    monkeypatch.setattr(aiayn.evaluation.evaluate, "_pictures", lambda *_: None)
-    return settings
-
-
-def evaluate_here(run_dir, prepared):
-    evaluate_run(run_dir, prepared, Console(file=io.StringIO()))
-    return json.loads((run_dir / "result.json").read_text())
 
 
 def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
@@ -80,54 +59,6 @@ def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
     with pytest.raises(UserError, match=r"at step 12 already; train.num_steps is 3"):
         train_here(experiment.with_overrides(["train.num_steps=3"]), run_dir, data_dir)
     assert read_run(run_dir)[0] == greedy, "a refused command changes nothing"
-
-
-def test_a_record_says_what_trained_the_run_and_what_scored_it(
-    corpus, data_dir, straight, tmp_path, decoded, monkeypatch
-):
-    run_dir = copied(straight, tmp_path / "run", newest=8)
-    first = read_sessions(run_dir)[0]["hardware"]["device"]
-    monkeypatch.setattr(aiayn.training.run_folder, "environment", lambda: _environment("second"))
-    prepared = train_here(straight_experiment(corpus), run_dir, data_dir)
-    # A kill between validation and checkpoint leaves rows that no checkpoint answers for.
-    with (run_dir / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 14, "dev_loss": 0.0, "seconds": 1e9}\n')
-    monkeypatch.setattr(aiayn.evaluation.record, "environment", lambda: _environment("third"))
-    record = evaluate_here(run_dir, prepared)
-    assert [(s["from_step"], s["hardware"]["device"]) for s in record["sessions"]] == [
-        (0, first),
-        (8, "second"),
-    ]
-    machines = record["hardware"]["device"], record["evaluated"]["hardware"]["device"]
-    assert machines == ("second", "third")
-    assert (record["updates"], record["dev"]["step"]) == (12, 12)
-    assert record["seconds"] < 1e9
-
-
-def _environment(machine):
-    return {"commit": "0", "versions": {}, "hardware": {**hardware(), "device": machine}}
-
-
-def test_a_run_is_not_scored_on_other_data_than_its_own(
-    corpus, data_dir, straight, tmp_path, decoded
-):
-    data = replace(straight_experiment(corpus).data, limit=500)
-    other = prepare(data, data_dir, progress=False)
-    with pytest.raises(UserError, match="trained on other data"):
-        evaluate_here(copied(straight, tmp_path / "run"), other)
-    assert not decoded
-
-
-def test_a_run_whose_outputs_cannot_be_drawn_has_a_record_all_the_same(
-    corpus, data_dir, straight, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(
-        aiayn.evaluation.evaluate, "translate_file", lambda model, lines, *_: [""] * len(lines)
-    )
-    prepared = prepare(straight_experiment(corpus).data, data_dir, progress=False)
-    run_dir = copied(straight, tmp_path / "run")
-    assert evaluate_here(run_dir, prepared)["updates"] == 12
-    assert not (run_dir / "attention.png").exists()
 
 
 def test_another_experiment_in_the_directory_is_refused_by_name(

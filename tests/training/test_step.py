@@ -1,4 +1,3 @@
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
 
@@ -9,13 +8,11 @@ import pytest
 
 from aiayn.config import TrainConfig
 from aiayn.data.rows import Rows
-from aiayn.errors import UserError
 from aiayn.model.structure import build, flatten
 from aiayn.training.mesh import (
     data_mesh,
     mapped_evaluation_step,
     mapped_train_step,
-    refuse_slow_scatter,
     replicated,
     sharded,
 )
@@ -149,26 +146,3 @@ def test_the_state_is_donated():
     state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
     update(state, sharded(_rows(1), mesh, 1), KEY)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
-
-
-@pytest.mark.parametrize(
-    ("platform", "version", "refused"),
-    [
-        ("PJRT C API\ncuda 13000", "0.10.1", False),
-        ("PJRT C API\ncuda 13000", "0.10.2", True),
-        ("PJRT C API\ncuda 13000", "0.11.0", True),
-        ("PJRT C API\ncuda 13000", "0.11.1", False),
-        ("PJRT C API\ncuda 13000", "0.11.0.dev20260401", True),
-        ("PJRT C API\ncuda 13000", "0.11.0rc1", True),
-        ("PJRT C API\nrocm 60000", "0.11.0", False),
-        ("cpu", "0.10.2", False),
-    ],
-)
-def test_versions_whose_scatter_add_crawls_on_gpus_are_refused(
-    platform, version, refused, monkeypatch
-):
-    wanted = f"jaxlib is {version}, .* wanted 0.11.1 or later"
-    with pytest.raises(UserError, match=wanted) if refused else nullcontext():
-        refuse_slow_scatter(platform, version)
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_extra_options=-nvptx-allow-ftz-atomics")
-    refuse_slow_scatter(platform, version)
