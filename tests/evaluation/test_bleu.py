@@ -3,6 +3,7 @@
 import gzip
 import math
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,7 @@ MOSES = {
 }
 
 
+@cache
 def newstest2013(system: str) -> Scores:
     def lines(name: str) -> list[str]:
         with gzip.open(NEWSTEST / name, "rt", encoding="utf-8") as file:

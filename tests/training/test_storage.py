@@ -43,6 +43,8 @@ def train(tmp_path, one_device, capsys):
     signal.signal(signal.SIGTERM, before)
 
 
+# Of the writers whose event loop ended with the error that the disk is full.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_disk_that_is_full_or_read_only_is_said_and_the_run_goes_on_later(
     tmp_path, small_disk, train
 ):
