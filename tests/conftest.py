@@ -20,6 +20,8 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Many images set it, but then every process that a test starts compiles all its Python anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import jax
 import pytest
