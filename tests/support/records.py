@@ -1,8 +1,6 @@
-"""Records as runs and benchmarks write them, with figures that are easy to compute with."""
+"""Records as benchmarks write them, with figures that are easy to compute with."""
 
 from typing import Any
-
-from aiayn.experiments import load_experiment
 
 
 def contest_record() -> dict[str, Any]:
@@ -28,30 +26,4 @@ def contest_record() -> dict[str, Any]:
         "commit": "0123456789abcdef",
         "versions": {"jax": "0", "python": "3"},
         "hardware": {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"},
-    }
-
-
-def run_record(**changes: Any) -> dict[str, Any]:
-    """A finished run of the phrasebook."""
-
-    def scores(bleu: float) -> dict[str, Any]:
-        names = {"sacrebleu": bleu, "chrf2": 60.0, "tokenised-lc": 41.0, "compound-split": None}
-        return {"entries": [{"name": n, "value": v} for n, v in names.items()]}
-
-    return {
-        "experiment": "phrasebook",
-        "preset": "paper",
-        "config": load_experiment("phrasebook").to_dict(),
-        "config_hash": load_experiment("phrasebook").hash(),
-        "commit": "0123456789abcdef",
-        "parameters": 1234567,
-        "seconds": 300.0,
-        "updates": 10,
-        "src_tokens_per_update": 99.0,
-        "tgt_tokens_per_update": 101.0,
-        "tokens_per_second": 5.0,
-        "hardware": {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"},
-        "versions": {"jax": "0.10.2", "python": "3.11.7"},
-        "scores": {"seen": {"last checkpoint": scores(30.126), "average of 5": scores(31.0)}},
-        **changes,
     }
