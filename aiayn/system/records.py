@@ -58,8 +58,9 @@ def typed(values: dict[str, Any], kind: type[Kind], of: str, path: Path) -> Kind
     """
     try:
         return msgspec.convert(values, kind)
-    except msgspec.ValidationError as error:
-        problem = _problem(values, str(error))
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # half a surrogate pair
+        text = str(error)
+        problem = _problem(values, text) if isinstance(error, msgspec.ValidationError) else text
         raise UserError(f"{path} is no record of {of}: {problem}.") from None
 
 

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import platform
 import subprocess
@@ -72,9 +73,12 @@ def test_a_lock_is_waited_for_and_goes_with_the_process(tmp_path, holder, monkey
     def kill_once_it_waits(text, file):
         said.append((text, file))
         holder.kill()  # which leaves no time to release anything
+        holder.wait()
 
     monkeypatch.setattr("aiayn.system.files.print", kill_once_it_waits, raising=False)
     with locked(tmp_path / "lock"):
+        with (tmp_path / "lock").open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         text = (tmp_path / "lock").read_text()
     assert text == f"process {os.getpid()} on {platform.node()}"
     by = f"process {holder.pid} on {platform.node()}"

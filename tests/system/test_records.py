@@ -51,7 +51,12 @@ def test_keys_of_a_later_version_are_ignored(tmp_path):
         ({"count": True}, "count is True; wanted int"),
         ({"count": None}, "count is None; wanted int"),
         ({"share": 10**400}, "share is 100000000000000000...0000000000000000000; wanted a smaller"),
+        ({"share": "\ud800"}, "'utf-8' codec can't encode character"),
         ({"parts": []}, "parts is []; wanted object"),
+        (
+            {"parts": {"a": {"b": [{"value": 1}, {"value": 10**400}]}}},
+            "parts[a][b][1].value is 1000",
+        ),
         ({"parts": {"a": {"b": [{}]}}}, "parts[a][b][0] lacks value"),
         (
             {"parts": {"a": {"b": [{"value": 1}], "c": [{"value": 2}, {"value": "3"}], "d": 4}}},
