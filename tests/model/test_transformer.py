@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import aiayn.model.layers
+import aiayn.model.transformer
 from aiayn.data.rows import Rows
 from aiayn.model.dropout import row_noise
 from aiayn.model.structure import count_parameters
@@ -159,6 +161,28 @@ def test_words_are_embedded_by_the_matrix_times_the_root_of_d_model():
     wanted = params["embedding"][5:7] * math.sqrt(12) + sinusoids(positions, 12)[0]
     for side in ("src", "tgt"):
         np.testing.assert_allclose(model.embed(ids, positions, side)[0], wanted, rtol=1e-5)
+
+
+def test_each_place_of_dropout_has_its_rate_and_noise_of_its_own(monkeypatch):
+    seen = []
+
+    def recorded(x, rate, noise):
+        seen.append((rate, tuple(np.ravel(noise).tolist())))
+        return x
+
+    monkeypatch.setattr(aiayn.model.transformer, "dropout", recorded)
+    monkeypatch.setattr(aiayn.model.layers, "dropout", recorded)
+    # Sums before a norm by 0.1, weights of attention by 0.2, hidden features by 0.3.
+    config = replace(ONE_LAYER, attention_dropout_rate=0.2, relu_dropout_rate=0.3)
+    x, mask = random(1, 3, 12), jnp.ones((1, 1, 3, 3), bool)
+    noise = row_noise(jax.random.key(0), jnp.int32(0), jnp.arange(1))
+    EncoderLayer(config, rngs=nnx.Rngs(0))(x, mask, noise)
+    encoder, seen[:] = seen.copy(), []
+    DecoderLayer(config, rngs=nnx.Rngs(0))(x, x, mask, mask, noise)
+    assert [rate for rate, _ in encoder] == [0.2, 0.1, 0.3, 0.1]
+    assert [rate for rate, _ in seen] == [0.2, 0.1, 0.2, 0.1, 0.3, 0.1]
+    for places in (encoder, seen):
+        assert len({noise for _, noise in places if noise != (None,)}) == len(places)
 
 
 @pytest.mark.parametrize("rate", ["dropout_rate", "attention_dropout_rate", "relu_dropout_rate"])
