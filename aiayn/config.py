@@ -234,6 +234,8 @@ class Experiment(_Settings):
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+    task: Literal["translation"] = "translation"
+    """The kind of text that goes in and comes out, and its scores (`aiayn/tasks.py`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -300,6 +302,8 @@ class Experiment(_Settings):
         """SHA-256 over the values that decide the result; the place of local files is not one."""
         values = self.to_dict()
         del values["data"]["folder"]
+        if self.task == "translation":  # the only task when hashes were first recorded
+            del values["task"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from copy import copy
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
@@ -197,6 +198,7 @@ def train(
     from aiayn.evaluation.record import finished_record, show_record
     from aiayn.evaluation.validation import validator
     from aiayn.system import hosts
+    from aiayn.tasks import task_of
     from aiayn.training.loop import train
     from aiayn.training.run_folder import in_use
 
@@ -204,16 +206,18 @@ def train(
         experiment = load_experiment(str(experiment))
     experiment = _changed(experiment, settings or {})
     folder = Path("runs") / experiment.name if run_dir is None else Path(run_dir)
+    task = task_of(experiment)
     configure_jax()
     with hosts.joined(), user_os_errors(folder):
         console = Console(quiet=not (verbose and hosts.first()))
-        prepared = prepare_once(experiment.data, Path(data_dir), verbose)
+        prepared = prepare_once(experiment.data, Path(data_dir), verbose, task.open_source)
         with in_use(folder):
             if record := finished_record(experiment, folder, prepared):
                 show_record(folder, record, console)
             else:
-                train(experiment, folder, prepared, console, validator)
-                evaluate_run(folder, prepared, console)
+                validate = partial(validator, headline=task.headline)
+                train(experiment, folder, prepared, console, validate)
+                evaluate_run(folder, prepared, console, task.score)
     return read_record(folder)  # which the first of several processes has written
 
 

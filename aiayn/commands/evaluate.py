@@ -20,6 +20,7 @@ def evaluate(model: Path, src: Path | None, ref: Path | None, data_dir: Path) ->
     from aiayn.data.prepare import prepare_once
     from aiayn.evaluation.evaluate import evaluate_files, evaluate_run
     from aiayn.system import hosts
+    from aiayn.tasks import task_of
     from aiayn.training.run_folder import in_use, read_run
 
     with hosts.joined():
@@ -28,9 +29,10 @@ def evaluate(model: Path, src: Path | None, ref: Path | None, data_dir: Path) ->
             evaluate_files(model, src, ref, console)
             return
         experiment, _ = read_run(model)
-        prepared = prepare_once(experiment.data, data_dir)
+        task = task_of(experiment)
+        prepared = prepare_once(experiment.data, data_dir, open_source=task.open_source)
         with in_use(model):
-            evaluate_run(model, prepared, console)
+            evaluate_run(model, prepared, console, task.score)
 
 
 def _check_evaluate(model: Path, src: Path | None, ref: Path | None, **_: object) -> None:

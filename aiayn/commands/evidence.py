@@ -51,11 +51,12 @@ def sweep(run: Path, data_dir: Path) -> None:
 
     from aiayn.data.prepare import prepare
     from aiayn.evidence.sweep import sweep, table
+    from aiayn.tasks import task_of
     from aiayn.training.run_folder import read_run
 
     console = Console()
     experiment, _ = read_run(run)
-    prepared = prepare(experiment.data, data_dir)
+    prepared = prepare(experiment.data, data_dir, open_source=task_of(experiment).open_source)
     console.print(table(sweep(run, prepared, console)))
     console.print(f"Written to {run}: sweep.json, sweep.png.")
 

@@ -41,8 +41,9 @@ def prepare(experiment: Experiment, data_dir: Path) -> None:
     Training finds them there.
     """
     from aiayn.data.prepare import prepare
+    from aiayn.tasks import task_of
 
-    prepared = prepare(experiment.data, data_dir)
+    prepared = prepare(experiment.data, data_dir, open_source=task_of(experiment).open_source)
     for name, split in prepared.manifest.splits.items():
         dropped = "".join(f", {count:,} {reason}" for reason, count in split.dropped.items())
         print(f"{name}: {split.kept:,} of {split.read:,} pairs{dropped}")

@@ -40,6 +40,8 @@ from aiayn.system.checksums import sha256_if_small
 from aiayn.system.files import read_json, user_os_errors
 
 MANIFEST = "manifest.json"
+OpenSource = Callable[[DataConfig], Source]
+"""From settings to the text that they name."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,11 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def prepare_corpus(
-    config: DataConfig, out: Path, progress: bool = True, num_workers: int | None = None
+    config: DataConfig,
+    out: Path,
+    progress: bool = True,
+    num_workers: int | None = None,
+    open_source: OpenSource | None = None,
 ) -> Manifest:
     """Write the text of a corpus and its manifest into `out`, or find them there complete.
 
@@ -128,7 +134,7 @@ def prepare_corpus(
     found = _prepared_before(config, out)
     if found:
         return found
-    source = _open_source(config)
+    source = (open_source or open_pairs)(config)
     workers = Workers(num_workers, progress)
     with user_os_errors(out), _folder_beside(out) as folder:
         manifest = _build(config, source, folder, workers)
@@ -139,7 +145,12 @@ def prepare_corpus(
 # --- Source -------------------------------------------------------------------------------------
 
 
-def _open_source(data: DataConfig) -> Source:
+def open_pairs(data: DataConfig) -> Source:
+    """The sentence pairs that the settings name: the phrasebook's, local files', the Hub's.
+
+    Raises:
+        UserError: the settings name none, or it cannot be opened.
+    """
     if data.corpus == "phrasebook":
         if data.folder or data.hub:
             raise UserError(

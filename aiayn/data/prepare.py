@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from aiayn.config import DataConfig, data_hash
-from aiayn.data.corpus import Manifest, prepare_corpus, read_lines
+from aiayn.data.corpus import Manifest, OpenSource, open_pairs, prepare_corpus, read_lines
 from aiayn.data.packing import pack_split, unlimited
 from aiayn.data.store import PackedSplit
 from aiayn.data.tokenizer import Tokenizer, train_tokenizer
@@ -65,8 +65,10 @@ def _folder(data: DataConfig, root: Path) -> Path:
     return root / re.sub(r"[^\w.-]", "_", name)
 
 
-def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
-    """The prepared data under `root`, made now or found there.
+def prepare(
+    data: DataConfig, root: Path, progress: bool = True, open_source: OpenSource = open_pairs
+) -> Prepared:
+    """The prepared data under `root`, made now from its source or found there.
 
     One process at a time works in a folder; others wait, and find what it made.
 
@@ -77,14 +79,16 @@ def prepare(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with user_os_errors(folder), locked(folder / "lock"):
-        manifest = prepare_corpus(data, folder / "text", progress=progress)
+        manifest = prepare_corpus(data, folder / "text", progress, open_source=open_source)
         tokenizer = _tokenizer(data, manifest, folder)
         for split in ("train", "dev"):
             _rows(data, manifest, tokenizer, folder, split, progress)
     return open_prepared(folder)
 
 
-def prepare_once(data: DataConfig, root: Path, progress: bool = True) -> Prepared:
+def prepare_once(
+    data: DataConfig, root: Path, progress: bool = True, open_source: OpenSource = open_pairs
+) -> Prepared:
     """As `prepare`, by the first of several processes; the others wait for it, and read it.
 
     Raises:
@@ -93,7 +97,7 @@ def prepare_once(data: DataConfig, root: Path, progress: bool = True) -> Prepare
     from aiayn.system import hosts
 
     if hosts.first():
-        prepared = prepare(data, root, progress)
+        prepared = prepare(data, root, progress, open_source)
         hosts.wait_for_all()
         return prepared
     hosts.wait_for_all()

@@ -14,7 +14,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from aiayn.errors import UserError
-from aiayn.evaluation.scores import Score, Scores
+from aiayn.evaluation.scores import Headline, Score, Scores
 
 
 def score(
@@ -73,6 +73,13 @@ def score(
         name, how = "compound-split-quotes", f"{moses}, split at hyphens, quotes made plain"
         entries.append(_bleu(name, hyp, ref, compare[name], how))
     return Scores(src, tgt, len(references), tuple(entries), tuple(warnings))
+
+
+def headline(hypotheses: Sequence[str], references: Sequence[str]) -> Headline:
+    """sacreBLEU alone: 13a tokens, cased, 0 to 100."""
+    metric = BLEU()
+    found = metric.corpus_score(hypotheses, [references])
+    return Headline(found.score, metric.get_signature().format(), found.ratio)
 
 
 def split_compounds(tokens: str) -> str:

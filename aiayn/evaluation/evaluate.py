@@ -1,6 +1,6 @@
 """From a trained run to its scores: average, translate, score, picture, record (§6.1)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -23,7 +23,9 @@ from aiayn.training.log import read_metrics
 from aiayn.training.run_folder import RECORD, read_run
 
 
-def evaluate_run(run_dir: Path, prepared: Prepared, console: Console) -> None:
+def evaluate_run(
+    run_dir: Path, prepared: Prepared, console: Console, score: Callable[..., Scores] = score
+) -> None:
     """Score every test set with the last checkpoint and with the average; show and record it all.
 
     With `decode.score_dev`, dev is scored like a test set.

@@ -2,10 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
+
+
+class Headline(NamedTuple):
+    """The one figure of a set of outputs that validation, sweeps and ablations go by."""
+
+    value: float
+    signature: str
+    length_ratio: float
+    """Length of the outputs over that of the references, in the tokens of the figure."""
 
 
 @dataclass(frozen=True)

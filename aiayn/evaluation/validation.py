@@ -1,13 +1,12 @@
 """The loss and the BLEU of dev, before each checkpoint."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from flax import nnx
 from jax.sharding import Mesh
-from sacrebleu.metrics.bleu import BLEU
 
 from aiayn.config import Experiment
 from aiayn.data.prepare import Prepared
@@ -15,6 +14,8 @@ from aiayn.data.rows import Rows
 from aiayn.data.updates import batches
 from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
+from aiayn.evaluation.bleu import headline
+from aiayn.evaluation.scores import Headline
 from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.saved import Model
 from aiayn.system import hosts
@@ -28,20 +29,20 @@ def validator(
     prepared: Prepared,
     graphdef: nnx.GraphDef[AutoregressiveModel],
     mesh: Mesh,
+    headline: Callable[[Sequence[str], Sequence[str]], Headline] = headline,
 ) -> Callable[[TrainState, Callable[[], None]], dict[str, float]]:
     """A function from a state to `dev_loss` (nats per token), `dev_perplexity` and `dev_bleu`.
 
-    Rows are shared out to devices, sentences to processes. BLEU is sacreBLEU of greedy translations
-    of the first sentences of dev: really decoded, not teacher-forced. A state whose `dev_loss` is
-    not finite is a UserError: it is not worth keeping. Its other argument is called after each
-    batch, and may end it.
+    Rows are shared out to devices, sentences to processes. `dev_bleu` is the task's headline figure
+    of greedy outputs for the first sentences of dev: really decoded, not teacher-forced. A state
+    whose `dev_loss` is not finite is a UserError: it is not worth keeping. Its other argument is
+    called after each batch, and may end it.
     """
     config = experiment.train
     evaluate = mapped_evaluation_step(graphdef, mesh)
     slots = config.slots_per_device * mesh.size
     src = prepared.lines("dev", "src")[: config.validate_sentences]
     references = prepared.lines("dev", "tgt")[: config.validate_sentences]
-    metric = BLEU()
     greedy = replace(experiment.decode, beam_size=1)
 
     def validate(state: TrainState, go_on: Callable[[], None]) -> dict[str, float]:
@@ -62,7 +63,7 @@ def validator(
             translator = Translator(model, greedy, params=one_copy(state.params))
             translate = partial(translator.best, on_done=lambda _: go_on())
             hypotheses = hosts.shared_out(translate, src)
-            found["dev_bleu"] = metric.corpus_score(hypotheses, [references]).score
+            found["dev_bleu"] = headline(hypotheses, references).value
         return found
 
     return validate

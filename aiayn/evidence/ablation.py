@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-from sacrebleu.metrics.bleu import BLEU
 
 from aiayn.config import Experiment
 from aiayn.data.prepare import Prepared, open_prepared, prepare
@@ -37,6 +37,7 @@ from aiayn.system import records
 from aiayn.system.environment import configure_jax
 from aiayn.system.files import locked, user_os_errors
 from aiayn.system.workers import as_finished
+from aiayn.tasks import task_of
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
 from aiayn.training.loop import train
@@ -144,7 +145,7 @@ def ablate(
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with user_os_errors(folder), locked(folder / "lock", wait=False):
-        prepared = prepare(base.data, data_dir)
+        prepared = prepare(base.data, data_dir, open_source=task_of(base).open_source)
         runs = {
             (row, seed): Run(row, made, folder / f"{row}-{seed}", prepared.folder, num_jobs)
             for (row, seed), made in variants.items()
@@ -243,9 +244,11 @@ def _perform(run: Run) -> FinishedRun:
     """Train a run to its end, score dev, and write the scores; in a process of its own."""
     configure_jax()
     experiment, prepared = run.experiment, open_prepared(run.data)
+    task = task_of(experiment)
     try:
         with in_use(run.run_dir):
-            train(experiment, run.run_dir, prepared, Console(quiet=True), validator)
+            validate = partial(validator, headline=task.headline)
+            train(experiment, run.run_dir, prepared, Console(quiet=True), validate)
     except UserError as error:
         raise UserError(f"Row {run.row}, seed {experiment.train.seed}: {error}") from None
     began = time.perf_counter()
@@ -256,7 +259,7 @@ def _perform(run: Run) -> FinishedRun:
     checkpoints.close()
     sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
     outputs = Translator(model).best(sources)
-    metric = BLEU()
+    headline = task.headline(outputs, references)
     metrics = read_metrics(run.run_dir / "metrics.jsonl")
     sessions = read_sessions(run.run_dir)
     values = {
@@ -265,8 +268,8 @@ def _perform(run: Run) -> FinishedRun:
         "config": portable(experiment),
         "data_fingerprint": prepared.fingerprint,
         "perplexity": next(row for row in metrics[::-1] if "dev_loss" in row)["dev_perplexity"],
-        "bleu": metric.corpus_score(outputs, [references]).score,
-        "signature": metric.get_signature().format(),
+        "bleu": headline.value,
+        "signature": headline.signature,
         "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
         "updates": newest,
         "seconds": metrics[-1]["seconds"] + time.perf_counter() - began,

@@ -12,17 +12,18 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from sacrebleu.metrics.bleu import BLEU
 
 from aiayn.config import DecodeConfig
 from aiayn.data.prepare import Prepared
 from aiayn.decoding.translator import Translator
 from aiayn.evaluation.average import average
 from aiayn.evaluation.evaluate import check_data
+from aiayn.evaluation.scores import Headline
 from aiayn.evidence.records import Point, Sweep
 from aiayn.model.saved import Model, portable
 from aiayn.system import records
 from aiayn.system.environment import environment
+from aiayn.tasks import task_of
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.run_folder import read_run
 
@@ -55,19 +56,18 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     checkpoints = Checkpoints.open(run_dir)
     steps = checkpoints.last(len(checkpoints.steps()))
     _, tokenizer = checkpoints.about(steps[-1])
-    metric = BLEU()
-    known: dict[DecodeConfig, Point] = {}
+    headline = task_of(experiment).headline
+    known: dict[DecodeConfig, Headline] = {}
 
     @lru_cache(maxsize=1)  # one model at a time in memory
     def averaged(count: int) -> Model:
         return Model(experiment, tokenizer, average(checkpoints, steps[-count:]))
 
-    def scored(decode: DecodeConfig) -> Point:
+    def scored(decode: DecodeConfig) -> Headline:
         if decode not in known:
             model = averaged(decode.average_last)
             found = Translator(model, decode).translate(sources)
-            score = metric.corpus_score([best[0].text for best in found], [references])
-            known[decode] = Point(score.score, score.ratio)
+            known[decode] = headline([best[0].text for best in found], references)
         return known[decode]
 
     around = replace(
@@ -80,7 +80,9 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
         for name, decode in jobs:
             value = getattr(decode, name)
             bar.update(task, description=f"Translating dev, {name} {value}")
-            series.setdefault(name, {})[str(value)] = scored(decode)
+            series.setdefault(name, {})[str(value)] = Point(
+                scored(decode).value, scored(decode).length_ratio
+            )
             bar.advance(task)
     checkpoints.close()
     values = {
@@ -88,7 +90,7 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
         "config": portable(experiment),
         "split": "dev",
         "sentences": len(sources),
-        "signature": metric.get_signature().format(),
+        "signature": scored(around).signature,
         "kept_steps": steps,
         "around": {name: getattr(around, name) for name in series},
         **environment(),
