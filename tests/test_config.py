@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -59,11 +60,60 @@ def test_overrides_take_the_type_of_the_setting():
         ("data.tgt=en", "another language"),
         ("decode.average_last=50", "train.keep_last is 20"),
         ("model.positions=halves", "preset 'paper' means 'interleaved'"),
+        ("preset=papr", "Unknown preset 'papr'. Did you mean 'paper'?"),
+        ("data.src=", "data.src is ''; wanted a name"),
+        ("data.vocab_size=299", "wanted 300 to 65,535"),
+        ("data.vocab_size=65536", "wanted 300 to 65,535"),
+        ("data.row_widths=", "wanted at least one width"),
+        ("data.row_widths=256,12", "data.row_widths is 12; wanted multiples of 8"),
+        ("data.row_widths=0,256", "data.row_widths is 0; wanted a positive number"),
+        ("data.row_widths=256,64", "is (256, 64); wanted rising widths"),
+        ("data.row_widths=256,256", "wanted rising widths"),
+        ("data.test_files=a=x,b", "data.test_files is 'b'; wanted NAME=PATTERN"),
+        ("data.limit=-1", "wanted zero or more"),
+        ("data.max_ratio=-0.1", "wanted zero or more"),
+        ("model.d_model=7", "wanted an even number"),
+        ("model.d_model=0", "wanted a positive number"),
+        ("model.dropout_rate=1", "model.dropout_rate is 1.0; wanted 0 <= rate < 1"),
+        ("model.dropout_rate=nan", "wanted 0 <= rate < 1"),
+        ("model.layer_norm_epsilon=0", "wanted a positive number"),
+        ("train.adam_eps=inf", "wanted a positive number"),
+        ("train.num_steps=1.5", "wanted a whole number"),
+        ("decode.length_penalty=inf", "wanted zero or more"),
     ],
 )
 def test_a_wrong_override_says_what_is_wrong(override, message):
-    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+    with pytest.raises(UserError, match=re.escape(message)):
         Experiment("x").with_overrides([override])
+
+
+def test_values_on_the_bounds_are_settings():
+    changed = Experiment("x", preset="custom").with_overrides(
+        [
+            *("data.vocab_size=300", "data.row_widths=8", "data.max_tokens=8", "data.limit=0"),
+            *("model.d_model=2", "model.dropout_rate=0", "train.adam_b1=0.999", "train.seed=0"),
+            *("train.keep_last=1", "decode.average_last=1", "decode.length_penalty=0"),
+        ]
+    )
+    assert changed.with_overrides(["data.vocab_size=65535"]).data.vocab_size == 65_535
+    assert changed.model.d_model == 2
+
+
+def test_learned_positions_reach_to_the_end_of_the_longest_output():
+    # A source that fills the widest row twice over, and 50 tokens more: 2 x 256 + 50.
+    learned = ["model.positions=learned", "model.max_positions=562"]
+    assert Experiment("x").with_overrides(learned).model.max_positions == 562
+    with pytest.raises(UserError, match=r"model.max_positions is 561; wanted at least 562"):
+        Experiment("x").with_overrides([*learned, "model.max_positions=561"])
+
+
+def test_an_earlier_versions_settings_are_the_same_if_what_came_later_has_its_default():
+    experiment = Experiment("x")
+    earlier = experiment.to_dict()
+    del earlier["train"]["slots_per_device"]
+    assert experiment.is_same(earlier)
+    assert not experiment.with_overrides(["train.slots_per_device=8"]).is_same(earlier)
+    assert not experiment.is_same({**earlier, "gone": 1})
 
 
 def test_settings_in_python_are_checked_and_made_the_same_as_in_json():

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,16 @@ def test_a_wheel_without_its_experiments_says_what_is_missing(elsewhere, monkeyp
     assert load_experiment("mine").name == "mine!"
     with pytest.raises(UserError, match=r"site/aiayn/_checkout/experiments is missing"):
         load_experiment("wmt14_ende_base")
+
+
+def test_a_file_that_raises_anything_is_refused_on_one_line(tmp_path):
+    path = tmp_path / "raises.py"
+    for raised, said in (
+        ("SystemExit(0)", "SystemExit: 0."),
+        ("ValueError('a\\nb')", "Error: a b."),
+    ):
+        path.write_text(f"raise {raised}\n", encoding="utf-8")
+        with pytest.raises(
+            UserError, match=f"raises.py defines no experiment: .*{re.escape(said)}$"
+        ):
+            load_experiment(str(path))

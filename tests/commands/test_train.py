@@ -1,7 +1,14 @@
+import signal
+from pathlib import Path
+
 import pytest
 
+import aiayn.interface
+from aiayn.__main__ import main
+from aiayn.experiments import load_experiment
 from tests.commands.test_verb import refusal
 from tests.support.corpora import copy_corpus
+from tests.support.runs import reverse_experiment
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,42 @@ def test_bad_corpora_are_refused_before_anything_is_trained(tmp_path, capsys):
     assert "101" in error
     assert "100" in error
     assert not list((tmp_path / "data").rglob("manifest.json"))
+
+
+@pytest.mark.parametrize("options", [[], ["--run-dir", "elsewhere"]])
+def test_train_is_the_same_as_in_python(options, monkeypatch):
+    asked = []
+
+    def train(experiment, **settings):
+        asked.append((experiment, settings))
+
+    monkeypatch.setattr(aiayn.interface, "train", train)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["train", "phrasebook", "--set", "train.seed=7", *options]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    ((experiment, settings),) = asked
+    assert experiment == load_experiment("phrasebook").with_overrides(["train.seed=7"])
+    run_dir = Path(options[1]) if options else None
+    assert settings == {"run_dir": run_dir, "data_dir": Path("data"), "verbose": True}
+
+
+def test_prepare_says_what_is_kept_and_dropped(tmp_path, capsys):
+    copy_corpus(tmp_path / "corpus", 200)
+    for side, line in (("aa", ""), ("bb", "gold")):
+        with (tmp_path / "corpus" / f"train.{side}").open("a") as file:
+            file.write(f"{line}\n")
+    experiment = tmp_path / "mine.py"
+    settings = reverse_experiment(tmp_path / "corpus").to_dict()
+    experiment.write_text(
+        f"from aiayn.config import Experiment\nconfig = Experiment.from_dict({settings!r})\n"
+    )
+    assert main(["prepare", str(experiment), "--data-dir", str(tmp_path / "data")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("train: 200 of 201 pairs, 1 ") for line in said)
+    assert said[-2].startswith("rows of 32 + 32 slots: ")
+    assert said[-1].startswith(f"Prepared in {tmp_path / 'data'}")
 
 
 def test_replay_needs_a_run_that_gave_up(tmp_path, capsys):

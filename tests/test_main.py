@@ -1,0 +1,61 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+import aiayn.__main__
+from aiayn.__main__ import main
+from aiayn.commands.verb import Verb
+from aiayn.errors import LostProcess, Preempted, UserError
+
+
+@pytest.mark.parametrize("trains", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (None, 0, ""),
+        (UserError("x is 1; wanted 2."), 2, "aiayn: x is 1; wanted 2.\n"),
+        (Preempted("All is saved."), 0, "aiayn: All is saved. The same command resumes.\n"),
+        (KeyboardInterrupt(), 130, "aiayn: interrupted{advice}.\n"),
+        (LostProcess("host 2 is gone"), 3, "aiayn: host 2 is gone{advice}.\n"),
+        (OSError(28, "full", "a.txt"), 2, "aiayn: a.txt: the disk is full.\n"),
+    ],
+)
+def test_an_end_has_its_status_and_one_line(error, status, said, trains, monkeypatch, capsys):
+    def run():
+        if error:
+            raise error
+
+    monkeypatch.setattr(aiayn.__main__, "stop_on_sigterm", lambda: None)
+    verb = Verb("try", run, lambda parser: None, jax=False, trains=trains)
+    monkeypatch.setattr(aiayn.__main__, "_VERBS", (verb,))
+    assert main(["try"]) == status
+    advice = "; the same command resumes from the last checkpoint" if trains else ""
+    assert capsys.readouterr().err == said.format(advice=advice)
+
+
+def test_only_what_trains_stops_on_sigterm(monkeypatch):
+    stopped = []
+    monkeypatch.setattr(aiayn.__main__, "stop_on_sigterm", lambda: stopped.append(verb.name))
+    for trains in (False, True):
+        verb = Verb(f"trains-{trains}", lambda: None, lambda parser: None, jax=False, trains=trains)
+        monkeypatch.setattr(aiayn.__main__, "_VERBS", (verb,))
+        assert main([verb.name]) == 0
+    assert stopped == ["trains-True"]
+
+
+def test_a_reader_that_stops_reading_is_no_error():
+    code = (
+        "import sys, aiayn.__main__ as m\n"
+        "from aiayn.commands.verb import Verb\n"
+        "verb = Verb('try', lambda: print('x' * 10**6), lambda parser: None, jax=False)\n"
+        "m._VERBS = (verb,)\n"
+        "sys.exit(m.main(['try']))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
