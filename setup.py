@@ -20,6 +20,7 @@ from aiayn.system.checkout import COMMIT, COPY, commit  # noqa: E402
 SHIPPED = (
     "experiments/*.py",
     "experiments/accelerator/*.py",
+    "experiments/table3/*.py",
     "experiments/results/*.json",
     "experiments/results/ablations/*.json",
 )

@@ -3,6 +3,7 @@
 import re
 import types
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from aiayn.config import Experiment, all_keys, unknown
@@ -10,8 +11,8 @@ from aiayn.errors import UserError
 from aiayn.system import checkout
 
 _FOLDER = "experiments"
-_ACCELERATOR = "accelerator"
-"""The folder, in that of the experiments, of those that need a GPU or a TPU."""
+_FOLDERS = ("", "accelerator", "table3")
+"""Those for any machine, those that need a GPU or a TPU, the rows of Table 3."""
 
 
 def load_experiment(name: str) -> Experiment:
@@ -53,7 +54,7 @@ def _files() -> dict[str, Path]:
     """The experiment files by name: those of the working directory, then those that came along."""
     found: dict[str, Path] = {}
     for root in (Path(_FOLDER), checkout.root() / _FOLDER):
-        for path in (*root.glob("*.py"), *(root / _ACCELERATOR).glob("*.py")):
+        for path in chain.from_iterable((root / folder).glob("*.py") for folder in _FOLDERS):
             if path.is_file():
                 found.setdefault(path.stem, path)
     return found

@@ -51,7 +51,8 @@ def test_the_experiments_of_table_2_name_its_scores(size):
 
 
 def _docstring(name):
-    return (EXPERIMENTS / f"{name}.py").read_text(encoding="utf-8").split('"""')[1]
+    (path,) = EXPERIMENTS.rglob(f"{name}.py")
+    return path.read_text(encoding="utf-8").split('"""')[1]
 
 
 def test_the_defaults_are_the_base_model_and_its_recipe():
