@@ -5,6 +5,7 @@ from aiayn.render.markdown import (
     number,
     short_commit,
 )
+from aiayn.system.records import Hardware
 
 
 def test_a_table_has_a_line_below_its_head():
@@ -27,9 +28,10 @@ def test_durations_change_their_unit_at_two_minutes_and_two_hours():
 
 
 def test_a_machine_is_its_cores_or_its_devices():
-    cpu = {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"}
-    gpus = {"platform": "gpu", "num_devices": 8, "device": "a GPU"}
-    found = [hardware_text({"hardware": hardware}) for hardware in (cpu, gpus)]
+    found = [
+        hardware_text(Hardware(platform, "a GPU", 8, 1, "a CPU", cpu_count=2))
+        for platform in ("cpu", "gpu")
+    ]
     assert found == ["2 cores, a CPU", "8 × a GPU"]
 
 

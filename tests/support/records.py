@@ -25,5 +25,12 @@ def contest_record() -> dict[str, Any]:
         "flops_per_step": 1e11,
         "commit": "0123456789abcdef",
         "versions": {"jax": "0", "python": "3"},
-        "hardware": {"platform": "cpu", "cpu_count": 2, "cpu": "a CPU"},
+        "hardware": {
+            "platform": "cpu",
+            "device": "cpu",
+            "num_devices": 1,
+            "num_processes": 1,
+            "cpu": "a CPU",
+            "cpu_count": 2,
+        },
     }
