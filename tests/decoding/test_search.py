@@ -14,10 +14,32 @@ import aiayn.decoding.search
 from aiayn.data.rows import rows_of_pairs
 from aiayn.decoding.incremental import lay_out
 from aiayn.decoding.search import Search, length_penalty, search
-from tests.support.models import MODEL, logits, on_device, random_pairs, transformer, unpacked_rows
+from tests.support.models import (
+    MODEL,
+    drawn_by_numpy,
+    logits,
+    on_device,
+    random_pairs,
+    unpacked_rows,
+)
 
 BOS, EOS = 2, 3
+ONE_LAYER = replace(MODEL, num_layers=1)
+SLOTS, WIDTH, ROOM = 44, 16, 20
+"""Of the search that most tests share, so that it is compiled once: they fill it with sentences
+that have a limit of 0."""
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+
+def _few_words(seed=0):
+    """A model of 60 words; its parameters alone depend on the seed."""
+    return drawn_by_numpy(ONE_LAYER, num_words=60, seed=seed)
+
+
+def _sources(lengths, seed):
+    """Random ones of these lengths, of the words that `_few_words` has."""
+    rng = np.random.default_rng(seed)
+    return [(rng.integers(4, 60, length).tolist(), []) for length in lengths]
 
 
 def _row(source, target=()):
@@ -39,6 +61,16 @@ def _search(graphdef, params, rows, limit, **options):
     )
 
 
+def _filled(graphdef, params, pairs, limit, **options):
+    """The search that most tests share, for at most `SLOTS` sentences."""
+    spare = SLOTS - len(pairs)
+    rows, limit = unpacked_rows([*pairs, *[([], [])] * spare], WIDTH), [*limit, *[0] * spare]
+    found = _search(graphdef, params, rows, limit, **{"room": ROOM, "num_best": 4, **options})
+    assert not np.asarray(found.words_AWT[len(pairs) :]).any(), "empty sentences find nothing"
+    assert (found.scores_AW[len(pairs) :] == -math.inf).all()
+    return jax.tree.map(lambda x: x[: len(pairs)], found)
+
+
 def _log_probs(graphdef, params, source, target):
     """Log-probability of each word of `target`, EOS last, by the uncached model."""
     num_words = nnx.merge(graphdef, params).num_words
@@ -57,7 +89,7 @@ def test_length_penalty_by_hand():
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.5])
 def test_a_wide_enough_beam_finds_what_exhaustive_search_finds(alpha):
     # Five words, EOS among them, and at most three tokens: 1 + 4 + 16 hypotheses.
-    graphdef, params = transformer(num_words=5, seed=4)
+    graphdef, params = drawn_by_numpy(ONE_LAYER, num_words=5, seed=4)
     source = [0, 4, 1]
     everything = [words for n in range(3) for words in itertools.product((0, 1, 2, 4), repeat=n)]
     scored = sorted(
@@ -80,14 +112,16 @@ def test_a_wide_enough_beam_finds_what_exhaustive_search_finds(alpha):
 
 
 def test_beam_one_is_greedy_search_by_the_uncached_model():
-    graphdef, params = transformer()
+    # Of two layers: each reads its own cache.
+    graphdef, params = drawn_by_numpy()
     pairs = random_pairs([(4, 0), (6, 0), (2, 0)], seed=5)
-    greedy = _search(graphdef, params, unpacked_rows(pairs), [9, 9, 9], beam_size=1)
+    greedy = _search(graphdef, params, unpacked_rows(pairs, 10), [9, 9, 9], beam_size=1)
+    assert max(_ends(words) for words in greedy.words_AWT[:, 0]) > 4, "outputs of some length"
     for number, (source, _) in enumerate(pairs):
         target: list[int] = []
         total = 0.0
         while True:
-            rows = unpacked_rows([(source, target)], 10)
+            rows = unpacked_rows([(source, (target + 9 * [4])[:9])], 10)
             found = np.asarray(logits(graphdef, params, rows), np.float64)[0, len(target)]
             log_probs = found - np.log(np.exp(found).sum())
             word = EOS if len(target) == 8 else int(log_probs.argmax())
@@ -100,62 +134,61 @@ def test_beam_one_is_greedy_search_by_the_uncached_model():
         assert float(greedy.scores_AW[number, 0]) == pytest.approx(score, rel=1e-4)
 
 
+def _ends(words):
+    """The place of EOS."""
+    return words.tolist().index(EOS)
+
+
 def test_scores_of_the_beam_are_those_of_the_uncached_model():
-    graphdef, params = transformer(num_words=40, seed=2)
+    graphdef, params = _few_words(seed=2)
     source = [7, 9, 30, 4]
-    found = _search(graphdef, params, _row(source), [7], num_best=4)
+    found = _filled(graphdef, params, [(source, [])], [7])
     for words, score in zip(found.words_AWT[0], found.scores_AW[0], strict=True):
-        target = [int(w) for w in words]
-        target = target[: target.index(EOS)]
+        target = words.tolist()[: _ends(words)]
         by_model = sum(_log_probs(graphdef, params, source, target))
         assert float(score) * ((6 + len(target)) / 6) ** 0.6 == pytest.approx(by_model, rel=1e-4)
     assert sorted(found.scores_AW[0], reverse=True) == list(found.scores_AW[0])
 
 
 def test_batch_mates_and_source_padding_change_nothing():
-    graphdef, params = transformer()
-    pairs = random_pairs([(4, 0), (9, 0), (2, 0)], seed=6)
-    together = _search(graphdef, params, unpacked_rows(pairs, 16), [8, 12, 6])
-    for number, limit in enumerate([8, 12, 6]):
+    graphdef, params = _few_words()
+    pairs, limits = _sources((4, 9, 2), seed=6), [8, 12, 6]
+    together = _filled(graphdef, params, pairs, limits)
+    for number, limit in enumerate(limits):
         alone = _search(
-            graphdef, params, unpacked_rows(pairs[number : number + 1]), [limit], room=12
+            graphdef,
+            params,
+            unpacked_rows(pairs[number : number + 1], 10),
+            [limit],
+            room=ROOM,
+            num_best=4,
         )
         np.testing.assert_array_equal(alone.words_AWT[0], together.words_AWT[number])
         np.testing.assert_allclose(alone.scores_AW[0], together.scores_AW[number], rtol=1e-4)
 
 
-def test_sentences_that_begin_when_others_have_ended_find_the_same():
-    # Nine places, and two at least must be free for the next two: 41 sentences are an odd number of
-    # groups, and outputs are of all lengths up to their limits.
-    graphdef, params = transformer(num_words=60, seed=3)
-    pairs = random_pairs([(1 + n * 7 % 9, 0) for n in range(41)], seed=8)
+@pytest.mark.parametrize(("beam_size", "at_once"), [(1, 1), (4, 9)])
+def test_sentences_that_begin_when_others_have_ended_find_the_same(beam_size, at_once):
+    # One place; or nine, of which two at least must be free for the next two: 41 sentences are an
+    # odd number of groups, and outputs are of all lengths up to their limits.
+    graphdef, params = _few_words(seed=3)
+    pairs = _sources([1 + n * 7 % 9 for n in range(41)], seed=8)
     limits = [1 + n * 5 % 12 for n in range(41)]
-    rows = unpacked_rows(pairs, 16)
-    for beam_size in (1, 4):
-        settings = {"beam_size": beam_size, "num_best": beam_size, "room": 12}
-        together = _search(graphdef, params, rows, limits, **settings)
-        in_turns = _search(graphdef, params, rows, limits, at_once=9, **settings)
-        np.testing.assert_array_equal(in_turns.words_AWT, together.words_AWT)
-        np.testing.assert_allclose(in_turns.scores_AW, together.scores_AW, rtol=1e-4)
-        assert not in_turns.cut_A.any()
-
-
-def test_empty_sentences_at_the_end_take_no_time_and_find_nothing():
-    graphdef, params = transformer()
-    pairs = random_pairs([(4, 0), (9, 0), (1, 0), (1, 0)], seed=8)
-    found = _search(graphdef, params, unpacked_rows(pairs), [5, 4, 0, 0], at_once=1)
-    assert not np.asarray(found.words_AWT[2:]).any()
-    assert (found.scores_AW[2:] == -math.inf).all()
+    settings = {"beam_size": beam_size, "num_best": beam_size}
+    together = _filled(graphdef, params, pairs, limits, **settings)
+    in_turns = _filled(graphdef, params, pairs, limits, at_once=at_once, **settings)
+    np.testing.assert_array_equal(in_turns.words_AWT, together.words_AWT)
+    np.testing.assert_allclose(in_turns.scores_AW, together.scores_AW, rtol=1e-4)
+    assert not in_turns.cut_A.any()
 
 
 def test_a_sentence_is_cut_only_where_the_room_is_too_small_for_it():
-    graphdef, params = transformer(num_words=60, seed=3)
+    graphdef, params = _few_words(seed=3)
     params["embedding"] = params["embedding"].at[EOS].set(0.0)  # long outputs
-    pairs = random_pairs([(n, 0) for n in range(1, 10)], seed=8)
-    rows, limits = unpacked_rows(pairs), [4 + 2 * n for n in range(9)]
-    whole = _search(graphdef, params, rows, limits, num_best=4)
+    pairs, limits = _sources(range(1, 10), seed=8), [4 + 2 * n for n in range(9)]
+    whole = _filled(graphdef, params, pairs, limits)
     assert not whole.cut_A.any()
-    small = _search(graphdef, params, rows, limits, num_best=4, room=10, at_once=3)
+    small = _filled(graphdef, params, pairs, limits, room=10, at_once=3)
     cut = np.asarray(small.cut_A)
     assert cut.any()
     assert not cut[:4].any(), "a limit that the room holds is no reason"
@@ -164,28 +197,26 @@ def test_a_sentence_is_cut_only_where_the_room_is_too_small_for_it():
 
 
 def test_no_output_passes_its_limit_and_every_one_ends():
-    graphdef, params = transformer()
-    pairs = random_pairs([(4, 0), (9, 0), (2, 0)], seed=7)
+    graphdef, params = _few_words()
     limits = [1, 5, 3]
-    found = _search(graphdef, params, unpacked_rows(pairs), limits, num_best=4)
+    found = _filled(graphdef, params, _sources((4, 9, 2), seed=7), limits)
     for number, limit in enumerate(limits):
         for words, score in zip(found.words_AWT[number], found.scores_AW[number], strict=True):
             if score > -math.inf:
-                ids = words.tolist()
-                assert ids.index(EOS) < limit
-                assert not any(ids[ids.index(EOS) + 1 :])
+                assert _ends(words) < limit
+                assert not words[_ends(words) + 1 :].any()
 
 
 def test_it_stops_only_when_no_living_hypothesis_can_win():
     # A beam of 4 must do at least as well as every prefix of its own steps: here against a search
     # that never stops early, because 4 best are asked for instead of 1.
     for seed in range(6):
-        graphdef, params = transformer(num_words=30, seed=seed)
-        rows = _row([5, 6, 7])
-        one = _search(graphdef, params, rows, [12], alpha=1.0)
-        four = _search(graphdef, params, rows, [12], alpha=1.0, num_best=4)
-        np.testing.assert_array_equal(one.words_AWT[0, 0], four.words_AWT[0, 0])
-        np.testing.assert_allclose(one.scores_AW[0, 0], four.scores_AW[0, 0], rtol=1e-5)
+        graphdef, params = _few_words(seed)
+        pairs, limits = _sources((3, 8, 1), seed), [12, 20, 7]
+        one = _filled(graphdef, params, pairs, limits, num_best=1)
+        four = _filled(graphdef, params, pairs, limits)
+        np.testing.assert_array_equal(one.words_AWT[:, 0], four.words_AWT[:, 0])
+        np.testing.assert_allclose(one.scores_AW[:, 0], four.scores_AW[:, 0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("count", [3, 10, 300])
@@ -194,10 +225,9 @@ def test_the_best_continuations_are_those_of_all_words_after_all_hypotheses(coun
     logits_VN = jnp.asarray(rng.permutation(512 * 6).reshape(512, 6) / 100, jnp.float32)
     crowded_VN = logits_VN.at[200:240].add(100.0)  # all of the best in one group
     live_BW = jnp.asarray([[-1.0, -3.5, -0.25], [0.0, -jnp.inf, -jnp.inf]])
+    jitted = jax.jit(partial(aiayn.decoding.search._continuations, count=count, eos=7))
     for x_VN in (logits_VN, crowded_VN):
-        continuations = partial(
-            aiayn.decoding.search._continuations, x_VN, live_BW, count=count, eos=7
-        )
+        continuations = partial(jitted, x_VN, live_BW)
         log_probs_BWV = live_BW[..., None] + jax.nn.log_softmax(x_VN.T).reshape(2, 3, -1)
         wanted_BC, flat_BC = lax.top_k(log_probs_BWV.reshape(2, -1), count)
         top_BC, parent_BC, word_BC = continuations(jnp.zeros(2, bool))
@@ -222,40 +252,39 @@ def test_small_model_constants_are_distinct():
 
 @pytest.fixture(scope="module")
 def turns():
-    """A search in two slots, one sentence more a turn; the state after each step, and what it
-    found."""
-    config = replace(MODEL, num_layers=1)
-    graphdef, params = transformer(config, seed=3)
-    pairs = random_pairs([(4, 0), (6, 0), (2, 0), (5, 0), (3, 0)], seed=8)
-    rows, limit = unpacked_rows(pairs), jnp.array([9, 5, 9, 7, 9], jnp.int32)
-    options = {"beam_size": 3, "alpha": 0.6, "room": 9, "num_best": 2}
+    """A search in two slots, one sentence more a turn: the state and the living after each step,
+    and what it found; then what the search over a file finds."""
+    graphdef, params = _few_words(seed=3)
+    pairs, limits = _sources((4, 6, 2, 5, 3), seed=8), [9, 5, 9, 7, 9]
+    rows, limit = unpacked_rows(pairs, WIDTH), jnp.asarray(limits, jnp.int32)
+    options = {"beam_size": 4, "alpha": 0.6, "room": ROOM, "num_best": 4}
     slots = Search(
         nnx.merge(graphdef, params), lay_out(graphdef, params), bos=BOS, eos=EOS, **options
     )
-    begin, step = jax.jit(slots.begin), jax.jit(slots.step)
+    begin, step, gather, living = map(
+        jax.jit, (slots.begin, slots.step, slots.gather, slots.living)
+    )
     sources = rows.src_BS, rows.src_segments_BS, rows.src_positions_BS, limit
-    state = slots.start(2, rows.src_BS.shape[1])
-    states, found, waiting = [], {}, list(range(len(pairs)))
+    state = jax.jit(partial(slots.start, 2, WIDTH))()
+    trace, found, waiting = [], {}, list(range(len(pairs)))
     while waiting or not state.now.finished_B.all():
         for place in np.flatnonzero(state.now.finished_B):
             if waiting:
                 number = waiting.pop(0)
-                new = (jnp.asarray(each[number : number + 1]) for each in sources)
-                state = begin(state, jnp.array([place]), jnp.array([number]), *new)
+                new = (np.asarray(each)[number : number + 1] for each in sources)
+                state = begin(state, np.array([place]), np.array([number], np.int32), *new)
                 break  # the other slot stays empty for a turn
         state = step(state)
-        states.append(state)
-        ended = np.flatnonzero(state.now.finished_B)
-        for place, each in zip(
-            ended, zip(*slots.gather(state, jnp.asarray(ended)), strict=True), strict=True
-        ):
-            found.setdefault(int(state.now.number_B[place]), each)
-    wanted = _search(graphdef, params, rows, limit, at_once=2, **options)
-    return slots, states, found, wanted
+        trace.append((jax.device_get(state), jax.device_get(living(state))))
+        ended = jax.device_get(gather(state))
+        for place in np.flatnonzero(state.now.finished_B):
+            number = int(state.now.number_B[place])
+            found.setdefault(number, jax.tree.map(lambda x, at=place: x[at], ended))
+    return trace, found, _filled(graphdef, params, pairs, limits)
 
 
 def test_turns_with_sentences_that_come_late_find_what_a_file_finds(turns):
-    _, _, found, wanted = turns
+    _, found, wanted = turns
     assert sorted(n for n in found if n >= 0) == list(range(5))
     for number in range(5):
         words, scores, cut = found[number]
@@ -264,21 +293,22 @@ def test_turns_with_sentences_that_come_late_find_what_a_file_finds(turns):
         assert bool(cut) == bool(wanted.cut_A[number])
 
 
-def test_every_living_hypothesis_continues_one_of_the_step_before(turns):
-    slots, states, _, _ = turns
+def test_every_living_hypothesis_continues_its_parent(turns):
+    # A picture of the beam: the words and log-probabilities of the living, and their parents.
+    trace, _, _ = turns
     checked = 0
-    for before, after in itertools.pairwise(states):
-        old, new = slots.living(before), slots.living(after)
-        for place in range(2):
-            age = int(after.time - after.now.born_B[place])
-            if bool(after.now.finished_B[place]) or age < 2:
+    for (_, old), (state, new) in itertools.pairwise(trace):
+        for slot in range(2):
+            age = int(state.time - state.now.born_B[slot])
+            if state.now.finished_B[slot] or age < 2:
                 continue
-            parents = {
-                tuple(words[: age - 1].tolist()): float(log_prob)
-                for words, log_prob in zip(old.words_AWT[place], old.scores_AW[place], strict=True)
-            }
-            for words, log_prob in zip(new.words_AWT[place], new.scores_AW[place], strict=True):
-                assert float(log_prob) <= parents[tuple(words[: age - 1].tolist())]
+            parent_W = state.now.places_BWT[slot, :, (state.time - 1) % ROOM]
+            for place, parent in enumerate(parent_W):
+                words = new.words_AWT[slot, place]
+                np.testing.assert_array_equal(
+                    words[: age - 1], old.words_AWT[slot, parent, : age - 1]
+                )
+                assert new.scores_AW[slot, place] <= old.scores_AW[slot, parent]
                 assert not words[age:].any()
                 checked += 1
     assert checked > 20

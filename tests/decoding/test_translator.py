@@ -1,3 +1,8 @@
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,18 +12,19 @@ from aiayn.decoding.translator import Hypothesis, Translator
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import flatten
-from tests.support.models import MODEL, TOKENIZER, transformer
+from tests.support.models import MODEL, TOKENIZER, drawn_by_numpy
 
+ONE_LAYER = replace(MODEL, num_layers=1)
 LINES = ["one two three", "", "  ", "four", "five six seven eight nine ten one two three four"]
 
 
 @pytest.fixture(scope="module")
 def translator():
-    _, params = transformer(num_words=TOKENIZER.num_words)
+    _, params = drawn_by_numpy(ONE_LAYER, TOKENIZER.num_words)
     experiment = Experiment(
         "small",
         data=DataConfig(max_tokens=64),
-        model=MODEL,
+        model=ONE_LAYER,
         decode=DecodeConfig(max_extra_tokens=4, slots_per_batch=400),
     )
     return Translator(Model(experiment, TOKENIZER, flatten(params)))
@@ -56,10 +62,12 @@ def test_searches_side_by_side_find_what_one_finds(translator, monkeypatch):
     words = ["one", "two", "three", "four"]
     lines = [" ".join(words[n % 4 :] + words[: 1 + n % 3]) for n in range(70)]
     assert len(aiayn.decoding.translator.searches(range(70), 40)) == 2
-    found = translator.translate(lines, num_best=2)
+    found = translator.translate(lines, num_best=3)
     monkeypatch.setattr(aiayn.decoding.translator, "num_searches", lambda: 1)
     assert len(aiayn.decoding.translator.searches(range(70), 40)) == 1
-    for each, wanted in zip(found, translator.translate(lines, num_best=2), strict=True):
+    # Half of the slots for the one: as many sentences at once, and so the same program.
+    monkeypatch.setattr(translator, "config", replace(translator.config, slots_per_batch=200))
+    for each, wanted in zip(found, translator.translate(lines, num_best=3), strict=True):
         assert [h.text for h in each] == [h.text for h in wanted]
         np.testing.assert_allclose([h.score for h in each], [h.score for h in wanted], rtol=1e-5)
 
@@ -163,3 +171,15 @@ def test_a_line_too_long_to_score_is_refused_by_its_number(translator):
 def test_a_line_break_spelled_in_bytes_stays_within_its_line(translator, monkeypatch):
     monkeypatch.setattr(TOKENIZER, "decode", lambda ids: ["one\ntwo\r" for _ in ids])
     assert translator.translate(["one"])[0][0].text == "one two "
+
+
+def test_decoding_imports_neither_training_nor_what_it_alone_needs():
+    # A server needs a model and the search, and starts the sooner.
+    unneeded = "'aiayn.training', 'orbax', 'tensorboard', 'tensorboardX', 'datasets', 'matplotlib'"
+    code = (
+        "import sys, aiayn.decoding.translator, aiayn.decoding.heads, aiayn.model.saved; "
+        f"print(sorted(sys.modules.keys() & {{{unneeded}}}))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
