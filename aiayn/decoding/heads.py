@@ -1,4 +1,4 @@
-"""Which words each head looks at, in all three uses of attention (§3.2.3, Figures 3 to 5)."""
+"""The attention weights of every head, in all three uses of attention (§3.2.3, Figures 3 to 5)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class Weights(NamedTuple):
 
 @partial(jax.jit, static_argnums=0)
 def all_weights(graphdef: nnx.GraphDef[Transformer], params: Params, rows: Rows) -> Weights:
-    """What each head looks at while the model reads `rows`."""
+    """The attention weights of every head while the model reads `rows`."""
     model: Transformer = nnx.merge(graphdef, params)
     found: dict[Kind, list[Array]] = {kind: [] for kind in KINDS}
     src_mask_B1SS = padding_mask(rows.src_segments_BS, rows.src_segments_BS)
@@ -66,9 +66,9 @@ class Looks:
 
     src_tokens: Sequence[str]
     tgt_in_tokens: Sequence[str]
-    """What the decoder reads, from BOS on."""
+    """The decoder's input, from BOS on."""
     tgt_out_tokens: Sequence[str]
-    """What it predicts meanwhile, up to EOS."""
+    """Its targets, up to EOS."""
     encoder: Float[np.ndarray, "layers heads source source"]
     decoder: Float[np.ndarray, "layers heads target target"]
     cross: Float[np.ndarray, "layers heads target source"]
@@ -77,9 +77,9 @@ class Looks:
         return getattr(self, kind)
 
     def tokens(self, kind: Kind) -> tuple[Sequence[str], Sequence[str]]:
-        """The tokens that look, and those that are looked at.
+        """The tokens of the queries, and those of the memory.
 
-        In encoder-decoder attention a row stands for the token that is predicted there.
+        In encoder-decoder attention a query is named by the token that is predicted there.
         """
         return {
             "encoder": (self.src_tokens, self.src_tokens),
@@ -97,10 +97,10 @@ class Looks:
         return {**tokens, **weights}
 
     def places(self, kind: Kind, word: str) -> list[int]:
-        """Where the pieces of a word stand among the tokens that look.
+        """The places of a word's pieces among the tokens of the queries.
 
         Raises:
-            UserError: it is none of their words; they are listed.
+            UserError: there is no such word; the message lists those there are.
         """
         words: list[tuple[str, list[int]]] = []
         for place, token in enumerate(self.tokens(kind)[0]):
@@ -119,7 +119,7 @@ def draw(
 ) -> None:
     """Write `attention.json`, `heatmap.png` and `links.png` into `out`.
 
-    Layers and heads count from 1, as in the paper; no heads are all of them.
+    Layers and heads count from 1, as in the paper; an empty `heads` means all of them.
 
     Raises:
         UserError: there is no such layer, head or word.
@@ -146,7 +146,7 @@ def draw(
 
 
 def look(translator: Translator, source: str, target: str) -> Looks:
-    """The attention of a model that reads `source` and is made to say `target`.
+    """The attention of a model that reads `source` and is forced to produce `target`.
 
     Raises:
         UserError: a side is empty or longer than any sentence of training.

@@ -1,9 +1,9 @@
-"""The decoder word by word, with what came before in a cache (§3.1): what a search steps through.
+"""The decoder one word at a time, with earlier words in a cache (§3.1), for the search.
 
-Here features come first and hypotheses last, and weights stand to the left of what they multiply.
-On CPU a product with few columns takes half the time that the same one with few rows takes: a
-weight is read as it lies, and of the other factor there is little to arrange. Weights are laid out
-once, for all searches.
+Here features come first and hypotheses last, and each weight is the left factor of its product. On
+CPU a product with few columns takes half the time of one with few rows, because the weight is read
+in the order it has in memory and the other factor is small. Weights are laid out once, for all
+searches.
 
 Shapes as in `aiayn.model.transformer`, and N for batch · beam, sentence after sentence.
 """
@@ -22,15 +22,15 @@ from aiayn.model.structure import Params
 from aiayn.model.transformer import DecoderLayer, Transformer, activation, attention, matmul_dtype
 
 _BIAS_COLUMNS = 8
-"""One for the bias, and as many more as let rows begin where a vector of numbers may."""
+"""One for the bias; the others are zero and keep the rows aligned for vector instructions."""
 
 
 class LayerCache(NamedTuple):
-    """One layer's keys and values; the keys stand as the scores' product wants them.
+    """One layer's keys and values; the keys lie in the order that the product of scores needs.
 
-    `self_*` hold a slot for every place of the beam at each of the last steps, step by step. They
-    are never moved: a hypothesis that grew from another place looks at the slots its words lie
-    in. `cross_*` are computed once per source sentence.
+    `self_*` have a slot for every place of the beam at each of the last steps, step by step. The
+    slots are never moved: a hypothesis that grew from another place of the beam reads the slots its
+    words were written to. `cross_*` are computed once per source sentence.
     """
 
     self_k: Float[Array, "batch heads d_k slots"]
@@ -50,7 +50,7 @@ class _Affine(NamedTuple):
 
 
 def _affine(dtype: jnp.dtype, *maps: Dense) -> _Affine:
-    """Of several maps with the same input one whose outputs are theirs."""
+    """Several maps of the same input as one, with their outputs one after another."""
     kernel = jnp.concatenate([each.kernel[...] for each in maps], axis=1)
     bias = jnp.concatenate([each.bias[...] for each in maps])
     return _Affine(kernel.astype(dtype).T, bias.astype(dtype)[:, None])
@@ -66,17 +66,18 @@ class _LayerWeights(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What a step multiplies by, laid out for it."""
+    """The decoder's weights, in the type and the order that a step needs."""
 
     layers: tuple[_LayerWeights, ...]
     table_VE: Float[Array, "vocabulary extended"]
-    """The shared matrix. A bias is one more column, which a 1 under every output meets, and so is
-    the lowest float for what is no word: added apart, each is a pass over all logits."""
+    """The shared matrix, with the bias as one more column, to be multiplied by a 1 below each
+    output. The bias of unused rows is the lowest float. A bias or a mask added to the product would
+    be one more pass over all logits."""
 
 
 @partial(jax.jit, static_argnums=0)
 def lay_out(graphdef: nnx.GraphDef[Transformer], params: Params) -> Weights:
-    """The decoder's weights in the type and the order that a step wants them in."""
+    """The weights of a model as a step needs them."""
     model: Transformer = nnx.merge(graphdef, params)
     dtype = matmul_dtype(model.config)
     layers: list[_LayerWeights] = []
@@ -164,7 +165,7 @@ def _logits(
 
 
 class IncrementalDecoder:
-    """The decoder of a model for one word after another, by the weights of `lay_out`."""
+    """The decoder of a model, one word at a time, with the weights that `lay_out` made of it."""
 
     def __init__(self, model: Transformer, weights: Weights):
         self.model = model
@@ -189,7 +190,7 @@ class IncrementalDecoder:
         number_G: Int[Array, " group"],
         memory_GSD: Float[Array, "group source d_model"],
     ) -> tuple[LayerCache, ...]:
-        """With other sentences' memories in the place of those with these numbers."""
+        """The caches with new sentences' memories in the slots `number_G`."""
         updated: list[LayerCache] = []
         for layer, cache in zip(self.model.decoder, caches, strict=True):
             k_GHSK, v_GHSU = layer.cross_attention.keys_values(memory_GSD)
@@ -209,10 +210,10 @@ class IncrementalDecoder:
     ) -> tuple[Float[Array, "vocabulary columns"], tuple[LayerCache, ...]]:
         """Logits after one more word of each hypothesis; the cached form of `Transformer.decode`.
 
-        The word of step `time` is written where time modulo the room is, over what is that old.
-        Sentences that began at different steps share the cache: `position_B` is the number of words
-        before this one. `places_BWT` names for each word, this one included, the place of the beam
-        it was read at.
+        The word of step `time` is written to slot `time` modulo the room, over the word that was
+        read `room` steps ago. Sentences that began at different steps share the cache: `position_B`
+        is the number of words before this one. `places_BWT` is the place of the beam at which each
+        word, this one included, was read.
         """
         batch, beam_size, room = places_BWT.shape
         now = time % room

@@ -45,7 +45,7 @@ class Hypothesis(NamedTuple):
 
 @dataclass(frozen=True)
 class Long:
-    """A line past the longest sentence of training, and the pieces it was translated in."""
+    """A line longer than any sentence of training, and the number of its pieces."""
 
     line: int
     tokens: int
@@ -53,13 +53,16 @@ class Long:
 
 
 class Translator:
-    """A model ready to translate; compiled once for each width of source and number at once, which
-    doubles from one to the next."""
+    """A model ready to translate.
+
+    Its search is compiled once for each width of the sources and number of sentences at once; both
+    come in powers of two.
+    """
 
     def __init__(
         self, model: Model, decode: DecodeConfig | None = None, params: Params | None = None
     ):
-        """`decode` and `params` replace what the model brings, where given."""
+        """`decode` and `params`, where given, replace the model's own."""
         self.tokenizer: Tokenizer = model.tokenizer
         self.config = decode or model.experiment.decode
         self.max_tokens = model.experiment.data.max_tokens
