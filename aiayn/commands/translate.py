@@ -29,7 +29,7 @@ def translate(
     from dataclasses import replace
 
     from rich.console import Console
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     from aiayn.decoding.translator import Hypothesis, Long, Translator
     from aiayn.model.saved import model_of
@@ -56,9 +56,12 @@ def translate(
             sys.stdout.buffer.write(line.encode() + b"\n")
         sys.stdout.buffer.flush()
 
-    columns = TextColumn("{task.completed:,} lines"), TimeElapsedColumn()
-    interactive = sys.stdin.isatty() or not errors.is_terminal
-    with Progress(*columns, console=errors, disable=interactive, transient=True) as bar:
+    rate = TaskProgressColumn(show_speed=True)
+    columns = TextColumn("{task.completed:,} lines"), rate, TimeElapsedColumn()
+    # A terminal that shows the lines themselves needs no bar between them.
+    shown = sys.stdin.isatty() or sys.stdout.isatty()
+    hide = shown or not errors.is_terminal
+    with Progress(*columns, console=errors, disable=hide, transient=True) as bar:
         task = bar.add_task("Translating", total=None)
         for lines in windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW):
             found = translator.stream(lines, num_best, on_long=say_long)
@@ -94,7 +97,10 @@ def windows(file: BufferedIOBase, size: int) -> Iterator[list[str]]:
     number, window = 0, list[str]()
     reader = getattr(file, "raw", file)  # a buffer would hide whether more is there
     rest: list[bytes] = []  # of a line whose end was not read yet
-    while chunk := reader.read(_CHUNK):
+    while (chunk := reader.read(_CHUNK)) != b"":
+        if chunk is None:  # nothing yet, from a file that does not block
+            select.select([reader], [], [])
+            continue
         first, *others = chunk.split(b"\n")
         rest.append(first)
         for start in others:

@@ -89,9 +89,11 @@ def _lines(count):
     return [" ".join(NUMBERS[: 1 + 7 * n % 10]) for n in range(count)]
 
 
-def test_a_line_waits_for_none_that_may_follow_it():
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_line_waits_for_none_that_may_follow_it(blocking):
     # The writer gives the next line only once it has the answer to the last one.
     read_end, write_end = os.pipe()
+    os.set_blocking(read_end, blocking)
     answered = threading.Semaphore(0)
 
     def write():
