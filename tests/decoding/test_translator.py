@@ -8,6 +8,7 @@ import pytest
 
 import aiayn.decoding.translator
 from aiayn.config import DataConfig, DecodeConfig, Experiment
+from aiayn.decoding.search import search
 from aiayn.decoding.translator import Hypothesis, Translator
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
@@ -100,6 +101,26 @@ def test_no_search_begins_before_the_one_before_the_last_is_taken(monkeypatch):
     assert sorted(begun) == [0, 1], "who stops waits for what is under way alone"
 
 
+def test_the_limit_of_an_output_is_its_source_the_extra_tokens_and_eos(translator, monkeypatch):
+    limits = []
+
+    def seen(graphdef, params, weights, src, segments, limit, **options):
+        limits.append(np.asarray(limit))
+        return search(graphdef, params, weights, src, segments, limit, **options)
+
+    monkeypatch.setattr(aiayn.decoding.translator, "search", seen)
+    translator.translate(["one two three"])
+    ids = TOKENIZER.encode(["one two three"])[0]
+    assert limits[0][limits[0] > 0].tolist() == [len(ids) + 4 + 1]
+
+
+def test_sources_are_padded_to_powers_of_two():
+    widths = [
+        aiayn.decoding.translator.padded_width(length) for length in (1, 32, 33, 65, 128, 129)
+    ]
+    assert widths == [32, 32, 64, 128, 128, 256]
+
+
 def test_n_best_hypotheses_come_best_first(translator):
     hypotheses = translator.translate(["one two"], num_best=3)[0]
     assert len(hypotheses) == 3
@@ -116,6 +137,11 @@ def test_a_line_of_any_length_is_translated_in_pieces_and_said(translator):
     assert (long.line, long.tokens) == (1, tokens)
     assert long.pieces >= tokens / 63
     assert len(hypotheses) == 1
+    pieces = translator._cut(TOKENIZER.encode([line])[0])
+    found = [hypotheses for each in translator._search(pieces, 1) for _, hypotheses in each]
+    assert len(found) == long.pieces
+    total = sum(hypotheses[0].score for hypotheses in found)
+    assert hypotheses[0].score == pytest.approx(total, rel=1e-5)
 
 
 def test_pieces_lose_nothing_and_end_between_words(translator):
