@@ -212,11 +212,25 @@ def test_it_stops_only_when_no_living_hypothesis_can_win():
     # that never stops early, because 4 best are asked for instead of 1.
     for seed in range(6):
         graphdef, params = _few_words(seed)
+        params["embedding"] = params["embedding"].at[EOS].set(0.0)  # long outputs
         pairs, limits = _sources((3, 8, 1), seed), [12, 20, 7]
-        one = _filled(graphdef, params, pairs, limits, num_best=1)
-        four = _filled(graphdef, params, pairs, limits)
+        one = _filled(graphdef, params, pairs, limits, num_best=1, alpha=1.0)
+        four = _filled(graphdef, params, pairs, limits, alpha=1.0)
         np.testing.assert_array_equal(one.words_AWT[:, 0], four.words_AWT[:, 0])
         np.testing.assert_allclose(one.scores_AW[:, 0], four.scores_AW[:, 0], rtol=1e-5)
+
+
+def test_a_sentence_is_finished_once_hope_is_no_better_than_the_best_by_hand():
+    # With a limit of 7 and α = 1 the penalty is (5 + 7) / 6 = 2: a living -4 may come to -2.
+    slots = Search.__new__(Search)
+    slots.beam_size, slots.alpha, slots.room, slots.num_best = 2, 1.0, 3, 1
+    limit_B = jnp.full(3, 7)
+    now = slots._unborn(limit_B, jnp.zeros((), jnp.int32), limit_B, jnp.ones((3, 4), jnp.int32))
+    live_BW = jnp.array([[-4.0, -9.0]] * 3)
+    ended_BW = jnp.array([[-1.9, -2.1], [-2.1, -2.2], [-1.0, -1.9]])
+    assert slots._finished(now, live_BW, ended_BW).tolist() == [True, False, True]
+    slots.num_best = 2
+    assert slots._finished(now, live_BW, ended_BW).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("count", [3, 10, 300])
