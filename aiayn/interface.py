@@ -105,7 +105,7 @@ class TrainedModel:
         translator.config = _changed(self.experiment, changes).decode
         if num_best is None:
             return translator.best(lines)
-        return [found[:num_best] for found in translator.translate(lines, num_best)]
+        return translator.translate(lines, num_best)
 
     def score(self, pairs: Iterable[tuple[str, str]]) -> list[PairScore]:
         """How likely the model finds each given translation: pairs of a sentence and its

@@ -145,6 +145,7 @@ def test_settings_of_a_call_are_of_that_call_alone(model):
     for changes in ({}, {"beam_size": 1}, {"length_penalty": 2.0}, {}):
         wanted = Translator(loaded, replace(own, **changes)).translate(sentence)
         assert model.translate(sentence, num_best=1, **changes) == [best[:1] for best in wanted]
+        assert model._translator.config == own, "which attention and other threads use"
     assert [len(best) for best in model.translate(["red", "blue"], num_best=2)] == [2, 2]
 
 
@@ -168,6 +169,7 @@ def test_attention_is_of_the_models_own_translation_unless_told(model):
 
 
 def test_what_is_no_list_of_sentences_is_refused(model):
+    assert len(model.translate(["grün\u2028\tblue", ""])) == 2
     for call, message in (
         (lambda: model.translate("red blue"), "sentences is the string 'red blue'; wanted a list"),
         (lambda: model.translate(["red", "\ud800"]), r"sentence 2 is '\\ud800'; wanted text"),

@@ -175,6 +175,10 @@ for record in (*load_records(folder), *load_ablations(folder)):
     there = run(place / "installed/bin/python", "-c", code, cwd=place / "work")
     here = run(sys.executable, "-c", code, cwd=ROOT)
     assert there == here
+    tables = [place / "installed/bin/python", "-m", "aiayn.evidence.tables"]
+    done = subprocess.run(tables, cwd=place / "work", capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "wanted a checkout of aiayn" in done.stderr
     assert there.count("\n") > 1
 
 

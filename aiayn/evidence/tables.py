@@ -14,7 +14,6 @@ import io
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -45,6 +44,7 @@ from aiayn.render.markdown import (
     short_commit,
     software_text,
 )
+from aiayn.system import checkout
 from aiayn.training.run_folder import differences
 
 TABLE, OUTPUT, FAULTS = "results", "output", "faults"
@@ -267,7 +267,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m aiayn.evidence.tables", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
     check: bool = parser.parse_args(arguments).check
-    root = Path(__file__).parents[2]
+    root = checkout.root()
+    if not (root / "README.md").is_file():
+        print(f"{root} holds no README.md; wanted a checkout of aiayn.", file=sys.stderr)
+        return 2
     folder = root / "experiments" / "results"
     records = load_records(folder)
     text = (root / "README.md").read_text(encoding="utf-8")
