@@ -238,7 +238,7 @@ def test_training_is_silent_and_resumes(capfd, here):
     file = here / "experiments/phrasebook.py"
     assert aiayn.train(file, few, run_dir=here / "runs/new") == record, "nothing is left to do"
     more = aiayn.train(experiment, few | {"train.num_steps": 6}, run_dir="runs/new", verbose=True)
-    assert [session["from_step"] for session in more["sessions"]] == [0, 4]
+    assert [session.from_step for session in more.sessions] == [0, 4]
     assert "BLEU" in capfd.readouterr().out
 
 
