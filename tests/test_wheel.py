@@ -170,7 +170,7 @@ from aiayn.evidence.records import is_stale, load_ablations, load_records
 from aiayn.system.checkout import shipped
 folder = shipped("experiments/results")
 for record in (*load_records(folder), *load_ablations(folder)):
-    print(record["experiment"], record["config_hash"], is_stale(record))
+    print(record.experiment, record.config_hash, is_stale(record))
 """
     there = run(place / "installed/bin/python", "-c", code, cwd=place / "work")
     here = run(sys.executable, "-c", code, cwd=ROOT)
