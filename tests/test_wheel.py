@@ -118,6 +118,7 @@ def test_the_wheel_holds_the_package_its_experiments_and_its_records(wheel, chec
     for folder, pattern in (
         ("experiments", "*.py"),
         ("experiments/accelerator", "*.py"),
+        ("experiments/table3", "*.py"),
         ("experiments/results", "*.json"),
         ("experiments/results/ablations", "*.json"),
     ):
