@@ -79,7 +79,7 @@ def prepare(
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with user_os_errors(folder), locked(folder / "lock"):
-        manifest = prepare_corpus(data, folder / "text", progress, open_source=open_source)
+        manifest = prepare_corpus(data, folder / "text", progress=progress, open_source=open_source)
         tokenizer = _tokenizer(data, manifest, folder)
         for split in ("train", "dev"):
             _rows(data, manifest, tokenizer, folder, split, progress)

@@ -117,6 +117,7 @@ def run_ablation(corpus, data_dir, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_path):
     record, trained, output = run_ablation()
     assert sorted(trained) == [

@@ -120,6 +120,7 @@ def _params(run_dir):
     return checkpoints.params(checkpoints.newest())
 
 
+@pytest.mark.slow
 def test_two_processes_one_of_them_killed_end_as_one_process_does(folder):
     experiment = _experiment(folder, num_steps=30, checkpoint_every=10)
     run_dir, alone = folder / "two", folder / "alone"

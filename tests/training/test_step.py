@@ -77,6 +77,7 @@ def test_empty_rows_change_nothing():
     _assert_same(_run(1, 1), _run(1, 1, empty=4))
 
 
+@pytest.mark.slow
 def test_the_same_step_runs_under_pmap():
     by_shard_map = _run(2, 2)
     step = partial(train_step, graphdef=GRAPHDEF, config=CONFIG, optimizer=ADAM)

@@ -45,6 +45,7 @@ def train(tmp_path, one_device, capsys):
 
 # Of the writers whose event loop ended with the error that the disk is full.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
 def test_a_disk_that_is_full_or_read_only_is_said_and_the_run_goes_on_later(
     tmp_path, small_disk, train
 ):
