@@ -95,7 +95,7 @@ $(PARITY)/.done: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PARITY)/bin/python $(PIP_INSTALL) -e '.[dev,parity]'
 	@touch $@
 
-# fairseq is no longer kept up: it wants pip and NumPy of its time, so no newer Python than 3.11, and
+# fairseq is no longer kept up: it needs pip and NumPy of its time, so no newer Python than 3.11, and
 # a C++ compiler.
 $(FAIRSEQ)/.done: | $(BIN)/python
 	@echo "Installing fairseq into $(FAIRSEQ): some minutes, once."

@@ -1,5 +1,6 @@
 """The command line: the table of verbs and the exit statuses."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"aiayn: {error}", file=sys.stderr)
         return error.status
     if arguments is None:
+        gc.set_threshold(50_000)  # imports and tracing make many objects, nearly all of which stay
         use = verb.large_pages
         if use(values) if callable(use) else use:
             use_large_pages()

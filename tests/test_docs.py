@@ -55,3 +55,14 @@ def test_every_module_named_in_the_pages_is_there():
         if "*" not in name
     }
     assert sorted(n for n in named if not (ROOT / n[1]).exists()) == []
+
+
+def test_the_page_of_the_house_names_every_module_but_those_of_benchmarks():
+    page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
+    names = {
+        path.stem
+        for path in (ROOT / "aiayn").rglob("*.py")
+        if not path.stem.startswith("__") and path.parent.name != "bench"
+    }
+    known = {"formats", "hub"}  # sources/: files, the Hub, the phrasebook
+    assert {name for name in names - known if not re.search(rf"\b{name}\b", page)} == set()

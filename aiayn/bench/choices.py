@@ -1,7 +1,7 @@
 """What each choice in the training step is worth: the step without it, in turns with the step.
 
 A choice is taken back alone, by what is common elsewhere or by what might be better here. What that
-was expected to cost stands beside what it cost, so that a guess that failed shows.
+was expected to cost is shown beside the cost, so that a wrong guess is seen.
 """
 
 import statistics

@@ -35,9 +35,9 @@ _DEFINITIONS = {
     "exponent": "slope of the logarithms by least squares, over the last three points",
     "sentence length": "T1 with rows of one sentence each and 2,048 target tokens in all",
     "width": "T1 with d_model, d_ff = 4 d_model, and heads of 64",
-    "vocabulary": "T1 with so many words",
-    "rows": "T1 with so many rows of 32 tokens",
-    "beam": "D1tiny with so many hypotheses of a sentence",
+    "vocabulary": "T1 with this number of words",
+    "rows": "T1 with this number of rows of 32 tokens",
+    "beam": "D1tiny with this number of hypotheses of a sentence",
     "sentences a batch": "D1tiny with beam 4; all 64 are translated, so that FLOPs do not grow",
 }
 

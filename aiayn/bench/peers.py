@@ -170,7 +170,7 @@ class _Fairseq(nn.Module):
         super().__init__()
         import torch.distributed.rpc
 
-        # Its settings are defaults of fields of others, which Python 3.11 wants to be hashable;
+        # Its settings are defaults of fields of others, which Python 3.11 needs to be hashable;
         # what it imports of PyTorch, imported above, cannot have that.
         with patch("dataclasses.dataclass", partial(dataclasses.dataclass, unsafe_hash=True)):
             from fairseq.data import Dictionary

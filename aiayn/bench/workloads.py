@@ -95,7 +95,7 @@ DECODING: Mapping[str, Decoding] = {
     "tiny": Decoding(_biased(_TINY), 300, 1, num_sentences=4, batch_size=2, output_length=5),
 }
 """D1tiny and D1base fit two processor cores, with the models of T1 and T2; base32 and so on an
-accelerator, the base model with batches of so many. `tiny` is there to try a benchmark."""
+accelerator, the base model with batches of that size. `tiny` is there to try a benchmark."""
 BEAM_SIZES = (1, 4)
 """That a decoding workload is timed with."""
 PEERS = ("hf", "torch", "fairseq", "ctranslate2")

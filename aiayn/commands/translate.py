@@ -14,6 +14,8 @@ _WINDOW = 4_096
 """Lines that are translated together: enough to sort them by length, and few enough to hold."""
 _CHUNK = 1 << 16
 """Bytes that are read at once."""
+_MOMENT = 0.01
+"""Seconds for which a line that was read may wait for others."""
 
 
 def translate(
@@ -120,9 +122,12 @@ def windows(file: BufferedIOBase, size: int) -> Iterator[list[str]]:
 
 
 def _is_ready(reader: IOBase) -> bool:
-    """Whether reading would not wait; True for what no system call can ask, such as memory."""
+    """Whether more comes within a moment, so that a fast writer's lines are taken together.
+
+    True for files that no system call can ask about, such as those in memory.
+    """
     try:
-        return bool(select.select([reader], [], [], 0)[0])
+        return bool(select.select([reader], [], [], _MOMENT)[0])
     except (OSError, ValueError):
         return True
 

@@ -162,7 +162,7 @@ def train_tokenizer(
     a fixed random sample is used.
 
     Raises:
-        UserError: the text has too few different character pairs for so many pieces.
+        UserError: the text has too few different character pairs for this number of pieces.
     """
     sentencepiece.set_random_generator_seed(1)
     model = io.BytesIO()

@@ -129,9 +129,9 @@ def ablate(
 ) -> Ablation:
     """Train and score what is not finished in `folder`; the record, also in `ablation.json`.
 
-    `num_jobs` runs go on at once, each in a process with its share of the processors, and of an
-    accelerator's memory. `ablation.png` beside the record shows it. The runs of `earlier`, a record
-    as this writes it, count as finished: seeds can be added to it, on another machine too.
+    `num_jobs` runs are under way at once, each in a process with its share of the processors, and
+    of an accelerator's memory. `ablation.png` beside the record shows it. The runs of `earlier`, a
+    record as this writes it, count as finished: seeds can be added to it, on another machine too.
 
     Raises:
         UserError: `base` is of a size that some row cannot scale; a folder holds another run; the

@@ -83,7 +83,7 @@ def post_norm() -> Found:
     decoder = difference(layer(x_BSD, memory, mask, mask), wanted)
     worst = max(encoder, decoder)
     return Found(
-        f"twice in the encoder, thrice in the decoder, to within {worst:.0e}", worst < 1e-5
+        f"twice in the encoder, three times in the decoder, to within {worst:.0e}", worst < 1e-5
     )
 
 

@@ -1,7 +1,7 @@
 """The paper's own results: Tables 2 to 4, and what its prose says of training.
 
 Source: Vaswani et al. 2017, arXiv 1706.03762. The sizes and the recipe are `config`'s defaults, the
-claims in words stand in `claims`.
+claims in words are in `claims`.
 """
 
 from collections.abc import Mapping

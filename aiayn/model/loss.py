@@ -235,7 +235,7 @@ def num_tokens_at_once(vocabulary: int) -> int:
     """How many tokens a chunk may have.
 
     On CPU, more make logits that no cache holds, and with fewer the embedding's gradient, to which
-    every chunk adds, passes through memory more often. An accelerator wants large products.
+    every chunk adds, passes through memory more often. An accelerator needs large products.
     """
     return 256 if jax.default_backend() == "cpu" else max(1, 2**29 // vocabulary)
 

@@ -145,7 +145,7 @@ def wait_for_all() -> None:
 
 
 def check_same(what: str, number: int) -> None:
-    """Refuse to go on where processes read different numbers from a file system that all see.
+    """Refuse to continue where processes read different numbers from a file system that all see.
 
     Raises:
         UserError: with the number of each process.

@@ -85,7 +85,7 @@ def train_step(
     `rows` has a leading axis of rounds, whose gradients are accumulated. Losses are summed over
     rounds and devices before they are divided by the real target tokens of all, and dropout
     depends on a row's number within the update: so the result does not depend on how the rows
-    were shared out, but for the order of float32 sums.
+    were shared out, up to float32 summation order.
 
     An update whose loss or gradient is not finite changes nothing but `step`; its metrics show it.
     """

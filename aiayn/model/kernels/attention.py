@@ -127,7 +127,7 @@ attention.defvjp(_forward, _backward)
 
 
 def _spans(seen_BOS: Bool[Array, "batch own other"], slots: int) -> Spans:
-    """Filled up to so many slots with such as see nothing."""
+    """Padded to a number of slots with slots that see nothing."""
     some_BO = seen_BOS.any(-1)
     first_BO = jnp.where(some_BO, seen_BOS.argmax(-1), 2**30)
     end_BO = jnp.where(some_BO, seen_BOS.shape[-1] - seen_BOS[..., ::-1].argmax(-1), 0)
@@ -143,7 +143,7 @@ def _call(
     program: Callable[..., None], read: tuple[Array, ...], written: tuple[Any, ...], heads: int
 ) -> tuple[Array, ...]:
     """A program for each block of slots, row and head. It has before it all of the row's slots and
-    heads, and reads and writes what it wants of them.
+    heads, and reads and writes the parts it needs.
     """
 
     def of_row(array: Any) -> pl.BlockSpec:

@@ -23,7 +23,7 @@ _ELEMENTS = 512
 
 
 def fits(d_model: int) -> bool:
-    """Whether there is a kernel for so many features."""
+    """Whether there is a kernel for this number of features."""
     return d_model in (128, 256, 512, 1024, 2048)
 
 
