@@ -41,6 +41,7 @@ def test_the_headline_is_the_same_figure_as_among_all_scores():
     found = headline(hypotheses, references)
     assert (found.value, found.signature) == (every.value, every.how)
     assert found.length_ratio == 10 / 7
+    assert TASKS["translation"].headline(hypotheses, references) == found
 
 
 def test_text_comes_from_the_source_that_the_task_opens(tmp_path):

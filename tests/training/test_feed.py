@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from aiayn.data.prepare import prepare
+from aiayn.data.updates import Layout
 from aiayn.training.feed import Feed
 from aiayn.training.mesh import data_mesh
 from tests.support.runs import straight_experiment
@@ -32,3 +33,15 @@ def test_rows_read_ahead_are_those_of_their_updates(feed_for):
     for step, rows in enumerate(read, 2):
         for found, wanted in zip(rows, feed.all_rows(step), strict=True):
             np.testing.assert_array_equal(found, wanted)
+
+
+def test_each_update_has_the_layout_of_its_own_class_of_rows(feed_for):
+    class TwoClasses:
+        def choose(self, step):
+            return step % 2, np.arange(1)
+
+        def layout(self, chosen, num_devices, slots):
+            return Layout(1 + chosen, num_devices)
+
+    feed = feed_for(jax.devices()[:2])._replace(updates=TwoClasses())
+    assert [feed.layout(step) for step in range(3)] == [Layout(1, 2), Layout(2, 2), Layout(1, 2)]

@@ -11,6 +11,7 @@ from aiayn.errors import UserError
 from aiayn.evaluation.record import finished_record, read_record
 from aiayn.training.run_folder import (
     begin_session,
+    check_run,
     in_use,
     read_run,
     read_sessions,
@@ -94,3 +95,14 @@ def test_a_session_that_a_kill_cut_off_hides_no_other(corpus, tmp_path):
         file.write('{"from_step": 4, "comm')
     begin_session(reverse_experiment(corpus), tmp_path, 8)
     assert [session["from_step"] for session in read_sessions(tmp_path)] == [0, 8]
+
+
+def test_a_setting_that_decides_the_result_makes_it_another_run(corpus, data_dir, straight):
+    experiment = straight_experiment(corpus)
+    prepared = prepare(experiment.data, data_dir, progress=False)
+    longer = experiment.with_overrides(["train.log_every=7", "train.num_steps=99"])
+    check_run(longer, straight, prepared)
+    for setting in ("train.seed=2", "model.dropout_rate=0.5", "train.label_smoothing=0.2"):
+        key = setting.partition("=")[0]
+        with pytest.raises(UserError, match=f"holds another run; different: {key}"):
+            check_run(experiment.with_overrides([setting]), straight, prepared)
