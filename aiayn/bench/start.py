@@ -41,7 +41,7 @@ _DEFINITIONS = {
     "translate": f"the same with the compiled programs in the cache; {_TIMES} times, in turns with "
     "the peers",
     "translate_hf": "one process that loads Hugging Face's MarianMTModel of the same sizes with a "
-    "MarianTokenizer and translates the sentence: beam and number of words as ours, random weights",
+    "MarianTokenizer and translates the sentence: the beam as ours, random weights, ten tokens",
     "translate_ctranslate2": "one process that loads the exported model in CTranslate2 and "
     "translates the sentence",
 }

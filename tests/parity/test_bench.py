@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,17 @@ def test_a_peer_translates_to_the_same_length(worker, beam_size):
     if about["name"] == "hf":  # whose bias of the logits is no parameter
         assert about["parameters"] == _parameters(tiny) - tiny.num_words
     assert first["tokens"] == second["tokens"] == tiny.tokens
+
+
+@pytest.mark.parametrize("worker", [["peers", "hf"], ["ctranslate2"]])
+def test_a_peer_translates_a_sentence_with_a_model_of_our_sizes(worker, tmp_path):
+    with tarfile.open(ROOT / "tests" / "fixtures" / "format1.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    module, *name = worker
+    command = [sys.executable, "-m", f"aiayn.bench.{module}", *name]
+    made = str(tmp_path / "made")
+    subprocess.run([*command, "export", str(tmp_path / "run"), made], check=True, cwd=ROOT)
+    done = subprocess.run(
+        [*command, "sentence", made], input="red blue\n", text=True, capture_output=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
