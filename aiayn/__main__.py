@@ -50,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         use = verb.large_pages
         if use(values) if callable(use) else use:
             use_large_pages()
-    return _run(verb, values)
+    status = _run(verb, values)
+    if arguments is None:
+        gc.freeze()  # or Python looks through all of them once more before it ends
+    return status
 
 
 def _run(verb: Verb, values: dict[str, Any]) -> int:

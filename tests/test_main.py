@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 import sys
@@ -59,3 +60,18 @@ def test_a_reader_that_stops_reading_is_no_error():
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_end_of_a_process_looks_through_no_objects(monkeypatch):
+    verb = Verb("try", lambda: None, lambda parser: None, jax=False)
+    monkeypatch.setattr(aiayn.__main__, "_VERBS", (verb,))
+    monkeypatch.setattr(sys, "argv", ["aiayn", "try"])
+    threshold = gc.get_threshold()
+    try:
+        main(["try"])
+        assert not gc.get_freeze_count(), "who calls it as a function goes on"
+        main()
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)

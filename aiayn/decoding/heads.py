@@ -159,7 +159,7 @@ def look(translator: Translator, source: str, target: str) -> Looks:
                 f"The {name} has {len(ids)} tokens; wanted 1 to {translator.max_tokens - 1}."
             )
     rows = rows_of_pairs([(src_ids, tgt_ids)], tokenizer.bos, tokenizer.eos)
-    weights = all_weights(translator.graphdef, translator.params, rows)
+    weights = all_weights(translator.programs.graphdef, translator.params, rows)
     src, tgt = len(src_ids) + 1, len(tgt_ids) + 1
     encoder, decoder, cross = (np.asarray(part, np.float32)[:, 0] for part in weights)
     tgt_tokens = tokenizer.pieces(tgt_ids)

@@ -11,19 +11,14 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float
 
 from aiayn.config import DecodeConfig
-from aiayn.data.rows import Rows, rows_of_pairs
+from aiayn.data.rows import rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer
-from aiayn.decoding.incremental import lay_out
-from aiayn.decoding.search import search
+from aiayn.decoding.programs import Programs
 from aiayn.errors import UserError
-from aiayn.model.interface import AutoregressiveModel
-from aiayn.model.loss import token_log_probs
 from aiayn.model.saved import Model
-from aiayn.model.structure import Params, build, unflatten
+from aiayn.model.structure import Params, unflatten
 
 _Share = TypeVar("_Share")
 _Found = TypeVar("_Found")
@@ -66,9 +61,12 @@ class Translator:
         self.tokenizer: Tokenizer = model.tokenizer
         self.config = decode or model.experiment.decode
         self.max_tokens = model.experiment.data.max_tokens
-        self.graphdef = build(model.experiment.model, model.tokenizer.num_words)
         self.params = jax.device_put(unflatten(model.params)) if params is None else params
-        self.weights = lay_out(self.graphdef, self.params)
+        # Those of training may lie on several devices, those of another's model be half as wide.
+        usual = all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(self.params))
+        keep, num_words = params is None and usual, model.tokenizer.num_words
+        self.programs = Programs(model.experiment.model, num_words, keep)
+        self._weights = self.programs.lay_out(self.params)
 
     def translate(
         self,
@@ -145,7 +143,7 @@ class Translator:
                 chosen = [encoded[n] for n in part]
                 filled = chosen + [([], [])] * (size - len(chosen))
                 rows = rows_of_pairs(filled, self.tokenizer.bos, self.tokenizer.eos, width)
-                log_probs = np.asarray(_forced(self.graphdef, self.params, rows))
+                log_probs = np.asarray(self.programs.forced(self.params, rows))
                 for number, value in zip(part, log_probs, strict=False):
                     results[number] = float(value), len(encoded[number][1]) + 1
         return results
@@ -207,10 +205,9 @@ class Translator:
             src[row, : len(ids) + 1] = [*ids, tokenizer.eos]
             segments[row, : len(ids) + 1] = 1
             limit[row] = len(ids) + config.max_extra_tokens + 1
-        found = search(
-            self.graphdef,
+        found = self.programs.search(
             self.params,
-            self.weights,
+            self._weights,
             jnp.asarray(src),
             jnp.asarray(segments),
             jnp.asarray(limit),
@@ -338,20 +335,3 @@ def first_room(width: int) -> int:
 def _until(words: np.ndarray, eos: int) -> list[int]:
     ids = [int(w) for w in words]
     return ids[: ids.index(eos)] if eos in ids else ids
-
-
-@partial(jax.jit, static_argnums=0)
-def _forced(
-    graphdef: nnx.GraphDef[AutoregressiveModel], params: Params, rows: Rows
-) -> Float[Array, " batch"]:
-    """Log-probability in nats of each row's target."""
-    model = nnx.merge(graphdef, params)
-    x_BTD = model.features(rows)
-    log_probs_N = token_log_probs(
-        x_BTD.reshape(-1, x_BTD.shape[-1]),
-        model.embedding[...],
-        rows.tgt_out_BT.reshape(-1),
-        model.num_words,
-        model.bias_V,
-    )
-    return (log_probs_N.reshape(rows.tgt_out_BT.shape) * rows.weight_BT).sum(axis=1)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save
 from aiayn.config import Experiment
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.errors import UserError, naming
-from aiayn.model.structure import abstract_parameters, by_name
+from aiayn.model.structure import parameter_shapes
 from aiayn.system.checksums import SUMS, find_damage, sha256
 from aiayn.system.files import (
     FORMAT,
@@ -99,21 +99,21 @@ def check_fit(
             f"{where}: the config needs {experiment.model.num_layers:,} layers, but the weights "
             f"hold {len(params)} tensors. The config belongs to another model."
         )
-    needed = by_name(abstract_parameters(experiment.model, tokenizer.num_words))
-    for name, leaf in needed.items():
+    needed = parameter_shapes(experiment.model, tokenizer.num_words)
+    for name, shape in needed.items():
         found = params[name].shape if name in params else None
-        if found == leaf.shape:
+        if found == shape:
             if params[name].dtype.kind != "f" or not np.isfinite(params[name]).all():
                 raise UserError(f"{where}: the weights hold values in {name} that are no numbers.")
             continue
         if name == "embedding":
             raise UserError(
                 f"{where}: the tokenizer has {tokenizer.num_words:,} words, which need an "
-                f"embedding of {leaf.shape}, but the weights hold {found}. The tokenizer belongs "
+                f"embedding of {shape}, but the weights hold {found}. The tokenizer belongs "
                 "to another model."
             )
         raise UserError(
-            f"{where}: the config needs {name} of shape {leaf.shape}, but the weights hold "
+            f"{where}: the config needs {name} of shape {shape}, but the weights hold "
             f"{found}. The config belongs to another model."
         )
     if extra := sorted(set(params) - set(needed)):

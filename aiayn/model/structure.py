@@ -1,29 +1,40 @@
-"""A model and its parameters apart: shapes, names, counts, initial values."""
+"""A model and its parameters apart: shapes, names, counts, initial values.
+
+Flax and the model's code are imported where a model is made: a translation whose programs were
+traced before needs neither, and importing them takes as long as the translation.
+"""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from aiayn.config import ModelConfig
-from aiayn.model.transformer import Transformer
+from aiayn.system.kept import kept
+
+if TYPE_CHECKING:
+    from flax import nnx
 
 Params = Any
 """Nested dictionaries of arrays, as `nnx.to_pure_dict` gives them."""
 
 
 @cache
-def structure(config: ModelConfig, num_words: int) -> tuple[nnx.GraphDef[Any], Any]:
+def structure(config: ModelConfig, num_words: int) -> "tuple[nnx.GraphDef[Any], Any]":
     """The model without its parameters, which jit may close over, and their shapes and types."""
+    from flax import nnx
+
+    from aiayn.model.transformer import Transformer
+
     model = nnx.eval_shape(lambda: Transformer(config, num_words, rngs=nnx.Rngs(0)))
     return nnx.split(model, nnx.Param)
 
 
-def build(config: ModelConfig, num_words: int) -> nnx.GraphDef[Any]:
+def build(config: ModelConfig, num_words: int) -> "nnx.GraphDef[Any]":
     """The model without its parameters, which jit may close over.
 
     It is of a `Transformer`; each function names as much of that as it needs in its own signature.
@@ -36,13 +47,30 @@ def initial_parameters(config: ModelConfig, num_words: int, seed: int) -> Params
 
     Not under jit: one program for each shape compiles sooner than all layers' together.
     """
+    from flax import nnx
+
+    from aiayn.model.transformer import Transformer
+
     model = Transformer(config, num_words, rngs=nnx.Rngs(seed))
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
 def abstract_parameters(config: ModelConfig, num_words: int) -> Any:
     """Shapes and types of all parameters, in nested dictionaries; none is allocated."""
+    from flax import nnx
+
     return nnx.to_pure_dict(structure(config, num_words)[1])
+
+
+def parameter_shapes(config: ModelConfig, num_words: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter by dotted name, in the order of the nested dictionaries."""
+
+    def make() -> bytes:
+        shapes = by_name(abstract_parameters(config, num_words))
+        return json.dumps({name: leaf.shape for name, leaf in shapes.items()}).encode()
+
+    found = json.loads(kept("shapes", f"{config} {num_words}", make))
+    return {name: tuple(shape) for name, shape in found.items()}
 
 
 def count_parameters(config: ModelConfig, num_words: int) -> int:

@@ -8,7 +8,6 @@ import pytest
 
 import aiayn.decoding.translator
 from aiayn.config import DataConfig, DecodeConfig, Experiment
-from aiayn.decoding.search import search
 from aiayn.decoding.translator import Hypothesis, Translator
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
@@ -102,13 +101,13 @@ def test_no_search_begins_before_the_one_before_the_last_is_taken(monkeypatch):
 
 
 def test_the_limit_of_an_output_is_its_source_the_extra_tokens_and_eos(translator, monkeypatch):
-    limits = []
+    limits, search = [], translator.programs.search
 
-    def seen(graphdef, params, weights, src, segments, limit, **options):
+    def seen(params, weights, src, segments, limit, **options):
         limits.append(np.asarray(limit))
-        return search(graphdef, params, weights, src, segments, limit, **options)
+        return search(params, weights, src, segments, limit, **options)
 
-    monkeypatch.setattr(aiayn.decoding.translator, "search", seen)
+    monkeypatch.setattr(translator.programs, "search", seen)
     translator.translate(["one two three"])
     ids = TOKENIZER.encode(["one two three"])[0]
     assert limits[0][limits[0] > 0].tolist() == [len(ids) + 4 + 1]

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from aiayn.config import TrainConfig
-from aiayn.decoding.translator import _forced
+from aiayn.decoding.programs import _forced
 from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.loss import smoothed_cross_entropy
 from aiayn.training.mesh import data_mesh, mapped_evaluation_step
