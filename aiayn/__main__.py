@@ -18,7 +18,9 @@ from aiayn.commands.verb import Verb, parse
 from aiayn.errors import LostProcess, Preempted, UserError
 from aiayn.system.files import user_os_errors
 from aiayn.system.memory import use_large_pages
+from aiayn.system.refusals import refused
 from aiayn.system.signals import stop_on_sigterm
+from aiayn.system.streams import open_streams
 
 _VERBS = (
     *(TRAIN, PREPARE, TRANSLATE, SCORE, ATTENTION, AVERAGE, EVALUATE, IMPORT, EXPORT),
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status: 0 done, or stopped by SIGTERM with all saved, 1 a claim
     fails, 2 a user's mistake, 3 another process that computed with this one is gone, 130 Ctrl-C.
     """
+    if arguments is None:
+        open_streams()
     try:
         with user_os_errors(Path("command line")):
             verb, values = parse(_VERBS, arguments, _EPILOG)
@@ -69,6 +73,12 @@ def _run(verb: Verb, values: dict[str, Any]) -> int:
     except UserError as error:
         print(f"aiayn: {error}", file=sys.stderr)
         return error.status
+    except (AssertionError, ValueError, RuntimeError, MemoryError) as error:
+        # What JAX and the system refuse is a user's to mend; all else is ours, with its trace.
+        if not (said := refused(error)):
+            raise
+        print(f"aiayn: {said}", file=sys.stderr)
+        return UserError.status
     except (KeyboardInterrupt, LostProcess) as error:
         advice = "; the same command resumes from the last checkpoint" if verb.trains else ""
         lost = isinstance(error, LostProcess)

@@ -191,12 +191,11 @@ def train(
             losses are not finite.
         Preempted: SIGTERM came, and the last step is saved; the same call continues from there.
     """
-    from rich.console import Console
-
     from aiayn.data.prepare import prepare_once
     from aiayn.evaluation.evaluate import evaluate_run
     from aiayn.evaluation.record import finished_record, show_record
     from aiayn.evaluation.validation import validator
+    from aiayn.render.terminal import Terminal
     from aiayn.system import hosts
     from aiayn.tasks import task_of
     from aiayn.training.loop import train
@@ -209,7 +208,7 @@ def train(
     task = task_of(experiment)
     configure_jax()
     with hosts.joined(), user_os_errors(folder):
-        console = Console(quiet=not (verbose and hosts.first()))
+        console = Terminal(quiet=not (verbose and hosts.first()))
         prepared = prepare_once(experiment.data, Path(data_dir), verbose, task.open_source)
         with in_use(folder):
             if record := finished_record(experiment, folder, prepared):

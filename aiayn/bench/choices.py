@@ -21,7 +21,6 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from aiayn.bench import ours
@@ -37,6 +36,7 @@ from aiayn.model.kernels import KernelName, use_kernels, without_kernels
 from aiayn.model.layers import product, word_logits
 from aiayn.model.loss import Sums
 from aiayn.model.transformer import MultiHeadAttention
+from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
 from aiayn.system.files import user_os_errors
@@ -355,7 +355,7 @@ def bench_choices(
         "definitions": _DEFINITIONS,
         "choices": found,
     }
-    with Progress(console=console, transient=True) as bar:
+    with progress(console) as bar:
         task = bar.add_task("the step", total=1 + len(asked))
         record["step"], step_round = _warmed_up(Choice("nothing"), workload)
         bar.advance(task)

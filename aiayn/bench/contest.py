@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from aiayn.bench.grid import grid
 from aiayn.bench.workloads import BEAM_SIZES, DECODING, TRAINING, Decoding, Training
 from aiayn.errors import UserError
 from aiayn.model.flops import decoding_flops, training_flops
+from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.files import user_os_errors
 from aiayn.system.memory import LARGE_PAGES
@@ -264,7 +264,7 @@ def _contest(
 ) -> dict[str, Any]:
     """The parts that all records have: machine, rounds, medians, shares of the limits, ratios."""
     rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in commands}
-    with ExitStack() as stack, Progress(console=console, transient=True) as bar:
+    with ExitStack() as stack, progress(console) as bar:
         task = bar.add_task("", total=len(commands) * (ROUNDS + 1))
         workers: dict[str, Worker] = {}
         for contender, command in commands.items():

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from sentencepiece import SentencePieceProcessor
 
 from aiayn.bench.grid import grid
@@ -28,6 +27,7 @@ from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
 from aiayn.model.flops import exponent
 from aiayn.render.markdown import number
+from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
 from aiayn.system.files import user_os_errors
@@ -123,10 +123,9 @@ def write_synthetic(folder: Path, num_pairs: int, console: Console) -> None:
     with (
         (half_done / "train.aa").open("w", encoding="utf-8") as src,
         (half_done / "train.bb").open("w", encoding="utf-8") as tgt,
+        progress(console) as bar,
     ):
-        for _, (src_text, tgt_text) in track(
-            made, description, total=len(chunks), console=console, transient=True
-        ):
+        for _, (src_text, tgt_text) in bar.track(made, len(chunks), description=description):
             src.write(src_text)
             tgt.write(tgt_text)
     half_done.replace(folder)

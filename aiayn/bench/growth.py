@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from aiayn.bench.contest import flops_of
@@ -22,6 +21,7 @@ from aiayn.bench.ours import trainer, translator
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
 from aiayn.config import ModelConfig
 from aiayn.model.flops import exponent
+from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
 from aiayn.system.files import user_os_errors
@@ -95,7 +95,7 @@ def bench_growth(
 ) -> dict[str, Any]:
     """Time every point; the record, also in `folder/growth.json` with a picture beside it."""
     grown: dict[str, Any] = {}
-    with Progress(console=console, transient=True) as bar:
+    with progress(console) as bar:
         for name, (sizes, make) in points(train, decode).items():
             made = [make(size) for size in sizes]
             rounds = bar.track(range(_ROUNDS), description=name)

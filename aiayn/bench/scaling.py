@@ -6,7 +6,7 @@ are counted in it. Times are arithmetic on assumptions, which the record names; 
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, Mesh
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from aiayn.bench.grid import grid
@@ -25,6 +24,7 @@ from aiayn.data.rows import Rows
 from aiayn.model.flops import exponent
 from aiayn.model.kernels import without_kernels
 from aiayn.model.structure import build
+from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
 from aiayn.system.files import user_os_errors
@@ -136,12 +136,18 @@ def reduce_seconds(num_bytes: int, num_devices: int) -> float:
     return within + between + types * 2 * math.log2(num_devices) * _HOP
 
 
+def _tracked(console: Console, workload: str) -> Iterator[int]:
+    """The numbers of devices, with a bar."""
+    with progress(console) as bar:
+        yield from bar.track(SIZES, description=f"Lowering {workload}")
+
+
 def bench_scaling(folder: Path, console: Console) -> dict[str, Any]:
     """Count and reckon; the record, also in `folder/scaling.json`, with a picture beside it."""
     workloads: dict[str, Any] = {}
     for name, seconds in STEP_SECONDS.items():
         workload, rows = TRAINING[name], []
-        for size in track(SIZES, f"Lowering {name}", console=console, transient=True):
+        for size in _tracked(console, name):
             found = sent(lowered(workload, devices(size)).as_text())
             share = rows_per_device(workload, size)
             compute = seconds * share / workload.num_rows

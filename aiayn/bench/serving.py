@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from aiayn.bench.grid import grid
@@ -20,6 +19,7 @@ from aiayn.evaluation import bleu
 from aiayn.evaluation.evaluate import read_parallel
 from aiayn.interop.ctranslate2 import export
 from aiayn.model.saved import Model, model_of
+from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
 
@@ -46,11 +46,9 @@ def bench_serving(
     model = model_of(path)
     experiment, (sources, references) = model.experiment, read_parallel(src, ref)
     rows: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, progress(console) as bar:
         programs = dict(_programs(model, Path(place)))
-        for name, (size, translate) in track(
-            programs.items(), "Translating twice", console=console, transient=True
-        ):
+        for name, (size, translate) in bar.track(programs.items(), description="Translating twice"):
             translate(sources)
             began = time.perf_counter()
             outputs = translate(sources)

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from aiayn.bench.contest import Worker
 from aiayn.bench.grid import grid
 from aiayn.errors import UserError
+from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.files import user_os_errors
 from aiayn.system.memory import LARGE_PAGES
@@ -71,7 +71,7 @@ def bench_start(
     with (
         user_os_errors(folder),
         tempfile.TemporaryDirectory() as made,
-        Progress(console=console, transient=True) as bar,
+        progress(console) as bar,
     ):
         folder.mkdir(parents=True, exist_ok=True)
         cache = {"JAX_COMPILATION_CACHE_DIR": str(Path(made) / "programs")}

@@ -52,9 +52,9 @@ def bench(
     Serving needs CTranslate2 beside itself: .venv-parity/bin/aiayn. The workload tiny is there to
     try a benchmark.
     """
-    from rich.console import Console
+    from aiayn.render.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     name = _workload(what, workload)
     if profile:
         _profile(what, name, out, console)

@@ -15,16 +15,15 @@ def evaluate(model: Path, src: Path | None, ref: Path | None, data_dir: Path) ->
     average, made anew as the experiment says, and rewrites model, translations, scores, pictures
     and result.json. With --src and --ref: translates and scores those files.
     """
-    from rich.console import Console
-
     from aiayn.data.prepare import prepare_once
     from aiayn.evaluation.evaluate import evaluate_files, evaluate_run
+    from aiayn.render.terminal import Terminal
     from aiayn.system import hosts
     from aiayn.tasks import task_of
     from aiayn.training.run_folder import in_use, read_run
 
     with hosts.joined():
-        console = Console(quiet=not hosts.first())
+        console = Terminal(quiet=not hosts.first())
         if src and ref:
             evaluate_files(model, src, ref, console)
             return

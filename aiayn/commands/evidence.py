@@ -17,11 +17,10 @@ def report(out: Path, as_json: bool) -> int:
     computed now, was measured (the record of a run), differs (the reason), or was not run here (the
     command and its cost). Exit status 1 if a claim fails.
     """
-    from rich.console import Console
-
     from aiayn.evidence.page import show, write_report
+    from aiayn.render.terminal import Terminal
 
-    console = Console(stderr=as_json)
+    console = Terminal(stderr=as_json)
     claims = write_report(shipped("experiments/results"), out, console)
     if as_json:
         sys.stdout.write((out / "claims.json").read_text(encoding="utf-8"))
@@ -47,14 +46,13 @@ def sweep(run: Path, data_dir: Path) -> None:
     and α of 0 to 1.2, each varied alone around the experiment's own setting. Writes sweep.json and
     sweep.png into the run.
     """
-    from rich.console import Console
-
     from aiayn.data.prepare import prepare
     from aiayn.evidence.sweep import sweep, table
+    from aiayn.render.terminal import Terminal
     from aiayn.tasks import task_of
     from aiayn.training.run_folder import read_run
 
-    console = Console()
+    console = Terminal()
     experiment, _ = read_run(run)
     prepared = prepare(experiment.data, data_dir, open_source=task_of(experiment).open_source)
     console.print(table(sweep(run, prepared, console)))
@@ -78,12 +76,11 @@ def ablate(
     record from elsewhere.
       aiayn ablate table3_miniature
     """
-    from rich.console import Console
-
     from aiayn.evidence.ablation import ablate
     from aiayn.evidence.table3 import summary, table
+    from aiayn.render.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     folder = Path("runs") / experiment.name
     made = ablate(
         experiment, folder, data_dir, console, num_seeds=seeds, num_jobs=jobs, earlier=record

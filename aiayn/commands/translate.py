@@ -30,24 +30,21 @@ def translate(
     """
     from dataclasses import replace
 
-    from rich.console import Console
-    from rich.progress import Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
     from aiayn.decoding.translator import Hypothesis, Long, Translator
     from aiayn.model.saved import model_of
+    from aiayn.render.terminal import Terminal, counter
 
     loaded = model_of(model)
     changes = {"beam_size": beam_size, "length_penalty": length_penalty}
     given = {name: value for name, value in changes.items() if value is not None}
     translator = Translator(loaded, replace(loaded.experiment.decode, **given))
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     done = 0
 
     def say_long(long: Long) -> None:
         errors.print(
             f"line {done + long.line}: {long.tokens:,} tokens, more than the "
-            f"{translator.max_tokens} of training; translated in {long.pieces} pieces",
-            highlight=False,
+            f"{translator.max_tokens} of training; translated in {long.pieces} pieces"
         )
 
     def print_line(number: int, hypotheses: Sequence[Hypothesis]) -> None:
@@ -58,12 +55,9 @@ def translate(
             sys.stdout.buffer.write(line.encode() + b"\n")
         sys.stdout.buffer.flush()
 
-    rate = TaskProgressColumn(show_speed=True)
-    columns = TextColumn("{task.completed:,} lines"), rate, TimeElapsedColumn()
     # A terminal that shows the lines themselves needs no bar between them.
     shown = sys.stdin.isatty() or sys.stdout.isatty()
-    hide = shown or not errors.is_terminal
-    with Progress(*columns, console=errors, disable=hide, transient=True) as bar:
+    with counter(errors, "lines", hidden=shown) as bar:
         task = bar.add_task("Translating", total=None)
         for lines in windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW):
             found = translator.stream(lines, num_best, on_long=say_long)

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import Progress, ProgressColumn, Task
+from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
 from aiayn.config import DataConfig
 from aiayn.data.sources.formats import Pair
 from aiayn.data.text import MAX_CHARACTERS, T, clean, normalise
 from aiayn.errors import UserError
+from aiayn.render.terminal import Terminal, progress
 from aiayn.system.workers import parallel_map
 
 Hashes = npt.NDArray[np.uint64]
@@ -203,8 +204,7 @@ class Workers:
         total: int | None,
     ) -> Generator[tuple[list[Pair], T], None, None]:
         """Each chunk with the value of `function(chunk, rules=rules)`, in order."""
-        columns = (*Progress.get_default_columns(), _PairsPerSecond())
-        with Progress(*columns, disable=not self.progress) as bar:
+        with progress(Terminal(), _PairsPerSecond(), hidden=not self.progress) as bar:
             task = bar.add_task(title, total=total)
             judged = parallel_map(partial(function, rules=rules), chunks, self.num_workers)
             for chunk, value in judged:

@@ -19,6 +19,7 @@ from aiayn.data.store import PackedSplit, RowClass, field_widths
 from aiayn.data.text import chunked
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.errors import UserError
+from aiayn.render import terminal
 from aiayn.system.files import write_text
 from aiayn.system.workers import parallel_map
 
@@ -46,7 +47,7 @@ def pack_split(
     folder.mkdir(parents=True, exist_ok=True)
     tokens_path = folder / f"{split}.tokens.tmp"
     try:
-        with Progress(*Progress.get_default_columns(), disable=not progress) as bar:
+        with terminal.progress(terminal.Terminal(), hidden=not progress) as bar:
             src_n, tgt_n, too_long = _tokenize(
                 lines, num_pairs, tokenizer, config.max_tokens, tokens_path, split, bar
             )

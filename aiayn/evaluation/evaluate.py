@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from aiayn.data.prepare import Prepared
 from aiayn.data.sources.formats import read_text
@@ -16,6 +15,7 @@ from aiayn.evaluation.bleu import score
 from aiayn.evaluation.record import make_record
 from aiayn.evaluation.scores import Scores, table
 from aiayn.model.saved import Model, model_of
+from aiayn.render.terminal import progress
 from aiayn.system import hosts, records
 from aiayn.system.files import user_os_errors, write_text
 from aiayn.training.checkpoint import Checkpoints
@@ -146,7 +146,7 @@ def translate_file(
     model: Model, sources: Sequence[str], console: Console, description: str
 ) -> list[str]:
     """The best translation of every line, shared out to all processes, with a progress bar."""
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+    with progress(console) as bar:
         translator = Translator(model)
 
         def translate(share: Sequence[str]) -> list[str]:

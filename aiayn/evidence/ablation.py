@@ -33,6 +33,7 @@ from aiayn.evidence.table3 import DEVIATIONS, ROWS, panels
 from aiayn.model.flops import matmul_flops
 from aiayn.model.saved import Model, portable
 from aiayn.model.structure import count_parameters
+from aiayn.render.terminal import Terminal
 from aiayn.system import records
 from aiayn.system.environment import configure_jax
 from aiayn.system.files import locked, user_os_errors
@@ -248,7 +249,7 @@ def _perform(run: Run) -> FinishedRun:
     try:
         with in_use(run.run_dir):
             validate = partial(validator, headline=task.headline)
-            train(experiment, run.run_dir, prepared, Console(quiet=True), validate)
+            train(experiment, run.run_dir, prepared, Terminal(quiet=True), validate)
     except UserError as error:
         raise UserError(f"Row {run.row}, seed {experiment.train.seed}: {error}") from None
     began = time.perf_counter()

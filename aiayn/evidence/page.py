@@ -9,7 +9,6 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from aiayn.evidence.claims import Claim, Status, counts, ledger
 from aiayn.evidence.recipe_checks import layer_costs
 from aiayn.evidence.table1 import COUNTED_D, NUM_NEAR
 from aiayn.render.markdown import markdown_table, short_commit
+from aiayn.render.terminal import progress
 from aiayn.system.environment import environment
 from aiayn.system.files import user_os_errors, write_text
 
@@ -41,7 +41,7 @@ def write_report(records: Path, out: Path, console: Console) -> list[Claim]:
     """Check every claim and write `claims.md`, `.html`, `.json` and `table1.png` into `out`."""
     from aiayn.evidence.plots import plot_complexity
 
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+    with progress(console) as bar:
         task = bar.add_task("Checking", total=None)
 
         def on_claim(id: str) -> None:

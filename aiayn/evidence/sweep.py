@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from aiayn.config import DecodeConfig
@@ -21,6 +20,7 @@ from aiayn.evaluation.evaluate import check_data
 from aiayn.evaluation.scores import Headline
 from aiayn.evidence.records import Point, Sweep
 from aiayn.model.saved import Model, portable
+from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
 from aiayn.tasks import task_of
@@ -75,7 +75,7 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     )
     jobs = list(settings(around, len(steps)))
     series: dict[str, dict[str, Point]] = {}
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+    with progress(console) as bar:
         task = bar.add_task("", total=len(jobs))
         for name, decode in jobs:
             value = getattr(decode, name)

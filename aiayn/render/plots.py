@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aiayn.system.files import write_bytes
 
+matplotlib.rcParams["text.parse_math"] = False  # a name that holds two dollars is no formula
 INK, MUTED, GRID = "#1a1a1a", "#6b6b6b", "#e6e6e6"
 LIGHT, DARK = "#7fa8d1", "#8c2d04"  # light and dark: told apart in print
 

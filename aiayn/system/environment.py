@@ -3,6 +3,10 @@
 import logging
 import os
 import platform
+import stat
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -61,20 +65,62 @@ def peak_flops() -> float | None:
     return known and known * jax.device_count()
 
 
-def configure_jax() -> None:
-    """Keep compiled programs between processes, in the user's cache folder; no idle warnings.
+OURS: Mapping[str, Any] = {
+    "jax_enable_x64": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_numpy_rank_promotion": "allow",
+    "jax_disable_jit": False,
+    "jax_transfer_guard": "allow",
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+}
+"""Settings of JAX that this program is written for. Where a variable of the environment changes
+one, as it may for other programs, it is changed back: a seed means the same numbers everywhere."""
 
-    Orbax warns through absl of what we ask for on purpose, and asyncio repeats each error of a
-    write in the background that has already been raised.
+
+def configure_jax() -> None:
+    """JAX's settings as this program needs them, and no idle warnings.
+
+    Compiled programs are kept between processes, in the user's cache folder. Orbax warns through
+    absl of what we ask for on purpose, and asyncio repeats each error of a write in the background
+    that has already been raised.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    for name, value in OURS.items():
+        if name.upper() in os.environ:
+            jax.config.update(name, value)
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
-        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(home / "aiayn" / "jax"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # JAX keeps what took a second; a start has a dozen programs that take a tenth and more.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be made again: `aiayn` in XDG_CACHE_HOME, else in ~/.cache.
+
+    Where neither can be written, as for the users of many containers, one of this user alone under
+    the temporary folder: programs from it are run, so nobody else may have put any there.
+    """
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    with suppress(OSError, RuntimeError):  # RuntimeError: a user of no name has no home
+        # Other values than absolute paths are to be ignored, by XDG's own rule.
+        base = Path(given) if given.startswith("/") else Path.home() / ".cache"
+        is_home = os.environ.get("HOME") != ""  # Python takes an empty one for the root folder
+        if base.is_absolute() and (is_home or given.startswith("/")):
+            folder = base / "aiayn"
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return folder
+    folder = Path(tempfile.gettempdir()) / f"aiayn-{os.getuid()}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+        if about.st_uid == os.getuid() and stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o77:
+            return folder
+    return Path(tempfile.mkdtemp(prefix="aiayn-"))
 
 
 def _cpu_name() -> str:

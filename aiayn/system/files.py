@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,6 +15,16 @@ from typing import Any
 from aiayn.errors import UserError
 
 _REASONS = {
+    errno.EMFILE: "too many files are open; wanted a higher limit, see `ulimit -n`",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.EFBIG: "the file would be larger than the file system or `ulimit -f` allows",
+    errno.EIO: "the disk cannot be read or written",
+    errno.ESTALE: "the file server has lost it",
+    errno.ELOOP: "its links go round in a circle",
+    errno.EBUSY: "it is in use",
+    errno.ENXIO: "the device is not there",
+    errno.EBADF: "it is closed",
+    errno.ENOMEM: "the memory is used up",
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EACCES: "permission is denied",
@@ -29,6 +40,8 @@ _REASONS = {
 }
 _STATUS = {"RESOURCE_EXHAUSTED": errno.ENOSPC, "PERMISSION_DENIED": errno.EACCES}
 """How TensorStore, which writes checkpoints, begins its own errors."""
+_NUMBER = re.compile(r"os_error_code='(\d+)'")
+"""The system's own number of an error; the beginning of TensorStore's stands for several."""
 
 FORMAT = 1
 """Of run directories and models; it changes where older code would misread what newer code writes,
@@ -117,7 +130,8 @@ def user_os_errors(where: Path) -> Generator[None]:
         path = error.filename or where
         raise UserError(f"{path}: {_REASONS[error.errno]}.") from error
     except ValueError as error:
-        number = _STATUS.get(str(error).split(":", 1)[0])
-        if number is None:
+        found = _NUMBER.search(str(error))
+        number = int(found[1]) if found else _STATUS.get(str(error).split(":", 1)[0])
+        if number not in _REASONS:
             raise
         raise UserError(f"{where}: {_REASONS[number]}.") from error

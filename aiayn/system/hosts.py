@@ -17,6 +17,8 @@ import re
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Thread
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,6 +34,14 @@ _LONGEST_WAIT = 7 * 24 * 3600
 _LOST = re.compile(r"gloo|nccl|heartbeat|barrier|coordination", re.IGNORECASE)
 """In what JAX says where it misses another process."""
 _barriers = itertools.count()
+_LONGEST_MEETING = 300
+"""Seconds for which a process waits for the first sign of the others."""
+_COUNTED_BY = {
+    "SLURM_STEP_NUM_TASKS": "SLURM_PROCID",
+    "SLURM_NTASKS": "SLURM_PROCID",
+    "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
+}
+"""Variables by which Slurm and Open MPI tell a process how many there are, and which it is."""
 
 
 @contextmanager
@@ -79,11 +89,12 @@ def _meet() -> None:
         return
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
     if not given:
-        if os.environ.get("SLURM_NTASKS") == "1":
+        if any(os.environ.get(name) == "1" for name in _COUNTED_BY):
             return  # alone, with every device that it is given
         _check_slurm(os.environ)
+        _say_who_is_waited_for(os.environ)
         try:
-            jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+            _initialize()
         except ValueError as error:
             if address or "coordinator_address" not in str(error):
                 raise UserError(
@@ -108,12 +119,11 @@ def _meet() -> None:
         count, number = map(int, numbers)
         # Should nobody answer there, JAX ends this process with few words of its own.
         print(f"aiayn: process {number} of {count} meets the others at {address}", file=sys.stderr)
-        jax.distributed.initialize(
-            address,
-            count,
-            number,
+        _initialize(
+            coordinator_address=address,
+            num_processes=count,
+            process_id=number,
             cluster_detection_method="deactivate",
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     if jax.local_device_count() * jax.process_count() != jax.device_count():
         raise UserError(
@@ -123,9 +133,55 @@ def _meet() -> None:
         )
 
 
+def _initialize(**options: Any) -> None:
+    """Meet the others, in a thread: JAX waits in C++, where no Ctrl-C comes through, and would end
+    with a C++ stack.
+
+    Raises:
+        LostProcess: they do not come.
+    """
+    failed: list[BaseException] = []
+
+    def meet() -> None:
+        try:
+            jax.distributed.initialize(
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+                initialization_timeout=2 * _LONGEST_MEETING,
+                **options,
+            )
+        except BaseException as error:
+            failed.append(error)
+
+    meeting = Thread(target=meet, daemon=True)
+    meeting.start()
+    try:
+        meeting.join(_LONGEST_MEETING)
+        if meeting.is_alive():
+            raise LostProcess(f"the other processes did not come within {_LONGEST_MEETING} seconds")
+    except BaseException as error:
+        # JAX would wait for them once more at the end of the process.
+        atexit.register(_leave, getattr(error, "status", 130))
+        raise
+    if failed:
+        raise failed[0]
+
+
+def _say_who_is_waited_for(environment: Mapping[str, str]) -> None:
+    """A line where a cluster's variables speak of others, which nobody may have started."""
+    for count, number in _COUNTED_BY.items():
+        if environment.get(count, "").isdecimal() and environment.get(number, "").isdecimal():
+            print(
+                f"aiayn: process {environment[number]} of {environment[count]} by {count} waits "
+                f"for the others; to compute alone, start it with {count}=1.",
+                file=sys.stderr,
+            )
+            return
+
+
 def _check_slurm(environment: Mapping[str, str]) -> None:
     """JAX gives each task of Slurm one GPU: with fewer tasks than GPUs some would stand idle."""
-    gpus = int(environment.get("SLURM_GPUS_ON_NODE", "0"))
+    found = environment.get("SLURM_GPUS_ON_NODE", "")
+    gpus = int(found) if found.isdecimal() else 0
     tasks = re.findall(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
     if tasks and int(tasks[0]) < gpus:
         raise UserError(

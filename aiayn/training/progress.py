@@ -43,7 +43,7 @@ def self_check(
     table.add_column("this run", justify="right")
     table.add_column("paper, base", justify="right")
     rows: list[tuple[str, str, str]] = [
-        ("direction", f"{data.src} → {data.tgt}", "en → de"),
+        ("direction", f"{data.src} to {data.tgt}", "en to de"),
         ("sentence pairs", f"{prepared.manifest.splits['train'].kept:,}", "about 4,500,000"),
         ("words in the shared vocabulary", f"{num_words:,}", "about 37,000"),
         ("parameters", f"{count_parameters(model, num_words):,}", "65,000,000"),

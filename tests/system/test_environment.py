@@ -57,6 +57,65 @@ def test_the_peak_of_all_devices_is_by_their_kind(kind, peak, monkeypatch):
     assert peak_flops() == peak
 
 
+@pytest.mark.parametrize("name", environment.OURS)
+def test_a_variable_meant_for_other_programs_changes_nothing(name, monkeypatch):
+    changed = []
+    monkeypatch.setattr(jax.config, "update", lambda key, value: changed.append((key, value)))
+    environment.configure_jax()
+    assert name not in dict(changed), "whoever calls this program may have set it"
+    monkeypatch.setenv(name.upper(), "1")
+    environment.configure_jax()
+    assert (name, environment.OURS[name]) in changed
+
+
+def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("home", ["own", "", "relative", "missing", "nobody's"])
+@pytest.mark.parametrize("given", ["", "relative", "absolute"])
+def test_the_cache_is_where_it_can_be_written(home, given, tmp_path, monkeypatch):
+    monkeypatch.setattr(environment.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg") if given == "absolute" else given)
+    (tmp_path / "file").touch()
+    homes = {"own": str(tmp_path / "home"), "missing": str(tmp_path / "file" / "x")}
+    monkeypatch.setenv("HOME", homes.get(home, home))
+    if home == "nobody's":
+        monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.chdir(tmp_path)
+    folder = environment.cache_folder()
+    assert folder.is_dir()
+    wanted = tmp_path / f"aiayn-{os.getuid()}"
+    if home == "own":
+        wanted = tmp_path / "home" / ".cache" / "aiayn"
+    if given == "absolute":
+        wanted = tmp_path / "xdg" / "aiayn"
+    assert folder == wanted
+    assert not (tmp_path / "relative").exists()
+
+
+@pytest.mark.parametrize("planted", ["open to all", "a link", "a file"])
+def test_a_cache_that_others_could_write_is_not_used(planted, tmp_path, monkeypatch):
+    # Programs that are found there are run.
+    monkeypatch.setattr(environment.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(environment.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    place = tmp_path / f"aiayn-{os.getuid()}"
+    if planted == "open to all":
+        place.mkdir()
+        place.chmod(0o777)
+    elif planted == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        place.symlink_to(tmp_path / "elsewhere")
+    else:
+        place.touch()
+    folder = environment.cache_folder()
+    assert folder.parent == tmp_path
+    assert folder != place
+    assert folder.stat().st_mode & 0o77 == 0
+
+
 CODE = """
 import json, logging, sys
 from aiayn.system.environment import configure_jax

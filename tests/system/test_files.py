@@ -29,6 +29,12 @@ def test_text_is_replaced_and_nothing_else_is_left(tmp_path):
         ),
         (PermissionError(errno.EACCES, "no"), "there: permission is denied"),
         (ValueError('RESOURCE_EXHAUSTED: Error writing "params/0"'), "there: the disk is full"),
+        (
+            ValueError("RESOURCE_EXHAUSTED: Failed to open: Too many [os_error_code='24']"),
+            "there: too many files are open",
+        ),
+        (OSError(errno.EMFILE, "no", "a/b"), "a/b: too many files are open"),
+        (OSError(errno.EIO, "no", "a/b"), "a/b: the disk cannot be read or written"),
     ],
 )
 def test_a_disk_that_refuses_is_said_plainly(error, reason):
@@ -36,7 +42,14 @@ def test_a_disk_that_refuses_is_said_plainly(error, reason):
         raise error
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "x"), ValueError("1 is not 2")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "x"),
+        ValueError("1 is not 2"),
+        ValueError("RESOURCE_EXHAUSTED: [os_error_code='22']"),
+    ],
+)
 def test_other_errors_pass(error):
     with pytest.raises(type(error)), user_os_errors(Path("there")):
         raise error

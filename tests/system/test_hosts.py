@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -16,7 +17,7 @@ from rich.console import Console
 import aiayn.training.loop
 from aiayn.__main__ import main
 from aiayn.data.prepare import prepare
-from aiayn.errors import UserError
+from aiayn.errors import LostProcess, UserError
 from aiayn.evaluation.validation import validator
 from aiayn.experiments import load_experiment
 from aiayn.system import hosts
@@ -282,12 +283,80 @@ def test_a_gpu_without_a_task_of_slurm_is_refused(tasks, monkeypatch):
         pass
 
 
-def test_a_lone_task_of_slurm_keeps_all_devices(monkeypatch):
-    monkeypatch.setenv("SLURM_NTASKS", "1")
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_NTASKS": "1"},
+        {"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1"},
+        {"OMPI_COMM_WORLD_SIZE": "1"},
+    ],
+)
+def test_a_lone_task_keeps_all_devices(variables, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("SLURM_GPUS_ON_NODE", "8")
     monkeypatch.setattr(jax.distributed, "initialize", None)
     with hosts.joined():
         assert hosts.first()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (
+            {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"},
+            "aiayn: process 0 of 4 by SLURM_NTASKS waits for the others; to compute alone, start "
+            "it with SLURM_NTASKS=1.\n",
+        ),
+        (
+            {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"},
+            "aiayn: process 1 of 2 by OMPI_COMM_WORLD_SIZE waits for the others; to compute "
+            "alone, start it with OMPI_COMM_WORLD_SIZE=1.\n",
+        ),
+        ({"SLURM_NTASKS": "4(x2)", "SLURM_GPUS_ON_NODE": "gpu:2"}, ""),
+    ],
+)
+def test_who_is_waited_for_is_said_at_once(variables, said, monkeypatch, capsys):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    heard = []
+    monkeypatch.setattr(
+        jax.distributed, "initialize", lambda **_: heard.append(capsys.readouterr().err)
+    )
+    with hosts.joined():
+        pass
+    assert heard == [said]
+
+
+def test_who_does_not_come_is_waited_for_no_longer(monkeypatch):
+    release, left = threading.Event(), []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: release.wait())
+    monkeypatch.setattr(hosts.atexit, "register", lambda leave, status: left.append(status))
+    monkeypatch.setattr(hosts, "_LONGEST_MEETING", 0)
+    with pytest.raises(LostProcess, match="did not come within 0 seconds"):
+        hosts._initialize()
+    release.set()
+    assert left == [3], "JAX would wait for them again at the end"
+
+
+def test_an_interrupt_ends_the_waiting(monkeypatch):
+    left = []
+    monkeypatch.setattr(hosts.atexit, "register", lambda leave, status: left.append(status))
+
+    class Interrupted:
+        def __init__(self, **_):
+            pass
+
+        def start(self):
+            pass
+
+        def join(self, _):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(hosts, "Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        hosts._initialize()
+    assert left == [130]
 
 
 def test_processes_that_read_different_steps_do_not_go_on(monkeypatch):

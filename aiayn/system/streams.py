@@ -1,0 +1,31 @@
+"""Standard input, output and error, whatever the program was started with."""
+
+import os
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
+
+_MODES = ("r", "w", "w")
+
+
+def open_streams() -> None:
+    """A closed stream becomes an empty one, and no character stops a line.
+
+    A descriptor that is closed would be given to the next file that is opened, and what is printed
+    would go there. Where a terminal has no such character (ASCII, Latin-1, a file name that is no
+    UTF-8) its number is shown, as Python spells it.
+    """
+    for number, (name, mode) in enumerate(zip(("stdin", "stdout", "stderr"), _MODES, strict=True)):
+        try:
+            os.fstat(number)
+        except OSError:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            with suppress(ValueError):  # already closed by whoever calls this in a program
+                stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,48 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+_CODE = """
+import os, sys
+from aiayn.system.streams import open_streams
+
+open_streams()
+with open(sys.argv[1], "w") as file:
+    assert file.fileno() > 2, "a file would get what is printed"
+    assert sys.stdin.read() == ("" if {closed} == 0 else "in")
+    print("out → é \\udcff")
+    print("err → é", file=sys.stderr)
+"""
+
+
+def run(tmp_path, closed=-1, encoding="utf-8"):
+    def close():
+        if closed >= 0:
+            os.close(closed)
+
+    return subprocess.run(
+        [sys.executable, "-c", _CODE.replace("{closed}", str(closed)), str(tmp_path / "file")],
+        input=b"in",
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        preexec_fn=close,
+        check=True,
+    )
+
+
+@pytest.mark.parametrize("closed", [-1, 0, 1, 2])
+def test_a_closed_stream_is_an_empty_one(tmp_path, closed):
+    done = run(tmp_path, closed)
+    assert done.stdout.decode() == ("" if closed == 1 else "out → é \\udcff\n")
+    assert done.stderr.decode() == ("" if closed == 2 else "err → é\n")
+    assert not (tmp_path / "file").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line"),
+    [("ascii", b"out \\u2192 \\xe9 \\udcff\n"), ("latin-1", b"out \\u2192 \xe9 \\udcff\n")],
+)
+def test_what_a_terminal_cannot_show_is_spelled_out(tmp_path, encoding, line):
+    assert run(tmp_path, encoding=encoding).stdout == line
