@@ -20,8 +20,9 @@ class Task:
     """The pairs of train, dev and the test sets, as they come."""
     score: Callable[..., Scores]
     """Every figure of outputs, references and sources, and what readers should know of the text."""
-    headline: Callable[[Sequence[str], Sequence[str]], Headline]
-    """The one figure of outputs and references that validation, sweeps and ablations go by."""
+    headline: Callable[[Sequence[str], Sequence[str], str], Headline]
+    """The one figure of outputs and references in a target language, which validation, sweeps and
+    ablations go by."""
 
 
 TASKS: Mapping[str, Task] = {"translation": Task(open_pairs, score, headline)}

@@ -38,10 +38,10 @@ def test_the_task_that_all_recorded_runs_had_changes_no_hash():
 def test_the_headline_is_the_same_figure_as_among_all_scores():
     hypotheses, references = ["the old man saw the river", "a b c d"], ["the old man", "a b c d"]
     every = score(hypotheses, references, src="en", tgt="de")["sacrebleu"]
-    found = headline(hypotheses, references)
+    found = headline(hypotheses, references, "de")
     assert (found.value, found.signature) == (every.value, every.how)
     assert found.length_ratio == 10 / 7
-    assert TASKS["translation"].headline(hypotheses, references) == found
+    assert TASKS["translation"].headline(hypotheses, references, "de") == found
 
 
 def test_text_comes_from_the_source_that_the_task_opens(tmp_path):

@@ -16,7 +16,7 @@ from aiayn.bench.grid import grid
 from aiayn.bench.worker import num_processors
 from aiayn.decoding.translator import Translator
 from aiayn.evaluation import bleu
-from aiayn.evaluation.evaluate import read_parallel
+from aiayn.evaluation.systems import read_aligned
 from aiayn.interop.ctranslate2 import export
 from aiayn.model.saved import Model, model_of
 from aiayn.render.terminal import progress
@@ -44,7 +44,7 @@ def bench_serving(
         UserError: no model or text is there, or CTranslate2 is missing or cannot hold the model.
     """
     model = model_of(path)
-    experiment, (sources, references) = model.experiment, read_parallel(src, ref)
+    experiment, (sources, references) = model.experiment, read_aligned(src, ref)
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place, progress(console) as bar:
         programs = dict(_programs(model, Path(place)))

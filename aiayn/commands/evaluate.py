@@ -8,7 +8,7 @@ from aiayn.commands.verb import Verb, data_dir_argument, existing, model_argumen
 from aiayn.errors import UserError
 
 
-def evaluate(model: Path, src: Path | None, ref: Path | None, data_dir: Path) -> None:
+def evaluate(model: Path, src: Path | None, refs: list[Path], data_dir: Path) -> None:
     """Score a model on its test sets or on files.
 
     Without files: translates every test set of the run again, with the last checkpoint and with the
@@ -24,8 +24,8 @@ def evaluate(model: Path, src: Path | None, ref: Path | None, data_dir: Path) ->
 
     with hosts.joined():
         console = Terminal(quiet=not hosts.first())
-        if src and ref:
-            evaluate_files(model, src, ref, console)
+        if src:
+            evaluate_files(model, src, refs, console)
             return
         experiment, _ = read_run(model)
         task = task_of(experiment)
@@ -34,8 +34,8 @@ def evaluate(model: Path, src: Path | None, ref: Path | None, data_dir: Path) ->
             evaluate_run(model, prepared, console, task.score)
 
 
-def _check_evaluate(model: Path, src: Path | None, ref: Path | None, **_: object) -> None:
-    if bool(src) != bool(ref):
+def _check_evaluate(model: Path, src: Path | None, refs: list[Path], **_: object) -> None:
+    if bool(src) != bool(refs):
         raise UserError("--src and --ref go together: the sentences, and their translations.")
     if not src and (model / "weights.safetensors").is_file():
         raise UserError(
@@ -47,7 +47,15 @@ def _check_evaluate(model: Path, src: Path | None, ref: Path | None, **_: object
 def _evaluate_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
     parser.add_argument("--src", type=existing, help="source sentences, one a line")
-    parser.add_argument("--ref", type=existing, help="reference translations, one a line")
+    parser.add_argument(
+        "--ref",
+        type=existing,
+        nargs="+",
+        default=[],
+        dest="refs",
+        metavar="REF",
+        help="reference translations, one a line; several files count together",
+    )
     data_dir_argument(parser)
 
 

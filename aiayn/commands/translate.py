@@ -145,11 +145,11 @@ def score(model: Path, src: Path, tgt: Path) -> None:
     Prints for each pair the log-probability in nats, EOS included, and the number of target tokens.
     """
     from aiayn.decoding.translator import Translator
-    from aiayn.evaluation.evaluate import read_parallel
+    from aiayn.evaluation.systems import read_aligned
     from aiayn.model.saved import model_of
 
     translator = Translator(model_of(model))
-    sources, targets = read_parallel(src, tgt)
+    sources, targets = read_aligned(src, tgt)
     for log_prob, num_tokens in translator.score(list(zip(sources, targets, strict=True))):
         print(f"{log_prob:.4f}\t{num_tokens}")
 

@@ -7,79 +7,164 @@ stands here beside sacreBLEU's: one output can score 1.5 apart between the two (
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
-from typing import Any
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any, NamedTuple, cast
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from aiayn.errors import UserError
+from aiayn.data.text import clean
+from aiayn.evaluation.oddities import (
+    check_counts,
+    check_plain,
+    is_normalised,
+    named_sides,
+    oddities,
+)
 from aiayn.evaluation.scores import Headline, Score, Scores
+
+References = Sequence[str] | Sequence[Sequence[str]]
+"""One reference for each sentence, or several lists of them."""
 
 
 def score(
     hypotheses: Sequence[str],
-    references: Sequence[str],
+    references: References,
     sources: Sequence[str] | None = None,
     *,
     src: str,
     tgt: str,
 ) -> Scores:
-    """Every figure for detokenised hypotheses, one per reference; an empty one counts as such.
+    """Every figure for detokenised hypotheses, one per sentence; an empty one counts as such.
 
-    Sources only serve to notice hypotheses that repeat them.
+    Both sides are scored in NFC, which our outputs always are. Of several lists of references each
+    n-gram finds its best match, as sacreBLEU and `multi-bleu.perl` have it. Sources only serve to
+    notice hypotheses that repeat them. Languages may be spelled in any way; "" is an unknown one.
 
     Raises:
         UserError: nothing to score, unequal counts, or text that is plainly not detokenised
             sentences (subword markers, SGML), whose figures would mislead.
     """
-    _check_counts(hypotheses, references, sources)
-    warnings = [
-        *_check_plain("hypotheses", hypotheses),
-        *_check_plain("references", references),
-        *_oddities(hypotheses, references, sources, src, tgt),
+    lists = _lists(references)
+    check_counts(hypotheses, lists, sources)
+    warnings = [w for side in named_sides(hypotheses, lists) for w in check_plain(*side)]
+    finds_words = tokeniser_of(tgt) != "13a"
+    pair = language(src), language(tgt)
+    warnings += [*oddities(hypotheses, lists, sources, *pair, finds_words), *_lacking(tgt)]
+    text = normalised(hypotheses, lists)
+    entries = [*_rulers_of_raw_text(text, tgt), *_rulers_of_moses(text, src, tgt)]
+    return Scores(src, tgt, len(hypotheses), tuple(entries), tuple(warnings))
+
+
+def headline(hypotheses: Sequence[str], references: References, tgt: str) -> Headline:
+    """sacreBLEU alone: cased, by the tokeniser of the target language, 0 to 100."""
+    text, metric = normalised(hypotheses, _lists(references)), _sacrebleu(tokeniser_of(tgt))
+    found = metric.corpus_score(text.hypotheses, text.references)
+    return Headline(found.score, text.how(metric.get_signature().format()), found.ratio)
+
+
+def metrics_of(tgt: str) -> dict[str, BLEU | CHRF]:
+    """sacreBLEU's two figures that stand first in the tables, by the name of theirs."""
+    return {"sacrebleu": _sacrebleu(tokeniser_of(tgt)), "chrf2": CHRF()}
+
+
+# --- Languages ----------------------------------------------------------------------------------
+
+
+@cache
+def language(code: str) -> str:
+    """The language of a code in any spelling: `zh` for zh_CN, ZH, cmn and zho_Hans.
+
+    Where babel, which knows the longer codes, is missing, those of three letters stay.
+    """
+    primary = re.split("[-_]", code.strip())[0].lower()
+    try:
+        from babel.core import get_global
+    except ImportError:
+        return primary
+    return get_global("language_aliases").get(primary, primary).split("_")[0]
+
+
+_TOKENISERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(["zh", "yue", "wuu", "nan", "hak", "gan", "hsn", "cdo", "cjy", "lzh"], ("zh",)),
+    "ja": ("ja-mecab", "char"),
+    "ko": ("ko-mecab", "char"),
+    **dict.fromkeys(["th", "lo", "km", "my", "bo", "dz", "shn", "mnw", "nod", "tts"], ("char",)),
+}
+"""sacreBLEU's tokenisers by language, the first that is installed; 13a for all others."""
+
+
+def _tokenisers(code: str) -> tuple[str, ...]:
+    is_latin = "latn" in re.split("[-_]", code.lower())
+    return ("13a",) if is_latin else _TOKENISERS.get(language(code), ("13a",))
+
+
+@cache
+def tokeniser_of(code: str) -> str:
+    """The name of sacreBLEU's tokeniser for a language, as far as it is installed here."""
+    *better, last = _tokenisers(code)
+    for name in better:
+        try:
+            _sacrebleu(name)
+        except (RuntimeError, AssertionError):  # MeCab is missing, or has another dictionary
+            continue
+        return name
+    return last
+
+
+def _lacking(code: str) -> Iterator[str]:
+    wanted, found = _tokenisers(code)[0], tokeniser_of(code)
+    if wanted != found:
+        yield (
+            f"{wanted} is not installed, so characters are counted for words; "
+            f"pip install 'sacrebleu[{language(code)}]' brings it."
+        )
+
+
+def _has_blanks(code: str) -> bool:
+    """Whether words are written apart, so that tokenisers of European languages find them."""
+    return language(code) == "ko" or _tokenisers(code) == ("13a",)
+
+
+# --- Text ---------------------------------------------------------------------------------------
+
+
+class Text(NamedTuple):
+    """Both sides as they are scored, and what was changed in them, if anything was."""
+
+    hypotheses: Sequence[str]
+    references: Sequence[Sequence[str]]
+    changed: str = ""
+
+    def how(self, *steps: str) -> str:
+        """What was done to the text, in order, up to the signature."""
+        return ", ".join(filter(None, (self.changed, *steps)))
+
+    def mapped(self, function: Callable[[str], str]) -> "Text":
+        """Each line through a function."""
+        hypotheses, *references = (
+            [function(line) for line in lines] for lines in (self.hypotheses, *self.references)
+        )
+        return Text(hypotheses, references, self.changed)
+
+
+def normalised(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Text:
+    """Both sides as `clean` makes all text: NFC, single blanks."""
+    changed = [
+        name
+        for name, lists in (("hypotheses", [hypotheses]), ("references", references))
+        if not all(is_normalised(line) for lines in lists for line in lines)
     ]
-
-    chrf = CHRF()
-    chrf2 = chrf.corpus_score(hypotheses, [references]).score
-    entries = [
-        _bleu("sacrebleu", hypotheses, references, "sacreBLEU of the same signature"),
-        _bleu("sacrebleu-lc", hypotheses, references, "BLEU called uncased or -lc", lowercase=True),
-        _bleu("intl", hypotheses, references, "sacreBLEU of the same signature", tokenize="intl"),
-        Score("chrf2", chrf2, chrf.get_signature().format(), "chrF2 of the same signature"),
-    ]
-
-    is_papers = (src, tgt) == ("en", "de")
-    compare = {
-        "tokenised": "multi-bleu.perl on Moses tokens",
-        "tokenised-lc": "multi-bleu.perl -lc on Moses tokens",
-        "compound-split": "the paper's En-De BLEU" if is_papers else "multi-bleu.perl, likewise",
-        "compound-split-quotes": "the same, of references whose quotes were made plain",
-    }
-    tokenise = _moses_tokeniser(tgt)
-    if tokenise is None:
-        missing = "sacremoses is not installed"
-        entries += [Score(name, None, missing, compare[name]) for name in compare]
-    else:
-        moses = f"sacremoses {version('sacremoses')} -l {tgt}"
-        hyp = [tokenise(line) for line in hypotheses]
-        ref = [tokenise(line) for line in references]
-        for name, lowercase in (("tokenised", False), ("tokenised-lc", True)):
-            entries.append(_bleu(name, hyp, ref, compare[name], moses, lowercase))
-        hyp, ref = [split_compounds(line) for line in hyp], [split_compounds(line) for line in ref]
-        name = "compound-split"
-        entries.append(_bleu(name, hyp, ref, compare[name], f"{moses}, split at hyphens"))
-        hyp, ref = ([plain_quotes(line) for line in lines] for lines in (hyp, ref))
-        name, how = "compound-split-quotes", f"{moses}, split at hyphens, quotes made plain"
-        entries.append(_bleu(name, hyp, ref, compare[name], how))
-    return Scores(src, tgt, len(references), tuple(entries), tuple(warnings))
+    note = f"{' and '.join(changed)} normalised (NFC, nothing invisible)" if changed else ""
+    return Text(hypotheses, references, note).mapped(clean)
 
 
-def headline(hypotheses: Sequence[str], references: Sequence[str]) -> Headline:
-    """sacreBLEU alone: 13a tokens, cased, 0 to 100."""
-    metric = BLEU()
-    found = metric.corpus_score(hypotheses, [references])
-    return Headline(found.score, metric.get_signature().format(), found.ratio)
+def _lists(references: References) -> list[Sequence[str]]:
+    if all(isinstance(each, str) for each in references):
+        return [cast(Sequence[str], references)]
+    return list(cast(Sequence[Sequence[str]], references))
 
 
 def split_compounds(tokens: str) -> str:
@@ -102,33 +187,79 @@ def plain_quotes(tokens: str) -> str:
 
 _PLAIN_QUOTES = str.maketrans({**dict.fromkeys("„“”«»", '"'), **dict.fromkeys("‚‘’‹›", "'")})
 
-FILTERED_NEWSTEST2014 = 2_737
+
+def lower_ascii(tokens: str) -> str:
+    """A to Z alone in lower case: the `lc` of `multi-bleu.perl`, which reads bytes, leaves É."""
+    return tokens.translate(_LOWER_ASCII)
 
 
-def _bleu(
-    name: str,
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    compare: str,
-    tokenised_by: str = "",
-    lowercase: bool = False,
-    tokenize: str = "13a",
-) -> Score:
-    """BLEU of raw text by one of sacreBLEU's tokenisers; or of text tokenised before, without
-    smoothing, as `multi-bleu.perl` has it.
+_LOWER_ASCII = str.maketrans(ascii_uppercase, ascii_lowercase)
 
-    `force` only silences a warning about tokenised text on stderr; `_oddities` looks for that.
-    """
-    if tokenised_by:
-        metric = BLEU(lowercase=lowercase, tokenize="none", smooth_method="none", force=True)
+
+# --- Rulers -------------------------------------------------------------------------------------
+
+
+def _rulers_of_raw_text(text: Text, tgt: str) -> Iterator[Score]:
+    """sacreBLEU's own."""
+    same, tokens = "sacreBLEU of the same signature", tokeniser_of(tgt)
+    uncased = "BLEU called uncased or -lc"
+    yield _bleu("sacrebleu", text, _sacrebleu(tokens), same)
+    yield _bleu("sacrebleu-lc", text, _sacrebleu(tokens, lowercase=True), uncased)
+    if _has_blanks(tgt):
+        yield _bleu("intl", text, _sacrebleu("intl"), same)
     else:
-        metric = BLEU(lowercase=lowercase, tokenize=tokenize, force=True)
-    found = metric.corpus_score(hypotheses, [references])
-    signature = metric.get_signature().format()
+        yield Score("intl", None, _no_words("intl", tgt), same)
+    metric = CHRF()
+    chrf2 = metric.corpus_score(text.hypotheses, text.references).score
+    how = text.how(metric.get_signature().format())
+    yield Score("chrf2", chrf2, how, "chrF2 of the same signature")
+
+
+def _rulers_of_moses(text: Text, src: str, tgt: str) -> Iterator[Score]:
+    """BLEU of Moses' tokens without smoothing, as `multi-bleu.perl` has it."""
+    is_papers = (language(src), language(tgt)) == ("en", "de")
+    compare = {
+        "tokenised": "multi-bleu.perl on Moses tokens",
+        "tokenised-lc": "multi-bleu.perl -lc on Moses tokens",
+        "compound-split": "the paper's En-De BLEU" if is_papers else "multi-bleu.perl, likewise",
+        "compound-split-quotes": "the same, of references whose quotes were made plain",
+    }
+    tokenise = _moses_tokeniser(tgt)
+    if isinstance(tokenise, str):
+        yield from (Score(name, None, tokenise, compare[name]) for name in compare)
+        return
+    moses = f"sacremoses {version('sacremoses')} -l {language(tgt)}"
+    cased = text.mapped(tokenise)
+    split = cased.mapped(split_compounds)
+    for name, tokens, step in (
+        ("tokenised", cased, ""),
+        ("tokenised-lc", cased.mapped(lower_ascii), "A-Z lower-cased"),
+        ("compound-split", split, "split at hyphens"),
+        (
+            "compound-split-quotes",
+            split.mapped(plain_quotes),
+            "split at hyphens, quotes made plain",
+        ),
+    ):
+        metric = BLEU(tokenize="none", smooth_method="none", force=True)
+        yield _bleu(name, tokens, metric, compare[name], moses, step)
+
+
+def _no_words(tokeniser: str, tgt: str) -> str:
+    return f"{tokeniser} finds no words in {tgt}, which is written without blanks"
+
+
+def _sacrebleu(tokenize: str, lowercase: bool = False) -> BLEU:
+    """`force` only silences a warning about tokenised text on stderr; `oddities` looks for that."""
+    return BLEU(lowercase=lowercase, tokenize=tokenize, force=True)
+
+
+def _bleu(name: str, text: Text, metric: BLEU, compare: str, *steps: str) -> Score:
+    found = metric.corpus_score(text.hypotheses, text.references)
     return Score(
         name=name,
         value=found.score,
-        how=f"{tokenised_by}, {signature}" if tokenised_by else signature,
+        how=text.how(*steps, metric.get_signature().format()),
         compare=compare,
         detail=(
             f"{'/'.join(f'{p:.1f}' for p in found.precisions)}, BP {found.bp:.3f}, "
@@ -137,88 +268,26 @@ def _bleu(
     )
 
 
-def _moses_tokeniser(language: str) -> Callable[[str], str] | None:
-    """Moses' `tokenizer.perl -l language`; None where `sacremoses` is missing.
+def _moses_tokeniser(tgt: str) -> Callable[[str], str] | str:
+    """Moses' `tokenizer.perl -l language`, or the reason why there is none.
 
-    Escapes such as `&apos;` would change no score and are left out.
+    Escapes such as `&apos;` would change no score and are left out. As sacreBLEU's tokenisers, it
+    remembers lines: several systems have the same references.
     """
+    if not tgt:
+        return "the tokenizer of Moses needs the target language"
+    if not _has_blanks(tgt):
+        return _no_words("the tokenizer of Moses", tgt)
     try:
         from sacremoses import MosesTokenizer
     except ImportError:
-        return None
-    moses: Any = MosesTokenizer(lang=language)
-    return lambda line: moses.tokenize(line, return_str=True, escape=False)
+        return "sacremoses is not installed"
+    known = language(tgt)
+    if known not in _MOSES:
+        moses: Any = MosesTokenizer(lang=known)
+        tokenise = partial(moses.tokenize, return_str=True, escape=False)
+        _MOSES[known] = lru_cache(maxsize=2**16)(tokenise)
+    return _MOSES[known]
 
 
-def _check_counts(
-    hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None
-) -> None:
-    if not references:
-        raise UserError("There are no references; wanted at least one.")
-    for name, lines in (("hypotheses", hypotheses), ("sources", sources)):
-        if lines is not None and len(lines) != len(references):
-            raise UserError(
-                f"There are {len(lines)} {name} but {len(references)} references; "
-                "wanted one line for each sentence in both."
-            )
-
-
-_NOT_PLAIN = {
-    "subword markers": re.compile("▁|@@(?: |$)"),
-    "SGML tags": re.compile(r"^\s*</?(?:seg|doc|p|hl|refset|srcset|tstset)\b"),
-}
-
-
-def _check_plain(name: str, lines: Sequence[str]) -> Iterator[str]:
-    """Refuses lines of which more than a tenth are no plain sentences; fewer make a warning."""
-    for what, pattern in _NOT_PLAIN.items():
-        found = [number for number, line in enumerate(lines, 1) if pattern.search(line)]
-        if not found:
-            continue
-        first = f"line {found[0]}, {lines[found[0] - 1].strip()[:60]!r}"
-        message = f"{len(found)} of {len(lines)} {name} hold {what}, the first in {first}"
-        if 10 * len(found) > len(lines):
-            raise UserError(f"{message}; wanted plain, detokenised sentences.")
-        yield f"{message}."
-
-
-def _oddities(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    sources: Sequence[str] | None,
-    src: str,
-    tgt: str,
-) -> Iterator[str]:
-    """What a reader of the figures should know about the text that they were taken on."""
-    num_sentences = len(references)
-    num_empty = sum(not line.strip() for line in hypotheses)
-    if num_empty:
-        yield f"{num_empty} of {num_sentences} hypotheses are empty."
-
-    tokenised = re.compile(r" [.,]( |$)|&(?:apos|quot|amp|#\d+);")
-    num_hyp, num_ref = (
-        sum(bool(tokenised.search(line)) for line in lines) for lines in (hypotheses, references)
-    )
-    if 10 * (num_hyp - num_ref) > num_sentences:
-        yield (
-            f"{num_hyp} of {num_sentences} hypotheses look tokenised, against {num_ref} "
-            "references; detokenise them first."
-        )
-
-    if sources is not None:
-        triples = zip(hypotheses, references, sources, strict=True)
-        num_copies = sum(hyp == source != ref for hyp, ref, source in triples)
-        if 5 * num_copies > num_sentences:
-            yield (
-                f"{num_copies} of {num_sentences} hypotheses repeat their source; "
-                f"are they in {tgt!r}?"
-            )
-
-    if num_sentences == FILTERED_NEWSTEST2014 and {src, tgt} == {"en", "de"}:
-        yield (
-            f"{num_sentences:,} sentences are newstest2014 as it was filtered for its campaign, "
-            "sacreBLEU's 'wmt14'; the full set, 'wmt14/full', has 3,003 and scores differently."
-        )
-
-    if tgt in ("zh", "ja", "th", "lo", "km", "my"):
-        yield f"{tgt!r} is written without spaces, where these tokenisers find no words; see chrF2."
+_MOSES: dict[str, Callable[[str], str]] = {}

@@ -6,14 +6,14 @@ from pathlib import Path
 from rich.console import Console
 
 from aiayn.data.prepare import Prepared
-from aiayn.data.sources.formats import read_text
 from aiayn.decoding.heads import look
 from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
 from aiayn.evaluation.average import average_run
 from aiayn.evaluation.bleu import score
 from aiayn.evaluation.record import make_record
-from aiayn.evaluation.scores import Scores, table
+from aiayn.evaluation.scores import Scores, show
+from aiayn.evaluation.systems import read_aligned
 from aiayn.model.saved import Model, model_of
 from aiayn.render.terminal import progress
 from aiayn.system import hosts, records
@@ -60,7 +60,7 @@ def evaluate_run(
     if not hosts.first():
         return
     records.write(run_dir / "scores.json", results)
-    console.print(table(results, title=f"{experiment.name}: BLEU and chrF2"))
+    show(results, console, f"{experiment.name}: BLEU and chrF2")
     _show_samples(prepared, outputs, console)
     _pictures(run_dir, averaged, prepared, outputs)
 
@@ -156,26 +156,12 @@ def translate_file(
         return hosts.shared_out(translate, sources)
 
 
-def evaluate_files(path: Path, src: Path, ref: Path, console: Console) -> Scores:
-    """Translate the lines of `src` with a model and score them against `ref`."""
+def evaluate_files(path: Path, src: Path, refs: Sequence[Path], console: Console) -> Scores:
+    """Translate the lines of `src` with a model and score them against all of `refs`."""
     model = model_of(path)
-    sources, references = read_parallel(src, ref)
+    sources, *references = read_aligned(src, *refs)
     data = model.experiment.data
     hypotheses = translate_file(model, sources, console, src.name)
     found = score(hypotheses, references, sources, src=data.src, tgt=data.tgt)
-    console.print(table({src.name: {"": found}}))
+    show({src.name: {"": found}}, console)
     return found
-
-
-def read_parallel(src: Path, tgt: Path) -> tuple[list[str], list[str]]:
-    """The lines of two text files that belong together, plain or .gz.
-
-    Raises:
-        UserError: a file cannot be read or is not UTF-8, or the counts differ.
-    """
-    src_lines, tgt_lines = (list(read_text(path)) for path in (src, tgt))
-    if len(src_lines) != len(tgt_lines):
-        raise UserError(
-            f"{src} has {len(src_lines):,} lines and {tgt} {len(tgt_lines):,}; wanted as many."
-        )
-    return src_lines, tgt_lines

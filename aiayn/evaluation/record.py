@@ -11,7 +11,7 @@ from rich.console import Console
 from aiayn.config import Experiment
 from aiayn.data.prepare import Prepared
 from aiayn.errors import UserError
-from aiayn.evaluation.scores import Scores, table
+from aiayn.evaluation.scores import Scores, show
 from aiayn.model.saved import MODEL, load_model, portable
 from aiayn.model.structure import count_parameters, params_sha256
 from aiayn.render.markdown import number
@@ -98,7 +98,7 @@ def finished_record(experiment: Experiment, run_dir: Path, prepared: Prepared) -
 def show_record(run_dir: Path, record: Record, console: Console) -> None:
     """The scores of a finished run, as its end showed them."""
     console.print(f"{run_dir} is finished: {record.updates:,} updates.")
-    console.print(table(record.scores, title=f"{record.experiment}: BLEU and chrF2"))
+    show(record.scores, console, f"{record.experiment}: BLEU and chrF2")
 
 
 def make_record(

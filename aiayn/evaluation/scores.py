@@ -1,10 +1,14 @@
 """Scores of a test set, by name and signature, and their table."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +30,7 @@ class Score:
     value: float | None
     """0 to 100; None where it could not be taken, and then `how` gives the reason."""
     how: str
-    """Our own tokenisation, if any, and sacreBLEU's signature."""
+    """Changes of ours to the text, if any, and sacreBLEU's signature."""
     compare: str
     """The figures of others that it may be held against, on the same test set."""
     detail: str = ""
@@ -39,6 +43,7 @@ class Scores:
 
     src: str
     tgt: str
+    """Codes of the languages; empty where nobody named them."""
     num_sentences: int
     entries: tuple[Score, ...]
     warnings: tuple[str, ...] = ()
@@ -51,55 +56,125 @@ class Scores:
         return {entry.name: entry.value for entry in self.entries}
 
 
-def table(results: Mapping[str, Mapping[str, Scores]], title: str = "") -> Table:
-    """One row per test set and label (such as "last checkpoint", "average of 5"), one column per
-    figure, and below them each figure's signature, what it compares with, and the warnings.
+def tokeniser(signature: str) -> str:
+    """The tokeniser that a signature of sacreBLEU's BLEU names, `13a` for most languages."""
+    found = re.search(r"\btok:([^|]+)", signature)
+    return found[1] if found else ""
+
+
+Results = Mapping[str, Mapping[str, Scores]]
+"""By test set or system, then by a label such as "last checkpoint" or "average of 5"."""
+
+
+def show(
+    results: Results,
+    console: Console,
+    title: str = "",
+    heads: tuple[str, str] = ("test set", "weights"),
+    every: bool = False,
+) -> None:
+    """Print the table and, below it, each figure's signature, what it compares with, and warnings.
+
+    `every` figure, or those that most readers look for.
+
+    No figure, name or signature is cut or broken, however narrow the terminal: a line that does not
+    fit is left to it.
+    """
+    if title:
+        console.print(Text(title, style="italic"), soft_wrap=True)
+    print_table(table(results, heads, every), console)
+    console.print(_legend(results, every), soft_wrap=True)
+
+
+def table(
+    results: Results, heads: tuple[str, str] = ("test set", "weights"), every: bool = False
+) -> Table:
+    """One row per test set and label, one column per figure.
 
     The column of labels is left out where there is nothing in it.
     """
     labelled = any(label for rows in results.values() for label in rows)
-    grid = Table(
-        title=title or None,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    grid.add_column("test set", overflow="fold")
-    if labelled:
-        grid.add_column("weights", overflow="fold")
-    for heading in _HEADINGS.values():
-        grid.add_column(heading, justify="right", no_wrap=True)
+    headings = _headings(results, every)
+    sections: list[list[list[str]]] = []
     for test_set, rows in results.items():
-        place = test_set
+        lines: list[list[str]] = []
         for label, scores in rows.items():
-            values = [scores[name].value for name in _HEADINGS]
+            values = [scores.values().get(name) for name in headings]
             cells = ["–" if value is None else f"{value:.2f}" for value in values]
-            grid.add_row(place, *([label] if labelled else []), *cells)
-            place = ""  # named once
-        grid.add_section()
+            place = "" if lines else test_set  # named once
+            lines.append([place, *([label] if labelled else []), *cells])
+        sections.append(lines)
+    return plain_table([*heads[: 1 + labelled], *headings.values()], sections, 1 + labelled)
 
-    legend = Text()
-    every = [(place, scores) for place, rows in results.items() for scores in rows.values()]
-    for name, how, compare in dict.fromkeys(
-        (entry.name, entry.how, entry.compare) for _, scores in every for entry in scores.entries
-    ):
-        if name in _HEADINGS:
-            legend.append(_HEADINGS[name].replace("\n", " "), style="bold")
-            legend.append(f" compares with {compare}\n  {how}\n")
-    for place, warning in dict.fromkeys((p, w) for p, scores in every for w in scores.warnings):
-        legend.append(f"{place}: {warning}\n", style="bold yellow")
-    legend.rstrip()
-    grid.caption = legend
+
+def plain_table(
+    columns: Sequence[str], sections: Sequence[Sequence[Sequence[str]]], num_names: int
+) -> Table:
+    """Sections of lines, whose text is shown as it is, never read as markup.
+
+    The first `num_names` columns may be wrapped, at blanks alone; the others are figures.
+    """
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    lines = [columns, *(line for section in sections for line in section)]
+    for number, heading in enumerate(columns):
+        is_name = number < num_names
+        parts = [line[number].split() if is_name else line[number].splitlines() for line in lines]
+        grid.add_column(
+            Text(heading),
+            justify="left" if is_name else "right",
+            no_wrap=not is_name,
+            overflow="fold",
+            min_width=max(cell_len(part) for each in parts for part in (*each, "")),
+        )
+    for section in sections:
+        for line in section:
+            grid.add_row(*map(Text, line))
+        grid.add_section()
     return grid
 
 
-_HEADINGS = {
-    "sacrebleu": "BLEU\n13a",
-    "sacrebleu-lc": "13a\nuncased",
-    "chrf2": "chrF2",
-    "tokenised": "Moses\ncased",
-    "tokenised-lc": "Moses\nuncased",
-    "compound-split": "Moses\nsplit",
-}
+def print_table(grid: Table, console: Console) -> None:
+    """Print a table as wide as it must be, where that is wider than the terminal."""
+    least = Measurement.get(console, console.options.update(width=10_000), grid).minimum
+    if least > console.width:
+        grid.width = least
+    console.print(grid, crop=False)
+
+
+def _legend(results: Results, every: bool) -> Text:
+    headings = {name: text.replace("\n", " ") for name, text in _headings(results, every).items()}
+    places = [(place, scores) for place, rows in results.items() for scores in rows.values()]
+    entries = [e for _, scores in places for e in scores.entries if e.name in headings]
+    legend = Text()
+    for name, how, compare in dict.fromkeys(
+        (e.name, e.how, e.compare) for e in entries if e.value is not None
+    ):
+        legend.append(headings[name], style="bold")
+        legend.append(f" compares with {compare}\n  {how}\n")
+    for reason in dict.fromkeys(e.how for e in entries if e.value is None):
+        names = (headings[e.name] for e in entries if e.how == reason)
+        legend.append(", ".join(dict.fromkeys(names)), style="bold")
+        legend.append(f": not taken, {reason}\n")
+    for warning in dict.fromkeys(w for _, scores in places for w in scores.warnings):
+        where = dict.fromkeys(place for place, scores in places if warning in scores.warnings)
+        legend.append(f"{', '.join(where)}: {warning}\n", style="bold yellow")
+    legend.rstrip()
+    return legend
+
+
+def _headings(results: Results, every: bool) -> dict[str, str]:
+    """The columns by the name of their figure; BLEU's first two with their tokeniser."""
+    signatures = (s["sacrebleu"].how for rows in results.values() for s in rows.values())
+    tokens = "/".join(dict.fromkeys(filter(None, map(tokeniser, signatures))))
+    headings = {
+        "sacrebleu": f"BLEU\n{tokens}",
+        "sacrebleu-lc": f"{tokens}\nuncased",
+        "intl": "intl",
+        "chrf2": "chrF2",
+        "tokenised": "Moses\ncased",
+        "tokenised-lc": "Moses\nuncased",
+        "compound-split": "Moses\nsplit",
+        "compound-split-quotes": "Moses\nquotes",
+    }
+    rare = () if every else ("intl", "compound-split-quotes")
+    return {name: heading for name, heading in headings.items() if name not in rare}

@@ -29,7 +29,7 @@ def validator(
     prepared: Prepared,
     graphdef: nnx.GraphDef[AutoregressiveModel],
     mesh: Mesh,
-    headline: Callable[[Sequence[str], Sequence[str]], Headline] = headline,
+    headline: Callable[[Sequence[str], Sequence[str], str], Headline] = headline,
 ) -> Callable[[TrainState, Callable[[], None]], dict[str, float]]:
     """A function from a state to `dev_loss` (nats per token), `dev_perplexity` and `dev_bleu`.
 
@@ -63,7 +63,7 @@ def validator(
             translator = Translator(model, greedy, params=one_copy(state.params))
             translate = partial(translator.best, on_done=lambda _: go_on())
             hypotheses = hosts.shared_out(translate, src)
-            found["dev_bleu"] = headline(hypotheses, references).value
+            found["dev_bleu"] = headline(hypotheses, references, experiment.data.tgt).value
         return found
 
     return validate

@@ -260,7 +260,7 @@ def _perform(run: Run) -> FinishedRun:
     checkpoints.close()
     sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
     outputs = Translator(model).best(sources)
-    headline = task.headline(outputs, references)
+    headline = task.headline(outputs, references, experiment.data.tgt)
     metrics = read_metrics(run.run_dir / "metrics.jsonl")
     sessions = read_sessions(run.run_dir)
     values = {

@@ -17,7 +17,7 @@ from aiayn.data.prepare import Prepared
 from aiayn.decoding.translator import Translator
 from aiayn.evaluation.average import average
 from aiayn.evaluation.evaluate import check_data
-from aiayn.evaluation.scores import Headline
+from aiayn.evaluation.scores import Headline, tokeniser
 from aiayn.evidence.records import Point, Sweep
 from aiayn.model.saved import Model, portable
 from aiayn.render.terminal import progress
@@ -67,7 +67,8 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
         if decode not in known:
             model = averaged(decode.average_last)
             found = Translator(model, decode).translate(sources)
-            known[decode] = headline([best[0].text for best in found], references)
+            outputs = [best[0].text for best in found]
+            known[decode] = headline(outputs, references, experiment.data.tgt)
         return known[decode]
 
     around = replace(
@@ -104,7 +105,10 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
 
 def table(record: Sweep) -> Table:
     """BLEU and length ratio of every setting, and the difference from the experiment's own."""
-    grid = Table(title=f"{record.experiment}: BLEU on dev (13a)", title_justify="left")
+    grid = Table(
+        title=f"{record.experiment}: BLEU on dev ({tokeniser(record.signature)})",
+        title_justify="left",
+    )
     for heading in ("", "setting", "BLEU", "Δ", "length ratio"):
         grid.add_column(heading, justify="left" if heading in ("", "setting") else "right")
     for name, points in record.series.items():

@@ -20,7 +20,7 @@ from rich.console import Console
 from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.evaluation.record import Record
-from aiayn.evaluation.scores import table
+from aiayn.evaluation.scores import Scores, print_table, table, tokeniser
 from aiayn.evidence import table3
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.evidence.published import PUBLISHED
@@ -69,21 +69,21 @@ def render_short(records: Iterable[Record]) -> str:
 
     Beside it is what others published, and our own score by the ruler nearest to theirs.
     """
-    best: dict[tuple[str, str], tuple[Record, Mapping[str, float | None]]] = {}
+    best: dict[tuple[str, str], tuple[Record, Scores]] = {}
     for record in records:
         for test_set, labels in record.scores.items():
-            values = list(labels.values())[-1].values()
+            scores = list(labels.values())[-1]
             place = _name(record), test_set
-            if place not in best or _bleu(values) > _bleu(best[place][1]):
-                best[place] = record, values
+            if place not in best or _bleu(scores) > _bleu(best[place][1]):
+                best[place] = record, scores
     rows = [["experiment", "test set", "BLEU (13a)", "published", "parameters", "time, hardware"]]
-    for (name, test_set), (record, values) in best.items():
+    for (name, test_set), (record, scores) in best.items():
         rows.append(
             [
                 name,
                 test_set,
-                number(values["sacrebleu"]),
-                _beside(record.experiment, test_set, values),
+                _figure(scores, "sacrebleu"),
+                _beside(record.experiment, test_set, scores.values()),
                 f"{record.parameters:,}",
                 f"{duration(record.seconds)}, {hardware_text(record.hardware)}",
             ]
@@ -91,8 +91,16 @@ def render_short(records: Iterable[Record]) -> str:
     return markdown_table(rows)
 
 
-def _bleu(values: Mapping[str, float | None]) -> float:
-    return values["sacrebleu"] or 0.0
+def _bleu(scores: Scores) -> float:
+    return scores["sacrebleu"].value or 0.0
+
+
+def _figure(scores: Scores, name: str) -> str:
+    """With its tokeniser where that is another than the heading has it."""
+    text = number(scores.values().get(name))
+    if name == "sacrebleu" and (tokens := tokeniser(scores[name].how)) not in ("", "13a"):
+        text += f" ({tokens})"
+    return text
 
 
 def _beside(experiment: str, test_set: str, values: Mapping[str, float | None]) -> str:
@@ -119,8 +127,7 @@ def render_full(records: Iterable[RunRecord]) -> str:
         rows = [["test set", "weights", *_FIGURES.values()]]
         for test_set, labels in record.scores.items():
             for label, scores in labels.items():
-                values = scores.values()
-                rows.append([test_set, label, *(number(values.get(name)) for name in _FIGURES)])
+                rows.append([test_set, label, *(_figure(scores, name) for name in _FIGURES)])
         parts.append(markdown_table(rows))
         waiting = record.waiting_for_rows
         waited = "" if waiting is None else f", at most {waiting:.1%} of it waiting for rows"
@@ -188,7 +195,7 @@ def render_sweeps(records: Iterable[Sweep]) -> str:
     for record in records:
         parts.append(f"## Averaging, beam, length penalty: {record.experiment}")
         parts.append(f"![BLEU by each setting](results/sweeps/{_picture(record)})")
-        rows = [["setting", "value", "BLEU (13a)", "length ratio"]]
+        rows = [["setting", "value", f"BLEU ({tokeniser(record.signature)})", "length ratio"]]
         for name, points in record.series.items():
             own = str(record.around[name])
             for value, point in points.items():
@@ -223,9 +230,9 @@ def _changes(record: Sweep) -> str:
 def render_output(record: Record) -> str:
     """The table a run of `record` ends with, as a terminal shows it, without the legend."""
     console = Console(file=io.StringIO(), width=80, record=True)
-    console.print(table(record.scores, title=f"{record.experiment}: BLEU and chrF2"))
-    lines = console.export_text().split("\nBLEU 13a compares")[0].splitlines()
-    return "\n".join(["```text", *(line.rstrip() for line in lines if line.strip()), "```"])
+    print_table(table(record.scores), console)
+    lines = [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
+    return "\n".join(["```text", f"{record.experiment}: BLEU and chrF2", *lines, "```"])
 
 
 def render_faults(records: Sequence[Faults]) -> str:

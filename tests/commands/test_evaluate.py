@@ -19,7 +19,10 @@ def test_evaluate_reads_files(model, tmp_path, capsys):
         (tmp_path / name).write_text(text, encoding="utf-8")
     files = ["--src", tmp_path / "src", "--ref", tmp_path / "ref"]
     assert main(["evaluate", str(model), *map(str, files)]) == 0
-    assert "BLEU" in capsys.readouterr().out
+    assert "nrefs:1|" in capsys.readouterr().out
+    assert main(["evaluate", str(model), *map(str, [*files, tmp_path / "src"])]) == 0
+    assert "nrefs:2|" in capsys.readouterr().out
+    assert "wanted as many" in refusal(capsys, "evaluate", model, *files, model / "config.json")
     assert str(tmp_path) in refusal(capsys, "evaluate", model, "--src", tmp_path, *files[2:])
     for half in (files[:2], files[2:]):
         assert "--src and --ref go together" in refusal(capsys, "evaluate", model, *half)

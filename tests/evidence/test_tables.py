@@ -38,6 +38,13 @@ def _scores(bleu, uncased=41.0):
     return Scores("en", "de", 1, entries)
 
 
+def test_a_figure_of_another_tokeniser_than_the_heading_has_names_it():
+    entries = (Score("sacrebleu", 30.0, "nrefs:1|case:mixed|tok:zh|version:2", ""),)
+    scores = {"seen": {"average of 5": Scores("en", "zh", 1, entries)}}
+    assert "| 30.00 (zh) |" in render_short([_record(scores=scores)])
+    assert "| 30.00 (zh) |" in render_full([_record(scores=scores)])
+
+
 def _record(**changes):
     about = {
         "preset": "paper",
