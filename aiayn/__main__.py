@@ -9,6 +9,7 @@ from typing import Any
 
 from aiayn.commands.attention import ATTENTION
 from aiayn.commands.bench import BENCH
+from aiayn.commands.bleu import BLEU
 from aiayn.commands.evaluate import AVERAGE, EVALUATE, INFO
 from aiayn.commands.evidence import ABLATE, REPORT, SWEEP
 from aiayn.commands.interop import EXPORT, IMPORT
@@ -23,7 +24,7 @@ from aiayn.system.signals import stop_on_sigterm
 from aiayn.system.streams import open_streams
 
 _VERBS = (
-    *(TRAIN, PREPARE, TRANSLATE, SCORE, ATTENTION, AVERAGE, EVALUATE, IMPORT, EXPORT),
+    *(TRAIN, PREPARE, TRANSLATE, SCORE, ATTENTION, AVERAGE, EVALUATE, BLEU, IMPORT, EXPORT),
     *(SWEEP, ABLATE, BENCH, REPORT, REPLAY, INFO),
 )
 _EPILOG = """\

@@ -1,0 +1,94 @@
+"""From anybody's outputs to scores: `bleu`."""
+
+import json
+import re
+from argparse import ArgumentParser, ArgumentTypeError
+from dataclasses import asdict
+from pathlib import Path
+
+from aiayn.commands.verb import Verb, existing
+from aiayn.errors import UserError
+
+
+def bleu(
+    hyp: Path,
+    refs: list[Path],
+    also: list[Path],
+    src: Path | None,
+    lang: tuple[str, str],
+    as_json: bool,
+) -> None:
+    """Score text files of any system; needs no model.
+
+    Reads detokenised sentences, one a line, plain or .gz, and prints BLEU and chrF2 by every ruler,
+    each with its signature, and their 95 % confidence:
+      aiayn bleu out.de ref.de --lang en-de
+    Several references count together, as sacreBLEU has it. Further systems are held against the
+    first by paired bootstrap:
+      aiayn bleu out.de ref1.de ref2.de --lang en-de --also other.de third.de
+    Both sides are scored in Unicode's form NFC; a warning says where a file had another.
+    """
+    from rich.console import Console
+
+    from aiayn.evaluation.systems import compare, read_aligned, show_systems
+
+    names = [hyp, *also]
+    texts = read_aligned(*refs, *names, *([src] if src else []))
+    systems = dict(zip(map(_shown, names), texts[len(refs) :], strict=False))
+    sources = texts[-1] if src else None
+    found = compare(systems, texts[: len(refs)], sources, src=lang[0], tgt=lang[1])
+    if as_json:
+        print(json.dumps(asdict(found), indent=1))
+    else:
+        show_systems(found, Console())
+
+
+def _shown(path: Path) -> str:
+    """A file's name, of which any bytes can be shown."""
+    return str(path).encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _check_bleu(hyp: Path, also: list[Path], **_: object) -> None:
+    names = [hyp, *also]
+    for name in also:
+        if names.count(name) > 1:
+            raise UserError(f"{name} is given twice; wanted the file of each system once.")
+
+
+def _bleu_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("hyp", type=existing, metavar="HYP", help="outputs of a system")
+    parser.add_argument("refs", type=existing, nargs="+", metavar="REF", help="references")
+    parser.add_argument(
+        "--lang",
+        type=_pair,
+        default=("", ""),
+        metavar="SRC-TGT",
+        help="languages, as in en-de or en-pt_BR; the target's decides on tokenisers "
+        "(default: unknown, and then 13a, without the rulers of Moses)",
+    )
+    parser.add_argument(
+        "--also",
+        type=existing,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="HYP",
+        help="outputs of other systems, compared with the first",
+    )
+    parser.add_argument(
+        "--src", type=existing, help="source sentences, to notice outputs that repeat them"
+    )
+    parser.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """The type of --lang."""
+    found = re.fullmatch(r"([A-Za-z]{2,3}(?:_\w+)*)-([A-Za-z]{2,3}(?:_\w+)*)", text)
+    if not found:
+        raise ArgumentTypeError(
+            f"is {text!r}; wanted two codes with a hyphen between, such as en-de or en-pt_BR"
+        )
+    return found[1], found[2]
+
+
+BLEU = Verb("bleu", bleu, _bleu_arguments, _check_bleu, jax=False)
