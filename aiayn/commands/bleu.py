@@ -28,9 +28,8 @@ def bleu(
       aiayn bleu out.de ref1.de ref2.de --lang en-de --also other.de third.de
     Both sides are scored in Unicode's form NFC; a warning says where a file had another.
     """
-    from rich.console import Console
-
     from aiayn.evaluation.systems import compare, read_aligned, show_systems
+    from aiayn.render.terminal import Terminal
 
     names = [hyp, *also]
     texts = read_aligned(*refs, *names, *([src] if src else []))
@@ -40,7 +39,7 @@ def bleu(
     if as_json:
         print(json.dumps(asdict(found), indent=1))
     else:
-        show_systems(found, Console())
+        show_systems(found, Terminal())
 
 
 def _shown(path: Path) -> str:

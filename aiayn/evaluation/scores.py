@@ -8,7 +8,6 @@ from typing import NamedTuple
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -77,12 +76,11 @@ def show(
 
     `every` figure, or those that most readers look for.
 
-    No figure, name or signature is cut or broken, however narrow the terminal: a line that does not
-    fit is left to it.
+    With a console of `aiayn.render.terminal` no figure, name or signature is cut or broken.
     """
     if title:
         console.print(Text(title, style="italic"), soft_wrap=True)
-    print_table(table(results, heads, every), console)
+    console.print(table(results, heads, every))
     console.print(_legend(results, every), soft_wrap=True)
 
 
@@ -131,14 +129,6 @@ def plain_table(
             grid.add_row(*map(Text, line))
         grid.add_section()
     return grid
-
-
-def print_table(grid: Table, console: Console) -> None:
-    """Print a table as wide as it must be, where that is wider than the terminal."""
-    least = Measurement.get(console, console.options.update(width=10_000), grid).minimum
-    if least > console.width:
-        grid.width = least
-    console.print(grid, crop=False)
 
 
 def _legend(results: Results, every: bool) -> Text:

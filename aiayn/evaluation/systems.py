@@ -15,7 +15,7 @@ from sacrebleu.significance import PairedTest, Result
 from aiayn.data.sources.formats import read_text
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import metrics_of, normalised, score
-from aiayn.evaluation.scores import Scores, plain_table, print_table, show, tokeniser
+from aiayn.evaluation.scores import Scores, plain_table, show, tokeniser
 
 MOST_RESAMPLED = 20_000
 """Sentences: sacreBLEU holds all resamples in memory at once, of so many up to 1.5 GB."""
@@ -126,7 +126,7 @@ def show_systems(found: Systems, console: Console) -> None:
         legend.append(" is how likely chance alone makes so large a difference from ")
         legend.append(f"{first}, by paired bootstrap")
     legend.rstrip()
-    print_table(plain_table(columns, [list(lines.values())], 1), console)
+    console.print(plain_table(columns, [list(lines.values())], 1))
     console.print(legend, soft_wrap=True)
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.evaluation.record import Record
-from aiayn.evaluation.scores import Scores, print_table, table, tokeniser
+from aiayn.evaluation.scores import Scores, table, tokeniser
 from aiayn.evidence import table3
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.evidence.published import PUBLISHED
@@ -230,7 +230,7 @@ def _changes(record: Sweep) -> str:
 def render_output(record: Record) -> str:
     """The table a run of `record` ends with, as a terminal shows it, without the legend."""
     console = Console(file=io.StringIO(), width=80, record=True)
-    print_table(table(record.scores), console)
+    console.print(table(record.scores))
     lines = [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
     return "\n".join(["```text", f"{record.experiment}: BLEU and chrF2", *lines, "```"])
 

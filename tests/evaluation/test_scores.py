@@ -3,10 +3,10 @@ import json
 
 import msgspec
 import pytest
-from rich.console import Console
 
 from aiayn.evaluation.bleu import score
 from aiayn.evaluation.scores import Score, Scores, show, tokeniser
+from aiayn.render.terminal import Terminal
 
 
 def test_scores_come_back_from_json():
@@ -16,7 +16,7 @@ def test_scores_come_back_from_json():
 
 
 def shown(results, width=80, **options) -> str:
-    console = Console(width=width, record=True, file=io.StringIO())
+    console = Terminal(width=width, record=True, file=io.StringIO())
     show(results, console, **options)
     return console.export_text()
 

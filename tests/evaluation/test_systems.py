@@ -5,7 +5,6 @@ import io
 import random
 
 import pytest
-from rich.console import Console
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest, Result
@@ -14,6 +13,7 @@ import aiayn.evaluation.systems
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import score
 from aiayn.evaluation.systems import compare, read_aligned, show_systems
+from aiayn.render.terminal import Terminal
 
 
 def text(num_wrong: int) -> list[str]:
@@ -61,7 +61,7 @@ def test_too_many_sentences_to_resample_are_scored_without(monkeypatch):
 
 
 def shown(found, width) -> str:
-    console = Console(width=width, record=True, file=io.StringIO())
+    console = Terminal(width=width, record=True, file=io.StringIO())
     show_systems(found, console)
     return console.export_text()
 
