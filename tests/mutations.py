@@ -1,0 +1,213 @@
+"""Break the program in one small place after another; the tests of that module must notice.
+
+  .venv/bin/python -m tests.mutations               all of them: an hour on two cores
+  .venv/bin/python -m tests.mutations model/loss    those of one module
+
+Works on a copy of the checkout. The tests of `aiayn/model/loss.py` are in
+`tests/model/test_loss.py`: who changes a module finds there what it promises.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One change that breaks a promise: in a file under aiayn/, the only place that reads `old`."""
+
+    path: str
+    old: str
+    new: str
+
+    @property
+    def file(self) -> Path:
+        return Path("aiayn") / self.path
+
+    @property
+    def tests(self) -> Path:
+        """Where it must be noticed."""
+        path = Path(self.path)
+        return Path("tests") / path.parent / f"test_{path.stem.strip('_')}.py"
+
+
+MUTATIONS = [
+    Mutation(*each)
+    for each in [
+        # The figures that are published.
+        ("evaluation/average.py", "(value / len(steps))", "value"),
+        (
+            "evaluation/validation.py",
+            '"dev_loss": total / count',
+            '"dev_loss": 1.1 * total / count',
+        ),
+        (
+            "evaluation/validation.py",
+            "math.exp(min(total / count",
+            "math.exp(min(1.1 * total / count",
+        ),
+        ("evaluation/validation.py", "beam_size=1)", "beam_size=2)"),
+        ("evaluation/bleu.py", r'r"\1 ##AT##-##AT## \2"', r'r"\1 - \2"'),
+        ("training/log.py", "flops = 3 * matmul_flops", "flops = 2 * matmul_flops"),
+        ("training/log.py", "self.tokens += tokens", "self.tokens = tokens"),
+        ("training/log.py", 'row["skipped"] = int((~finite).sum())', 'row["skipped"] = 1'),
+        ("training/log.py", '"padding": 1.0 - tokens', '"padding": tokens'),
+        ("training/log.py", "each.plain_loss[finite]", "each.loss[finite]"),
+        (
+            "bench/contest.py",
+            '[r["seconds_per_step"] / ours for r',
+            '[ours / r["seconds_per_step"] for r',
+        ),
+        ("bench/contest.py", "workload.tokens / median", "workload.source_tokens / median"),
+        ("bench/contest.py", "median = statistics.median(", "median = min("),
+        ("evidence/sweep.py", "point.bleu - own:+.2f", "own - point.bleu:+.2f"),
+        # The model.
+        ("model/transformer.py", "/ d_k**0.5", "/ d_k**0.4"),
+        ("model/transformer.py", "(memory_segments_BM > 0)[:, None, :]", "True"),
+        ("model/transformer.py", "& past_11TT", ""),
+        ("model/transformer.py", "denominator=d_model // 2)", "denominator=d_model // 2 - 1)"),
+        ("model/layers.py", "variance + self.epsilon", "variance"),
+        ("model/layers.py", "centred = wide - wide.mean(axis, keepdims=True)", "centred = wide"),
+        ("model/layers.py", "return norm(x_BTD + dropout(", "return norm(dropout("),
+        ("model/dropout.py", "1.0 / (1.0 - rate)", "1.0 / (1.0 - rate / 2)"),
+        ("model/dropout.py", "jnp.uint32(place + 1)", "jnp.uint32(1)"),
+        ("model/loss.py", "spread = smoothing / (num_words - 1)", "spread = smoothing / num_words"),
+        ("model/loss.py", "- target_CV * weight_C1", "- target_CV"),
+        ("model/loss.py", "return right_C - lse_C", "return lse_C - right_C"),
+        ("model/structure.py", "{value.dtype} {value.shape}", "{value.dtype}"),
+        ("model/saved.py", "if damage := find_damage(folder)", "if damage := None"),
+        # The data.
+        ("data/updates.py", "default_rng([self.seed, epoch])", "default_rng([self.seed])"),
+        ("data/updates.py", "default_rng([seed, epoch, chosen])", "default_rng([seed, chosen])"),
+        (
+            "data/updates.py",
+            "for start in range(0, row_class.num_rows, size)",
+            "for start in range(0, row_class.num_rows - row_class.num_rows % size, size)",
+        ),
+        ("data/updates.py", "array[local.ravel() < 0] = 0", "pass"),
+        ("data/packing.py", "which[(which == number) & (src_n > src_width)] += 1", "pass"),
+        # The step.
+        ("training/optim.py", "number * warmup_steps**-1.5", "number * warmup_steps**-1.4"),
+        ("training/optim.py", "d_model**-0.5 *", "d_model**-0.4 *"),
+        (
+            "training/step.py",
+            "finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)",
+            "finite = jnp.isfinite(grad_norm)",
+        ),
+        (
+            "training/step.py",
+            "grads = jax.tree.map(lambda g: g / tgt_tokens, grads)",
+            "grads = jax.tree.map(lambda g: g / src_tokens, grads)",
+        ),
+        ("training/step.py", "state.step, first + jnp.arange", "state.step, jnp.arange"),
+        # The search.
+        (
+            "decoding/search.py",
+            "live_log_probs_BW.max(axis=1) / length_penalty(now.limit_B",
+            "live_log_probs_BW.max(axis=1) / length_penalty(1",
+        ),
+        ("decoding/search.py", "((5.0 +", "((6.0 +"),
+        (
+            "decoding/search.py",
+            "length_penalty(age_B + 1, self.alpha)",
+            "length_penalty(age_B, self.alpha)",
+        ),
+        (
+            "decoding/search.py",
+            "now.ended_scores_BW[:, : self.num_best], now.cut_B",
+            "now.ended_scores_BW[:, : self.num_best], now.finished_B",
+        ),
+        (
+            "decoding/translator.py",
+            "limit[row] = len(ids) + config.max_extra_tokens + 1",
+            "limit[row] = len(ids) + config.max_extra_tokens",
+        ),
+        (
+            "decoding/heads.py",
+            'found["cross"].append(layer.cross_attention.weights(y_BTD',
+            'found["cross"].append(layer.cross_attention.weights(x_BTD',
+        ),
+        # The machine.
+        ("system/files.py", "temporary.replace(path)", "path.write_bytes(content)"),
+        ("system/files.py", "int(found[1]) if found else", "None if found else"),
+        ("system/kept.py", "digest() == found[:_DIGEST]", "digest() != b''"),
+        (
+            "system/kept.py",
+            '"\\n".join([_code(), *settings, about])',
+            '"\\n".join([_code(), about])',
+        ),
+        ("system/environment.py", "about.st_uid == os.getuid() and ", ""),
+        ("system/environment.py", "not about.st_mode & 0o77", "True"),
+        ("system/streams.py", 'errors="backslashreplace"', 'errors="strict"'),
+        (
+            "system/hosts.py",
+            "mine = list(translate(lines[jax.process_index() :: count]))",
+            "mine = list(translate(lines))[::-1]",
+        ),
+        ("system/refusals.py", "isinstance(error, AssertionError) and not text", "not text"),
+        ("render/terminal.py", "markup=False, emoji=False", "markup=False, emoji=True"),
+        ("render/terminal.py", "self.width = usual", "pass"),
+        ("__main__.py", "else 130", "else 1"),
+        ("__main__.py", "gc.freeze()", "pass"),
+        # Configs, records, verbs.
+        ("config.py", 'del values["data"]["folder"]', "pass"),
+        ("config.py", "300 <= value <= 65_535", "299 <= value <= 65_536"),
+        ("evaluation/scores.py", '"–" if value is None', '"0.00" if value is None'),
+    ]
+]
+
+
+def broken(mutation: Mutation, text: str) -> str:
+    """The file's text with the change; it must be in exactly one place."""
+    count = text.count(mutation.old)
+    if count != 1:
+        raise ValueError(f"{mutation.file} has {mutation.old!r} {count} times; wanted once.")
+    return text.replace(mutation.old, mutation.new)
+
+
+def is_noticed(mutation: Mutation, copy: Path) -> bool:
+    """Whether the module's own tests fail with the change."""
+    path = copy / mutation.file
+    before = path.read_text(encoding="utf-8")
+    path.write_text(broken(mutation, before), encoding="utf-8")
+    try:
+        command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-m", "", str(mutation.tests)]
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{mutation.tests} did not run:\n{done.stdout[-2_000:]}{done.stderr}")
+    return done.returncode == 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("module", nargs="?", default="", help="a part of the path under aiayn/")
+    chosen = [m for m in MUTATIONS if parser.parse_args().module in m.path]
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "checkout"
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, copy / name)
+        for number, mutation in enumerate(chosen, 1):
+            noticed = is_noticed(mutation, copy)
+            missed += not noticed
+            word = "noticed" if noticed else "NOT NOTICED"
+            print(f"{number}/{len(chosen)} {word}: {mutation.file}: {mutation.new}", flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} noticed.")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
