@@ -8,6 +8,7 @@ Works on a copy of the checkout. The tests of `aiayn/model/loss.py` are in
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -178,7 +179,8 @@ def is_noticed(mutation: Mutation, copy: Path) -> bool:
     path.write_text(broken(mutation, before), encoding="utf-8")
     try:
         command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-m", "", str(mutation.tests)]
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+        own = {**os.environ, "PYTHONPATH": str(copy)}  # for the processes that tests start
+        done = subprocess.run(command, cwd=copy, env=own, capture_output=True, text=True)
     finally:
         path.write_text(before, encoding="utf-8")
     if done.returncode not in (0, 1):
