@@ -16,6 +16,7 @@ from aiayn.config import DecodeConfig
 from aiayn.data.rows import rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.decoding.programs import Programs
+from aiayn.decoding.sentences import joined, place_to_cut, sentences
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import Params, unflatten
@@ -61,6 +62,7 @@ class Translator:
         self.tokenizer: Tokenizer = model.tokenizer
         self.config = decode or model.experiment.decode
         self.max_tokens = model.experiment.data.max_tokens
+        self.language = model.experiment.data.tgt
         self.params = jax.device_put(unflatten(model.params)) if params is None else params
         # Those of training may lie on several devices, those of another's model be half as wide.
         usual = all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(self.params))
@@ -90,14 +92,15 @@ class Translator:
         Each is yielded as soon as it and those before it are found.
 
         A line without any text translates to itself. One that is longer than any sentence of
-        training is cut between words into pieces, which are translated one by one and joined;
-        `on_long` is told, and such a line has a single hypothesis with the summed score.
+        training is cut into its sentences, and those that are too long themselves at clauses or
+        between words. The pieces are translated one by one and joined; `on_long` is told, and such
+        a line has a single hypothesis with the summed score.
         `on_done` is called with the number of sentences finished so far.
         """
         pieces: list[list[int]] = []
         parts: list[range] = []
         for number, ids in enumerate(self.tokenizer.encode(lines)):
-            cut = self._cut(ids) if ids else []
+            cut = self._pieces(lines[number], ids) if ids else []
             if len(cut) > 1:
                 on_long(Long(number + 1, len(ids), len(cut)))
             parts.append(range(len(pieces), len(pieces) + len(cut)))
@@ -108,7 +111,7 @@ class Translator:
             while not found.keys() >= set(numbers):
                 found.update(next(searches))
                 on_done(len(found))
-            yield _joined(line, [found[number] for number in numbers])
+            yield _joined(line, [found[number] for number in numbers], self.language)
 
     def best(
         self, lines: Sequence[str], on_done: Callable[[int], None] = lambda count: None
@@ -148,18 +151,27 @@ class Translator:
                     results[number] = float(value), len(encoded[number][1]) + 1
         return results
 
-    def _cut(self, ids: list[int]) -> list[list[int]]:
-        """Pieces that leave room for EOS, ending before a word's first token where one is near."""
-        most = self.max_tokens - 1
+    def _pieces(self, line: str, ids: list[int]) -> list[list[int]]:
+        """A line as training would have it: in one piece, or sentence by sentence."""
+        if len(ids) < self.max_tokens:
+            return [ids]
         prefix = self.tokenizer.prefix(ids)
+        first, *others = filter(None, self.tokenizer.encode(sentences(line)))
+        return [
+            piece for each in (first, *([*prefix, *o] for o in others)) for piece in self._cut(each)
+        ]
+
+    def _cut(self, ids: list[int]) -> list[list[int]]:
+        """Pieces of a sentence that leave room for EOS; each begins with the sentence's prefix."""
+        prefix = self.tokenizer.prefix(ids)
+        room = max(1, self.max_tokens - 1 - len(prefix))
         cut: list[list[int]] = []
-        while len(ids) > most:
-            names = self.tokenizer.pieces(ids[: most + 1])
-            starts = [i for i in range(most // 2, most + 1) if names[i].startswith("\u2581")]
-            end = starts[-1] if starts else most
-            cut.append(ids[:end])
-            ids = [*prefix, *ids[end:]]
-        return [*cut, ids]
+        begin = len(prefix)
+        while len(ids) - begin > room:
+            end = begin + place_to_cut(self.tokenizer.pieces(ids[begin : begin + room + 1]))
+            cut.append([*prefix, *ids[begin:end]])
+            begin = end
+        return [*cut, [*prefix, *ids[begin:]]]
 
     def _search(
         self, sentences: Sequence[list[int]], num_best: int
@@ -245,14 +257,15 @@ class Translator:
         return max(1, self.config.slots_per_batch // slots)
 
 
-def _joined(line: str, pieces: Sequence[list[Hypothesis]]) -> list[Hypothesis]:
+def _joined(line: str, pieces: Sequence[list[Hypothesis]], language: str) -> list[Hypothesis]:
     """The translations of a line from those of its pieces."""
     if not pieces:
         return [Hypothesis(_one_line(line.strip()), 0.0)]
     if len(pieces) == 1:
         return pieces[0]
     best = [hypotheses[0] for hypotheses in pieces]
-    return [Hypothesis(" ".join(h.text for h in best if h.text), sum(h.score for h in best))]
+    text = joined([h.text for h in best], language)
+    return [Hypothesis(text, sum(h.score for h in best))]
 
 
 def _by_width(lengths: Sequence[int]) -> Iterator[tuple[int, list[int]]]:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import aiayn.decoding.translator
 from aiayn.config import DataConfig, DecodeConfig, Experiment
-from aiayn.decoding.translator import Hypothesis, Translator
+from aiayn.decoding.translator import Hypothesis, Long, Translator
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import flatten
@@ -151,6 +153,65 @@ def test_pieces_lose_nothing_and_end_between_words(translator):
     assert all(TOKENIZER.pieces(piece)[0].startswith("\u2581") for piece in pieces)
     endless = TOKENIZER.encode(["x" * 500])[0]
     assert [i for piece in translator._cut(endless) for i in piece] == endless
+
+
+def test_a_paragraph_is_translated_sentence_by_sentence(translator):
+    alone = [f"{words} three four five." for words in ("Six seven", "Eight nine", "Ten two")] * 3
+    told = []
+    (hypotheses,) = translator.translate([" ".join(alone)], on_long=told.append)
+    each = translator.best(alone)
+    assert hypotheses[0].text == " ".join(filter(None, each))
+    tokens = len(TOKENIZER.encode([" ".join(alone)])[0])
+    assert told == [Long(1, tokens, len(alone))]
+
+
+def test_a_line_that_training_could_have_had_stays_in_one_piece(translator):
+    # Six pieces for "Q! Q!", three or four for the rest: with EOS, 64 slots are full or too few.
+    fits, too_long = ("Q! Q! " * 10 + rest for rest in ("QQ", "QQQ"))
+    (ids,) = TOKENIZER.encode([fits])
+    assert len(ids) + 1 == 64
+    assert translator._pieces(fits, ids) == [ids]
+    (ids,) = TOKENIZER.encode([too_long])
+    assert len(translator._pieces(too_long, ids)) == 21
+
+
+def test_the_language_of_the_output_decides_how_pieces_are_joined(translator, monkeypatch):
+    monkeypatch.setattr(translator, "language", "zh")
+    monkeypatch.setattr(TOKENIZER, "decode", lambda ids: ["好。" for _ in ids])
+    assert translator.best(["One two three four. " * 12]) == ["好。" * 12]
+
+
+@given(st.text(st.sampled_from('aB 1.?!。？।,;，"”と\u0301\n😀') | st.characters(), max_size=300))
+@settings(deadline=None)
+def test_pieces_of_any_line_hold_its_text_and_fit(text):
+    text = text.encode(errors="ignore").decode().replace("\u2581", "")  # how a blank is written
+    tokenizer = TOKENIZER
+    small = Translator.__new__(Translator)
+    small.tokenizer, small.max_tokens = tokenizer, 16
+    (ids,) = tokenizer.encode([text])
+    if not ids:
+        return
+    pieces = small._pieces(text, ids)
+    assert all(0 < len(piece) < 16 for piece in pieces)
+    found = "".join(tokenizer.decode(pieces)).replace(" ", "")
+    assert found == "".join(tokenizer.decode([ids])).replace(" ", "")
+    assert [i for piece in small._cut(ids) for i in piece] == ids
+
+
+def test_every_piece_of_a_line_begins_with_the_code_of_its_language(translator, monkeypatch):
+    code, encode = TOKENIZER.eos, TOKENIZER.encode  # no text is encoded as this
+
+    def coded(texts):
+        return [[code] * text.startswith(">>") + encode([text.strip(">")])[0] for text in texts]
+
+    monkeypatch.setattr(TOKENIZER, "encode", coded)
+    monkeypatch.setattr(TOKENIZER, "prefix", lambda ids: [code] if ids[0] == code else [])
+    for line in ("One two. " * 20, "one two " * 40, "o" * 300):
+        (ids,) = coded([f">>{line}"])
+        pieces = translator._pieces(f">>{line}", ids)
+        assert len(pieces) > 1
+        assert all(piece[0] == code and len(piece) < 64 for piece in pieces)
+        assert [i for piece in pieces for i in piece[1:]] == encode([line])[0]
 
 
 def test_a_search_finds_what_forced_scoring_confirms(translator):
