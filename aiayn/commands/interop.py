@@ -11,7 +11,8 @@ def import_model(folder: Path, out: Path) -> None:
     """Read a model of Hugging Face's Marian (OPUS-MT).
 
     Writes a model that translate, score, attention and evaluate read. Weights are read from
-    safetensors only, since a pickle is code.
+    safetensors only, since a pickle is code. Beams, length penalty and longest output are those of
+    generation_config.json. A setting or tensor that has no counterpart here is refused by name.
       aiayn import opus-mt-en-de models/en-de
       echo "Good morning." | aiayn translate models/en-de
     """
@@ -24,6 +25,12 @@ def import_model(folder: Path, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     save_model(out, model)
     print(f"{out}: {sum(p.size for p in model.params.values()):,} parameters")
+    decode, most = model.experiment.decode, model.experiment.data.max_tokens
+    print(
+        f"Translates with {decode.beam_size} beams and the length penalty {decode.length_penalty:g}"
+        " (as an exponent of (5 + length) / 6; of length in Hugging Face's code). Lines of more "
+        f"than {most} tokens are translated sentence by sentence."
+    )
 
 
 def _import_arguments(parser: ArgumentParser) -> None:

@@ -26,8 +26,8 @@ def translate(
     A filter: one line in, one line out, order kept, empty lines kept. Each line is written as soon
     as it and those before it are done; input of any length takes the same memory.
       aiayn translate runs/phrasebook < in.txt > out.txt
-    A line longer than any sentence of training is translated sentence by sentence, and standard error
-    says so.
+    A line longer than any sentence of training is translated sentence by sentence, which standard
+    error says.
     """
     from dataclasses import replace
 

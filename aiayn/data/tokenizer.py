@@ -14,6 +14,7 @@ from aiayn.data.text import clean
 from aiayn.errors import UserError, naming
 
 _MAX_SENTENCES = 10_000_000
+_CODE = re.compile(">>.+?<<")
 
 
 class Tokenizer:
@@ -133,7 +134,7 @@ class PairTokenizer(Tokenizer):
         return [self._encode(text, self._sides[1]) for text in sentences]
 
     def prefix(self, ids: Sequence[int]) -> list[int]:
-        return list(ids[:1]) if re.match(">>.+<<", self.pieces(ids[:1])[0]) else []
+        return [n for n in ids[:1] if _CODE.fullmatch(self._pieces[n])]
 
     def files(self) -> dict[str, bytes]:
         return self._files
@@ -141,13 +142,15 @@ class PairTokenizer(Tokenizer):
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         special = {self.pad, self.eos, self._unknown}
         kept = [[n for n in map(int, sentence) if n not in special] for sentence in ids]
-        return [self._sides[1].decode_pieces(self.pieces(sentence)) for sentence in kept]
+        texts = [self._sides[1].decode_pieces(self.pieces(sentence)) for sentence in kept]
+        # The pieces that the source's model alone knows come back as they are.
+        return [text.replace("\u2581", " ").strip() for text in texts]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         return [self._pieces[int(number)] for number in ids]
 
     def _encode(self, text: str, side: Any) -> list[int]:
-        code = re.match(">>.+<<", text)
+        code = _CODE.match(text)
         pieces = side.encode(text[code.end() :] if code else text, out_type=str)
         pieces = [code[0], *pieces] if code else pieces
         return [self._ids.get(piece, self._unknown) for piece in pieces]

@@ -1,45 +1,53 @@
 """Models of Marian as Hugging Face keeps them (the OPUS-MT ones), read into this one.
 
-A folder as `save_pretrained` writes it: `config.json`, `model.safetensors`, `vocab.json`,
-`source.spm`, `target.spm`, `tokenizer_config.json`. Nothing in it is run as code.
+A folder as `save_pretrained` writes it: `config.json`, `model.safetensors` in one file or several,
+`vocab.json`, `source.spm`, `target.spm`, `tokenizer_config.json`, `generation_config.json`. Nothing
+in it is run as code.
 """
 
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from aiayn.config import DataConfig, Experiment, ModelConfig
 from aiayn.data.tokenizer import PairTokenizer
 from aiayn.errors import UserError, naming
+from aiayn.interop.marian_config import DEFAULTS, Search, is_scaled, model_config
 from aiayn.model.saved import Model, check_fit, read_tensors
-from aiayn.model.transformer import VOCABULARY_MULTIPLE
+from aiayn.model.transformer import VOCABULARY_MULTIPLE, sinusoids
 from aiayn.system.files import read_json
 
-_MUST_BE = {
-    "model_type": "marian",
-    "scale_embedding": True,
-    "share_encoder_decoder_embeddings": True,
-    "tie_word_embeddings": True,
-    "normalize_before": False,
-    "normalize_embedding": False,
-    "add_final_layer_norm": False,
-    "static_position_embeddings": True,
-}
-"""Settings of Marian that this model fixes; a key that a config leaves out counts as this."""
-_WHOLE = ("vocab_size", "decoder_start_token_id", "d_model")
-_PAIRS = (
-    ("layers", ("encoder_layers", "decoder_layers")),
-    ("heads", ("encoder_attention_heads", "decoder_attention_heads")),
-    ("d_ff", ("encoder_ffn_dim", "decoder_ffn_dim")),
-)
-"""Settings that encoder and decoder must share."""
-
 _NEVER = -1e4
-"""Added to the logit of padding, which is 0 in Marian's models and must never be said."""
+"""Added to the logit of what must never be said, such as padding, whose logit is 0 in Marian."""
+_NEAR = 5e-3
+"""Between a sinusoid in float32 and the same in bfloat16."""
+
+_TABLE = "model.shared.weight"
+_COPIES = (
+    "model.encoder.embed_tokens.weight",
+    "model.decoder.embed_tokens.weight",
+    "lm_head.weight",
+)
+"""Where the same matrix stands once more, in files of some versions."""
+_OTHER_WEIGHTS = (
+    *("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"),
+    *("rust_model.ot", "model.npz", "adapter_model.safetensors"),
+)
+_TOKENIZER = {
+    "tokenizer_class": ("MarianTokenizer",),
+    "separate_vocabs": (),
+    "sp_model_kwargs": (),
+    "unk_token": ("<unk>",),
+    "eos_token": ("</s>",),
+    "pad_token": ("<pad>",),
+}
+"""Settings of the tokenizer with the values that they may have, if any."""
 
 
 def read_marian(folder: Path) -> Model:
@@ -48,108 +56,91 @@ def read_marian(folder: Path) -> Model:
     Raises:
         UserError: a file is missing or damaged, or the model is of another kind than ours.
     """
-    config = _read_json(folder / "config.json")
-    sizes = model_config(config, folder)
+    path, about = folder / "config.json", folder / "generation_config.json"
+    config = _read_json(path)
+    sizes = model_config(config, path)
     src, tgt = _languages(folder)
-    with naming(folder / "config.json"):
-        data = DataConfig(corpus="imported", src=src, tgt=tgt, vocab_size=config["vocab_size"])
-        experiment = Experiment(folder.resolve().name, "custom", data, sizes)
-    tokenizer = _tokenizer(folder, config)
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise UserError(
-            f"{folder} holds no model.safetensors. pytorch_model.bin is a pickle, which is code: "
-            "where you trust it, load and save_pretrained it once."
-        )
-    params = marian_params(read_tensors(path), experiment.model, path)
+    with naming(path):
+        data = DataConfig(corpus="imported", src=src, tgt=tgt, vocab_size=_num_words(config))
+    vocabulary = _vocabulary(folder, config)
+    search = Search(config, read_json(about) if about.is_file() else None, vocabulary, folder)
+    tokenizer = _tokenizer(folder, {**config, "decoder_start_token_id": search.starts_with})
+    data = replace(data, max_tokens=search.max_tokens())
+    name = folder.resolve().name
+    experiment = Experiment(name, "custom", data, sizes, decode=search.decode())
+    never_said = search.never_said()
+    state, where = _state(folder)
+    params = marian_params(state, sizes, where, tokenizer.num_words)
+    if not is_scaled(config, path):
+        params = _unscaled(params, sizes)
     check_fit(experiment, tokenizer, params, folder)
-    params["logits_bias"][tokenizer.pad] = _NEVER
+    params["logits_bias"][never_said] = _NEVER
     return Model(experiment, tokenizer, params)
 
 
-def model_config(config: Mapping[str, Any], where: Path) -> ModelConfig:
-    """Our settings for a MarianConfig.
-
-    Raises:
-        UserError: the model is of another kind than ours; the setting is named.
-    """
-    for key in (
-        "model_type",
-        "activation_function",
-        *_WHOLE,
-        *(key for _, pair in _PAIRS for key in pair),
-    ):
-        if key not in config:
-            raise UserError(f"{where} has no {key}; wanted the config.json of a MarianMTModel.")
-    for key in (*_WHOLE, *(key for _, pair in _PAIRS for key in pair)):
-        if type(config[key]) is not int or config[key] < 0:
-            raise UserError(f"{where}: {key} is {config[key]!r}; wanted a whole number.")
-    for key, wanted in _MUST_BE.items():
-        if config.get(key, wanted) != wanted:
-            raise UserError(f"{where}: {key} is {config[key]!r}; wanted {wanted!r}.")
-    for ours, theirs in _PAIRS:
-        encoder, decoder = (config[key] for key in theirs)
-        if encoder != decoder:
-            raise UserError(
-                f"{where}: the encoder's {ours} are {encoder}, the decoder's {decoder}; wanted as "
-                "many."
-            )
-    activations = {"relu": "relu", "swish": "swish", "silu": "swish"}
-    activation = config["activation_function"]
-    if not isinstance(activation, str) or activation not in activations:
+def _state(folder: Path) -> tuple[dict[str, np.ndarray], Path]:
+    """All tensors by name, and the file that holds or lists them."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():
+        return read_tensors(whole), whole
+    if not index.is_file():
+        others = [name for name in _OTHER_WEIGHTS if (folder / name).exists()]
+        found = f", but {', '.join(others)}" if others else ""
         raise UserError(
-            f"{where}: activation_function is {activation!r}; wanted {', '.join(activations)}."
+            f"{folder} holds no model.safetensors{found}. pytorch_model.bin is a pickle, which is "
+            "code: where you trust it, run once, with torch and transformers installed: python -c "
+            '"from transformers import MarianMTModel as M; '
+            f"M.from_pretrained('{folder}').save_pretrained('{folder}')\""
         )
-    dropout = config.get("dropout", 0.1)
-    if not isinstance(dropout, int | float):
-        raise UserError(f"{where}: dropout is {dropout!r}; wanted a number.")
-    width = config["d_model"] // max(1, config["encoder_attention_heads"])
-    values: dict[str, Any] = {
-        "num_layers": config["encoder_layers"],
-        "d_model": config["d_model"],
-        "d_ff": config["encoder_ffn_dim"],
-        "num_heads": config["encoder_attention_heads"],
-        "d_k": width,
-        "d_v": width,
-        "dropout_rate": float(dropout),
-        "activation": activations[activation],
-        "positions": "huggingface",
-        "layer_norm_epsilon": 1e-5,  # PyTorch's default, which Hugging Face leaves
-        "logits_bias": True,
-    }
-    return ModelConfig(**values)
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):
+        raise UserError(f"{index} is damaged: it holds no weight_map of tensors to files.")
+    state: dict[str, np.ndarray] = {}
+    for name in sorted(set(shards.values())):
+        if Path(name).name != name:
+            raise UserError(f"{index} names the file {name!r}; wanted one of its own folder.")
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} holds no {name}, a part of the weights by {index.name}.")
+        state |= read_tensors(folder / name)
+    for tensor, name in shards.items():
+        if tensor not in state:
+            raise UserError(f"{folder / name} holds no {tensor}, which {index.name} expects there.")
+    return state, index
 
 
 def marian_params(
-    state: Mapping[str, np.ndarray], config: ModelConfig, where: Path
+    state: Mapping[str, np.ndarray], config: ModelConfig, where: Path, num_words: int | None = None
 ) -> dict[str, np.ndarray]:
     """Our parameters, by dotted name, from the state dict of a MarianMTModel.
 
     Raises:
-        UserError: a tensor is missing.
+        UserError: a tensor is missing, has another shape than the config needs (and as many rows
+            as `num_words`, where given), or is none that such a model has.
     """
-
-    def tensor(*names: str) -> np.ndarray:
-        for name in names:
-            if name in state:
-                return np.asarray(state[name], np.float32)
-        raise UserError(f"{where} holds no {names[0]}.")
-
-    table = tensor("model.shared.weight", "model.encoder.embed_tokens.weight", "lm_head.weight")
-    if table.ndim != 2:
-        raise UserError(f"{where} holds an embedding of shape {table.shape}; wanted two axes.")
+    tensors = _Tensors(state, where)
+    width, inner = config.d_model, config.d_ff
+    name = next((name for name in (_TABLE, *_COPIES) if name in state), _TABLE)
+    table = tensors.take(name, (num_words, width))
+    for copy in (_TABLE, *_COPIES):
+        if copy in state and not np.array_equal(tensors.take(copy, table.shape), table):
+            raise UserError(f"{where}: {copy} is another matrix than {name}; wanted the same.")
     missing = -len(table) % VOCABULARY_MULTIPLE
+    bias = tensors.take("final_logits_bias", (1, len(table)))[0]
     params = {
         "embedding": np.pad(table, ((0, missing), (0, 0))),
-        "logits_bias": np.pad(tensor("final_logits_bias").reshape(-1), (0, missing)),
+        "logits_bias": np.pad(bias, (0, missing)),
     }
     for stack, attentions in (
         ("encoder", {"self_attn": "self"}),
         ("decoder", {"self_attn": "self", "encoder_attn": "cross"}),
     ):
+        tensors.check_sinusoids(f"model.{stack}.embed_positions.weight", width)
         for number in range(config.num_layers):
             theirs, ours = f"model.{stack}.layers.{number}", f"{stack}.{number}"
-            dense = {"fc1": "feed_forward.inner", "fc2": "feed_forward.outer"}
+            dense = {
+                "fc1": ("feed_forward.inner", (inner, width)),
+                "fc2": ("feed_forward.outer", (width, inner)),
+            }
             norms = {"final_layer_norm": "feed_forward_norm"}
             for attention, use in attentions.items():
                 norms[f"{attention}_layer_norm"] = f"{use}_norm"
@@ -159,31 +150,123 @@ def marian_params(
                     ("v", "value"),
                     ("out", "out"),
                 ):
-                    dense[f"{attention}.{projection}_proj"] = f"{use}_attention.{name}"
-            for their_name, name in dense.items():
-                params[f"{ours}.{name}.kernel"] = tensor(f"{theirs}.{their_name}.weight").T
-                params[f"{ours}.{name}.bias"] = tensor(f"{theirs}.{their_name}.bias")
+                    full = f"{use}_attention.{name}"
+                    dense[f"{attention}.{projection}_proj"] = full, (width, width)
+            for their_name, (name, shape) in dense.items():
+                kernel = tensors.take(f"{theirs}.{their_name}.weight", shape)
+                params[f"{ours}.{name}.kernel"] = kernel.T
+                bias = tensors.take(f"{theirs}.{their_name}.bias", shape[:1])
+                params[f"{ours}.{name}.bias"] = bias
             for their_name, name in norms.items():
-                params[f"{ours}.{name}.scale"] = tensor(f"{theirs}.{their_name}.weight")
-                params[f"{ours}.{name}.bias"] = tensor(f"{theirs}.{their_name}.bias")
+                for part, their_part in (("scale", "weight"), ("bias", "bias")):
+                    vector = tensors.take(f"{theirs}.{their_name}.{their_part}", (width,))
+                    params[f"{ours}.{name}.{part}"] = vector
+    tensors.check_all_read()
     return {name: np.ascontiguousarray(value) for name, value in params.items()}
 
 
+class _Tensors:
+    """A state dict that notes what is read of it."""
+
+    def __init__(self, state: Mapping[str, np.ndarray], where: Path):
+        self._state, self._where = state, where
+        self._unread = set(state)
+
+    def take(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        """The tensor in float32; None in a shape is any length.
+
+        Raises:
+            UserError: it is missing, of another shape or no floating-point numbers.
+        """
+        if name not in self._state:
+            raise UserError(f"{self._where} holds no {name}.")
+        self._unread.discard(name)
+        value = self._state[name]
+        fits = len(value.shape) == len(shape)
+        if not fits or any(n not in (None, m) for n, m in zip(shape, value.shape, strict=True)):
+            wanted = ", ".join("any" if n is None else f"{n:,}" for n in shape)
+            raise UserError(
+                f"{self._where}: {name} has the shape {value.shape}; the config needs ({wanted}). "
+                "The config belongs to another model."
+            )
+        if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
+            raise UserError(
+                f"{self._where}: {name} holds numbers of type {value.dtype}; wanted float32, "
+                "float16 or bfloat16."
+            )
+        return np.asarray(value, np.float32)
+
+    def check_sinusoids(self, name: str, width: int) -> None:
+        """Raises UserError if a table of positions is there and is not the one that is computed."""
+        if name not in self._state:
+            return
+        found = self.take(name, (None, width))
+        wanted = sinusoids(jnp.arange(len(found))[None], width, "huggingface")[0]
+        if not np.allclose(found, np.asarray(wanted), rtol=0, atol=_NEAR):
+            raise UserError(
+                f"{self._where}: {name} holds other positions than sinusoids; learned ones of "
+                "Marian are not read."
+            )
+
+    def check_all_read(self) -> None:
+        """Raises UserError for a tensor that no part of the model has asked for."""
+        if unread := sorted(self._unread):
+            others = f" and {len(unread) - 1:,} more" if len(unread) > 1 else ""
+            raise UserError(
+                f"{self._where} holds {unread[0]}{others}, which is no part of a MarianMTModel of "
+                "this config, and would not be read."
+            )
+
+
+def _unscaled(params: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, np.ndarray]:
+    """The same model where embeddings are not multiplied by √d_model, as they always are here.
+
+    Smaller by √d_model, they come out the same; the decoder's last norm, larger by as much, makes
+    up for it in the logits, which are products with the same matrix.
+    """
+    root = config.d_model**0.5
+    last = f"decoder.{config.num_layers - 1}.feed_forward_norm"
+    larger = {name: params[name] * root for name in (f"{last}.scale", f"{last}.bias")}
+    return {**params, "embedding": params["embedding"] / root, **larger}
+
+
 def _languages(folder: Path) -> tuple[str, str]:
-    languages = _read_json(folder / "tokenizer_config.json")
-    src, tgt = (str(languages.get(f"{side}_lang") or side) for side in ("source", "target"))
+    path = folder / "tokenizer_config.json"
+    about = _read_json(path)
+    for key, wanted in _TOKENIZER.items():
+        found = about.get(key)
+        found = found.get("content") if isinstance(found, dict) and "content" in found else found
+        if found and found not in wanted:
+            raise UserError(f"{path}: {key} is {found!r}; wanted {' or '.join(wanted) or 'none'}.")
+    src, tgt = (str(about.get(f"{side}_lang") or side) for side in ("source", "target"))
     if src == tgt:  # a group of languages on either side
         return f"{src}_source", f"{tgt}_target"
     return src, tgt
 
 
-def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PairTokenizer:
-    vocabulary = _read_json(folder / "vocab.json")
-    if len(vocabulary) != config["vocab_size"]:
+def _num_words(config: Mapping[str, Any]) -> int:
+    return config.get("vocab_size", DEFAULTS["vocab_size"])
+
+
+def _vocabulary(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
+    """The ids of all pieces."""
+    path = folder / "vocab.json"
+    vocabulary = _read_json(path)
+    if len(vocabulary) != _num_words(config):
         raise UserError(
-            f"{folder / 'vocab.json'} has {len(vocabulary):,} words; config.json expects "
-            f"{config['vocab_size']:,}."
+            f"{path} has {len(vocabulary):,} words; config.json expects {_num_words(config):,}."
         )
+    for piece in ("<pad>", "</s>", "<unk>"):
+        if piece not in vocabulary:
+            raise UserError(f"{path} has no {piece}; wanted the vocabulary of a Marian model.")
+    for piece, number in vocabulary.items():
+        if type(number) is not int:
+            raise UserError(f"{path}: {piece!r} is {number!r}; wanted the number of a piece.")
+    return vocabulary
+
+
+def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PairTokenizer:
+    vocabulary = _vocabulary(folder, config)
     files: dict[str, str] = {}
     for side in ("source", "target"):
         path = folder / f"{side}.spm"

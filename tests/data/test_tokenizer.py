@@ -1,10 +1,12 @@
+import base64
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiayn.data.tokenizer import Tokenizer, train_tokenizer
+from aiayn.data.tokenizer import PairTokenizer, Tokenizer, train_tokenizer
 from aiayn.errors import UserError
 from tests.support.models import TOKENIZER
 
@@ -59,3 +61,38 @@ def test_damaged_and_missing_models_are_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"tokenizer\.model"):
             Tokenizer.load(path)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A model for each side and one table of ids, as Marian has them."""
+    texts = {"source": "we saw an elk", "target": "wir und ein Elch"}
+    models = {side: train_tokenizer([text] * 5, 280) for side, text in texts.items()}
+    pieces = dict.fromkeys(p for m in models.values() for p in m.pieces(range(m.num_words)))
+    pieces[">>de<<"] = None
+    model = {
+        **{side: base64.b64encode(m.model).decode() for side, m in models.items()},
+        "vocabulary": {piece: number for number, piece in enumerate(pieces)},
+        "starts_with": 0,
+    }
+    return PairTokenizer(json.dumps(model).encode())
+
+
+def test_pieces_that_the_source_alone_knows_are_spelled_in_blanks_too(pair):
+    (ids,) = pair.encode(["we saw an elk"])
+    pieces = pair.pieces(ids)
+    assert any(pair._sides[1].piece_to_id(piece) == pair._sides[1].unk_id() for piece in pieces)
+    assert pair.decode([ids]) == ["we saw an elk"]
+    (both,) = pair.encode_target(["wir und"])
+    assert pair.decode([both + ids, ids + both]) == [
+        "wir und we saw an elk",
+        "we saw an elk wir und",
+    ]
+
+
+def test_a_code_of_a_language_ends_where_it_is_closed(pair):
+    (plain,) = pair.encode([" we << saw"])
+    (coded,) = pair.encode([">>de<< we << saw"])
+    assert pair.pieces(coded[:1]) == [">>de<<"]
+    assert coded[1:] == plain
+    assert (pair.prefix(coded), pair.prefix(plain), pair.prefix([])) == (coded[:1], [], [])

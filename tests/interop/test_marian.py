@@ -1,9 +1,13 @@
 import json
+import re
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from flax import nnx
+from safetensors.numpy import load_file, save_file
 
 from aiayn.__main__ import main
 from aiayn.config import ModelConfig
@@ -11,8 +15,9 @@ from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
 from aiayn.interop.marian import _tokenizer, read_marian
 from aiayn.model.saved import load_model
-from aiayn.model.structure import flatten
-from tests.support.models import TOKENIZER, transformer
+from aiayn.model.structure import flatten, unflatten
+from aiayn.model.transformer import Transformer, matmul_dtype, sinusoids
+from tests.support.models import TOKENIZER, random_pairs, transformer, unpacked_rows
 
 CONFIG = ModelConfig(
     num_layers=2,
@@ -194,3 +199,188 @@ def test_missing_and_damaged_files_are_named(folder, name, content, message):
         (folder / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_marian(folder)
+
+
+def change_tensors(folder, **changes):
+    path = folder / "model.safetensors"
+    state = {name: np.asarray(value) for name, value in load_file(path).items()}
+    save_file({**state, **changes}, path)
+
+
+def test_embeddings_that_are_not_scaled_give_the_same_logits(folder):
+    class Unscaled(Transformer):
+        """With embeddings as they are, as Hugging Face's default has it."""
+
+        def embed(self, ids_BT, positions_BT, side):
+            x_BTD = self.embedding[...][ids_BT] + self._position_encodings(positions_BT, side)
+            return x_BTD.astype(matmul_dtype(self.config))
+
+    def logits(kind, params):
+        shape = nnx.eval_shape(lambda: kind(CONFIG, WORDS, rngs=nnx.Rngs(0)))
+        graphdef, _ = nnx.split(shape, nnx.Param)
+        found = jax.jit(lambda params: nnx.merge(graphdef, params)(rows))(unflatten(params))
+        return np.asarray(found)[..., :WORDS]
+
+    rows = unpacked_rows(random_pairs([(5, 4)]))
+    wanted = logits(Unscaled, read_marian(folder).params)
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    del values["scale_embedding"]
+    path.write_text(json.dumps(values))
+    unscaled = read_marian(folder).params
+    np.testing.assert_allclose(logits(Transformer, unscaled), wanted, rtol=1e-4, atol=1e-4)
+    assert np.abs(logits(Unscaled, unscaled) - wanted).max() > 0.1
+
+
+@pytest.mark.parametrize("numbers", ["float16", "float32"])
+def test_copies_of_the_matrix_and_computed_positions_may_be_in_the_file(folder, numbers):
+    table = load_file(folder / "model.safetensors")["model.shared.weight"]
+    positions = np.asarray(sinusoids(jnp.arange(30)[None], 8, "huggingface")[0]).astype(numbers)
+    change_tensors(
+        folder,
+        **{
+            "lm_head.weight": table,
+            "model.encoder.embed_tokens.weight": table,
+            "model.decoder.embed_tokens.weight": table,
+            "model.encoder.embed_positions.weight": positions,
+            "model.decoder.embed_positions.weight": positions,
+        },
+    )
+    read_marian(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("lm_head.weight", (WORDS, 8), "lm_head.weight is another matrix than model.shared"),
+        ("model.decoder.embed_positions.weight", (30, 8), "holds other positions than sinusoids"),
+        ("model.encoder.layers.2.fc1.weight", (20, 8), r"holds model\.encoder\.layers\.2\.fc1"),
+        ("model.encoder.layer_norm.weight", (8,), "holds model.encoder.layer_norm.weight"),
+        ("model.encoder.layers.0.fc1.weight.SCB", (20,), "which is no part of a MarianMTModel"),
+        ("model.shared.weight", (WORDS - 1, 8), "shared.weight has the shape .*config needs"),
+        ("final_logits_bias", (1, WORDS - 1), "final_logits_bias has the shape"),
+        ("final_logits_bias", (WORDS,), "final_logits_bias has the shape"),
+    ],
+)
+def test_a_tensor_that_would_not_be_read_as_it_is_is_refused_by_name(folder, name, shape, message):
+    change_tensors(folder, **{name: np.full(shape, 0.5, np.float32)})
+    with pytest.raises(UserError, match=message):
+        read_marian(folder)
+
+
+def test_numbers_of_a_quantised_model_are_no_weights(folder):
+    change_tensors(folder, **{"model.encoder.layers.0.fc1.weight": np.ones((20, 8), np.int8)})
+    with pytest.raises(UserError, match=r"fc1\.weight holds numbers of type int8; wanted float32"):
+        read_marian(folder)
+
+
+@pytest.mark.parametrize("key", ["d_model", "encoder_ffn_dim decoder_ffn_dim"])
+def test_sizes_past_all_bounds_are_refused_before_anything_is_made_of_them(folder, key):
+    change(folder, **dict.fromkeys(key.split(), 10**18))
+    with pytest.raises(UserError, match="belongs to another model"):
+        read_marian(folder)
+
+
+def test_more_layers_than_there_are_tensors_for_are_refused(folder):
+    change(folder, encoder_layers=10**12, decoder_layers=10**12)
+    with pytest.raises(UserError, match=r"holds no model\.encoder\.layers\.2\."):
+        read_marian(folder)
+
+
+@pytest.fixture
+def sharded(folder):
+    """The same weights in two files."""
+    whole = folder / "model.safetensors"
+    state = load_file(whole)
+    names = sorted(state)
+    files = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for number, file in enumerate(files):
+        save_file({name: state[name] for name in names[number::2]}, folder / file)
+    table = {name: files[number % 2] for number, name in enumerate(names)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
+    return folder
+
+
+def test_weights_in_several_files_are_those_of_one(sharded):
+    wanted = read_marian(sharded).params
+    (sharded / "model.safetensors").unlink()
+    found = read_marian(sharded).params
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
+
+
+def test_a_missing_part_of_the_weights_is_named(sharded):
+    (sharded / "model.safetensors").unlink()
+    first, second = sorted(sharded.glob("model-*"))
+    index = sharded / "model.safetensors.index.json"
+    whole = index.read_text()
+    for text, message in (
+        (whole.replace(second.name, "../out.safetensors"), "names the file '../out.safetensors'"),
+        (whole.replace(second.name, first.name), f"{first.name} holds no "),
+        ("{}", "holds no weight_map"),
+    ):
+        index.write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_marian(sharded)
+    index.write_text(whole)
+    second.unlink()
+    with pytest.raises(UserError, match=f"holds no {second.name}, a part of the weights"):
+        read_marian(sharded)
+
+
+def test_a_pickle_alone_is_refused_with_the_command_that_converts_it(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"but pytorch_model\.bin") as caught:
+        read_marian(folder)
+    assert f"M.from_pretrained('{folder}').save_pretrained('{folder}')" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["t5", "gpt2", "mbart", "bart", "m2m_100", "nllb"])
+def test_a_folder_of_another_kind_is_refused_for_what_it_is(tmp_path, kind):
+    # None of its other files, nor of Marian's settings, is there.
+    values = {"model_type": kind, "architectures": ["SomeModel"]}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=rf"model_type is '{kind}'; wanted 'marian' \(SomeModel\)"):
+        read_marian(tmp_path)
+
+
+def test_a_model_of_our_own_is_no_model_to_import(folder, tmp_path):
+    main(["import", str(folder), str(tmp_path / "ours")])
+    with pytest.raises(UserError, match="is of a model of aiayn's own"):
+        read_marian(tmp_path / "ours")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("tokenizer_config", {"separate_vocabs": True}, "separate_vocabs is True"),
+        (
+            "tokenizer_config",
+            {"tokenizer_class": "T5Tokenizer"},
+            "tokenizer_class is 'T5Tokenizer'",
+        ),
+        ("tokenizer_config", {"pad_token": "[PAD]"}, r"pad_token is '\[PAD\]'; wanted <pad>"),
+        ("vocab", {"<pad>": "0"}, "'<pad>' is '0'; wanted the number"),
+        ("config", {"pad_token_id": 7}, "pad_token_id is 7; wanted 0, as vocab.json"),
+    ],
+)
+def test_settings_of_another_tokenizer_are_refused_by_name(folder, name, changes, message):
+    change(folder, name, **changes)
+    with pytest.raises(UserError, match=message):
+        read_marian(folder)
+
+
+def test_generation_config_is_heeded(folder, tmp_path, capsys):
+    (folder / "generation_config.json").write_text(
+        json.dumps(
+            {"num_beams": 3, "length_penalty": 0.5, "bad_words_ids": [[5]], "max_length": 61}
+        )
+    )
+    model = read_marian(folder)
+    decode = model.experiment.decode
+    assert (decode.beam_size, decode.length_penalty, decode.max_extra_tokens) == (3, 0.5, 30)
+    assert model.experiment.data.max_tokens == 30
+    assert set(np.flatnonzero(model.params["logits_bias"] < -1_000)) == {TOKENIZER.pad, 5}
+    assert main(["import", str(folder), str(tmp_path / "out")]) == 0
+    assert re.search("3 beams and the length penalty 0.5", capsys.readouterr().out)
