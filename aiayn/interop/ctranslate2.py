@@ -56,8 +56,6 @@ def _spec(model: Model) -> Any:
             f"CTranslate2 needs heads of d_model/h = {width}; "
             f"d_k is {config.d_k}, d_v {config.d_v}."
         )
-    if config.target_space_embedding:
-        raise UserError("CTranslate2 has no target-space embedding, which this model has.")
     activations = {"relu": common.Activation.RELU, "swish": common.Activation.SWISH}
     spec = specs.TransformerSpec.from_config(
         config.num_layers,
@@ -90,11 +88,16 @@ def _spec(model: Model) -> Any:
 
 
 def _positions(model: Model, stack: str) -> np.ndarray:
+    """What is added to the embedding at each position: T2T's vector of the target language too."""
     config = model.experiment.model
     if config.positions == "learned":
-        return model.params["src_positions" if stack == "encoder" else "tgt_positions"]
-    every = jnp.arange(NUM_POSITIONS)[None]
-    return np.asarray(sinusoids(every, config.d_model, config.positions)[0])
+        table = model.params["src_positions" if stack == "encoder" else "tgt_positions"]
+    else:
+        every = jnp.arange(NUM_POSITIONS)[None]
+        table = np.asarray(sinusoids(every, config.d_model, config.positions)[0])
+    if config.target_space_embedding and stack == "encoder":
+        return table + model.params["target_space"][0]
+    return table
 
 
 def _set_layer(layer: Any, params: Mapping[str, np.ndarray], name: str) -> None:

@@ -1,14 +1,18 @@
 import sys
+from dataclasses import replace
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from aiayn.__main__ import main
 from aiayn.config import Experiment
 from aiayn.errors import UserError
-from aiayn.interop.ctranslate2 import export
+from aiayn.interop.ctranslate2 import _positions, export
 from aiayn.model.saved import Model, save_model
 from aiayn.model.structure import flatten
-from tests.support.models import MODEL, TOKENIZER, transformer
+from aiayn.model.transformer import sinusoids
+from tests.support.models import MODEL, TOKENIZER, drawn_by_numpy, transformer
 
 # That what is written is right, the engine itself tells: tests/parity.
 
@@ -31,3 +35,20 @@ def test_without_the_engine_the_error_says_what_to_install(model, tmp_path, monk
 def test_a_folder_that_is_there_is_left_alone(model, tmp_path):
     with pytest.raises(UserError, match="exists already"):
         export(model, tmp_path)
+
+
+@pytest.mark.parametrize("positions", ["halves", "learned"])
+def test_the_vector_of_the_target_language_is_a_part_of_the_encoders_positions(positions):
+    config = replace(MODEL, positions=positions, max_positions=600, target_space_embedding=True)
+    params = flatten(drawn_by_numpy(config, TOKENIZER.num_words)[1])
+    experiment = Experiment("small", preset="custom", model=config)
+    model = Model(experiment, TOKENIZER, params)
+    own = {"encoder": params.get("src_positions"), "decoder": params.get("tgt_positions")}
+    if positions == "halves":
+        own = dict.fromkeys(own, sinusoids(jnp.arange(1_024)[None], config.d_model, "halves")[0])
+    # Every word of a source has the vector, whatever its place; the decoder has none.
+    found = _positions(model, "encoder") - own["encoder"]
+    np.testing.assert_allclose(
+        found, np.tile(params["target_space"][0], (len(found), 1)), atol=1e-6
+    )
+    np.testing.assert_array_equal(_positions(model, "decoder"), own["decoder"])

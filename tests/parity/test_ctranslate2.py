@@ -29,6 +29,16 @@ SHAPES = {
         activation="swish",
         logits_bias=True,
     ),
+    "t2t": ModelConfig(
+        num_layers=2,
+        d_model=16,
+        d_ff=24,
+        num_heads=2,
+        d_k=8,
+        d_v=8,
+        positions="halves",
+        target_space_embedding=True,
+    ),
 }
 DECODE = DecodeConfig(length_penalty=0.0, max_extra_tokens=50)
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
