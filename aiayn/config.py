@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import PurePath
 from typing import (
     Annotated,
     Any,
@@ -110,6 +111,9 @@ class DataConfig(_Settings):
     deduplicate: bool = True
     vocab_size: VocabSize = 37_000  # §5.1, shared by source and target
     split_digits: bool = False
+    tokenizer: str = ""
+    """A SentencePiece model to use instead of training one, or the directory of a run or model that
+    has one; data.vocab_size is its number of pieces."""
     max_tokens: Positive = 256
     """Training pairs with more tokens on either side, EOS included, are dropped (T2T's limit)."""
     row_widths: RowWidths = (64, 128, 256)
@@ -165,6 +169,9 @@ class TrainConfig(_Settings):
     smoothing_over: Literal["all", "others"] = "all"
     """`all` spreads ε over all V words (ε/V), `others` over the V−1 wrong ones (T2T, ε/(V−1))."""
     seed: Count = 1
+    initial: str = ""
+    """The directory of a run or model whose weights training starts from, instead of random ones;
+    its tokenizer is used as well."""
     log_every: Positive = 50
     checkpoint_every: Positive = 1_000
     """Steps between checkpoints; each is validated first."""
@@ -224,6 +231,10 @@ Sizes, step counts and what Table 3 varies belong to experiments.
 """
 
 
+_LATER = ("data", "tokenizer"), ("train", "initial")
+"""Paths that were no settings when hashes were first recorded."""
+
+
 @dataclass(frozen=True)
 class Experiment(_Settings):
     """Everything that decides the result of a run."""
@@ -239,6 +250,9 @@ class Experiment(_Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.train.initial and not self.data.tokenizer:
+            data = dataclasses.replace(self.data, tokenizer=self.train.initial)
+            object.__setattr__(self, "data", data)
         if self.preset not in PRESETS:
             raise UserError(unknown("preset", self.preset, PRESETS))
         for key, allowed in PRESETS[self.preset].items():
@@ -258,6 +272,12 @@ class Experiment(_Settings):
             wanted = f"at least {longest}, the longest output, since positions are learned"
             enough = self.model.max_positions >= longest
             self.model.require(enough, "max_positions", wanted)
+
+    def to_dict(self) -> dict[str, Any]:
+        values = super().to_dict()
+        if self.data.tokenizer == self.train.initial:  # it follows from the other
+            values["data"]["tokenizer"] = ""
+        return values
 
     @classmethod
     def from_dict(cls, values: object) -> "Experiment":
@@ -298,12 +318,24 @@ class Experiment(_Settings):
         except UserError:  # a setting that is gone
             return False
 
+    def portable(self) -> dict[str, Any]:
+        """As `to_dict`, without the folders of one machine: of a model or a tokenizer its name."""
+        values = self.to_dict()
+        values["data"]["folder"] = ""
+        for section, name in _LATER:
+            path = values[section][name]
+            values[section][name] = PurePath(path).name or path
+        return values
+
     def hash(self) -> str:
         """SHA-256 over the values that decide the result; the place of local files is not one."""
-        values = self.to_dict()
+        values = self.portable()
         del values["data"]["folder"]
         if self.task == "translation":  # the only task when hashes were first recorded
             del values["task"]
+        for section, name in _LATER:
+            if not values[section][name]:
+                del values[section][name]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -312,7 +344,10 @@ def data_hash(data: DataConfig) -> str:
 
     `folder` counts: another folder may hold other text.
     """
-    return hashlib.sha256(json.dumps(data.to_dict(), sort_keys=True).encode()).hexdigest()
+    values = data.to_dict()
+    if not data.tokenizer:  # no setting when hashes were first recorded
+        del values["tokenizer"]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def unknown(kind: str, found: str, known: Sequence[str] | Mapping[str, object]) -> str:

@@ -198,6 +198,7 @@ def train(
     from aiayn.render.terminal import Terminal
     from aiayn.system import hosts
     from aiayn.tasks import task_of
+    from aiayn.training.initial import check_initial
     from aiayn.training.loop import train
     from aiayn.training.run_folder import in_use
 
@@ -209,6 +210,7 @@ def train(
     configure_jax()
     with hosts.joined(), user_os_errors(folder):
         console = Terminal(quiet=not (verbose and hosts.first()))
+        check_initial(experiment, folder)
         prepared = prepare_once(experiment.data, Path(data_dir), verbose, task.open_source)
         with in_use(folder):
             if record := finished_record(experiment, folder, prepared):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiayn.config import DataConfig, Experiment, ModelConfig, all_keys
+from aiayn.config import DataConfig, Experiment, ModelConfig, all_keys, data_hash
 from aiayn.errors import UserError
 
 
@@ -23,6 +23,34 @@ def test_the_hash_is_of_what_decides_the_result_not_of_a_folders_place():
     a, b = (Experiment("x", data=DataConfig(folder=f)) for f in ("/here", "/there"))
     assert a.hash() == b.hash()
     assert a.hash() != a.with_overrides(["train.seed=2"]).hash()
+
+
+def test_settings_that_came_later_change_no_hash_unless_they_are_set():
+    # What was written under the name of an experiment before there were such settings.
+    assert Experiment("x").hash() == (
+        "38933a6cb63a5801cf5551ccab91dfcc0352b7de6ba049765302c5b1b11a28cd"
+    )
+    assert data_hash(DataConfig()) == (
+        "2f60533c2ad187c5e23a7794abf50f43ee40c52cf5c05e9a3db5cd988ddff592"
+    )
+    for key in ("data.tokenizer", "train.initial"):
+        changed = Experiment("x").with_overrides([f"{key}=model"])
+        assert changed.hash() != Experiment("x").hash()
+        # The place of a local file is not what decides the result; its name may be.
+        assert changed.hash() == Experiment("x").with_overrides([f"{key}=/runs/model"]).hash()
+        assert changed.hash() != Experiment("x").with_overrides([f"{key}=other"]).hash()
+        assert changed.is_same(changed.portable())
+        assert data_hash(changed.data) != data_hash(DataConfig())
+
+
+def test_the_tokenizer_follows_the_model_that_training_starts_from():
+    first = Experiment("x").with_overrides(["train.initial=a"])
+    assert first.data.tokenizer == "a"
+    assert Experiment.from_dict(first.to_dict()) == first
+    assert first.with_overrides(["train.initial=b"]).data.tokenizer == "b"
+    assert first.with_overrides(["train.initial="]) == Experiment("x")
+    own = first.with_overrides(["data.tokenizer=own"])
+    assert own.with_overrides(["train.initial=b"]).data.tokenizer == "own"
 
 
 def test_overrides_take_the_type_of_the_setting():

@@ -16,7 +16,7 @@ from aiayn.config import DataConfig, data_hash
 from aiayn.data.corpus import Manifest, OpenSource, open_pairs, prepare_corpus, read_lines
 from aiayn.data.packing import pack_split, unlimited
 from aiayn.data.store import PackedSplit
-from aiayn.data.tokenizer import Tokenizer, train_tokenizer
+from aiayn.data.tokenizer import Tokenizer, own_tokenizer, place_of_own, train_tokenizer
 from aiayn.errors import UserError
 from aiayn.system.files import locked, user_os_errors, write_bytes, write_text
 from aiayn.system.workers import apart
@@ -79,8 +79,9 @@ def prepare(
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with user_os_errors(folder), locked(folder / "lock"):
+        own = _own_tokenizer(data, folder)
         manifest = prepare_corpus(data, folder / "text", progress=progress, open_source=open_source)
-        tokenizer = _tokenizer(data, manifest, folder)
+        tokenizer = own or _tokenizer(data, manifest, folder)
         for split in ("train", "dev"):
             _rows(data, manifest, tokenizer, folder, split, progress)
     return open_prepared(folder)
@@ -120,6 +121,19 @@ def open_prepared(folder: Path) -> Prepared:
 _LARGE = 100_000
 """Pairs from which on a tokenizer is trained in a process of its own: SentencePiece holds all of
 them, and much of that memory would stay with what follows."""
+
+
+def _own_tokenizer(data: DataConfig, folder: Path) -> Tokenizer | None:
+    """The tokenizer that `data.tokenizer` names, copied; where that is gone, the copy."""
+    if not data.tokenizer:
+        return None
+    copy = folder / "tokenizer.model"
+    if copy.is_file() and not place_of_own(data).exists():
+        return Tokenizer.load(copy)
+    tokenizer = own_tokenizer(data)
+    if not (copy.is_file() and copy.read_bytes() == tokenizer.model):
+        write_bytes(copy, tokenizer.model)
+    return tokenizer
 
 
 def _tokenizer(data: DataConfig, manifest: Manifest, folder: Path) -> Tokenizer:

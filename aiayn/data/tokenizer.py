@@ -5,11 +5,13 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import sentencepiece
 
+from aiayn.config import DataConfig
 from aiayn.data.text import clean
 from aiayn.errors import UserError, naming
 
@@ -37,8 +39,12 @@ class Tokenizer:
             self._processor.bos_id(),
             self._processor.eos_id(),
         )
-        if min(self.pad, self.bos, self.eos) < 0:
-            raise UserError("The tokenizer lacks a piece for padding, BOS or EOS.")
+        ids = {"padding": self.pad, "BOS": self.bos, "EOS": self.eos}
+        if missing := [name for name, number in ids.items() if number < 0]:
+            raise UserError(
+                f"The tokenizer lacks a piece for {' and '.join(missing)}; wanted one trained with "
+                "ids for all, such as pad_id=0, unk_id=1, bos_id=2, eos_id=3."
+            )
 
     @property
     def num_words(self) -> int:
@@ -154,6 +160,30 @@ class PairTokenizer(Tokenizer):
         pieces = side.encode(text[code.end() :] if code else text, out_type=str)
         pieces = [code[0], *pieces] if code else pieces
         return [self._ids.get(piece, self._unknown) for piece in pieces]
+
+
+def own_tokenizer(data: DataConfig) -> Tokenizer:
+    """The tokenizer that `data.tokenizer` names: a file, or that of a run or a model.
+
+    Raises:
+        UserError: there is none, or it has another number of pieces than `data.vocab_size`.
+    """
+    path = place_of_own(data)
+    tokenizer = Tokenizer.load(path)
+    with naming(path):
+        replace(data, vocab_size=tokenizer.num_words)  # within the bounds of the setting
+    if tokenizer.num_words != data.vocab_size:
+        raise UserError(
+            f"data.vocab_size is {data.vocab_size}; {path} has {tokenizer.num_words} pieces: "
+            f"--set data.vocab_size={tokenizer.num_words}"
+        )
+    return tokenizer
+
+
+def place_of_own(data: DataConfig) -> Path:
+    """The file that `data.tokenizer` means."""
+    path = Path(data.tokenizer).expanduser()
+    return path / "tokenizer.model" if path.is_dir() else path
 
 
 def train_tokenizer(

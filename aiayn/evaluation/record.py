@@ -12,7 +12,7 @@ from aiayn.config import Experiment
 from aiayn.data.prepare import Prepared
 from aiayn.errors import UserError
 from aiayn.evaluation.scores import Scores, show
-from aiayn.model.saved import MODEL, load_model, portable
+from aiayn.model.saved import MODEL, load_model
 from aiayn.model.structure import count_parameters, params_sha256
 from aiayn.render.markdown import number
 from aiayn.system import records
@@ -20,6 +20,7 @@ from aiayn.system.environment import environment
 from aiayn.system.files import read_json
 from aiayn.system.records import Environment, Hardware
 from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.initial import read_initial
 from aiayn.training.log import read_metrics
 from aiayn.training.run_folder import RECORD, read_sessions
 
@@ -55,6 +56,8 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     sessions: list[Session]
     evaluated: Environment
     data: Data
+    initial: dict[str, Any] | None = None
+    """The model that training started from (`training/initial.py`), if any."""
     parameters: int
     seconds: float
     updates: int
@@ -128,7 +131,7 @@ def make_record(
         "experiment": experiment.name,
         "preset": experiment.preset,
         "config_hash": experiment.hash(),
-        "config": portable(experiment),
+        "config": experiment.portable(),
         **{key: sessions[-1][key] for key in ("commit", "versions", "hardware")},
         "sessions": sessions,
         "evaluated": environment(),
@@ -137,6 +140,7 @@ def make_record(
             "source": dict(prepared.manifest.source),
             "pairs": {name: split.kept for name, split in prepared.manifest.splits.items()},
         },
+        "initial": read_initial(run_dir),
         "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
         "seconds": max(row["seconds"] for row in rows),
         "updates": newest,

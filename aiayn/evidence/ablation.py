@@ -31,7 +31,7 @@ from aiayn.evidence.paper import TABLE_3
 from aiayn.evidence.records import AblatedRun, Ablation, Row
 from aiayn.evidence.table3 import DEVIATIONS, ROWS, panels
 from aiayn.model.flops import matmul_flops
-from aiayn.model.saved import Model, portable
+from aiayn.model.saved import Model
 from aiayn.model.structure import count_parameters
 from aiayn.render.terminal import Terminal
 from aiayn.system import records
@@ -183,7 +183,7 @@ def _record(base: Experiment, prepared: Prepared, finished: Sequence[FinishedRun
     return Ablation(
         experiment=base.name,
         preset=base.preset,
-        config=portable(base),
+        config=base.portable(),
         config_hash=base.hash(),
         split="dev",
         sentences=len(prepared.lines("dev", "src")),
@@ -266,7 +266,7 @@ def _perform(run: Run) -> FinishedRun:
     values = {
         "row": run.row,
         "seed": experiment.train.seed,
-        "config": portable(experiment),
+        "config": experiment.portable(),
         "data_fingerprint": prepared.fingerprint,
         "perplexity": next(row for row in metrics[::-1] if "dev_loss" in row)["dev_perplexity"],
         "bleu": headline.value,

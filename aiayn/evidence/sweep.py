@@ -19,7 +19,7 @@ from aiayn.evaluation.average import average
 from aiayn.evaluation.evaluate import check_data
 from aiayn.evaluation.scores import Headline, tokeniser
 from aiayn.evidence.records import Point, Sweep
-from aiayn.model.saved import Model, portable
+from aiayn.model.saved import Model
 from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
@@ -88,7 +88,7 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     checkpoints.close()
     values = {
         "experiment": experiment.name,
-        "config": portable(experiment),
+        "config": experiment.portable(),
         "split": "dev",
         "sentences": len(sources),
         "signature": scored(around).signature,

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -45,7 +44,7 @@ def save_model(folder: Path, model: Model) -> None:
     with user_os_errors(folder):
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
-        about = {"format": FORMAT, **portable(model.experiment)}
+        about = {"format": FORMAT, **model.experiment.portable()}
         write_text(building / "config.json", json.dumps(about, indent=1))
         write_bytes(building / "tokenizer.model", model.tokenizer.model)
         weights = {name: np.ascontiguousarray(value) for name, value in model.params.items()}
@@ -118,13 +117,6 @@ def check_fit(
         )
     if extra := sorted(set(params) - set(needed)):
         raise UserError(f"{where}: the config knows no {extra[0]}, which the weights hold.")
-
-
-def portable(experiment: Experiment) -> dict[str, Any]:
-    """The config without the folder of one machine."""
-    values = experiment.to_dict()
-    values["data"]["folder"] = ""
-    return values
 
 
 MODEL = "model"

@@ -26,6 +26,7 @@ from aiayn.model.structure import build
 from aiayn.system import hosts
 from aiayn.system.signals import sigterm_asked
 from aiayn.training.feed import Feed
+from aiayn.training.initial import start_from
 from aiayn.training.log import Log
 from aiayn.training.mesh import data_mesh, mapped_train_step, refuse_slow_scatter, replicated
 from aiayn.training.optim import optimizer
@@ -102,10 +103,10 @@ def _train(
     update = mapped_train_step(graphdef, config, adam, mesh)
     key = jax.random.key(config.seed)
 
-    # State: the newest one on disk, else drawn from the seed.
+    # State: the newest one on disk, else that of `train.initial`, else drawn from the seed.
     if start:
         console.print(f"Resuming from step {start:,} of {config.num_steps:,}.")
-    state = _newest_state(states, num_words, adam, mesh)
+    state = _newest_state(states, num_words, adam, mesh, console)
 
     # Log, progress, checkpoints.
     log = Log(run_dir, experiment)
@@ -147,12 +148,20 @@ def _train(
 
 
 def _newest_state(
-    states: States, num_words: int, adam: optax.GradientTransformation, mesh: Mesh
+    states: States,
+    num_words: int,
+    adam: optax.GradientTransformation,
+    mesh: Mesh,
+    console: Console,
 ) -> TrainState:
     experiment = states.experiment
     if states.start:
         return states.restore(abstract_state(experiment.model, num_words, adam, mesh))
     first = initial_state(experiment.model, num_words, experiment.train.seed, adam)
+    if experiment.train.initial:
+        tokenizer, run_dir = states.tokenizer, states.run_dir
+        params = start_from(experiment, tokenizer, first.params, run_dir, console)
+        first = first._replace(params=params)
     return replicated(first, mesh)
 
 

@@ -1,7 +1,9 @@
 import fcntl
+import io
 from dataclasses import replace
 
 import pytest
+import sentencepiece
 
 import aiayn.data.prepare
 from aiayn.data.prepare import prepare
@@ -72,3 +74,52 @@ def test_only_one_process_at_a_time_prepares_a_folder(corpus, tmp_path, monkeypa
     prepared = prepare(reverse_experiment(corpus).data, tmp_path, progress=False)
     with (prepared.folder / "lock").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def own_model(corpus, path, **ids):
+    """A SentencePiece model of 310 pieces as its own program trains it."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter((corpus / "train.aa").read_text().splitlines()),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=310,
+        byte_fallback=True,
+        minloglevel=2,
+        **ids,
+    )
+    path.write_bytes(model.getvalue())
+
+
+def test_a_tokenizer_of_ones_own_is_used_and_checked(corpus, tmp_path):
+    path, data = tmp_path / "own.model", reverse_experiment(corpus).data
+    own_model(corpus, path, pad_id=3)
+    data = replace(data, tokenizer=str(path), vocab_size=310)
+    first = prepare(data, tmp_path, progress=False)
+    assert first.tokenizer.model == path.read_bytes()
+    stamp = (first.folder / "rows/train.32.bin").stat().st_mtime_ns
+    with pytest.raises(UserError, match=r"has 310 pieces: --set data.vocab_size=310"):
+        prepare(replace(data, vocab_size=400), tmp_path, progress=False)
+
+    # As a file it can go; another in its place is another tokenizer, and makes other rows.
+    gone = path.rename(tmp_path / "elsewhere.model")
+    again = prepare(data, tmp_path, progress=False)
+    assert again.fingerprint == first.fingerprint
+    assert (again.folder / "rows/train.32.bin").stat().st_mtime_ns == stamp
+    own_model(corpus, path, pad_id=2, eos_id=3)
+    other = prepare(data, tmp_path, progress=False)
+    assert other.tokenizer.model == path.read_bytes() != gone.read_bytes()
+    assert (other.folder / "rows/train.32.bin").stat().st_mtime_ns != stamp
+
+
+def test_a_tokenizer_without_padding_is_refused_before_anything_is_read(corpus, tmp_path):
+    path, data = tmp_path / "own.model", reverse_experiment(corpus).data
+    own_model(corpus, path)
+    for name, message in (
+        (path, r"own\.model: The tokenizer lacks a piece for padding; wanted .* pad_id=0"),
+        (tmp_path / "none.model", r"none\.model does not exist"),
+        (tmp_path, r"tokenizer\.model does not exist"),
+    ):
+        asked = replace(data, tokenizer=str(name), folder=str(tmp_path / "no corpus"))
+        with pytest.raises(UserError, match=message):
+            prepare(asked, tmp_path, progress=False)

@@ -20,7 +20,10 @@ def test_the_record_holds_what_it_promises_and_nothing_of_this_machines_folders(
     experiment = straight_experiment(corpus)
     prepared = prepare(experiment.data, data_dir, progress=False)
     run_dir = copied(straight, tmp_path / "run")
+    about = {"path": str(tmp_path), "params_sha256": "abc", "taken": ["embedding"], "drawn": []}
+    (run_dir / "initial.json").write_text(json.dumps(about))
     written = evaluate_here(run_dir, prepared)
+    assert written["initial"] == {"params_sha256": "abc", "drawn": []}
     assert written["updates"] == experiment.train.num_steps
     assert written["config_hash"] == experiment.hash()
     assert 0.0 <= written["waiting_for_rows"] <= 1.0
