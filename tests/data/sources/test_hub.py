@@ -95,6 +95,22 @@ def test_unreachable_hub_names_the_dataset_and_the_way_around(monkeypatch: pytes
         assert part in message
 
 
+@pytest.mark.parametrize("hub_config", ["", "de-en"])
+def test_the_hub_is_asked_for_the_revision(monkeypatch: pytest.MonkeyPatch, hub_config: str):
+    asked: list[tuple[str, Any]] = []
+
+    def load(name: str, *_: object, revision: str | None = None, **__: object) -> None:
+        asked.append((name, revision))
+        raise ValueError("no such configuration")  # so that it is asked in every way there is
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    for revision, wanted in ((COMMIT, COMMIT), ("main", "main"), ("", None)):
+        asked.clear()
+        with pytest.raises(UserError, match="could not be downloaded"):
+            open_hub(DataConfig(corpus="c", hub="a/b", hub_config=hub_config, revision=revision))
+        assert asked == [("a/b", wanted)] * (2 if hub_config else 1)
+
+
 def cached_copy(tmp_path: Path, commit: str) -> None:
     """A dataset in the cache as the Hub's "someone/corpus" at a commit would be."""
     root = make_dataset(tmp_path / "corpus", {"train": 7, "validation": 2})
