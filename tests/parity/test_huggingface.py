@@ -274,3 +274,6 @@ def test_a_saved_model_with_its_tokenizer_reads_and_writes_the_same_ids(pair, tm
         ids = tokenizer(text_target=line)["input_ids"]
         assert [*model.tokenizer.encode_target([line])[0], EOS] == ids
         assert model.tokenizer.decode([ids]) == [line]
+    # Any output: pieces that the source's model alone knows are among them.
+    for ids in np.random.default_rng(0).integers(2, PAD, (200, 8)).tolist():
+        assert model.tokenizer.decode([ids]) == [tokenizer.decode(ids, skip_special_tokens=True)]
