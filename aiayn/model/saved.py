@@ -34,11 +34,12 @@ class Model:
     params: Mapping[str, np.ndarray]
 
 
-_SUMMED = ("tokenizer.model", "weights.safetensors")
+_SUMMED = ("config.json", "tokenizer.model", "weights.safetensors")
+"""Models of earlier versions have no sum of the config."""
 
 
 def save_model(folder: Path, model: Model) -> None:
-    """Write `config.json`, `tokenizer.model`, `weights.safetensors` and the checksums of both;
+    """Write `config.json`, `tokenizer.model`, `weights.safetensors` and the checksums of all;
     all or nothing."""
     building = folder.with_name(folder.name + ".tmp")
     with user_os_errors(folder):
@@ -61,7 +62,7 @@ def load_model(folder: Path) -> Model:
     Raises:
         UserError: a missing or damaged file, or a tokenizer that does not fit the weights.
     """
-    for name in ("config.json", *_SUMMED, SUMS):
+    for name in (*_SUMMED, SUMS):
         if not (folder / name).is_file():
             raise UserError(
                 f"{folder} holds no {name}; wanted a model as `aiayn average` writes it."
