@@ -39,15 +39,39 @@ Name = Annotated[str, _Where(bool, "a name")]
 TestFiles = Annotated[str, _Where(lambda spec: "=" in spec, "NAME=PATTERN")]
 Positive = Annotated[int, _Where(lambda value: value > 0, "a positive number")]
 Count = Annotated[int, _Where(lambda value: value >= 0, "zero or more")]
-Even = Annotated[Positive, _Where(lambda value: value % 2 == 0, "an even number")]
+
+
+def _most(most: int) -> _Where:
+    """A bound far above anything of use: past it a typing error takes all memory, or for ever."""
+    return _Where(lambda value: value <= most, f"at most {most:,}")
+
+
+# What a machine cannot hold of a number, by what the number counts.
+Steps = Annotated[Positive, _most(1_000_000_000)]  # a state counts them in 32 bits
+Seed = Annotated[Count, _most(4_294_967_295)]
+Pairs = Annotated[Count, _most(1_000_000_000_000)]
+Layers = Annotated[Positive, _most(1_000)]
+Width = Annotated[Positive, _most(65_536)]
+InnerWidth = Annotated[Positive, _most(1_048_576)]
+Places = Annotated[Positive, _most(1_048_576)]
+Slots = Annotated[Positive, _most(16_777_216)]
+Tokens = Annotated[Positive, _most(100_000_000)]
+Beams = Annotated[Positive, _most(1_000)]
+Kept = Annotated[Count, _most(100_000)]
+KeptLast = Annotated[Positive, _most(100_000)]
+ExtraTokens = Annotated[Count, _most(10_000)]
+Even = Annotated[Width, _Where(lambda value: value % 2 == 0, "an even number")]
 VocabSize = Annotated[int, _Where(lambda value: 300 <= value <= 65_535, "300 to 65,535")]
 PositiveReal = Annotated[float, _Where(lambda value: 0 < value < math.inf, "a positive number")]
 NotNegative = Annotated[float, _Where(lambda value: 0 <= value < math.inf, "zero or more")]
 Rate = Annotated[float, _Where(lambda value: 0 <= value < 1, "0 <= rate < 1")]
-RowWidth = Annotated[Positive, _Where(lambda width: width % 8 == 0, "multiples of 8")]
+RowWidth = Annotated[
+    Positive, _Where(lambda width: width % 8 == 0, "multiples of 8"), _most(16_384)
+]
 RowWidths = Annotated[
     tuple[RowWidth, ...],
     _Where(bool, "at least one width"),
+    _Where(lambda widths: len(widths) <= 32, "at most 32 widths, each of which is compiled"),
     _Where(lambda widths: list(widths) == sorted(set(widths)), "rising widths"),
 ]
 
@@ -100,11 +124,11 @@ class DataConfig(_Settings):
     revision: str = ""
     num_pairs: tuple[int, ...] = ()
     """Pairs that the train, dev and test splits of the Hub must hold; anything else is refused."""
-    holdout_pairs: Count = 0
+    holdout_pairs: Pairs = 0
     """Pairs taken out of train for dev and for test where the corpus has none of its own."""
-    limit: Count = 0
+    limit: Pairs = 0
     """Keep only the first pairs of train, for trials; 0 keeps all."""
-    max_words: Count = 0
+    max_words: Pairs = 0
     """Training pairs with more words on either side are dropped; 0 drops none."""
     max_ratio: NotNegative = 0.0
     """Training pairs with over this many times the words of one side on the other are dropped."""
@@ -117,8 +141,8 @@ class DataConfig(_Settings):
     max_tokens: Positive = 256
     """Training pairs with more tokens on either side, EOS included, are dropped (T2T's limit)."""
     row_widths: RowWidths = (64, 128, 256)
-    src_tokens_per_update: Positive = 25_000  # §5.1
-    tgt_tokens_per_update: Positive = 25_000  # §5.1
+    src_tokens_per_update: Tokens = 25_000  # §5.1
+    tgt_tokens_per_update: Tokens = 25_000  # §5.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,17 +156,17 @@ class ModelConfig(_Settings):
     """The Transformer's sizes; the defaults are Table 3, row "base" (§3)."""
 
     prefix: ClassVar[str] = "model."
-    num_layers: Positive = 6  # §3.1, N
+    num_layers: Layers = 6  # §3.1, N
     d_model: Even = 512  # §3.1
-    d_ff: Positive = 2048  # §3.3
-    num_heads: Positive = 8  # §3.2.2, h
-    d_k: Positive = 64  # §3.2.2
-    d_v: Positive = 64  # §3.2.2
+    d_ff: InnerWidth = 2048  # §3.3
+    num_heads: Width = 8  # §3.2.2, h
+    d_k: Width = 64  # §3.2.2
+    d_v: Width = 64  # §3.2.2
     dropout_rate: Rate = 0.1  # §5.4, P_drop
     attention_dropout_rate: Rate = 0.0  # not in the paper's text; T2T from v2 on
     relu_dropout_rate: Rate = 0.0  # likewise
     positions: Literal["interleaved", "halves", "huggingface", "learned"] = "interleaved"  # §3.5
-    max_positions: Positive = 1024
+    max_positions: Places = 1024
     """Rows of the learned position table; sinusoids need none."""
     activation: Literal["relu", "swish"] = "relu"  # §3.3; Marian's models have swish
     layer_norm_epsilon: PositiveReal = 1e-6  # not in the paper; T2T's code
@@ -159,8 +183,8 @@ class TrainConfig(_Settings):
     """Schedule, optimiser, regularisation, rhythm of a run (§5.2 to §5.4). Periods are steps."""
 
     prefix: ClassVar[str] = "train."
-    num_steps: Positive = 100_000  # §5.2
-    warmup_steps: Positive = 4_000  # §5.3
+    num_steps: Steps = 100_000  # §5.2
+    warmup_steps: Steps = 4_000  # §5.3
     learning_rate_constant: PositiveReal = 1.0  # §5.3
     adam_b1: Rate = 0.9  # §5.3
     adam_b2: Rate = 0.98  # §5.3
@@ -168,18 +192,18 @@ class TrainConfig(_Settings):
     label_smoothing: Rate = 0.1  # §5.4, ε_ls
     smoothing_over: Literal["all", "others"] = "all"
     """`all` spreads ε over all V words (ε/V), `others` over the V−1 wrong ones (T2T, ε/(V−1))."""
-    seed: Count = 1
+    seed: Seed = 1
     initial: str = ""
     """The directory of a run or model whose weights training starts from, instead of random ones;
     its tokenizer is used as well."""
-    log_every: Positive = 50
-    checkpoint_every: Positive = 1_000
+    log_every: Steps = 50
+    checkpoint_every: Steps = 1_000
     """Steps between checkpoints; each is validated first."""
-    validate_sentences: Count = 200
+    validate_sentences: Pairs = 200
     """Sentences of dev that validation decodes greedily; the loss is computed on all of dev."""
-    keep_last: Positive = 20
-    keep_best: Count = 1
-    slots_per_device: Positive = 32_768
+    keep_last: KeptLast = 20
+    keep_best: Kept = 1
+    slots_per_device: Slots = 32_768
     """Target slots that one device takes at once; more are accumulated. A matter of memory only."""
 
 
@@ -188,13 +212,13 @@ class DecodeConfig(_Settings):
     """Averaging and search (§6.1)."""
 
     prefix: ClassVar[str] = "decode."
-    beam_size: Positive = 4
+    beam_size: Beams = 4
     length_penalty: NotNegative = 0.6  # α of GNMT's ((5 + length) / 6)^α
-    max_extra_tokens: Count = 50  # the output has at most this many tokens more than the input
-    average_last: Positive = 5  # checkpoints; 20 for the big models
+    max_extra_tokens: ExtraTokens = 50  # the output has at most so many tokens above the input
+    average_last: KeptLast = 5  # checkpoints; 20 for the big models
     score_dev: bool = False
     """Score dev as well at the end: Table 3 is about dev, newstest2013."""
-    slots_per_batch: Positive = 16_384
+    slots_per_batch: Slots = 16_384
     """Beams times target slots decoded at once. A matter of memory and speed only."""
 
 
@@ -337,6 +361,14 @@ class Experiment(_Settings):
             if not values[section][name]:
                 del values[section][name]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def training_hash(data: DataConfig) -> str:
+    """SHA-256 over what decides the text, tokenizer and rows of training: not the test sets, which
+    training never reads, nor the place of local files."""
+    values = data.to_dict()
+    del values["folder"], values["test_files"]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def data_hash(data: DataConfig) -> str:

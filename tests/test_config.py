@@ -8,7 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiayn.config import DataConfig, Experiment, ModelConfig, all_keys, data_hash
+from aiayn.config import (
+    DataConfig,
+    Experiment,
+    ModelConfig,
+    all_keys,
+    data_hash,
+    training_hash,
+)
 from aiayn.errors import UserError
 
 
@@ -113,6 +120,50 @@ def test_overrides_take_the_type_of_the_setting():
 def test_a_wrong_override_says_what_is_wrong(override, message):
     with pytest.raises(UserError, match=re.escape(message)):
         Experiment("x").with_overrides([override])
+
+
+NO_SIZES = {"data.num_pairs", "data.max_tokens"}
+"""Pairs are compared only; no sentence is longer than the widest row."""
+
+
+@pytest.mark.parametrize("key", sorted({*all_keys(Experiment)} - NO_SIZES))
+def test_every_setting_that_sizes_memory_or_time_has_a_bound(key):
+    # No machine computes with a million million of anything but pairs, and none reads more pairs.
+    section, _, name = key.rpartition(".")
+    values = Experiment("x", preset="custom").to_dict()
+    table = values[section] if section else values
+    if isinstance(table[name], bool) or not isinstance(table[name], int):
+        return
+    table[name] = 10**12 + 2
+    with pytest.raises(
+        UserError, match=rf"^{key} is 1000000000002; wanted (at most|300 to) [\d,]+\.$"
+    ):
+        Experiment.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("decode.max_extra_tokens=1000000000", "wanted at most 10,000"),
+        ("decode.beam_size=1001", "wanted at most 1,000"),
+        ("model.num_layers=1001", "wanted at most 1,000"),
+        ("model.d_model=65538", "wanted at most 65,536"),
+        ("train.seed=4294967296", "wanted at most 4,294,967,295"),
+        ("data.row_widths=256,16392", "data.row_widths is 16392; wanted at most 16,384"),
+        (f"data.row_widths={','.join(str(8 * n) for n in range(1, 34))}", "at most 32 widths"),
+    ],
+)
+def test_a_value_past_its_bound_is_refused_with_the_bound(override, message):
+    with pytest.raises(UserError, match=message):
+        Experiment("x").with_overrides([override])
+
+
+def test_what_decides_the_training_data_is_not_its_place_nor_the_test_sets():
+    data = DataConfig(corpus="x", folder="a", test_files=("n=t",))
+    moved = DataConfig(corpus="x", folder="b", test_files=("m=t", "n=u"))
+    assert training_hash(data) == training_hash(moved)
+    for other in (DataConfig(corpus="y"), DataConfig(corpus="x", row_widths=(256,))):
+        assert training_hash(data) != training_hash(other)
 
 
 def test_values_on_the_bounds_are_settings():
