@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, cast
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from aiayn.data.plain import check_plain
 from aiayn.data.text import clean
 from aiayn.evaluation.oddities import (
     check_counts,
-    check_plain,
     is_normalised,
     named_sides,
     oddities,

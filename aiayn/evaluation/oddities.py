@@ -39,25 +39,6 @@ def check_counts(
             )
 
 
-_NOT_PLAIN = {
-    "subword markers": re.compile("▁|@@(?: |$)"),
-    "SGML tags": re.compile(r"^\s*</?(?:seg|doc|p|hl|refset|srcset|tstset)\b"),
-}
-
-
-def check_plain(name: str, lines: Sequence[str]) -> Iterator[str]:
-    """Refuses lines of which more than a tenth are no plain sentences; fewer make a warning."""
-    for what, pattern in _NOT_PLAIN.items():
-        found = [number for number, line in enumerate(lines, 1) if pattern.search(line)]
-        if not found:
-            continue
-        first = f"line {found[0]}, {lines[found[0] - 1].strip()[:60]!r}"
-        message = f"{len(found)} of {len(lines)} {name} hold {what}, the first in {first}"
-        if 10 * len(found) > len(lines):
-            raise UserError(f"{message}; wanted plain, detokenised sentences.")
-        yield f"{message}."
-
-
 def is_normalised(line: str) -> bool:
     """Whether `clean` changes nothing but blanks, which no figure depends on."""
     return line.isascii() or clean(line) == " ".join(line.split())
