@@ -39,6 +39,17 @@ def test_pairs_over_the_limit_are_counted(tmp_path):
         pack_split(pairs[1:], 1, TOKENIZER, PACKING, tmp_path, "train")
 
 
+def test_a_pair_of_exactly_the_limit_stays(tmp_path):
+    # A word is a piece here, and EOS one more: 31 words fill the 32 tokens, 32 are too many.
+    (length,) = {len(ids) for ids in TOKENIZER.encode(["one " * 31])}
+    assert length == 31
+    for source, target in ((31, 1), (1, 31), (31, 31), (32, 1), (1, 32)):
+        pairs = [("one two", "three"), ("one " * source, "one " * target)]
+        split = pack_split(pairs, 2, TOKENIZER, PACKING, tmp_path, "train")
+        assert split.too_long == (max(source, target) == 32)
+        assert sum(c.num_pairs for c in split.classes) == 2 - split.too_long
+
+
 def test_dev_loses_no_pair_to_its_length(tmp_path):
     # 33 words and EOS are past the widest row of training, so dev has rows of 64 as well.
     pairs = [("one two", "three"), (" ".join(["one"] * 33), "two")]

@@ -70,3 +70,38 @@ def test_reading_ahead_keeps_order_and_passes_errors_on():
     assert list(read_ahead(lambda n: n, 3, 3)) == []
     with pytest.raises(ZeroDivisionError):
         list(read_ahead(lambda n: 1 // (n - 4), 3, 8))
+
+
+def test_the_same_batches_of_rows_never_come_twice(packed):
+    # The order within a class is new in each epoch: batches too, not only their order.
+    _, split = packed
+    updates = Updates(split, seed=1, tokens_per_update=400, bos=2)
+    epochs = [
+        {
+            (chosen, *sorted(rows.tolist()))
+            for step in range(epoch * updates.per_epoch, (epoch + 1) * updates.per_epoch)
+            for chosen, rows in [updates.choose(step)]
+        }
+        for epoch in range(3)
+    ]
+    assert all(len(batch) > 2 for batches in epochs for batch in batches), "several rows in each"
+    assert not epochs[0] & epochs[1]
+    assert not epochs[1] & epochs[2]
+
+
+@pytest.mark.parametrize(("slots", "multiple"), [(64, 1), (160, 1), (10_000, 7), (96, 2)])
+def test_batches_bring_every_row_once_whatever_is_left_over(packed, slots, multiple):
+    _, split = packed
+    found = {row_class.tgt_width: [] for row_class in split.classes}
+    for rows in batches(split, slots, bos=2, multiple=multiple):
+        assert len(rows.src_BS) % multiple == 0
+        real = rows.tgt_segments_BT.any(axis=1)
+        assert not real[real.argmin() :].any() or real.all(), "empty rows come last"
+        found[rows.tgt_out_BT.shape[1]] += rows.tgt_out_BT[real].tolist()
+    left_over = 0
+    for row_class in split.classes:
+        _, _, tgt, _ = split.arrays(row_class)
+        assert found[row_class.tgt_width] == tgt.tolist()
+        size = max(1, slots // row_class.tgt_width // multiple) * multiple
+        left_over += row_class.num_rows % size
+    assert left_over > 0, "a class has rows left over for the last batch"
