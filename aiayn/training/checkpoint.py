@@ -3,7 +3,7 @@
 import base64
 import json
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ class Checkpoints:
     """The checkpoints of one run directory: written in the background, whole or not at all.
 
     Each holds the parameters, the optimiser, the step (which is also the position in the data, a
-    pure function of seed and step), the config and the tokenizer. The last `keep_last` and the
-    `keep_best` of lowest dev loss stay. Whatever is read was compared with its checksums before.
+    pure function of seed and step), the config, the tokenizer and the totals of the log. The last
+    `keep_last` and the `keep_best` of lowest dev loss stay. Whatever is read was compared with its
+    checksums before.
     """
 
     def __init__(
@@ -118,14 +119,17 @@ class Checkpoints:
         experiment: Experiment,
         tokenizer: Tokenizer,
         dev_loss: float | None = None,
+        totals: dict[str, Any] | None = None,
     ) -> None:
         """Begin to write; the state may be changed or donated as soon as this returns.
 
-        `dev_loss` ranks the checkpoint where the best are kept.
+        `dev_loss` ranks the checkpoint where the best are kept. `totals` are what the log says of
+        the run up to here, which can be lost.
         """
-        about = {
+        about: dict[str, Any] = {
             "experiment": experiment.to_dict(),
             "tokenizer": base64.b64encode(tokenizer.model).decode(),
+            "totals": totals,
         }
         self._finish()
         with user_os_errors(self.folder):
@@ -175,15 +179,21 @@ class Checkpoints:
 
     def about(self, step: int) -> tuple[Experiment, Tokenizer]:
         """The config and the tokenizer that a checkpoint was written with."""
+        values, where = self._about(step), self.folder / str(step)
+        with _readable(where), naming(where):
+            tokenizer = Tokenizer.of(base64.b64decode(values["tokenizer"]))
+            return Experiment.from_dict(values["experiment"]), tokenizer
+
+    def totals(self, step: int) -> dict[str, Any] | None:
+        """What `save` was given; None where an earlier version wrote the checkpoint."""
+        return self._about(step).get("totals")
+
+    def _about(self, step: int) -> dict[str, Any]:
         self.check(step)
         where = self.folder / str(step)
         with _readable(where), naming(where):
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
-            )
-            values = restored["about"]
-            tokenizer = Tokenizer.of(base64.b64decode(values["tokenizer"]))
-            return Experiment.from_dict(values["experiment"]), tokenizer
+            about = ocp.args.Composite(about=ocp.args.JsonRestore())
+            return dict(self._manager.restore(step, args=about)["about"])
 
     def params(self, step: int) -> dict[str, np.ndarray]:
         """The parameters of `step` by their dotted names, on the host."""
@@ -197,7 +207,18 @@ class Checkpoints:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
             )
-            return flatten(restored["state"]["params"])
+            params = flatten(restored["state"]["params"])
+        self.refuse([name for name in params if not np.isfinite(params[name]).all()], step)
+        return params
+
+    def refuse(self, spoilt: Sequence[str], step: int) -> None:
+        """Raises UserError if there are tensors of a checkpoint that hold a NaN or an infinity."""
+        if spoilt:
+            raise UserError(
+                f"{self.folder / str(step)} holds values in {spoilt[0]} that are no numbers. Move "
+                "it and all later ones away to have `aiayn train` make them anew from the one "
+                "before."
+            )
 
     def close(self) -> None:
         """Return when everything begun is on disk; errors of the background surface here."""

@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -38,15 +39,72 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if isinstance(row, dict):
             rows.append(cast(dict[str, Any], row))
         elif number < len(lines):
-            raise UserError(f"{path}, line {number}, is damaged; wanted one JSON table a line.")
+            raise UserError(
+                f"{path}, line {number}, is damaged; wanted one JSON table a line. Delete the line "
+                "to go on without it."
+            )
     return rows
+
+
+def totals_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The totals that the rows of a log give, if none is missing; see `Log.totals`."""
+    trained = [row for row in rows if "tokens" in row]
+    steps = np.diff([row["step"] for row in trained], prepend=0).tolist()
+
+    def count(side: str) -> int:
+        each = (row[f"{side}_tokens_per_update"] for row in trained)
+        return sum(round(mean * n) for mean, n in zip(each, steps, strict=True))
+
+    return {
+        "seconds": max((row["seconds"] for row in rows), default=0.0),
+        "src_tokens": count("src"),
+        "tgt_tokens": count("tgt"),
+        "crc32": _crc32(rows),
+        "dev": next((dict(row) for row in reversed(rows) if "dev_loss" in row), None),
+    }
+
+
+def what_is_lost(
+    rows: Sequence[Mapping[str, Any]], step: int, totals: Mapping[str, Any] | None
+) -> str:
+    """What is wrong with the rows of a log up to a checkpoint, or nothing.
+
+    Without its totals, which earlier versions did not keep, the log is held against itself: each
+    row has the tokens of the run up to there, and the means of the updates since the row before.
+    """
+    if totals is not None:
+        return "" if _crc32(rows) == totals["crc32"] else "has lost lines, or was changed"
+    before = tokens = 0
+    for row in rows:
+        if "tokens" in row:
+            mean = row["src_tokens_per_update"] + row["tgt_tokens_per_update"]
+            tokens += round(mean * (row["step"] - before))
+            before = row["step"]
+            if row["tokens"] != tokens:
+                return f"has lost lines before step {before:,}; totals are of those left"
+    return f"has lost its lines up to step {step:,}" if before != step else ""
+
+
+def _crc32(rows: Sequence[Mapping[str, Any]]) -> int:
+    found = 0
+    for row in rows:
+        found = zlib.crc32(_line(row).encode(), found)
+    return found
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row) + "\n"
 
 
 T = TypeVar("T")
 
 
 class Log:
-    """`metrics.jsonl` and TensorBoard events of a run, which the first process writes."""
+    """`metrics.jsonl` and TensorBoard events of a run, which the first process writes.
+
+    A file that grows can lose lines. So all that a record says of a whole run is counted in
+    `totals` as well, which checkpoints keep, with a checksum of the lines up to there.
+    """
 
     def __init__(self, run_dir: Path, experiment: Experiment):
         self.path = run_dir / "metrics.jsonl"
@@ -56,21 +114,37 @@ class Log:
         self.slots = 0
         self.waited = 0.0
         self.seconds = 0.0
-        self.tokens = 0
+        self.src_tokens = 0
+        self.tgt_tokens = 0
+        self.crc32 = 0
+        self.dev: dict[str, Any] | None = None
+        """The last validation."""
         self.in_a_row = 0
         """Updates that were not finite, since the last one that was."""
         self.began = time.perf_counter()
 
-    def cut_after(self, step: int, validated: bool) -> None:
-        """Drop the rows of steps that run again: those past `step`, its validation if due."""
+    def resume(self, step: int, validated: bool, totals: Mapping[str, Any] | None) -> str:
+        """Go on after `step`, with the totals of its checkpoint; what is wrong with the lines up to
+        there, or nothing.
+
+        The rows of steps that run again are dropped: those past `step`, its validation if due.
+        """
         rows = [row for row in read_metrics(self.path) if row["step"] <= step]
         if not validated:
             rows = [row for row in rows if row["step"] < step or "dev_loss" not in row]
         if self.writer:
-            write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
-        self.seconds = max((row["seconds"] for row in rows), default=0.0)
-        self.tokens = max((row.get("tokens", 0) for row in rows), default=0)
+            write_text(self.path, "".join(_line(row) for row in rows))
+        lost = what_is_lost(rows, step, totals)
+        values = totals or totals_of(rows)
+        self.seconds, self.crc32, self.dev = values["seconds"], values["crc32"], values["dev"]
+        self.src_tokens, self.tgt_tokens = values["src_tokens"], values["tgt_tokens"]
         self.began = time.perf_counter()
+        return f"{self.path} {lost}." if lost and self.writer else ""
+
+    def totals(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the log up to now."""
+        names = "seconds", "src_tokens", "tgt_tokens", "crc32", "dev"
+        return {name: getattr(self, name) for name in names}
 
     def timed(self, items: Iterator[T], pending: Sequence[Metrics]) -> Iterator[T]:
         """The same; counts the seconds for which the devices too may have waited for an item."""
@@ -103,7 +177,8 @@ class Log:
             self.in_a_row += len(finite)
         tokens = int((each.src_tokens + each.tgt_tokens).sum())
         self.seconds += elapsed
-        self.tokens += tokens
+        self.src_tokens += int(each.src_tokens.sum())
+        self.tgt_tokens += int(each.tgt_tokens.sum())
         config = self.experiment
         rate = learning_rate(
             step,
@@ -121,7 +196,7 @@ class Log:
             "padding": 1.0 - tokens / self.slots,
             "waiting_for_rows": self.waited / elapsed,
             "seconds": self.seconds,
-            "tokens": self.tokens,
+            "tokens": self.src_tokens + self.tgt_tokens,
         }
         if finite.any():
             count = each.tgt_tokens[finite].sum()
@@ -144,15 +219,17 @@ class Log:
         now = time.perf_counter()
         self.seconds += now - self.began
         self.began = now
-        row = {"step": step, **found, "seconds": self.seconds}
-        self._append(row)
-        return row
+        self.dev = {"step": step, **found, "seconds": self.seconds}
+        self._append(self.dev)
+        return self.dev
 
     def _append(self, row: dict[str, Any]) -> None:
+        line = _line(row)
+        self.crc32 = zlib.crc32(line.encode(), self.crc32)
         if not self.writer:
             return
         with user_os_errors(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(line)
         for name, value in row.items():
             if name != "step":
                 self.writer.add_scalar(name, value, row["step"])

@@ -110,7 +110,8 @@ def _train(
 
     # Log, progress, checkpoints.
     log = Log(run_dir, experiment)
-    log.cut_after(start, validated=not states.is_between)
+    if lost := log.resume(start, not states.is_between, states.totals()):
+        console.print(f"{lost} Totals are those of the checkpoint.", markup=False, soft_wrap=True)
     self_check(experiment, prepared, feed.updates, console)
     progress = TrainingProgress(console, config.num_steps, start)
     validate = make_validator(experiment, prepared, graphdef, mesh)
@@ -143,7 +144,7 @@ def _train(
                 if pending:
                     log.write(step, pending)
                 if not is_due:
-                    states.keep_interrupted(state)
+                    states.keep_interrupted(state, log.totals())
                 raise _stopped(step, config)
 
 
@@ -197,10 +198,10 @@ class _Checkpoint:
         try:
             found = self.validate(state, go_on)
         except Preempted:
-            self.states.keep_interrupted(state)
+            self.states.keep_interrupted(state, self.log.totals())
             raise
         self.progress.show(self.log.write_validation(step, found))
-        self.states.keep(state, found["dev_loss"])
+        self.states.keep(state, found["dev_loss"], self.log.totals())
 
 
 def _gives_up(

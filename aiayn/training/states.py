@@ -8,7 +8,10 @@ wins. Newer ones that are damaged are moved to `damaged/`, and said.
 import shutil
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 from rich.console import Console
 
 from aiayn.config import Experiment
@@ -59,22 +62,47 @@ class States:
         return start
 
     def restore(self, like: TrainState) -> TrainState:
-        """The newest state, placed on devices as `like` is."""
-        newest = self._interrupted if self.is_between else self._kept
-        return newest.restore(self.start, like)
+        """The newest state, placed on devices as `like` is.
 
-    def keep(self, state: TrainState, dev_loss: float) -> None:
+        Raises:
+            UserError: it holds a NaN or an infinity, which every further update would have as well.
+        """
+        found = self._newest_of().restore(self.start, like)
+        self._newest_of().refuse(_not_finite(found), self.start)
+        return found
+
+    def totals(self) -> dict[str, Any] | None:
+        """What the log said when the newest state was kept; None if an earlier version kept it."""
+        return self._newest_of().totals(self.start) if self.start else None
+
+    def _newest_of(self) -> Checkpoints:
+        return self._interrupted if self.is_between else self._kept
+
+    def keep(self, state: TrainState, dev_loss: float, totals: dict[str, Any]) -> None:
         """Begin to write a checkpoint; the state may be donated as soon as this returns."""
-        self._kept.save(state, self.experiment, self.tokenizer, dev_loss)
+        self._kept.save(state, self.experiment, self.tokenizer, dev_loss, totals)
 
-    def keep_interrupted(self, state: TrainState) -> None:
+    def keep_interrupted(self, state: TrainState, totals: dict[str, Any]) -> None:
         """Begin to write the step that SIGTERM came in, unless it is there."""
         if int(state.step) not in self._interrupted.steps():
-            self._interrupted.save(state, self.experiment, self.tokenizer)
+            self._interrupted.save(state, self.experiment, self.tokenizer, totals=totals)
 
     def close(self) -> None:
         """Return when everything begun is on disk; errors of the background surface here."""
         self._stack.close()
+
+
+def _not_finite(state: TrainState) -> list[str]:
+    """The tensors of a state that hold a NaN or an infinity, by name.
+
+    On the host: jit would compile for seconds what is computed once.
+    """
+    spoilt: list[str] = []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state._asdict())[0]:
+        values = np.asarray(leaf.addressable_data(0))
+        if not np.isfinite(values).all():
+            spoilt.append(jax.tree_util.keystr(path, simple=True, separator="."))
+    return spoilt
 
 
 def _set_aside_damaged(run_dir: Path, console: Console) -> None:

@@ -66,6 +66,28 @@ def test_the_last_and_the_best_are_kept_and_come_back_bit_for_bit(written):
     assert tokenizer.model == TOKENIZER.model
 
 
+def test_totals_come_back_and_older_checkpoints_have_none(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2)
+    totals = {"seconds": 1 / 3, "src_tokens": 2**40, "crc32": 2**32 - 1, "dev": {"dev_loss": 0.1}}
+    for step, written in ((1, None), (2, totals)):
+        checkpoints.save(_state(step), EXPERIMENT, TOKENIZER, 1.0, written)
+    checkpoints.close()
+    found = Checkpoints.open(tmp_path)
+    assert (found.totals(1), found.totals(2)) == (None, totals)
+
+
+def test_parameters_that_are_no_numbers_are_refused_by_name(tmp_path):
+    state = _state(1)
+    spoilt = state.params["embedding"].at[3, 1].set(jnp.inf)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(
+        state._replace(params={**state.params, "embedding": spoilt}), EXPERIMENT, TOKENIZER
+    )
+    checkpoints.close()
+    with pytest.raises(UserError, match=r"checkpoints/1 holds values in embedding that are no num"):
+        Checkpoints.open(tmp_path).params(1)
+
+
 def test_a_kill_while_an_old_checkpoint_is_deleted_leaves_no_part_of_it(tmp_path, monkeypatch):
     with monkeypatch.context() as killed:  # before the first file goes
         killed.setattr(shutil, "rmtree", lambda *_, **__: None)
