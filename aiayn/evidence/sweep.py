@@ -25,7 +25,7 @@ from aiayn.system import records
 from aiayn.system.environment import environment
 from aiayn.tasks import task_of
 from aiayn.training.checkpoint import Checkpoints
-from aiayn.training.run_folder import read_run
+from aiayn.training.run_folder import in_use, read_run
 
 BEAM_SIZES = (1, 2, 4, 8, 16)
 LENGTH_PENALTIES = (0.0, 0.3, 0.6, 0.9, 1.2)
@@ -46,8 +46,13 @@ def sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     """Score dev under every setting; write `sweep.json` and `sweep.png`, and return the record.
 
     Raises:
-        UserError: the run has no checkpoints, or was trained on other data.
+        UserError: the run has no checkpoints, was trained on other data, or is in use.
     """
+    with in_use(run_dir):
+        return _sweep(run_dir, prepared, console)
+
+
+def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     from aiayn.evidence.plots import plot_sweep
 
     experiment, _ = read_run(run_dir)

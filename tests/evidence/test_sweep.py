@@ -7,6 +7,7 @@ from aiayn.__main__ import main
 from aiayn.config import DecodeConfig
 from aiayn.decoding.translator import Hypothesis
 from aiayn.evidence.sweep import settings
+from aiayn.training.run_folder import in_use
 from tests.support.runs import copied
 
 
@@ -54,3 +55,10 @@ def test_a_sweep_scores_dev_once_for_each_setting(
     assert scores["4"] == pytest.approx(100)
     assert max(scores[size] for size in ("1", "2", "8", "16")) < 50
     assert "tok:13a" in record["signature"]
+
+
+def test_a_run_that_is_in_use_is_not_swept(straight, data_dir, tmp_path, capsys):
+    run_dir = copied(straight, tmp_path / "run")
+    with in_use(run_dir):
+        assert main(["sweep", str(run_dir), "--data-dir", str(data_dir)]) == 2
+    assert f"{run_dir} is in use by process" in capsys.readouterr().err
