@@ -366,9 +366,7 @@ class Experiment(_Settings):
 def training_hash(data: DataConfig) -> str:
     """SHA-256 over what decides the text, tokenizer and rows of training: not the test sets, which
     training never reads, nor the place of local files."""
-    values = data.to_dict()
-    del values["folder"], values["test_files"]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return data_hash(dataclasses.replace(data, folder="", test_files=()))
 
 
 def data_hash(data: DataConfig) -> str:

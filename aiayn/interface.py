@@ -192,7 +192,7 @@ def train(
         Preempted: SIGTERM came, and the last step is saved; the same call continues from there.
     """
     from aiayn.data.prepare import prepare_once
-    from aiayn.evaluation.evaluate import evaluate_run
+    from aiayn.evaluation.evaluate import evaluate_run, unfit_tests
     from aiayn.evaluation.record import finished_record, show_record
     from aiayn.evaluation.validation import validator
     from aiayn.render.terminal import Terminal
@@ -200,7 +200,7 @@ def train(
     from aiayn.tasks import task_of
     from aiayn.training.initial import check_initial
     from aiayn.training.loop import train
-    from aiayn.training.run_folder import in_use
+    from aiayn.training.run_folder import begun_run, in_use
 
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(str(experiment))
@@ -211,7 +211,10 @@ def train(
     with hosts.joined(), user_os_errors(folder):
         console = Terminal(quiet=not (verbose and hosts.first()))
         check_initial(experiment, folder)
-        prepared = prepare_once(experiment.data, Path(data_dir), verbose, task.open_source)
+        begun = begun_run(experiment, folder)
+        prepared = prepare_once(experiment.data, Path(data_dir), verbose, task.open_source, begun)
+        for warning in unfit_tests(prepared):
+            console.print(warning)
         with in_use(folder):
             if record := finished_record(experiment, folder, prepared):
                 show_record(folder, record, console)

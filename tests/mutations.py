@@ -56,7 +56,20 @@ MUTATIONS = [
         ("evaluation/validation.py", "beam_size=1)", "beam_size=2)"),
         ("evaluation/bleu.py", r'r"\1 ##AT##-##AT## \2"', r'r"\1 - \2"'),
         ("training/log.py", "flops = 3 * matmul_flops", "flops = 2 * matmul_flops"),
-        ("training/log.py", "self.tokens += tokens", "self.tokens = tokens"),
+        ("training/log.py", "self.src_tokens += int(", "self.src_tokens = int("),
+        ("training/log.py", "self.crc32 = zlib.crc32(line.encode(), self.crc32)", "pass"),
+        ("training/log.py", 'round(mean * (row["step"] - before))', "round(mean)"),
+        (
+            "evaluation/evaluate.py",
+            '(last, f"last checkpoint',
+            '(averaged, f"last checkpoint',
+        ),
+        (
+            "evaluation/evaluate.py",
+            "except UserError as error:\n        reason",
+            "except LookupError as error:\n        reason",
+        ),
+        ("evaluation/evaluate.py", "places[name, place] =", "places[name, number] ="),
         ("training/log.py", 'row["skipped"] = int((~finite).sum())', 'row["skipped"] = 1'),
         ("training/log.py", '"padding": 1.0 - tokens', '"padding": tokens'),
         ("training/log.py", "each.plain_loss[finite]", "each.loss[finite]"),
@@ -92,6 +105,25 @@ MUTATIONS = [
             "for start in range(0, row_class.num_rows - row_class.num_rows % size, size)",
         ),
         ("data/updates.py", "array[local.ravel() < 0] = 0", "pass"),
+        ("data/packing.py", "< max_tokens:", "<= max_tokens:"),
+        ("data/plain.py", "if 10 * len(found) > len(lines)", "if 10 * len(found) >= len(lines)"),
+        ("data/corpus.py", "manifest.data_hash != data_hash(data) or ", ""),
+        ("data/corpus.py", "if data.deduplicate:", "if True:"),
+        ("data/prepare.py", 'yield from read_lines(train.with_suffix(".tgt"))', "pass"),
+        (
+            "data/prepare.py",
+            "origin = [*_hashes(manifest, split), hashlib.sha256(tokenizer.model).hexdigest()]",
+            "origin = _hashes(manifest, split)",
+        ),
+        ("data/prepare.py", "digest.update(tokenizer)", "pass"),
+        ("data/prepare.py", 'if tests or not name.startswith("test.")', "if True"),
+        ("data/prepare.py", 'data if split == "train" else unlimited(data)', "data"),
+        ("data/prepare.py", "found = find_prepared(begun, root) if begun", "found = None if begun"),
+        (
+            "data/prepare.py",
+            'damage = damaged(stamp.parent, dict(found["sha256"].items()))',
+            'damage = ""',
+        ),
         ("data/packing.py", "which[(which == number) & (src_n > src_width)] += 1", "pass"),
         # The step.
         ("training/optim.py", "number * warmup_steps**-1.5", "number * warmup_steps**-1.4"),
@@ -107,6 +139,14 @@ MUTATIONS = [
             "grads = jax.tree.map(lambda g: g / src_tokens, grads)",
         ),
         ("training/step.py", "state.step, first + jnp.arange", "state.step, jnp.arange"),
+        # The run.
+        ("training/run_folder.py", "if not prepared.is_of(begun.fingerprint):", "if False:"),
+        ("training/run_folder.py", '    "data.test_files",\n', '    "data.",\n'),
+        ("training/states.py", "newest < stopped_at", "newest <= stopped_at"),
+        ("training/states.py", "if not np.isfinite(values).all():", "if False:"),
+        ("training/checkpoint.py", '"totals": totals,', '"totals": None,'),
+        ("model/saved.py", '_SUMMED = ("config.json", ', "_SUMMED = ("),
+        ("evidence/sweep.py", "with in_use(run_dir):", "if True:"),
         # The search.
         (
             "decoding/search.py",
@@ -158,6 +198,7 @@ MUTATIONS = [
         ("__main__.py", "gc.freeze()", "pass"),
         # Configs, records, verbs.
         ("config.py", 'del values["data"]["folder"]', "pass"),
+        ("config.py", "lambda value: value <= most", "lambda value: True"),
         ("config.py", "300 <= value <= 65_535", "299 <= value <= 65_536"),
         ("evaluation/scores.py", '"–" if value is None', '"0.00" if value is None'),
     ]

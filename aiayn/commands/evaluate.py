@@ -4,37 +4,59 @@ import json
 from argparse import ArgumentParser
 from pathlib import Path
 
-from aiayn.commands.verb import Verb, data_dir_argument, existing, model_argument, positive
+from aiayn.commands.verb import Verb, existing, model_argument, positive, trained_data_argument
 from aiayn.errors import UserError
 
 
-def evaluate(model: Path, src: Path | None, refs: list[Path], data_dir: Path) -> None:
+def evaluate(
+    model: Path, src: Path | None, refs: list[Path], data_dir: Path | None, changes: list[str]
+) -> None:
     """Score a model on its test sets or on files.
 
     Without files: translates every test set of the run again, with the last checkpoint and with the
     average, made anew as the experiment says, and rewrites model, translations, scores, pictures
-    and result.json. With --src and --ref: translates and scores those files.
+    and result.json. Test sets may have been mended since, and --set names others, for example
+      --set data.test_files=news=news.{lang},talks=talks.{lang}
+    With --src and --ref: translates and scores those files.
     """
-    from aiayn.data.prepare import prepare_once
     from aiayn.evaluation.evaluate import evaluate_files, evaluate_run
+    from aiayn.evaluation.record import scored_sets
     from aiayn.render.terminal import Terminal
     from aiayn.system import hosts
     from aiayn.tasks import task_of
-    from aiayn.training.run_folder import in_use, read_run
+    from aiayn.training.run_folder import data_of_run, in_use, open_run, read_run
 
     with hosts.joined():
         console = Terminal(quiet=not hosts.first())
         if src:
             evaluate_files(model, src, refs, console)
             return
-        experiment, _ = read_run(model)
+        experiment = read_run(model)[0].with_overrides(changes)
         task = task_of(experiment)
-        prepared = prepare_once(experiment.data, data_dir, open_source=task.open_source)
+        prepared = data_of_run(experiment, model, data_dir, console, task.open_source)
+        sets = ", ".join(scored_sets(experiment, prepared))
+        console.print(f"Scoring {model} on {sets}.")
         with in_use(model):
+            if hosts.first() and changes:
+                open_run(experiment, model, prepared)
+            hosts.wait_for_all()
             evaluate_run(model, prepared, console, task.score)
 
 
-def _check_evaluate(model: Path, src: Path | None, refs: list[Path], **_: object) -> None:
+_CHANGES = ("data.test_files=", "data.folder=", "decode.")
+
+
+def _check_evaluate(
+    model: Path, src: Path | None, refs: list[Path], changes: list[str], **_: object
+) -> None:
+    for change in changes:
+        if not change.startswith(_CHANGES):
+            raise UserError(
+                f"--set {change!r}: a trained run can be scored with other values of "
+                "data.test_files, data.folder and decode.* only."
+            )
+    if changes and src:
+        raise UserError("--set is for the test sets of a run; with --src and --ref it has no use.")
     if bool(src) != bool(refs):
         raise UserError("--src and --ref go together: the sentences, and their translations.")
     if not src and (model / "weights.safetensors").is_file():
@@ -56,15 +78,26 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
         metavar="REF",
         help="reference translations, one a line; several files count together",
     )
-    data_dir_argument(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="KEY=VALUE",
+        help="score with another data.test_files, data.folder or decode.*; may be repeated",
+    )
+    trained_data_argument(parser)
 
 
 def average(run: Path, last: int | None) -> None:
     """Average the last checkpoints of a run into its model."""
     from aiayn.evaluation.average import average_run
     from aiayn.model.saved import MODEL
+    from aiayn.training.run_folder import in_use, read_run
 
-    _, steps = average_run(run, last)
+    read_run(run)  # nothing is written into another folder
+    with in_use(run):
+        _, steps = average_run(run, last)
     print(f"{run / MODEL}: average of steps {', '.join(f'{s:,}' for s in steps)}")
 
 

@@ -5,7 +5,13 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from aiayn.commands.verb import Verb, data_dir_argument, existing, experiment_arguments, positive
+from aiayn.commands.verb import (
+    Verb,
+    existing,
+    experiment_arguments,
+    positive,
+    trained_data_argument,
+)
 from aiayn.config import Experiment
 from aiayn.system.checkout import shipped
 
@@ -39,29 +45,29 @@ def _report_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def sweep(run: Path, data_dir: Path) -> None:
+def sweep(run: Path, data_dir: Path | None) -> None:
     """Measure what averaging, beam and length penalty are worth on a run.
 
     Translates dev with 1 to 20 checkpoints averaged (of those that the run kept), beams of 1 to 16
     and α of 0 to 1.2, each varied alone around the experiment's own setting. Writes sweep.json and
     sweep.png into the run.
     """
-    from aiayn.data.prepare import prepare
     from aiayn.evidence.sweep import sweep, table
     from aiayn.render.terminal import Terminal
     from aiayn.tasks import task_of
-    from aiayn.training.run_folder import read_run
+    from aiayn.training.run_folder import data_of_run, read_run
 
     console = Terminal()
     experiment, _ = read_run(run)
-    prepared = prepare(experiment.data, data_dir, open_source=task_of(experiment).open_source)
+    open_source = task_of(experiment).open_source
+    prepared = data_of_run(experiment, run, data_dir, console, open_source)
     console.print(table(sweep(run, prepared, console)))
     console.print(f"Written to {run}: sweep.json, sweep.png.")
 
 
 def _sweep_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=existing, help="a run directory")
-    data_dir_argument(parser)
+    trained_data_argument(parser)
 
 
 def ablate(

@@ -94,6 +94,14 @@ def data_dir_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def trained_data_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        help="the run's prepared data (default: where it was when the run was trained, else data)",
+    )
+
+
 def model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=existing, help="a run directory or an exported model")
 

@@ -9,10 +9,11 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import compress, islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aiayn.config import DataConfig, data_hash
+from aiayn.config import DataConfig, data_hash, training_hash
 from aiayn.data.cleaning import (
     NEVER,
     Rules,
@@ -32,11 +33,12 @@ from aiayn.data.cleaning import (
     holdout_order,
     judge,
 )
-from aiayn.data.sources.formats import Pair, Skipped, Source, Split, open_files
+from aiayn.data.plain import check_plain
+from aiayn.data.sources.formats import Pair, Skipped, Source, Split, find_files, open_files
 from aiayn.data.sources.hub import open_hub
 from aiayn.data.text import chunked
 from aiayn.errors import UserError
-from aiayn.system.checksums import sha256_if_small
+from aiayn.system.checksums import damaged
 from aiayn.system.files import read_json, user_os_errors
 
 MANIFEST = "manifest.json"
@@ -79,6 +81,8 @@ class Manifest:
     splits: Mapping[str, SplitCounts]
     files: Mapping[str, WrittenFile]
     data_hash: str
+    training_hash: str = ""
+    """Nothing where an earlier version prepared it."""
 
     @property
     def tests(self) -> tuple[str, ...]:
@@ -199,21 +203,82 @@ def _prepared_before(data: DataConfig, out: Path) -> Manifest | None:
         manifest = Manifest.load(out)
     except UserError:
         return None
-    if manifest.data_hash != data_hash(data):
+    if manifest.data_hash != data_hash(data) or changed_source(data, manifest):
         return None
-    for name, written in manifest.files.items():
-        path = out / name
-        if not path.is_file() or path.stat().st_size != written.size:
-            return None
-        if sha256_if_small(path) not in ("", written.sha256):
-            return None
-    # Without its source, prepared text is still good; with another one, it is not.
-    if manifest.source["kind"] == "files":
-        with suppress(UserError):
-            return manifest if open_files(data).details == manifest.source else None
-    if manifest.source["kind"] == "phrasebook":
-        return manifest if _phrasebook_details() == manifest.source else None
+    if damage := damaged_text(manifest, out):
+        print(f"{damage} The text is made anew.", file=sys.stderr)
+        return None
     return manifest
+
+
+def damaged_text(manifest: Manifest, out: Path, splits: Sequence[str] = ()) -> str:
+    """What is wrong with prepared text, or with that of some splits; nothing if it is whole."""
+    files = {
+        name: written.sha256
+        for name, written in manifest.files.items()
+        if not splits or name.rpartition(".")[0] in splits
+    }
+    return damaged(out, files)
+
+
+def changed_source(data: DataConfig, manifest: Manifest) -> dict[str, list[str]]:
+    """By split, the names of what is not any more as it was when the text was prepared.
+
+    Without its source, prepared text is still good: what is gone has not changed.
+    """
+    if manifest.source["kind"] == "phrasebook":
+        return {} if _phrasebook_details() == manifest.source else {"train": ["the phrasebook"]}
+    if manifest.source["kind"] != "files":
+        return {}
+    for looked_at in (data, replace(data, test_files=())):
+        with suppress(UserError):
+            now = open_files(looked_at).details
+            before = {
+                split: files
+                for split, files in manifest.source.items()
+                if looked_at.test_files or not split.startswith("test.")
+            }
+            return {
+                split: _unlike(before.get(split, []), now.get(split, []))
+                for split in sorted({*before, *now} - {"kind"})
+                if before.get(split) != now.get(split)
+            }
+    return {}
+
+
+def _unlike(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of files that are not the same in both lists."""
+    names = dict.fromkeys(str(file["name"]) for file in (*before, *now))
+    return [
+        name
+        for name in names
+        if [f for f in before if f["name"] == name] != [f for f in now if f["name"] == name]
+    ]
+
+
+def hash_of_tests(data: DataConfig) -> str:
+    """SHA-256 over what is known of the files of the test sets, without reading large ones."""
+    details = open_files(data).details
+    tests = {split: files for split, files in details.items() if split.startswith("test.")}
+    return hashlib.sha256(json.dumps(tests, sort_keys=True).encode()).hexdigest()
+
+
+def read_test_files(data: DataConfig) -> dict[str, list[Pair]]:
+    """The pairs of the test sets in `data.test_files`, as they are.
+
+    Raises:
+        UserError: a file cannot be read, or holds no pairs, or the sides look swapped.
+    """
+    # No file of train need be there to read a test set.
+    patterns = tuple(spec.partition("=")[2] for spec in data.test_files)
+    for pattern in patterns:
+        find_files(pattern, data.folder, data.src, data.tgt, "data.test_files")
+    tests = open_files(replace(data, train_files=patterns, dev_files=())).tests if patterns else {}
+    found: dict[str, list[Pair]] = {}
+    for name, split in tests.items():
+        found[name], _ = _read_whole(split, f"test.{name}")
+        check_direction(found[name], data.src, data.tgt, f"test.{name}")
+    return found
 
 
 # --- Building -----------------------------------------------------------------------------------
@@ -223,12 +288,16 @@ def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> 
     """Write all files of the preparation into `folder`."""
     sample = list(islice(source.train.pairs(Skipped()), 2_000))
     check_direction(sample, data.src, data.tgt, "train")
+    check_plain("target sentences at the beginning of train", [tgt for _, tgt in sample])
     evaluation: dict[str, list[Pair]] = {}
     line_breaks: Counter[str] = Counter()
     sets = {"dev": source.dev} if source.dev else {}
     for name, split in (sets | {f"test.{k}": v for k, v in source.tests.items()}).items():
         evaluation[name], line_breaks[name] = _read_whole(split, name)
         check_direction(evaluation[name], data.src, data.tgt, name)
+        named = ", ".join(file["name"] for file in source.details.get(name, []))
+        title = f"references of {name}" + (f" ({named})" if named else "")
+        check_plain(title, [tgt for _, tgt in evaluation[name]])
 
     missing = ([] if source.dev else ["dev"]) + ([] if source.tests else ["test.test"])
     holding_out = bool(missing) and data.holdout_pairs > 0
@@ -256,9 +325,8 @@ def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> 
             tgt_words=sum(len(text.split()) for text in tgt),
             line_breaks=line_breaks[name],
         )
-    manifest = Manifest(
-        data.corpus, data.src, data.tgt, source.details, splits, files, data_hash(data)
-    )
+    hashes = data_hash(data), training_hash(data)
+    manifest = Manifest(data.corpus, data.src, data.tgt, source.details, splits, files, *hashes)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 

@@ -51,16 +51,10 @@ class PackedSplit:
         table = np.memmap(path, np.uint16, "r", shape=(row_class.num_rows, sum(widths)))
         return list(np.split(table, np.cumsum(widths)[:-1], axis=1))
 
-    @classmethod
-    def is_whole(cls, folder: Path, split: str) -> bool:
-        """Whether the folder holds all rows of a split."""
-        try:
-            packed = cls.load(folder, split)
-            for row_class in packed.classes:
-                packed.arrays(row_class)
-        except (OSError, LookupError, TypeError, ValueError, UserError):
-            return False
-        return True
+    @property
+    def files(self) -> list[str]:
+        """The names of all that it is read from."""
+        return [f"{self.split}.json", *(f"{self.split}.{c.tgt_width}.bin" for c in self.classes)]
 
     @classmethod
     def load(cls, folder: Path, split: str) -> "PackedSplit":

@@ -1,18 +1,21 @@
 """From a trained run to its scores: average, translate, score, picture, record (§6.1)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from aiayn.config import Experiment
+from aiayn.data.plain import check_plain
 from aiayn.data.prepare import Prepared
 from aiayn.decoding.heads import look
 from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
 from aiayn.evaluation.average import average_run
 from aiayn.evaluation.bleu import score
-from aiayn.evaluation.record import make_record
-from aiayn.evaluation.scores import Scores, show
+from aiayn.evaluation.record import make_record, scored_sets
+from aiayn.evaluation.scores import Score, Scores, show
 from aiayn.evaluation.systems import read_aligned
 from aiayn.model.saved import Model, model_of
 from aiayn.render.terminal import progress
@@ -41,11 +44,13 @@ def evaluate_run(
     averaged, steps = average_run(run_dir)
     checkpoints = Checkpoints.open(run_dir)
     last = Model(experiment, averaged.tokenizer, checkpoints.params(steps[-1]))
+    totals = checkpoints.totals(steps[-1])
     checkpoints.close()
 
-    test_sets = prepared.test_sets | ({"dev": "dev"} if experiment.decode.score_dev else {})
+    test_sets = scored_sets(experiment, prepared)
     results: dict[str, dict[str, Scores]] = {name: {} for name in test_sets}
     outputs: dict[str, list[str]] = {}
+    seen = {name: [*_seen_in_train(prepared, split)] for name, split in test_sets.items()}
     for model, label, folder in (
         (last, f"last checkpoint ({steps[-1]:,})", "last"),
         (averaged, f"average of {len(steps)}", "averaged"),
@@ -55,8 +60,8 @@ def evaluate_run(
             outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
             if hosts.first():
                 _write_lines(run_dir / "outputs" / folder, name, outputs[name], *text)
-                languages = {"src": experiment.data.src, "tgt": experiment.data.tgt}
-                results[name][label] = score(outputs[name], references, sources, **languages)
+                found = _scored(score, outputs[name], references, sources, experiment)
+                results[name][label] = replace(found, warnings=(*found.warnings, *seen[name]))
     if not hosts.first():
         return
     records.write(run_dir / "scores.json", results)
@@ -64,17 +69,57 @@ def evaluate_run(
     _show_samples(prepared, outputs, console)
     _pictures(run_dir, averaged, prepared, outputs)
 
-    record = make_record(experiment, run_dir, prepared, steps, results)
+    record = make_record(experiment, run_dir, prepared, steps, results, totals)
     records.write(run_dir / RECORD, record)
+    if record.lost:
+        console.print(f"{run_dir}: {record.lost}.")
     console.print(f"Record {run_dir / RECORD}, pictures curves.png and attention.png there.")
+
+
+def _scored(
+    score: Callable[..., Scores],
+    outputs: Sequence[str],
+    references: Sequence[str],
+    sources: Sequence[str],
+    experiment: Experiment,
+) -> Scores:
+    """The scores of one set; none, and a warning, where it cannot be scored: others can."""
+    languages = {"src": experiment.data.src, "tgt": experiment.data.tgt}
+    try:
+        return score(outputs, references, sources, **languages)
+    except UserError as error:
+        reason = f"not scored: {error}"
+        none = Score("sacrebleu", None, "see the warning", "nothing")
+        return Scores(**languages, num_sentences=len(outputs), entries=(none,), warnings=(reason,))
+
+
+def _seen_in_train(prepared: Prepared, split: str) -> Iterator[str]:
+    """What a reader should know of a test set that came after train had been cleaned of others."""
+    seen = prepared.seen_in_train(split)
+    if seen is not None:
+        count = prepared.test_text(split).sentences
+        yield (
+            "train was cleaned of the sentences of the test sets that it began with, not of this "
+            f"one, of which train holds {seen:,} of {count:,}, word for word."
+        )
+
+
+def unfit_tests(prepared: Prepared) -> Iterator[str]:
+    """A line for each test set that the end of a run cannot score, said at its beginning."""
+    for name, split in prepared.test_sets.items():
+        try:
+            check_plain("references", prepared.lines(split, "tgt"))
+        except UserError as error:
+            yield f"Test set {name} will not be scored: {error} It may be mended at any time."
 
 
 def check_data(run_dir: Path, prepared: Prepared) -> None:
     """Raises UserError if the run was trained on other data than this."""
-    if read_run(run_dir)[1] != prepared.fingerprint:
+    if not prepared.is_of(read_run(run_dir)[1]):
         raise UserError(
-            f"{run_dir} was trained on other data than {prepared.folder} holds now, so its test "
-            "sets or its tokenizer are not the run's. Bring the old text back, or train anew."
+            f"{run_dir} was trained on other data than {prepared.folder} holds now, so its "
+            "tokenizer is not the run's. Bring the old text back, or name the folder of the run's "
+            "data with --data-dir."
         )
 
 
@@ -96,16 +141,20 @@ def _write_lines(
 def _show_samples(
     prepared: Prepared, outputs: Mapping[str, Sequence[str]], console: Console
 ) -> None:
-    console.print("Five translations of unseen sentences:")
     test_sets = list(prepared.test_sets.items())
+    places: dict[tuple[str, int], tuple[str, str]] = {}
     for number in range(5):
         name, split = test_sets[number % len(test_sets)]
         sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
         place = number * len(sources) // 5
+        places[name, place] = sources[place], references[place]
+    title = "Some translations of unseen sentences:"
+    console.print(title if len(places) > 1 else "The translation of an unseen sentence:")
+    for (name, place), (source, reference) in places.items():
         for mark, text in (
-            ("source   ", sources[place]),
+            ("source   ", source),
             ("output   ", outputs[name][place]),
-            ("reference", references[place]),
+            ("reference", reference),
         ):
             console.print(f"  {mark}  {text}", markup=False, highlight=False, soft_wrap=True)
         console.print()
@@ -117,7 +166,8 @@ def _pictures(
     from aiayn.render.heads import plot_attention
     from aiayn.training.curves import plot_curves
 
-    plot_curves(read_metrics(run_dir / "metrics.jsonl"), run_dir / "curves.png")
+    if rows := read_metrics(run_dir / "metrics.jsonl"):
+        plot_curves(rows, run_dir / "curves.png")
     name, split = next(iter(prepared.test_sets.items()))
     sources = prepared.lines(split, "src")
     # A sentence long enough to show something and short enough to read; a model that has learnt
@@ -158,8 +208,12 @@ def translate_file(
 
 def evaluate_files(path: Path, src: Path, refs: Sequence[Path], console: Console) -> Scores:
     """Translate the lines of `src` with a model and score them against all of `refs`."""
-    model = model_of(path)
     sources, *references = read_aligned(src, *refs)
+    if not sources:
+        raise UserError(f"{src} holds no lines; wanted sentences, and a reference for each.")
+    for ref, lines in zip(refs, references, strict=True):  # before hours of translating
+        check_plain(f"lines of {ref}", lines)
+    model = model_of(path)
     data = model.experiment.data
     hypotheses = translate_file(model, sources, console, src.name)
     found = score(hypotheses, references, sources, src=data.src, tgt=data.tgt)

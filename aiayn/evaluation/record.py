@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from aiayn.config import Experiment
-from aiayn.data.prepare import Prepared
+from aiayn.data.prepare import Prepared, TestText
 from aiayn.errors import UserError
 from aiayn.evaluation.scores import Scores, show
 from aiayn.model.saved import MODEL, load_model
@@ -21,7 +21,7 @@ from aiayn.system.files import read_json
 from aiayn.system.records import Environment, Hardware
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.initial import read_initial
-from aiayn.training.log import read_metrics
+from aiayn.training.log import read_metrics, totals_of, what_is_lost
 from aiayn.training.run_folder import RECORD, read_sessions
 
 
@@ -32,13 +32,25 @@ class Session(Environment, kw_only=True, omit_defaults=True):
     matmul_dtype: str = ""
 
 
-class Data(msgspec.Struct):
+class TestSet(msgspec.Struct):
+    """The text that a model was scored on."""
+
+    sentences: int
+    src: str
+    """SHA-256 of the source sentences, one a line, as `outputs/*/NAME.src` has them."""
+    ref: str
+    """Likewise of the references."""
+
+
+class Data(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The prepared data of a run."""
 
     fingerprint: str
     source: dict[str, Any]
     pairs: dict[str, int]
     """Sentence pairs by split."""
+    tests: dict[str, TestSet] = {}
+    """By the name of each set that was scored; earlier versions did not record them."""
 
 
 class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -75,6 +87,9 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     params_sha256: str
     scores: dict[str, dict[str, Scores]]
     """By test set, then by weights: first the last checkpoint, then the average."""
+    lost: str = ""
+    """What is wrong with `metrics.jsonl`, which medians are taken of; and totals too, where the
+    checkpoints are an earlier version's."""
 
 
 def read_record(run_dir: Path) -> Record:
@@ -92,8 +107,12 @@ def finished_record(experiment: Experiment, run_dir: Path, prepared: Prepared) -
         return None
     try:
         record = read_record(run_dir)
-        same_data = record.data.fingerprint == prepared.fingerprint
-        return record if same_data and experiment.is_same(record.config) else None
+        if not prepared.is_of(record.data.fingerprint) or not experiment.is_same(record.config):
+            return None
+        known = {name: msgspec.structs.astuple(test) for name, test in record.data.tests.items()}
+        # An earlier version's fingerprint has the test sets in it.
+        same_tests = known == _texts(experiment, prepared) if known else prepared.tests is None
+        return record if same_tests else None
     except (UserError, LookupError, TypeError):  # damaged: the evaluation writes it anew
         return None
 
@@ -104,29 +123,46 @@ def show_record(run_dir: Path, record: Record, console: Console) -> None:
     show(record.scores, console, f"{record.experiment}: BLEU and chrF2")
 
 
+def scored_sets(experiment: Experiment, prepared: Prepared) -> dict[str, str]:
+    """The splits that the end of a run scores, by the names they are reported under."""
+    return prepared.test_sets | ({"dev": "dev"} if experiment.decode.score_dev else {})
+
+
+def _texts(experiment: Experiment, prepared: Prepared) -> dict[str, TestText]:
+    sets = scored_sets(experiment, prepared)
+    return {name: prepared.test_text(split) for name, split in sets.items()}
+
+
 def make_record(
     experiment: Experiment,
     run_dir: Path,
     prepared: Prepared,
     averaged_steps: Sequence[int],
     scores: Mapping[str, Mapping[str, Scores]],
+    totals: Mapping[str, Any] | None,
 ) -> Record:
-    """The record of a run whose checkpoints, the last of them at `averaged_steps`, are scored."""
+    """The record of a run whose checkpoints, the last of them at `averaged_steps`, are scored.
+
+    `totals` are those of the last checkpoint.
+
+    Raises:
+        UserError: it has none, and the log has lost what they would be taken of.
+    """
     newest = averaged_steps[-1]
     # A run that was killed says more in its metrics than its newest checkpoint knows.
     rows = [row for row in read_metrics(run_dir / "metrics.jsonl") if row["step"] <= newest]
-    trained = [row for row in rows if "tokens" in row]
-    validated = [row for row in rows if "dev_loss" in row]
-    if not trained or not validated:
+    lost = what_is_lost(rows, newest, totals)
+    totals = totals or totals_of(rows)
+    if totals["dev"] is None or not totals["src_tokens"]:
         raise UserError(f"{run_dir / 'metrics.jsonl'} lacks the rows up to step {newest:,}.")
     sessions = read_sessions(run_dir)
-    steps_of_row = np.diff([row["step"] for row in trained], prepend=0)
-
-    def mean(name: str) -> float:
-        return float(np.average([row[name] for row in trained], weights=steps_of_row))
-
+    tokens = totals["src_tokens"] + totals["tgt_tokens"]
+    speeds = [row["tokens_per_second"] for row in rows if "tokens" in row]
     # Rows of an older version do not have it.
-    waiting = [row["waiting_for_rows"] for row in trained if "waiting_for_rows" in row]
+    waiting = [row["waiting_for_rows"] for row in rows if "waiting_for_rows" in row]
+    texts, sets = _texts(experiment, prepared), scored_sets(experiment, prepared)
+    pairs = {name: counts.kept for name, counts in prepared.manifest.splits.items()}
+    pairs = {name: count for name, count in pairs.items() if not name.startswith("test.")}
     values = {
         "experiment": experiment.name,
         "preset": experiment.preset,
@@ -138,21 +174,23 @@ def make_record(
         "data": {
             "fingerprint": prepared.fingerprint,
             "source": dict(prepared.manifest.source),
-            "pairs": {name: split.kept for name, split in prepared.manifest.splits.items()},
+            "pairs": pairs | {sets[name]: text.sentences for name, text in texts.items()},
+            "tests": {name: text._asdict() for name, text in texts.items()},
         },
         "initial": read_initial(run_dir),
         "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
-        "seconds": max(row["seconds"] for row in rows),
+        "seconds": totals["seconds"],
         "updates": newest,
-        "tokens": trained[-1]["tokens"],
-        "src_tokens_per_update": mean("src_tokens_per_update"),
-        "tgt_tokens_per_update": mean("tgt_tokens_per_update"),
-        "tokens_per_second": float(np.median([r["tokens_per_second"] for r in trained])),
+        "tokens": tokens,
+        "src_tokens_per_update": totals["src_tokens"] / newest,
+        "tgt_tokens_per_update": totals["tgt_tokens"] / newest,
+        "tokens_per_second": float(np.median(speeds)) if speeds else tokens / totals["seconds"],
         "waiting_for_rows": float(np.median(waiting)) if waiting else None,
-        "dev": validated[-1],
+        "dev": totals["dev"],
         "averaged_steps": list(averaged_steps),
         "params_sha256": params_sha256(load_model(run_dir / MODEL).params),
         "scores": scores,
+        "lost": f"metrics.jsonl {lost}" if lost else "",
     }
     return records.typed(values, Record, "a run", run_dir / RECORD)
 

@@ -205,7 +205,7 @@ def _read_record(
     with naming(path):
         if not base.is_same(record.config):
             raise UserError(f"it is of {record.experiment}, or of other settings of it.")
-        if record.data_fingerprint != prepared.fingerprint:
+        if not prepared.is_of(record.data_fingerprint):
             raise UserError("it is of other text than what is prepared here.")
     return {
         (row, run.seed): FinishedRun(
@@ -235,7 +235,7 @@ def _read_scores(run: Run, prepared: Prepared) -> FinishedRun | None:
     """The scores of a run that is finished, of this experiment and of this data."""
     try:
         found = records.read(run.run_dir / _SCORES, FinishedRun, "a run of an ablation")
-        same_data = found.data_fingerprint == prepared.fingerprint
+        same_data = prepared.is_of(found.data_fingerprint)
         return found if same_data and run.experiment.is_same(found.config) else None
     except (OSError, UserError, LookupError, TypeError):  # missing or damaged: run it again
         return None

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 SUMS = "sha256.json"
@@ -16,11 +17,8 @@ def find_damage(checkpoint: Path) -> str:
     """What is wrong with the files of a checkpoint, or nothing."""
     try:
         sums: dict[str, str] = json.loads((checkpoint / SUMS).read_text(encoding="utf-8"))
-        for name, wanted in sums.items():
-            if not (checkpoint / name).is_file():  # nor a device without an end
-                return f"{checkpoint}/{name} is missing."
-            if sha256(checkpoint / name) != wanted:
-                return f"{checkpoint / name} does not hold the bytes that were written."
+        if damage := damaged(checkpoint, dict(sums.items())):
+            return damage
         for about in checkpoint.glob("*/*/.zarray"):  # in the sums or not
             if about.stat().st_size > _MOST_ABOUT_ARRAY:
                 return f"{about} is too long for what is said of an array."
@@ -28,6 +26,16 @@ def find_damage(checkpoint: Path) -> str:
         return f"{error.filename} is missing."
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         return f"{checkpoint / SUMS} cannot be used: {error}."
+    return ""
+
+
+def damaged(folder: Path, sums: Mapping[str, str]) -> str:
+    """The first of some files in a folder that is missing or has another SHA-256; or nothing."""
+    for name, wanted in sums.items():
+        if not (folder / name).is_file():  # nor a device without an end
+            return f"{folder}/{name} is missing."
+        if sha256(folder / name) != wanted:
+            return f"{folder / name} does not hold the bytes that were written."
     return ""
 
 

@@ -228,10 +228,20 @@ def shared_out(
     mine = list(translate(lines[jax.process_index() :: count]))
     if count == 1:
         return mine
+    found = [""] * len(lines)
+    for number, share in enumerate(_gathered(mine)):
+        found[number::count] = share
+    return found
+
+
+def told(value: Any) -> Any:
+    """The first process's value, which JSON can hold, in every process."""
+    return value if jax.process_count() == 1 else _gathered(value)[0]
+
+
+def _gathered(mine: Any) -> list[Any]:
+    """What every process gave, in their order; each has to give something that JSON can hold."""
     text = np.frombuffer(json.dumps(mine).encode(), np.uint8)
     sizes = process_allgather(np.int32(len(text)))
     padded = process_allgather(np.pad(text, (0, int(sizes.max()) - len(text))))
-    found = [""] * len(lines)
-    for number, (row, size) in enumerate(zip(padded, sizes, strict=True)):
-        found[number::count] = json.loads(row[:size].tobytes())
-    return found
+    return [json.loads(row[:size].tobytes()) for row, size in zip(padded, sizes, strict=True)]

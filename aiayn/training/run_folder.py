@@ -7,14 +7,17 @@ sessions.jsonl  a line for each time that training began or went on: from which 
 
 import json
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
+from rich.console import Console
 
 from aiayn.config import Experiment
-from aiayn.data.prepare import Prepared
+from aiayn.data.corpus import Manifest, OpenSource
+from aiayn.data.prepare import Begun, Prepared, find_prepared, fingerprint, prepare_once
 from aiayn.errors import UserError, naming
 from aiayn.model.transformer import matmul_dtype
 from aiayn.system.environment import environment
@@ -44,6 +47,7 @@ _MAY_CHANGE = (
     "train.slots_per_device",
     "decode.",
     "data.folder",
+    "data.test_files",
 )
 """Settings that a run may be resumed with other values of."""
 
@@ -64,7 +68,17 @@ def read_run(run_dir: Path) -> tuple[Experiment, str]:
     if not {"experiment", "data_fingerprint"} <= about.keys():
         raise no_run
     with naming(path):
-        return Experiment.from_dict(about["experiment"]), str(about["data_fingerprint"])
+        experiment = Experiment.from_dict(about["experiment"])
+    return experiment, _of_training(run_dir, str(about["data_fingerprint"]))
+
+
+def _of_training(run_dir: Path, written: str) -> str:
+    """The fingerprint of the data of training; earlier versions wrote one with the test sets."""
+    with suppress(UserError, OSError):
+        manifest, model = Manifest.load(run_dir), (run_dir / "tokenizer.model").read_bytes()
+        if written == fingerprint(manifest, model, tests=True):
+            return fingerprint(manifest, model)
+    return written
 
 
 @contextmanager
@@ -82,27 +96,110 @@ def in_use(run_dir: Path) -> Generator[None]:
         yield
 
 
-def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
-    """Refuse a directory that holds another run; changes nothing.
+def begun_run(experiment: Experiment, run_dir: Path) -> Begun | None:
+    """The data that the run in a directory was begun with; None where there is none yet.
 
     Raises:
-        UserError: naming the settings that differ.
+        UserError: it is another run, by its settings, which are named.
     """
     if not (run_dir / "config.json").is_file():
-        return
-    found, fingerprint = read_run(run_dir)
+        return None
+    found, written = read_run(run_dir)
     changed = [
         f"{key} (there {there!r}, now {now!r})"
         for key, there, now in differences(found.to_dict(), experiment.to_dict())
         if not key.startswith(_MAY_CHANGE)
     ]
-    if fingerprint != prepared.fingerprint:
-        changed.append("the prepared data")
     if changed:
         raise UserError(
             f"{run_dir} holds another run; different: {', '.join(changed)}. "
             "Choose another directory, or delete that one to start anew."
         )
+    model = run_dir / "tokenizer.model"
+    return Begun(found.data, written, model.read_bytes() if model.is_file() else b"")
+
+
+def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
+    """Refuse a directory that holds another run, or one of other text; changes nothing.
+
+    Raises:
+        UserError: naming the settings that differ, or the files.
+    """
+    begun = begun_run(experiment, run_dir)
+    if begun is None:
+        return
+    changed = [name for names in prepared.changed.values() for name in names]
+    if not prepared.is_of(begun.fingerprint):
+        changed = changed or _other_files(run_dir, prepared.manifest) or ["the tokenizer"]
+    if changed:
+        raise UserError(
+            f"{run_dir} was begun with other data than what is there now; changed since: "
+            f"{', '.join(changed)}. Bring the old text back to go on with this run, or train "
+            "on the new text in another directory (--run-dir)."
+        )
+
+
+def _other_files(run_dir: Path, now: Manifest) -> list[str]:
+    """The files of train and dev, as they came or at least as they were prepared, that are not
+    those of a run."""
+    try:
+        before = Manifest.load(run_dir)
+    except UserError:
+        return ["the prepared data"]
+    sources = [
+        {file["name"]: file for split in ("train", "dev") for file in m.source.get(split, [])}
+        for m in (before, now)
+    ]
+    texts = [
+        {name: file for name, file in m.files.items() if not name.startswith("test.")}
+        for m in (before, now)
+    ]
+    for there, here in (sources, texts):
+        if names := [name for name in {**there, **here} if there.get(name) != here.get(name)]:
+            return names
+    return []
+
+
+def data_of_run(
+    experiment: Experiment,
+    run_dir: Path,
+    data_dir: Path | None,
+    console: Console,
+    open_source: OpenSource,
+) -> Prepared:
+    """The data that a run was begun with, and the test sets that `experiment` names; says where.
+
+    It is looked for in `data_dir`, else where it was when the run was trained, else in `data`. Only
+    where `data_dir` is given is it prepared anew.
+
+    Raises:
+        UserError: it is not there, or the run is another.
+    """
+    begun = begun_run(experiment, run_dir)
+    assert begun is not None, run_dir
+    about = read_json(run_dir / "config.json")
+    known = [Path(str(about.get("data_dir", "data"))), Path("data")]
+    places = [data_dir] if data_dir else list(dict.fromkeys(path.absolute() for path in known))
+    data, folder = experiment.data, str(about.get("folder", ""))
+    if folder and data.folder == begun.data.folder and Path(folder).is_dir():
+        data = replace(data, folder=folder)  # relative to where it was trained, not to here
+    # Each of several processes looks; all see the same file system.
+    for root in places:
+        if found := find_prepared(begun, root):
+            console.print(f"Prepared data of {run_dir}: {found}", markup=False, soft_wrap=True)
+            return prepare_once(data, root, True, open_source, begun)
+    if data_dir is None:
+        raise UserError(
+            f"The prepared data of {run_dir} is not in {' nor in '.join(map(str, places))}. Say "
+            "where it is with --data-dir DIR; where DIR does not hold it, it is prepared there "
+            "anew."
+        )
+    console.print(
+        f"{data_dir} does not hold the prepared data of {run_dir}; preparing it there anew.",
+        markup=False,
+        soft_wrap=True,
+    )
+    return prepare_once(data, data_dir, True, open_source, begun)
 
 
 def open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
@@ -112,6 +209,8 @@ def open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
         "experiment": experiment.to_dict(),
         "hash": experiment.hash(),
         "data_fingerprint": prepared.fingerprint,
+        "data_dir": str(prepared.folder.parent.absolute()),
+        "folder": str(Path(experiment.data.folder).absolute()) if experiment.data.folder else "",
     }
     with user_os_errors(run_dir):
         write_text(run_dir / "config.json", json.dumps(about, indent=1) + "\n")

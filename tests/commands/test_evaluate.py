@@ -3,6 +3,7 @@ import json
 import pytest
 
 from aiayn.__main__ import main
+from aiayn.training.run_folder import in_use
 from tests.commands.test_verb import refusal
 from tests.faults import folders, readers
 
@@ -68,3 +69,27 @@ def test_a_record_of_something_else_is_refused(run, capsys):
 def test_average_asks_for_what_the_run_kept(run, capsys):
     assert "checkpoint" in refusal(capsys, "average", run)
     assert "--last is 0; wanted 1 or more" in refusal(capsys, "average", run, "--last", 0)
+
+
+def test_a_run_is_scored_with_other_test_sets_but_not_with_other_training(run, tmp_path, capsys):
+    for change in ("train.seed=2", "data.limit=3", "data.train_files=x", "name=other", "nothing"):
+        said = refusal(capsys, "evaluate", run, "--set", "decode.beam_size=2", "--set", change)
+        assert f"--set {change!r}: a trained run can be scored with other values of" in said
+    for name in ("src", "ref"):
+        (tmp_path / name).write_text("one\n")
+    files = ["--src", tmp_path / "src", "--ref", tmp_path / "ref"]
+    assert "has no use" in refusal(capsys, "evaluate", run, *files, "--set", "decode.beam_size=2")
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "sweep"])
+def test_data_that_is_not_found_is_asked_for_and_not_made(verb, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = refusal(capsys, verb, run)
+    assert f"The prepared data of {run} is not in {tmp_path}/data. Say" in said
+    assert "--data-dir DIR" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_average_waits_for_no_one_who_works_in_the_run(run, capsys):
+    with in_use(run):
+        assert f"{run} is in use by process" in refusal(capsys, "average", run)

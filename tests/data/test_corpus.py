@@ -18,7 +18,12 @@ import pytest
 import aiayn.data.corpus
 import aiayn.data.text
 from aiayn.config import DataConfig
-from aiayn.data.corpus import MANIFEST, Manifest
+from aiayn.data.corpus import (
+    MANIFEST,
+    Manifest,
+    changed_source,
+    read_test_files,
+)
 from aiayn.errors import UserError
 from tests.support.corpora import config, pair, prepare, read, write_pairs
 
@@ -198,6 +203,74 @@ def test_result_does_not_depend_on_the_workers(
         prepare(data, out, num_workers=num_workers)
         found.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("change", [{"limit": 5}, {"deduplicate": False}])
+def test_other_settings_of_the_same_source_are_prepared_anew(
+    source: Path, tmp_path: Path, change: dict[str, int]
+):
+    write_pairs(source, "train", [pair(i) for i in (*range(20), 3, 4)])
+    first = prepare(config(source), tmp_path / "out")
+    second = prepare(config(source, **change), tmp_path / "out")
+    assert second == prepare(config(source, **change), tmp_path / "alone")
+    assert second.splits["train"] != first.splits["train"]
+
+
+def test_a_pair_that_comes_twice_is_kept_once_unless_asked_for(source: Path, tmp_path: Path):
+    # One of 20 pairs again, and its source with another translation, which is another pair.
+    pairs = [*(pair(i) for i in range(20)), pair(3), (pair(3)[0], "anders")]
+    write_pairs(source, "train", pairs)
+    once = prepare(config(source), tmp_path / "once")
+    assert read(tmp_path / "once", "train") == [*pairs[:20], pairs[21]]
+    assert (once.splits["train"].kept, once.splits["train"].dropped) == (21, {"duplicate": 1})
+    twice = prepare(config(source, deduplicate=False), tmp_path / "twice")
+    assert read(tmp_path / "twice", "train") == pairs
+    assert (twice.splits["train"].kept, twice.splits["train"].dropped) == (22, {})
+
+
+@pytest.mark.parametrize("name", ["train", "dev", "test"])
+@pytest.mark.parametrize("line", ["Satz ei@@ nes Tex@@ tes", '<seg id="1">Satz</seg>'])
+def test_text_that_no_figure_can_be_taken_of_is_refused_before_training(
+    source: Path, tmp_path: Path, name: str, line: str
+):
+    pairs = read_source(source, name)
+    write_pairs(source, name, [(pairs[0][0], line), *pairs[1:3]])
+    with pytest.raises(UserError, match=f"1 of [23] .* of .*{name}.* hold .*wanted plain"):
+        prepare(config(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def read_source(source: Path, name: str) -> list[tuple[str, str]]:
+    sides = [(source / f"{name}.{lang}").read_text().splitlines() for lang in ("en", "de")]
+    return list(zip(*sides, strict=True))
+
+
+def test_what_has_changed_in_the_source_is_named_by_split_and_file(source: Path, tmp_path: Path):
+    data = config(source)
+    manifest = prepare(data, tmp_path / "out")
+    assert changed_source(data, manifest) == {}
+    write_pairs(source, "test", [pair(i) for i in range(300, 304)])
+    assert changed_source(data, manifest) == {"test.news": ["test.en", "test.de"]}
+    text = (source / "train.de").read_bytes()
+    (source / "train.de").write_bytes(text.replace(b"Satz 7 ", b"Satz 8 "))
+    assert changed_source(data, manifest)["train"] == ["train.de"]
+    more = config(source, test_files=("news=test.{lang}", "more=dev.{lang}"))
+    assert changed_source(more, manifest)["test.more"] == ["dev.en", "dev.de"]
+    (source / "test.de").unlink()
+    assert changed_source(data, manifest) == {"train": ["train.de"]}, "what is gone is no change"
+    (source / "train.en").unlink()
+    assert changed_source(data, manifest) == {}
+
+
+def test_test_sets_are_read_without_a_file_of_train(source: Path, tmp_path: Path):
+    for name in ("train", "dev"):
+        for lang in ("en", "de"):
+            (source / f"{name}.{lang}").unlink()
+    data = config(source)
+    assert read_test_files(data) == {"news": [pair(200), pair(201)]}
+    write_pairs(source, "test", [])
+    with pytest.raises(UserError, match=r"test\.news holds no pairs"):
+        read_test_files(data)
 
 
 # --- Sources ------------------------------------------------------------------------------------

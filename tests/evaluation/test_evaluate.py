@@ -1,15 +1,26 @@
+import hashlib
+import io
 import json
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 import aiayn.evaluation.evaluate
 import aiayn.evaluation.record
 import aiayn.training.run_folder
 from aiayn.data.prepare import prepare
 from aiayn.errors import UserError
-from aiayn.evaluation.record import run_info
+from aiayn.evaluation.evaluate import evaluate_files, evaluate_run
+from aiayn.evaluation.record import read_record, run_info
+from aiayn.evaluation.scores import Score, Scores
+from aiayn.model.saved import load_model
+from aiayn.model.structure import params_sha256
 from aiayn.system.environment import hardware
+from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.log import read_metrics, totals_of
 from aiayn.training.run_folder import read_sessions
 from tests.support.runs import copied, evaluate_here, straight_experiment, train_here
 
@@ -85,3 +96,198 @@ def test_a_record_says_what_trained_the_run_and_what_scored_it(
 
 def _environment(machine):
     return {"commit": "0", "versions": {}, "hardware": {**hardware(), "device": machine}}
+
+
+@pytest.fixture
+def scored(corpus, data_dir, straight, tmp_path, decoded):
+    """Score a copy of the run on other test sets: the record, and what was printed."""
+    run_dir = copied(straight, tmp_path / "run")
+    experiment = straight_experiment(corpus)
+
+    def score(**tests):
+        prepared = prepare(experiment.data, data_dir, progress=False)
+        tests = {
+            name: [(f"{line.replace('@@ ', '')} a", line) for line in lines]
+            for name, lines in tests.items()
+        }
+        output = io.StringIO()
+        console = Console(file=output, width=300)
+        evaluate_run(run_dir, replace(prepared, tests=tests), console)
+        return json.loads((run_dir / "result.json").read_text()), output.getvalue()
+
+    return score
+
+
+def test_a_set_that_cannot_be_scored_is_a_warning_and_costs_no_other(scored):
+    good = ["der alte Mann sah den Fluss", "sie gingen weit nach Hause"]
+    record, said = scored(bad=["der al@@ te Mann", "sie gin@@ gen"], good=good)
+    assert list(record["scores"]) == ["bad", "good"]
+    for label in record["scores"]["bad"].values():
+        assert [entry["value"] for entry in label["entries"]] == [None]
+        assert "not scored: 2 of 2 references hold subword markers" in label["warnings"][0]
+    for label in record["scores"]["good"].values():
+        (bleu,) = [entry["value"] for entry in label["entries"] if entry["name"] == "sacrebleu"]
+        assert bleu > 50
+    assert "bad: not scored: 2 of 2" in said
+    # The text that was scored is known by its sums.
+    lines = "".join(f"{line}\n" for line in good).encode()
+    assert record["data"]["tests"]["good"]["ref"] == hashlib.sha256(lines).hexdigest()
+    assert record["data"]["pairs"]["test.good"] == 2
+    assert "test.test" not in record["data"]["pairs"]
+
+
+def test_outputs_that_cannot_be_scored_are_a_warning_too(scored):
+    # Sources come back as outputs here, and theirs is the same text.
+    record, _ = scored(test=["<seg>eins</seg>", "<seg>zwei</seg>", "drei"])
+    (last, _) = record["scores"]["test"].values()
+    assert "not scored: 2 of 3 hypotheses hold SGML tags" in last["warnings"][0]
+
+
+@pytest.mark.parametrize(("sizes", "shown"), [((1,), 1), ((3,), 3), ((1, 1), 2), ((9, 2), 5)])
+def test_no_sentence_is_shown_twice(scored, sizes, shown):
+    tests = {f"t{n}": [f"Wort{n} {i} hier" for i in range(size)] for n, size in enumerate(sizes)}
+    said = scored(**tests)[1]
+    references = re.findall(r"reference  (.*)", said)
+    assert len(references) == len({*references}) == shown
+    assert ("Some translations of unseen" in said) == (shown > 1)
+
+
+def test_sentences_of_a_later_test_set_that_are_in_train_are_counted_and_said(
+    scored, corpus, data_dir
+):
+    prepared = prepare(straight_experiment(corpus).data, data_dir, progress=False)
+    lines = prepared.lines("train", "tgt")
+    record, said = scored(test=[lines[0], "nothing like it", lines[7]])
+    for label in record["scores"]["test"].values():
+        assert "of which train holds 2 of 3, word for word" in label["warnings"][-1]
+    assert "train holds 2 of 3" in said
+
+
+def test_references_are_looked_at_before_anything_is_translated(tmp_path, monkeypatch, straight):
+    monkeypatch.setattr(aiayn.evaluation.evaluate, "model_of", None)
+    (tmp_path / "src").write_text("one\ntwo\n")
+    for text, message in (
+        ("ei@@ ns\nzwei\n", f"1 of 2 lines of {tmp_path}/ref hold subword markers"),
+        ("eins\n", "wanted as many"),
+        ("", "wanted as many"),
+    ):
+        (tmp_path / "ref").write_text(text)
+        with pytest.raises(UserError, match=message):
+            evaluate_files(straight, tmp_path / "src", [tmp_path / "ref"], Console(quiet=True))
+    (tmp_path / "src").write_text("")
+    with pytest.raises(UserError, match="src holds no lines"):
+        evaluate_files(straight, tmp_path / "src", [tmp_path / "ref"], Console(quiet=True))
+
+
+def test_the_weights_of_each_row_of_scores_are_those_of_its_label(
+    corpus, data_dir, straight, tmp_path, monkeypatch
+):
+    last, mean = (_embedding(straight, steps) for steps in ([12], [4, 8, 12]))
+    assert (last != mean).any()
+
+    def translate_file(model, sources, *_):
+        found = model.params["embedding"]
+        name = "last" if np.array_equal(found, last) else "mean"
+        np.testing.assert_allclose(found, last if name == "last" else mean, rtol=1e-6)
+        return ["er kam und sah" if name == "last" else "er kam und ging"] * len(sources)
+
+    def score(outputs, references, sources, **languages):
+        value = {"er kam und sah": 1.0, "er kam und ging": 2.0}[outputs[0]]
+        return Scores(**languages, num_sentences=1, entries=(Score("sacrebleu", value, "", ""),))
+
+    monkeypatch.setattr(aiayn.evaluation.evaluate, "translate_file", translate_file)
+    monkeypatch.setattr(aiayn.evaluation.evaluate, "_pictures", lambda *_: None)
+    prepared = prepare(straight_experiment(corpus).data, data_dir, progress=False)
+    run_dir = copied(straight, tmp_path / "run")
+    evaluate_run(run_dir, prepared, Console(quiet=True), score)
+    record = read_record(run_dir)
+    values = {label: s["sacrebleu"].value for label, s in record.scores["test"].items()}
+    assert values == {"last checkpoint (12)": 1.0, "average of 3": 2.0}
+    for folder, text in (("last", "er kam und sah\n"), ("averaged", "er kam und ging\n")):
+        assert (run_dir / "outputs" / folder / "test.hyp").read_text() == text * 100
+    assert record.params_sha256 == params_sha256(load_model(run_dir / "model").params)
+    np.testing.assert_allclose(load_model(run_dir / "model").params["embedding"], mean, rtol=1e-6)
+
+
+def _embedding(run_dir, steps):
+    checkpoints = Checkpoints.open(run_dir)
+    found = [checkpoints.params(step)["embedding"].astype(np.float64) for step in steps]
+    checkpoints.close()
+    return np.mean(found, axis=0).astype(np.float32)
+
+
+def test_a_lost_log_falsifies_no_total_and_is_said(corpus, data_dir, straight, tmp_path, decoded):
+    prepared = prepare(straight_experiment(corpus).data, data_dir, progress=False)
+    wanted = evaluate_here(copied(straight, tmp_path / "whole"), prepared)
+    assert "lost" not in wanted
+    totals = "seconds", "tokens", "updates", "src_tokens_per_update", "tgt_tokens_per_update", "dev"
+    for name in ("deleted", "shorter"):
+        run_dir = copied(straight, tmp_path / name)
+        metrics = run_dir / "metrics.jsonl"
+        lines = metrics.read_text().splitlines(keepends=True)
+        metrics.write_text("" if name == "deleted" else "".join(lines[:2] + lines[4:]))
+        found = evaluate_here(run_dir, prepared)
+        assert found["lost"] == "metrics.jsonl has lost lines, or was changed"
+        assert [found[key] for key in totals] == [wanted[key] for key in totals]
+        assert found["tokens_per_second"] > 0
+
+
+def test_a_log_that_is_deleted_between_two_starts_falsifies_no_total(
+    corpus, data_dir, straight, tmp_path, decoded, one_device
+):
+    run_dir = copied(straight, tmp_path / "run", newest=8)
+    (run_dir / "metrics.jsonl").unlink()
+    output = io.StringIO()
+    experiment = straight_experiment(corpus)
+    prepared = train_here(experiment, run_dir, data_dir, Console(file=output, width=500))
+    assert "metrics.jsonl has lost lines, or was changed." in output.getvalue()
+    found = evaluate_here(run_dir, prepared)
+    wanted = evaluate_here(copied(straight, tmp_path / "straight"), prepared)
+    assert found["tokens"] == wanted["tokens"]
+    rows = read_metrics(straight / "metrics.jsonl")
+    assert found["seconds"] > max(row["seconds"] for row in rows if row["step"] <= 8)
+    assert found["lost"]
+
+
+def test_the_record_by_hand_from_four_rows(
+    corpus, data_dir, straight, tmp_path, decoded, monkeypatch
+):
+    run_dir = copied(straight, tmp_path / "run")
+    prepared = prepare(straight_experiment(corpus).data, data_dir, progress=False)
+    speeds, waits = (100.0, 900.0, 300.0), (0.1, 0.5, 0.4)
+    rows = [
+        {"step": step, "src_tokens_per_update": src, "tgt_tokens_per_update": tgt, "tokens": tokens}
+        for step, src, tgt, tokens in (
+            (4, 10.0, 20.0, 120),
+            (8, 12.0, 20.0, 248),
+            (12, 14.0, 26.0, 408),
+        )
+    ]
+    rows = [
+        {**row, "seconds": row["step"] / 2, "tokens_per_second": speed, "waiting_for_rows": wait}
+        for row, speed, wait in zip(rows, speeds, waits, strict=True)
+    ]
+    rows.append({"step": 12, "dev_loss": 2.5, "dev_perplexity": 12.18, "seconds": 7.0})
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # As of an earlier version: the log alone says it.
+    monkeypatch.setattr(Checkpoints, "totals", lambda *_: None)
+    record = evaluate_here(run_dir, prepared)
+    assert "lost" not in record
+    assert (record["updates"], record["tokens"], record["seconds"]) == (12, 408, 7.0)
+    # 4 updates of 10, of 12 and of 14 source tokens; of 20, of 20 and of 26 target tokens.
+    assert (record["src_tokens_per_update"], record["tgt_tokens_per_update"]) == (12.0, 22.0)
+    assert (record["tokens_per_second"], record["waiting_for_rows"]) == (300.0, 0.4)
+    assert record["dev"] == rows[-1]
+    assert record["averaged_steps"] == [4, 8, 12]
+    # The same from what the last checkpoint keeps.
+    monkeypatch.setattr(Checkpoints, "totals", lambda *_: totals_of(rows))
+    again = evaluate_here(run_dir, prepared)
+    assert again | {"evaluated": 0} == record | {"evaluated": 0}
+    rows[1]["seconds"] = 5.0
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
+    assert evaluate_here(run_dir, prepared)["lost"]
+    monkeypatch.setattr(Checkpoints, "totals", lambda *_: None)
+    assert "before step 8" in evaluate_here(run_dir, prepared)["lost"]
+    (run_dir / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match=r"metrics\.jsonl lacks the rows up to step 12"):
+        evaluate_here(run_dir, prepared)

@@ -201,7 +201,8 @@ try:
         def mark(mine):
             return [f"<{line}> of {len(mine)}" for line in mine]
         shared = hosts.shared_out(mark, [f"line {n}" for n in range(5)])
-        print(hosts.share(6), shared, flush=True)
+        told = hosts.told(["é", {}] if hosts.first() else None)
+        print(hosts.share(6), shared, told, flush=True)
         if not hosts.first():
             {end}
         hosts.wait_for_all()
@@ -228,8 +229,8 @@ def test_processes_share_work_and_leave_together():
     shares = [f"<line {n}> of {size}" for n, size in enumerate((3, 2, 3, 2, 3))]
     for end, (first, other) in ((end, _ends(processes)) for end, processes in pairs.items()):
         assert other[0] == _ENDS[end], other[2]
-        assert f"slice(0, 3, None) {shares}" in first[1]
-        assert f"slice(3, 6, None) {shares}" in other[1]
+        assert f"slice(0, 3, None) {shares} ['é', {{}}]" in first[1]
+        assert f"slice(3, 6, None) {shares} ['é', {{}}]" in other[1]
         if _ENDS[end] == 0:
             assert first[0] == 0, first[2]
         else:
@@ -372,3 +373,4 @@ def test_one_process_needs_no_others(monkeypatch):
         assert hosts.first()
         assert hosts.share(6) == slice(0, 6)
         assert hosts.shared_out(lambda lines: [line * 2 for line in lines], ["a", ""]) == ["aa", ""]
+        assert hosts.told(("any", 1)) == ("any", 1)

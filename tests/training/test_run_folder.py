@@ -1,17 +1,28 @@
 """What a run directory says of itself, and what it refuses."""
 
+import io
 import json
 import os
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+import aiayn.training.loop
 from aiayn.__main__ import main
-from aiayn.data.prepare import prepare
+from aiayn.config import Experiment, all_keys
+from aiayn.data.corpus import open_pairs
+from aiayn.data.prepare import Begun, fingerprint, prepare
 from aiayn.errors import UserError
 from aiayn.evaluation.record import finished_record, read_record
 from aiayn.training.run_folder import (
     begin_session,
+    begun_run,
     check_run,
+    data_of_run,
     in_use,
     read_run,
     read_sessions,
@@ -97,6 +108,139 @@ def test_a_session_that_a_kill_cut_off_hides_no_other(corpus, tmp_path):
     assert [session["from_step"] for session in read_sessions(tmp_path)] == [0, 8]
 
 
+def _other_value(key, value):
+    """Another value that the setting can have."""
+    fixed = {
+        "name": "other",
+        "preset": "t2t_v1",
+        "data.row_widths": (32, 64),
+        "data.max_tokens": 24,
+        "data.num_pairs": (2_000,),
+        "model.positions": "learned",
+        "model.activation": "swish",
+        "model.matmul_dtype": "float32",
+        "model.d_model": 32,
+        "train.smoothing_over": "others",
+        "train.num_steps": 99,
+        "train.keep_last": 9,
+        "decode.average_last": 2,
+    }
+    if key in fixed:
+        return fixed[key]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, tuple):
+        return ("x=other.{lang}",)
+    if isinstance(value, str):
+        return f"{value}x"
+    return (
+        value / 2
+        if isinstance(value, float) and value
+        else value + (0.25 if value == 0.0 and isinstance(value, float) else 1)
+    )
+
+
+_MAY_CHANGE = {
+    *("data.folder", "data.test_files", "train.num_steps", "train.log_every"),
+    *("train.validate_sentences", "train.checkpoint_every", "train.keep_last", "train.keep_best"),
+    "train.slots_per_device",
+    *(key for key in all_keys(Experiment) if key.startswith("decode.")),
+}
+
+
+@pytest.mark.parametrize("key", sorted({*all_keys(Experiment)} - {"task"}))
+def test_a_run_goes_on_with_other_values_of_these_settings_and_no_others(corpus, tmp_path, key):
+    # Of presets that mean a value only `custom` can have another.
+    experiment = straight_experiment(corpus).with_overrides(["preset=custom"])
+    values = experiment.to_dict()
+    section, _, name = key.rpartition(".")
+    table = values[section] if section else values
+    there, table[name] = table[name], _other_value(key, table[name])
+    if key == "preset":
+        there, table[name] = "custom", "paper"
+    about = {"format": 1, "experiment": experiment.to_dict(), "data_fingerprint": "0"}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    other = Experiment.from_dict(values)
+    assert other != experiment
+    if key in _MAY_CHANGE:
+        assert begun_run(other, tmp_path) == Begun(experiment.data, "0", b"")
+        return
+    found = re.escape(f"different: {key} (there {there!r}, now {table[name]!r}). ")
+    with pytest.raises(UserError, match=found):
+        begun_run(other, tmp_path)
+
+
+def test_a_run_does_not_go_on_with_other_data_and_the_file_is_named(
+    corpus, data_dir, straight, tmp_path
+):
+    folder = Path(shutil.copytree(corpus, tmp_path / "corpus"))
+    experiment = straight_experiment(folder)
+    run_dir = copied(straight, tmp_path / "run", newest=8)
+    text = (folder / "train.bb").read_bytes()
+    (folder / "train.bb").write_bytes(text.replace(b"red", b"rot", 1))
+    before = sorted(path.read_bytes() for path in run_dir.rglob("*") if path.is_file())
+    # Where its data are, and where they are made anew.
+    for root in (data_dir, tmp_path / "data"):
+        prepared = prepare(
+            experiment.data, root, progress=False, begun=begun_run(experiment, run_dir)
+        )
+        with pytest.raises(UserError, match=r"changed since: train\.bb\. Bring the old text back"):
+            check_run(experiment, run_dir, prepared)
+    assert sorted(path.read_bytes() for path in run_dir.rglob("*") if path.is_file()) == before
+    # It goes on with the old text, wherever that is.
+    (folder / "train.bb").write_bytes(text)
+    for root in (data_dir, tmp_path / "data"):
+        begun = begun_run(experiment, run_dir)
+        check_run(experiment, run_dir, prepare(experiment.data, root, False, begun=begun))
+    with pytest.raises(UserError, match=r"changed since: train\.src"):
+        check_run(
+            experiment, run_dir, prepare(replace(experiment.data, limit=900), data_dir, False)
+        )
+
+
+def test_the_fingerprint_of_an_earlier_version_is_read_as_that_of_training(
+    corpus, data_dir, straight, tmp_path
+):
+    run_dir = copied(straight, tmp_path / "run")
+    about = json.loads((run_dir / "config.json").read_text())
+    prepared = prepare(straight_experiment(corpus).data, data_dir, progress=False)
+    assert about["data_fingerprint"] == prepared.fingerprint
+    # Before, the test sets were a part of it.
+    old = fingerprint(prepared.manifest, prepared.tokenizer.model, tests=True)
+    assert old != prepared.fingerprint
+    (run_dir / "config.json").write_text(json.dumps({**about, "data_fingerprint": old}))
+    assert read_run(run_dir)[1] == prepared.fingerprint
+    (run_dir / "manifest.json").unlink()
+    assert read_run(run_dir)[1] == old
+    check_run(straight_experiment(corpus), run_dir, prepared)
+
+
+def test_the_data_of_a_run_is_found_where_it_was_trained_and_else_asked_for(
+    corpus, data_dir, straight, tmp_path, monkeypatch
+):
+    run_dir, experiment = copied(straight, tmp_path / "run"), straight_experiment(corpus)
+    monkeypatch.chdir(tmp_path)
+    output = io.StringIO()
+    console = Console(file=output)
+
+    def found(place=None):
+        return data_of_run(experiment, run_dir, place, console, open_pairs)
+
+    assert found().folder.parent == data_dir
+    assert not (tmp_path / "data").exists()
+    about = json.loads((run_dir / "config.json").read_text())
+    (run_dir / "config.json").write_text(json.dumps({**about, "data_dir": str(tmp_path / "gone")}))
+    with pytest.raises(
+        UserError, match=rf"not in {tmp_path}/gone nor in {tmp_path}/data\. .*--data-dir"
+    ):
+        found()
+    assert found(data_dir).folder.parent == data_dir
+    assert not (tmp_path / "data").exists(), "nothing was prepared without being asked for"
+    assert found(tmp_path / "data").fingerprint == read_run(run_dir)[1]
+    assert "preparing it there anew" in output.getvalue().replace("\n", " ")
+    assert found().folder.parent == tmp_path / "data"
+
+
 def test_a_setting_that_decides_the_result_makes_it_another_run(corpus, data_dir, straight):
     experiment = straight_experiment(corpus)
     prepared = prepare(experiment.data, data_dir, progress=False)
@@ -106,3 +250,37 @@ def test_a_setting_that_decides_the_result_makes_it_another_run(corpus, data_dir
         key = setting.partition("=")[0]
         with pytest.raises(UserError, match=f"holds another run; different: {key}"):
             check_run(experiment.with_overrides([setting]), straight, prepared)
+
+
+def test_a_finished_run_is_scored_again_on_other_test_sets_and_trained_no_further(
+    corpus, data_dir, straight, tmp_path, decoded, capsys, monkeypatch
+):
+    folder = Path(shutil.copytree(corpus, tmp_path / "corpus"))
+    experiment = straight_experiment(corpus).with_overrides([f"data.folder={folder}"])
+    run_dir = copied(straight, tmp_path / "run")
+    command, _ = command_line(experiment, data_dir, tmp_path, "run")
+    assert main(command[3:]) == 0
+    first = read_record(run_dir)
+    monkeypatch.setattr(aiayn.training.loop, "mapped_train_step", None)
+    # Mended: `train` scores it again, and then has nothing left to do.
+    for lang in ("aa", "bb"):
+        lines = (folder / f"test.{lang}").read_text().splitlines(keepends=True)
+        (folder / f"test.{lang}").write_text("".join(lines[:10]))
+    for finished in (False, True):
+        capsys.readouterr()
+        assert main(command[3:]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("is finished: 12 updates" in said) == finished
+        assert read_record(run_dir).data.tests["test"].sentences == 10
+    # Others: by `evaluate`, within the record of the run.
+    sets = "data.test_files=few=test.{lang},dev=dev.{lang}"
+    monkeypatch.chdir(folder)  # where it was trained is known, its data and the files
+    assert main(["evaluate", str(run_dir), "--set", sets]) == 0
+    assert f"Scoring {run_dir} on few, dev." in capsys.readouterr().out
+    record = read_record(run_dir)
+    assert {name: t.sentences for name, t in record.data.tests.items()} == {"few": 10, "dev": 100}
+    assert record.config["data"]["test_files"] == ["few=test.{lang}", "dev=dev.{lang}"]
+    assert (record.sessions, record.updates) == (first.sessions, 12)
+    assert record.data.fingerprint == first.data.fingerprint
+    assert main([*command[3:], "--set", sets]) == 0
+    assert "is finished" in " ".join(capsys.readouterr().out.split())
