@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from aiayn.data.languages import parse
 from aiayn.data.plain import check_plain
 from aiayn.data.text import clean
 from aiayn.evaluation.oddities import (
@@ -73,18 +74,9 @@ def metrics_of(tgt: str) -> dict[str, BLEU | CHRF]:
 # --- Languages ----------------------------------------------------------------------------------
 
 
-@cache
 def language(code: str) -> str:
-    """The language of a code in any spelling: `zh` for zh_CN, ZH, cmn and zho_Hans.
-
-    Where babel, which knows the longer codes, is missing, those of three letters stay.
-    """
-    primary = re.split("[-_]", code.strip())[0].lower()
-    try:
-        from babel.core import get_global
-    except ImportError:
-        return primary
-    return get_global("language_aliases").get(primary, primary).split("_")[0]
+    """The language of a code in any spelling: `zh` for zh_CN, ZH, cmn and zho_Hans."""
+    return parse(code).language
 
 
 _TOKENISERS: dict[str, tuple[str, ...]] = {
@@ -97,7 +89,7 @@ _TOKENISERS: dict[str, tuple[str, ...]] = {
 
 
 def _tokenisers(code: str) -> tuple[str, ...]:
-    is_latin = "latn" in re.split("[-_]", code.lower())
+    is_latin = parse(code).script == "latn"
     return ("13a",) if is_latin else _TOKENISERS.get(language(code), ("13a",))
 
 
