@@ -65,6 +65,11 @@ VocabSize = Annotated[int, _Where(lambda value: 300 <= value <= 65_535, "300 to 
 PositiveReal = Annotated[float, _Where(lambda value: 0 < value < math.inf, "a positive number")]
 NotNegative = Annotated[float, _Where(lambda value: 0 <= value < math.inf, "zero or more")]
 Rate = Annotated[float, _Where(lambda value: 0 <= value < 1, "0 <= rate < 1")]
+Columns = Annotated[
+    tuple[Name, ...],
+    _Where(lambda names: len(names) in (0, 2), "two, source first, or none"),
+    _Where(lambda names: len(set(names)) == len(names), "two different ones"),
+]
 RowWidth = Annotated[
     Positive, _Where(lambda width: width % 8 == 0, "multiples of 8"), _most(16_384)
 ]
@@ -119,6 +124,9 @@ class DataConfig(_Settings):
     dev_files: tuple[str, ...] = ()
     test_files: tuple[TestFiles, ...] = ()
     """Each `NAME=PATTERN`; the scores of a test set are reported under its name."""
+    columns: Columns = ()
+    """Source and target in TSV (a number, or a name in its header), JSONL (a key), Parquet and the
+    Hub (a column). By default those named after the languages, or the only two of a TSV."""
     hub: str = ""
     hub_config: str = ""
     revision: str = ""
@@ -146,7 +154,8 @@ class DataConfig(_Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require(self.src != self.tgt, "tgt", "another language than data.src")
+        wanted = "another language than data.src, or a kind of it such as 'en-x-simple'"
+        self.require(self.src != self.tgt, "tgt", wanted)
         widest = self.row_widths[-1]
         self.require(self.max_tokens <= widest, "max_tokens", f"at most the widest row, {widest}")
 
@@ -255,8 +264,10 @@ Sizes, step counts and what Table 3 varies belong to experiments.
 """
 
 
-_LATER = ("data", "tokenizer"), ("train", "initial")
-"""Paths that were no settings when hashes were first recorded."""
+_PATHS = ("data", "tokenizer"), ("train", "initial")
+"""Paths of this machine, besides `data.folder`."""
+_LATER = (*_PATHS, ("data", "columns"))
+"""What was no setting when hashes were first recorded."""
 
 
 @dataclass(frozen=True)
@@ -346,7 +357,7 @@ class Experiment(_Settings):
         """As `to_dict`, without the folders of one machine: of a model or a tokenizer its name."""
         values = self.to_dict()
         values["data"]["folder"] = ""
-        for section, name in _LATER:
+        for section, name in _PATHS:
             path = values[section][name]
             values[section][name] = PurePath(path).name or path
         return values
@@ -375,8 +386,9 @@ def data_hash(data: DataConfig) -> str:
     `folder` counts: another folder may hold other text.
     """
     values = data.to_dict()
-    if not data.tokenizer:  # no setting when hashes were first recorded
-        del values["tokenizer"]
+    for name in ("tokenizer", "columns"):  # no settings when hashes were first recorded
+        if not values[name]:
+            del values[name]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -60,6 +60,17 @@ def test_the_tokenizer_follows_the_model_that_training_starts_from():
     assert own.with_overrides(["train.initial=b"]).data.tokenizer == "own"
 
 
+def test_columns_count_in_the_hashes_once_they_are_set():
+    experiment = Experiment("x")
+    changed = experiment.with_overrides(["data.columns=2,3"])
+    assert changed.data.columns == ("2", "3")
+    assert changed.hash() != experiment.hash()
+    assert data_hash(changed.data) != data_hash(experiment.data)
+    earlier = experiment.to_dict()
+    del earlier["data"]["columns"]
+    assert experiment.is_same(earlier)
+
+
 def test_overrides_take_the_type_of_the_setting():
     changed = Experiment("x").with_overrides(
         [
@@ -105,6 +116,8 @@ def test_overrides_take_the_type_of_the_setting():
         ("data.row_widths=256,64", "is (256, 64); wanted rising widths"),
         ("data.row_widths=256,256", "wanted rising widths"),
         ("data.test_files=a=x,b", "data.test_files is 'b'; wanted NAME=PATTERN"),
+        ("data.columns=1", "data.columns is ('1',); wanted two, source first, or none"),
+        ("data.columns=2,2", "wanted two different ones"),
         ("data.limit=-1", "wanted zero or more"),
         ("data.max_ratio=-0.1", "wanted zero or more"),
         ("model.d_model=7", "wanted an even number"),

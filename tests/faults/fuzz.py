@@ -65,7 +65,8 @@ def try_one(reader: Reader, folder: Path) -> Outcome:
         return Outcome(reader.check(folder))
     except UserError as error:
         # Settings have no file; the command line is named by what it holds.
-        if str(folder) in str(error) or (folder / "settings").exists():
+        named = str(folder) in str(error) or "Standard input" in str(error)
+        if named or (folder / "settings").exists():
             return Outcome(refused=True)
         return Outcome(lost=f"the refusal names no file: {str(error)[:300]}")
     except Exception as error:

@@ -4,10 +4,12 @@ Most begin as what a careful program would write, since a reader throws noise aw
 byte; then a part of them is damaged.
 """
 
+import bz2
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import random
 import struct
 from collections.abc import Callable, Mapping
@@ -100,14 +102,31 @@ def damage(rng: random.Random, data: bytes) -> bytes:
 
 def written(rng: random.Random, name: str, content: str | bytes) -> Files:
     """A file, whole as often as not; sometimes packed, and then damaged before, after or never."""
-    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    data = encoded(rng, content) if isinstance(content, str) else content
     data = damage(rng, data) if rng.random() < 0.4 else data
     if rng.random() < 0.02:
         data = rng.choice((b"", BOM, BOM + b"\n", b"\n", b"\0"))
-    if rng.random() < 0.1 and not name.endswith((".parquet", ".json")):
-        data = gzip.compress(data, 1, mtime=0)
-        return {f"{name}.gz": damage(rng, data) if rng.random() < 0.5 else data}
+    if rng.random() < 0.15 and not name.endswith((".parquet", ".json")):
+        pack, suffix = rng.choice(PACKERS)
+        data = damage(rng, pack(data)) if rng.random() < 0.3 else pack(data)
+        return {f"{name}{suffix if rng.random() < 0.8 else ''}": data}
     return {name: data}
+
+
+PACKERS: tuple[tuple[Callable[[bytes], bytes], str], ...] = (
+    (partial(gzip.compress, compresslevel=1, mtime=0), ".gz"),
+    (bz2.compress, ".bz2"),
+    (partial(lzma.compress, preset=0), ".xz"),
+)
+
+
+def encoded(rng: random.Random, content: str) -> bytes:
+    """The text in UTF-8, or as seldom in one of the encodings that files come in."""
+    if rng.random() < 0.85:
+        return content.encode("utf-8", "surrogatepass")
+    encoding = rng.choice(("utf-16", "utf-32", "utf-16-le", "utf-16-be", "latin-1", "gb18030"))
+    sound = content.encode("utf-8", "replace").decode()
+    return sound.encode(encoding, "replace")
 
 
 # --- Parallel text ------------------------------------------------------------------------------
@@ -128,20 +147,36 @@ def parallel(rng: random.Random) -> Files:
 
 
 def tsv(rng: random.Random) -> Files:
-    rows = ["\t".join(pair) + rng.choice(("", "\tCC-BY")) for pair in pairs(rng)]
-    header = rng.choice(("", "", "id\tde\ten\n", "EN\tDe\n", "en\tfr\n"))
-    return written(rng, "a.tsv", header + "\n".join(rows))
+    before, after = rng.choice((("", ""), ("", ""), ("0.5\t", ""), ("", "\tCC-BY")))
+    odd = rng.choice(("", "\t", "\tx"))
+    rows = [f"{before}{src}\t{tgt}{rng.choice((after, after, odd))}" for src, tgt in pairs(rng)]
+    header = rng.choice(("", "", *HEADERS))
+    return written(rng, "a.tsv", header + "\n".join(rows)) | chosen_columns(rng)
+
+
+HEADERS = (
+    *("id\tde\ten\n", "EN\tDe\n", "en\tfr\n", "source\ttarget\n", "English\tGerman\n"),
+    *("score\tsentence_de\tsentence_en\n", "input\toutput\n", "eng\tdeu_Latn\n"),
+)
+
+
+def chosen_columns(rng: random.Random) -> Files:
+    """What `data.columns` is, in a file of its own."""
+    if rng.random() < 0.7:
+        return {}
+    names = ("1", "2", "3", "99", "en", "de", "source", "target", "translation.en", "", "\u0661")
+    return {"columns": "\n".join(rng.sample(names, 2)).encode()}
 
 
 def jsonl(rng: random.Random) -> Files:
     rows: list[str] = []
     for src, tgt in pairs(rng):
-        row: Any = {"en": src, rng.choice(("de", "DE", " de ")): tgt}
-        row = rng.choice((row, {"translation": row, "id": 1}))
+        row: Any = {"en": src, rng.choice(("de", "DE", " de ", "deu", "de-AT")): tgt}
+        row = rng.choice((row, {"translation": row, "id": 1}, {"source": src, "target": tgt}))
         if rng.random() < 0.15:
             row = with_odd_value(rng, row)
         rows.append(to_json(row, ascii_only=rng.random() < 0.5))
-    return written(rng, "a.jsonl", "\n".join(rows))
+    return written(rng, "a.jsonl", "\n".join(rows)) | chosen_columns(rng)
 
 
 def tmx(rng: random.Random) -> Files:
@@ -180,7 +215,7 @@ def tmx(rng: random.Random) -> Files:
     )
     if encoding == "utf-16":
         return written(rng, "a.tmx", xml.encode("utf-16", "surrogatepass"))
-    return written(rng, "a.tmx", xml)
+    return written(rng, "a.tmx", xml.encode("utf-8", "surrogatepass"))
 
 
 def parquet(rng: random.Random) -> Files:
@@ -201,7 +236,7 @@ def parquet(rng: random.Random) -> Files:
                 column = arrow.array(range(len(made)))
             case _:
                 pass
-        columns[lang] = column
+        columns[rng.choice((lang, lang, lang.upper(), f"{lang}-{lang}"))] = column
     if rng.random() < 0.4:
         nested = arrow.StructArray.from_arrays(list(columns.values()), list(columns))
         columns = {"id": arrow.array(range(len(made))), "translation": nested}
@@ -214,7 +249,7 @@ def parquet(rng: random.Random) -> Files:
         use_dictionary=rng.random() < 0.5,
         store_schema=rng.random() < 0.5,
     )
-    return written(rng, "a.parquet", buffer.getvalue())
+    return written(rng, "a.parquet", buffer.getvalue()) | chosen_columns(rng)
 
 
 # --- Settings and models ------------------------------------------------------------------------
@@ -398,3 +433,10 @@ def translate(rng: random.Random) -> Files:
     end = rng.choice(("\n", "\n", "\r\n"))
     data = end.join(text(rng) for _ in range(40)).encode("utf-8", "surrogatepass")
     return {"stdin": damage(rng, data) if rng.random() < 0.7 else data}
+
+
+def stdin(rng: random.Random) -> Files:
+    """A few lines in some encoding, sometimes packed."""
+    data = encoded(rng, "\n".join(text(rng) for _ in range(rng.randrange(8))))
+    data = rng.choice(PACKERS)[0](data) if rng.random() < 0.1 else data
+    return {"stdin": damage(rng, data) if rng.random() < 0.3 else data}

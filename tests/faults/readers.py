@@ -5,10 +5,13 @@ anything else where something was lost. What went in is counted here by other me
 reader's own.
 """
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import random
+import re
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
@@ -57,11 +60,28 @@ def demand(condition: bool, message: str) -> None:
 
 
 def _content(path: Path) -> bytes:
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    data = path.read_bytes()
+    begins = {rb"\x1f\x8b": gzip, rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": bz2, rb"\xfd7zXZ\x00": lzma}
+    for magic, packing in begins.items():
+        if re.match(magic, data):
+            return packing.decompress(data)
+    return data
 
 
 def _raw_lines(path: Path) -> list[bytes]:
-    data = _content(path).removeprefix(BOM)
+    return _split(_content(path))
+
+
+def _split(data: bytes) -> list[bytes]:
+    """The lines as UTF-8, with halves of characters as `surrogatepass` writes them."""
+    wide = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16"}
+    for mark, encoding in (*wide.items(), (b"\xfe\xff", "utf-16"), (BOM, "utf-8-sig")):
+        if data.startswith(mark):
+            if encoding == "utf-8-sig":
+                data = data.removeprefix(BOM)
+            else:
+                data = data.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
+            break
     return (
         [line.removesuffix(b"\r") for line in data.removesuffix(b"\n").split(b"\n")] if data else []
     )
@@ -79,14 +99,21 @@ def _usable(side: bytes) -> bool:
     return _is_utf8(side) and b"\0" not in side
 
 
-def _read(files: tuple[Path, ...], given: Callable[[], int]) -> tuple[list[Pair], Counts]:
-    """Read as training does; every pair given is returned, or reported with a place."""
+def _read(files: tuple[Path, ...], given: Callable[[int], int]) -> tuple[list[Pair], Counts]:
+    """Read as training does; every pair given is returned, or reported with a place.
+
+    How many were given may be told by how many were found, where a file leaves that open.
+    """
     skipped = Skipped()
-    found = list(read_pairs(files, "en", "de", skipped))
+    columns: tuple[str, ...] = ()
+    if (names := files[0].with_name("columns")).exists():
+        columns = tuple(names.read_text(encoding="utf-8").split("\n"))
+    found = list(read_pairs(files, "en", "de", skipped, columns))
     for pair in cast(list[Any], found):
         demand(len(pair) == 2 and all(isinstance(side, str) for side in pair), f"no pair: {pair!r}")
         demand(all(_usable(side.encode("utf-8", "surrogatepass")) for side in pair), "not usable")
-    counts = Counts(given(), len(found), skipped.counts.total())
+    total = skipped.counts.total()
+    counts = Counts(given(len(found) + total), len(found), total)
     demand(counts.given == counts.returned + counts.reported, f"the counts differ: {counts}")
     demand(bool(skipped.first) == bool(skipped.counts), "a pair left out has no place")
     return found, counts
@@ -101,32 +128,55 @@ def check_lines(folder: Path) -> Counts:
 
 def check_parallel(folder: Path) -> Counts:
     files = tuple(next(folder.glob(f"a.{lang}*")) for lang in ("en", "de"))
-    found, counts = _read(files, lambda: len(_raw_lines(files[0])))
+    found, counts = _read(files, lambda _: len(_raw_lines(files[0])))
     raw = zip(*map(_raw_lines, files), strict=True)
     wanted = [(s.decode(), t.decode()) for s, t in raw if _usable(s) and _usable(t)]
     demand(found == wanted, "other pairs than the files hold")
     return counts
 
 
-def check_tsv(folder: Path) -> Counts:
-    (path,) = folder.iterdir()
+def _the_file(folder: Path) -> Path:
+    (path,) = folder.glob("a.*")
+    return path
 
-    def given() -> int:
+
+def check_tsv(folder: Path) -> Counts:
+    path = _the_file(folder)
+
+    def given(found: int) -> int:
         lines = _raw_lines(path)
-        cells = lines[0].decode(errors="replace").split("\t") if lines else []
-        return len(lines) - ({"en", "de"} <= {cell.strip().lower() for cell in cells})
+        cells = lines[0].decode(errors="replace").lower().split("\t") if lines else []
+        is_header = sum(any(word in cell for word in HEADINGS) for cell in cells) > 1
+        return len(lines) - (is_header and found < len(lines))
 
     return _read((path,), given)[1]
 
 
+HEADINGS = ("en", "de", "ger", "source", "target", "src", "tgt", "put", "score", "id")
+"""Of these the first line of a TSV has two if it is not a pair."""
+
+
 def check_jsonl(folder: Path) -> Counts:
-    (path,) = folder.iterdir()
-    return _read((path,), lambda: sum(bool(line.strip()) for line in _raw_lines(path)))[1]
+    path = _the_file(folder)
+    return _read((path,), lambda _: sum(bool(line.strip()) for line in _raw_lines(path)))[1]
 
 
 def check_tmx(folder: Path) -> Counts:
-    (path,) = folder.iterdir()
-    return _read((path,), lambda: _num_units(_content(path)))[1]
+    """Units of a sound file are all returned or reported; of a damaged one, all that begin."""
+    path = _the_file(folder)
+
+    def given(found: int) -> int:
+        content = _content(path)
+        starts = len(re.findall(rb"<tu[\s>/]", content))
+        try:
+            units = _num_units(content)
+        except expat.ExpatError:
+            hidden = re.search(rb"<!|<\?(?!xml )|\0", content)
+            demand(bool(hidden) or found >= starts, f"{starts} units begin, {found} were found")
+            return found
+        return max(found, units) if starts > units else units
+
+    return _read((path,), given)[1]
 
 
 def _num_units(xml: bytes) -> int:
@@ -139,9 +189,9 @@ def _num_units(xml: bytes) -> int:
 
 
 def check_parquet(folder: Path) -> Counts:
-    (path,) = folder.iterdir()
+    path = _the_file(folder)
     parquet: Any = import_module("pyarrow.parquet")
-    return _read((path,), lambda: parquet.read_metadata(path).num_rows)[1]
+    return _read((path,), lambda _: parquet.read_metadata(path).num_rows)[1]
 
 
 # --- Settings and models ------------------------------------------------------------------------
@@ -265,7 +315,7 @@ def _model() -> TemporaryDirectory[str]:
 def check_translate(folder: Path) -> Counts:
     given = (folder / "stdin").read_bytes()
     said = _command("translate", _model().name, stdin=given)
-    lines = given.removesuffix(b"\n").split(b"\n") if given else []
+    lines = _split(given)
     found = said.out.decode().split("\n")
     demand(found.pop() == "", "the last line has no end")
     counts = Counts(len(lines), len(found))
@@ -295,6 +345,7 @@ READERS: Mapping[str, Reader] = {
     "model": Reader(inputs.model, check_model, 1_000, seconds=60),
     "marian": Reader(inputs.marian, check_marian, 500, seconds=60),
     "checkpoint": Reader(inputs.checkpoint, check_checkpoint, 400, seconds=60),
-    "translate": Reader(inputs.translate, check_translate, 1_000, seconds=120),
+    "translate": Reader(inputs.translate, check_translate, 600, seconds=120),
+    "stdin": Reader(inputs.stdin, check_translate, 400, seconds=120),
 }
 """In the order they are tried."""

@@ -4,32 +4,46 @@ Every reader runs in bounded memory and reports what it could not use in a `Skip
 lost without being counted. A file that cannot be read at all is a `UserError` with its name.
 """
 
-import gzip
-import io
 import json
 import re
-import zlib
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO, cast
-from xml.etree.ElementTree import Element, ParseError, TreeBuilder
+from typing import Any, cast
 
 from aiayn.config import DataConfig
+from aiayn.data import languages
+from aiayn.data.sources.columns import (
+    SAMPLE_CHARACTERS,
+    SAMPLE_LINES,
+    by_path,
+    not_found,
+    of_table,
+)
+from aiayn.data.sources.opening import (
+    FOREIGN_SUFFIXES,
+    LONGEST_LINE,
+    PACKED,
+    TOO_LONG,
+    Doubts,
+    likely_encoding,
+    lines,
+)
+from aiayn.data.sources.tmx import units
 from aiayn.errors import UserError
 from aiayn.system.checksums import sha256_if_small
 
 Pair = tuple[str, str]
 """A source sentence and its translation."""
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""Of UTF-8, as some editors put it before a text."""
 ARROW_ROWS = 10_000
 """Rows of a Parquet file or a Hub dataset that are in memory at once."""
+_MOST_A_CELL = 1 << 16
+"""Bytes of a cell, on average over a group of rows, in a table of sentences."""
 
 
 @dataclass
@@ -89,6 +103,12 @@ def open_files(data: DataConfig) -> Source:
                 "'-', '_' and '.' that no other test set has."
             )
         tests[name] = _files_split(data, (pattern,), "data.test_files", f"test.{name}", details)
+    named = [*data.train_files, *data.dev_files, *data.test_files]
+    if data.columns and not any(_extension(Path(p)) in WITH_COLUMNS for p in named):
+        raise UserError(
+            f"data.columns is {','.join(data.columns)}, but no file has columns to choose from; "
+            f"wanted {', '.join(WITH_COLUMNS)}."
+        )
     return Source(details, train, dev, tests)
 
 
@@ -106,9 +126,30 @@ def _files_split(
 
     def pairs(skipped: Skipped) -> Iterator[Pair]:
         for files in found:
-            yield from read_pairs(files, data.src, data.tgt, skipped)
+            yield from read_pairs(files, data.src, data.tgt, skipped, data.columns)
 
     return Split(pairs)
+
+
+_HINTS = {
+    ".csv": " CSV has several ways of quoting; save it as TSV, with a tab between columns.",
+    ".xlsx": " Save the sheet as TSV, with a tab between columns.",
+    ".json": " Write one object a line, as JSONL has it: jq -c '.[]'",
+    ".txt": " If it has tabs between columns, give it a name that ends in .tsv.",
+}
+"""More to say of formats that come close."""
+
+
+def place(text: str) -> Path:
+    """A path from a setting; `~` is the home of its user.
+
+    Raises:
+        UserError: there is no such home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{text!r}: {error}") from error
 
 
 def find_files(
@@ -123,12 +164,19 @@ def find_files(
         UserError: nothing there, one language without the other, or a format unknown here.
     """
     extension = _extension(Path(pattern))
+    suffix = Path(pattern).suffix.lower()
+    if suffix in FOREIGN_SUFFIXES:
+        raise UserError(
+            f"{setting} is {pattern!r}, packed in a way that is not read here; wanted plain files, "
+            f"or {', '.join(PACKED)}. Unpack it first: {FOREIGN_SUFFIXES[suffix]}"
+        )
     if "{lang}" not in pattern:
         if extension not in READERS:
+            hint = _HINTS.get(extension, "")
             raise UserError(
                 f"{setting} is {pattern!r}, a format unknown here. Known: {', '.join(READERS)} "
-                "(text formats also with .gz), and patterns with {lang} for two parallel text "
-                "files."
+                f"(text formats also with {', '.join(PACKED)}), and patterns with {{lang}} for two "
+                f"parallel text files.{hint}"
             )
         matches = _matches(pattern, folder, setting)
         return [(matches[key],) for key in sorted(matches)]
@@ -148,14 +196,16 @@ def find_files(
 
 def _matches(pattern: str, folder: str, setting: str) -> dict[tuple[str, ...], Path]:
     """The pattern's files by the text that its wildcards match."""
-    exact = Path(folder) / pattern
+    pattern = str(place(pattern)) if pattern.startswith("~") else pattern
+    root = place(folder)
+    exact = root / pattern
     if exact.is_file():
         return {(): exact}
     found: dict[tuple[str, ...], Path] = {}
     if ("*" in pattern or "?" in pattern) and not Path(pattern).is_absolute():
         wildcards = {"*": "([^/]*)", "?": "([^/])"}
         regex = "(?:.*/)?" + "".join(wildcards.get(c, re.escape(c)) for c in pattern)
-        for path in Path(folder).glob(pattern.replace("[", "[[]")):
+        for path in root.glob(pattern.replace("[", "[[]")):
             match = re.fullmatch(regex, path.as_posix())
             if match and path.is_file():
                 found[match.groups()] = path
@@ -166,89 +216,69 @@ def _matches(pattern: str, folder: str, setting: str) -> dict[tuple[str, ...], P
     return found
 
 
-def read_pairs(files: tuple[Path, ...], src: str, tgt: str, skipped: Skipped) -> Iterator[Pair]:
+def read_pairs(
+    files: tuple[Path, ...], src: str, tgt: str, skipped: Skipped, columns: Sequence[str] = ()
+) -> Iterator[Pair]:
     """The pairs of one file, or of two parallel text files, in their order."""
     if len(files) == 2:
-        return _read_parallel(files[0], files[1], skipped)
-    return READERS[_extension(files[0])](files[0], src, tgt, skipped)
+        return _read_parallel((files[0], files[1]), (src, tgt), skipped)
+    extension = _extension(files[0])
+    if columns and extension in WITH_COLUMNS:
+        return READERS[extension](files[0], src, tgt, skipped, columns)
+    return READERS[extension](files[0], src, tgt, skipped)
 
 
 def _extension(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
-@contextmanager
-def _opened(path: Path) -> Generator[BinaryIO, None, None]:
-    """The bytes of a file, unpacked if its name ends in .gz."""
-    try:
-        with path.open("rb") as raw:
-            if path.suffix.lower() == ".gz":
-                if not raw.peek(1):  # which GzipFile takes for a file without content
-                    raise EOFError("it is empty")
-                # GzipFile finds its lines in Python; a BufferedReader around it does so in C.
-                yield io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw)), 1 << 18)
-            else:
-                yield raw
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is not a whole gzip file: {error}. Fetch it again.") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file. Only \\n ends one: U+2028, \\x85, \\v and \\f occur inside sentences.
-
-    A trailing \\r and a byte order mark at the start of the file are no part of the text; a file
-    that is only a mark has no line.
-    """
-    with _opened(path) as file:
-        for number, line in enumerate(file):
-            if number == 0:
-                line = line.removeprefix(BYTE_ORDER_MARK)
-            if line:
-                yield line.removesuffix(b"\n").removesuffix(b"\r")
+    """What the name ends in, but for the endings of packed files."""
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() if suffix in PACKED else suffix
 
 
 def read_text(path: Path) -> Iterator[str]:
-    """The lines of a text file, plain or .gz.
+    """The lines of a text file, plain or packed.
 
     Raises:
-        UserError: it cannot be read, or a line is not UTF-8.
+        UserError: it cannot be read, or a line is not UTF-8, or too long.
     """
-    for number, line in enumerate(_lines(path), 1):
-        try:
-            yield line.decode()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}, line {number}, is not UTF-8: {error}.") from None
+    for number, line in enumerate(lines(path), 1):
+        if line is TOO_LONG:
+            raise UserError(
+                f"{path}, line {number}, is too long; wanted at most {LONGEST_LINE:,} bytes."
+            )
+        if not _is_text(line):
+            encoding = likely_encoding([line.encode("utf-8", "surrogateescape")])
+            raise UserError(f"{path}, line {number}, is not UTF-8. It looks like {encoding}.")
+        yield line
 
 
-def _decode(line: bytes) -> str:
-    """The text; bytes that are no UTF-8 become surrogates, which `_flaw` finds."""
-    return line.decode("utf-8", "surrogateescape")
+def _is_text(line: str) -> bool:
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _flaw(src: object, tgt: object) -> str:
     """Why these are not two usable sentences, or nothing."""
     if not isinstance(src, str) or not isinstance(tgt, str):
         return "missing_side"
+    if src is TOO_LONG or tgt is TOO_LONG or max(len(src), len(tgt)) > LONGEST_LINE:
+        return "too_long"
     if "\0" in src or "\0" in tgt:
         return "control"
-    try:
-        src.encode()
-        tgt.encode()
-    except UnicodeEncodeError:
-        return "invalid_utf8"
-    return ""
+    return "" if _is_text(src) and _is_text(tgt) else "invalid_utf8"
 
 
-def _read_parallel(src_file: Path, tgt_file: Path, skipped: Skipped) -> Iterator[Pair]:
+def _read_parallel(files: tuple[Path, Path], codes: Pair, skipped: Skipped) -> Iterator[Pair]:
+    src_file, tgt_file = files
     src_count = tgt_count = 0
-    for src_line, tgt_line in zip_longest(_lines(src_file), _lines(tgt_file)):
-        src_count += src_line is not None
-        tgt_count += tgt_line is not None
-        if src_line is None or tgt_line is None:
+    both = (lines(file, [code]) for file, code in zip(files, codes, strict=True))
+    for src, tgt in zip_longest(*both):
+        src_count += src is not None
+        tgt_count += tgt is not None
+        if src is None or tgt is None:
             continue  # The files differ; the longer one is read to its end for its count.
-        src, tgt = _decode(src_line), _decode(tgt_line)
         if flaw := _flaw(src, tgt):
             skipped.add(flaw, f"{src_file} or {tgt_file}, line {src_count}")
         else:
@@ -260,14 +290,18 @@ def _read_parallel(src_file: Path, tgt_file: Path, skipped: Skipped) -> Iterator
         )
 
 
-def _read_tsv(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair]:
-    """Two columns, or those that a first line with the names of both languages points out."""
-    src_column, tgt_column = 0, 1
-    for number, line in enumerate(_lines(path), start=1):
-        cells = _decode(line).split("\t")
-        names = [_language(cell) for cell in cells]
-        if number == 1 and _language(src) in names and _language(tgt) in names:
-            src_column, tgt_column = names.index(_language(src)), names.index(_language(tgt))
+def _read_tsv(
+    path: Path, src: str, tgt: str, skipped: Skipped, columns: Sequence[str] = ()
+) -> Iterator[Pair]:
+    """Two columns: those asked for, those that a header names, or the only two."""
+    begin, rows = _begun(lines(path, (src, tgt)))
+    src_column, tgt_column, header = of_table(path, begin, src, tgt, columns)
+    for number, line in enumerate(chain(begin, rows), 1):
+        cells = line.split("\t")
+        if line is TOO_LONG:
+            skipped.add("too_long", f"{path}, line {number}")
+        elif header:
+            header = False
         elif len(cells) <= max(src_column, tgt_column):
             skipped.add("missing_side", f"{path}, line {number}")
         elif flaw := _flaw(cells[src_column], cells[tgt_column]):
@@ -276,151 +310,206 @@ def _read_tsv(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair
             yield cells[src_column], cells[tgt_column]
 
 
-def _read_jsonl(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair]:
+def _begun(rows: Iterator[str]) -> tuple[list[str], Iterator[str]]:
+    """The first lines, as many as tell what a file is like, and the others."""
+    begin: list[str] = []
+    characters = 0
+    while len(begin) < SAMPLE_LINES and characters < SAMPLE_CHARACTERS:
+        line = next(rows, None)
+        if line is None:
+            break
+        begin.append(line)
+        characters += len(line)
+    return begin, rows
+
+
+def _read_jsonl(
+    path: Path, src: str, tgt: str, skipped: Skipped, columns: Sequence[str] = ()
+) -> Iterator[Pair]:
     """An object a line: {"en": ..., "de": ...} or {"translation": {"en": ..., "de": ...}}."""
-    for number, line in enumerate(_lines(path), start=1):
+
+    @lru_cache(1_000)
+    def places(names: tuple[tuple[str, ...], ...]) -> tuple[int, int] | None:
+        return by_path(names, src, tgt, columns)
+
+    seen: dict[str, None] = {}
+    objects, found = 0, False
+    for number, line in enumerate(lines(path, (src, tgt)), start=1):
         if not line.strip():
             continue
-        try:
-            value = json.loads(_decode(line))
-        except (ValueError, RecursionError):
-            skipped.add("malformed", f"{path}, line {number}")
+        if line is TOO_LONG:
+            skipped.add("too_long", f"{path}, line {number}")
             continue
-        if isinstance(value, dict) and "translation" in value:
-            value = cast(dict[str, Any], value)["translation"]
+        try:
+            value: Any = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
         if not isinstance(value, dict):
             skipped.add("malformed", f"{path}, line {number}")
             continue
-        sides = {_language(key): text for key, text in cast(dict[str, Any], value).items()}
-        src_text, tgt_text = sides.get(_language(src)), sides.get(_language(tgt))
+        values = _paths(cast(dict[str, Any], value))
+        names = tuple(values)
+        sides = places(names)
+        if not found:
+            objects, found = objects + 1, sides is not None
+            seen |= {".".join(name): None for name in names[:100]} if len(seen) < 100 else {}
+            if objects == SAMPLE_LINES and not found:
+                break
+        src_text, tgt_text = (values[names[n]] for n in sides) if sides else (None, None)
         if flaw := _flaw(src_text, tgt_text):
             skipped.add(flaw, f"{path}, line {number}")
         else:
             yield cast(Pair, (src_text, tgt_text))
+    if objects and not found:
+        raise not_found(str(path), list(seen), src, tgt, columns)
 
 
-def _read_parquet(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair]:
+def _paths(value: dict[str, Any]) -> dict[tuple[str, ...], Any]:
+    """The values of an object by the names that lead to them, one or two."""
+    inner = {
+        (name, key): text
+        for name, part in value.items()
+        if isinstance(part, dict)
+        for key, text in cast(dict[str, Any], part).items()
+    }
+    return {(name,): part for name, part in value.items()} | inner
+
+
+def _read_parquet(
+    path: Path, src: str, tgt: str, skipped: Skipped, columns: Sequence[str] = ()
+) -> Iterator[Pair]:
     arrow: Any = import_module("pyarrow")
     parquet: Any = import_module("pyarrow.parquet")
     try:
         with parquet.ParquetFile(path) as file:
-            columns = arrow_columns(file.schema_arrow, src, tgt, str(path))
-            for batch in file.iter_batches(ARROW_ROWS, columns=columns):
-                yield from arrow_pairs(batch, src, tgt, str(path), skipped)
+            paths = arrow_columns(file.schema_arrow, src, tgt, str(path), columns)
+        # Equal cells are held once: a few bytes of a file can stand for ten thousand large ones.
+        # Arrow cannot do so inside another column, so fewer rows of these are held.
+        flat = [path[0] for path in paths if len(path) == 1]
+        num_rows = ARROW_ROWS if len(flat) == 2 else ARROW_ROWS // 20
+        with parquet.ParquetFile(path, read_dictionary=flat) as file:
+            _check_cells(file.metadata, path)
+            for batch in file.iter_batches(num_rows, columns=sorted({p[0] for p in paths})):
+                yield from arrow_pairs(batch, paths, str(path), skipped)
     except (OSError, arrow.ArrowException) as error:
         raise UserError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def arrow_columns(schema: Any, src: str, tgt: str, where: str) -> list[str]:
-    """The columns that hold the pairs: `translation` with both languages, or one for each.
+def _check_cells(metadata: Any, path: Path) -> None:
+    """Refuse what is no table of sentences before its pages, which are read whole, take memory."""
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for place in range(group.num_columns):
+            size = group.column(place).total_uncompressed_size
+            if size > LONGEST_LINE + group.num_rows * _MOST_A_CELL:
+                raise UserError(
+                    f"{path} has {size:,} bytes in {group.num_rows:,} cells of column "
+                    f"{group.column(place).path_in_schema}; wanted sentences, of at most "
+                    f"{_MOST_A_CELL:,} bytes on average."
+                )
+
+
+Paths = tuple[tuple[str, ...], tuple[str, ...]]
+"""The columns of source and target, each by the names that lead to it."""
+
+
+def arrow_columns(
+    schema: Any, src: str, tgt: str, where: str, columns: Sequence[str] = ()
+) -> Paths:
+    """The columns that hold the pairs: those asked for, one named after each language, or
+    `translation` with both.
 
     Raises:
-        UserError: neither is there.
+        UserError: none of this is there.
     """
     arrow: Any = import_module("pyarrow")
-    names: list[str] = schema.names
-    if names.count(src) == names.count(tgt) == 1:
-        return [src, tgt]
-    if names.count("translation") == 1:
-        kind = schema.field("translation").type
-        fields = [part.name for part in kind] if arrow.types.is_struct(kind) else []
-        if fields.count(src) == fields.count(tgt) == 1:
-            return ["translation"]
-        names = [*names, *(f"translation.{name}" for name in fields)]
-    raise UserError(
-        f"{where} has the columns {', '.join(names)}; wanted {src!r} and {tgt!r}, or a column "
-        "'translation' that holds both."
-    )
+    names: list[tuple[str, ...]] = []
+    for column in schema:
+        names.append((column.name,))
+        if arrow.types.is_struct(column.type):
+            names += [(column.name, part.name) for part in column.type]
+    single = [name for name in names if names.count(name) == names.count(name[:1]) == 1]
+    found = by_path(single, src, tgt, columns)
+    if found is None:
+        raise not_found(where, [".".join(name) for name in names], src, tgt, columns)
+    return single[found[0]], single[found[1]]
 
 
-def arrow_pairs(batch: Any, src: str, tgt: str, where: str, skipped: Skipped) -> Iterator[Pair]:
+def arrow_pairs(batch: Any, paths: Paths, where: str, skipped: Skipped) -> Iterator[Pair]:
     """The pairs of a record batch or table with the columns that `arrow_columns` found."""
-    if "translation" in batch.schema.names:
-        compute: Any = import_module("pyarrow.compute")
-        sides = [compute.struct_field(batch.column("translation"), lang) for lang in (src, tgt)]
-    else:
-        sides = [batch.column(lang) for lang in (src, tgt)]
-    for src_text, tgt_text in zip(*map(_arrow_texts, sides), strict=True):
+    for src_text, tgt_text in zip(*(_arrow_texts(batch, path) for path in paths), strict=True):
         if flaw := _flaw(src_text, tgt_text):
             skipped.add(flaw, where)
         else:
             yield cast(Pair, (src_text, tgt_text))
 
 
-def _arrow_texts(column: Any) -> list[object]:
-    try:
-        return column.to_pylist()
-    except UnicodeDecodeError:
-        values: list[bytes | None] = column.cast("binary").to_pylist()
-        return [None if value is None else _decode(value) for value in values]
+def _arrow_texts(batch: Any, path: tuple[str, ...]) -> list[object]:
+    """The cells as text, and as what they are where they are none; equal ones are one object."""
+    arrow: Any = import_module("pyarrow")
+    compute: Any = import_module("pyarrow.compute")
+    column = batch.column(path[0])
+    if len(path) > 1:
+        column = compute.struct_field(column, path[1])
+    chunks = column.chunks if isinstance(column, arrow.ChunkedArray) else [column]
+    texts: list[object] = []
+    for chunk in chunks:
+        if arrow.types.is_dictionary(chunk.type):
+            known = _cells(chunk.dictionary)
+            places = chunk.indices.to_pylist()
+            texts += [None if place is None else known[place] for place in places]
+        else:
+            texts += _cells(chunk)
+    return texts
+
+
+def _cells(array: Any) -> list[object]:
+    arrow: Any = import_module("pyarrow")
+    compute: Any = import_module("pyarrow.compute")
+    kinds = (arrow.string(), arrow.large_string(), arrow.binary(), arrow.large_binary())
+    if array.type not in kinds:
+        return array.to_pylist()
+    binary = array.cast(arrow.large_binary())
+    sizes = compute.binary_length(binary).to_pylist()
+    return [
+        TOO_LONG
+        if (size or 0) > LONGEST_LINE
+        else None
+        if size is None
+        else binary[place].as_py().decode("utf-8", "surrogateescape")
+        for place, size in enumerate(sizes)
+    ]
 
 
 def _read_tmx(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair]:
-    """Translation units. What a declaration could multiply is refused: entities, and default values
-    of attributes, which each element would have a copy of. Read elements are released.
-    """
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import DefusedXMLParser, iterparse
+    """Translation units that have both languages."""
 
-    def check_attribute(_element: str, name: str, _kind: str, default: str | None, _: int) -> None:
-        if default:
-            raise UserError(f"{path} declares a default value of {name!r}, which is refused.")
+    @lru_cache(1_000)
+    def places(codes: tuple[str, ...]) -> tuple[int | None, int | None]:
+        return languages.find(src, codes), languages.find(tgt, codes)
 
-    parser: Any = DefusedXMLParser(target=TreeBuilder())
-    parser.parser.AttlistDeclHandler = check_attribute
-    number, body = 0, None
-    with _opened(path) as file:
-        try:
-            for event, element in iterparse(file, ("start", "end"), parser):
-                tag = element.tag.rpartition("}")[2]
-                if event == "start" and tag == "body":
-                    body = element
-                if event == "end" and tag == "tu":
-                    number += 1
-                    src_text, tgt_text = _segment(element, src), _segment(element, tgt)
-                    if flaw := _flaw(src_text, tgt_text):
-                        skipped.add(flaw, f"{path}, unit {number}")
-                    else:
-                        yield cast(Pair, (src_text, tgt_text))
-                    if body is not None:
-                        body.clear()
-        except DefusedXmlException as error:
-            raise UserError(f"{path} declares XML entities, which are refused: {error}.") from error
-        except (ParseError, LookupError, ValueError, RecursionError) as error:
-            # Besides what is not well-formed: encodings that the parser does not know, or elements
-            # nested a thousand deep.
-            raise UserError(f"{path} cannot be read as TMX: {error}.") from error
+    doubts = Doubts(str(path), (src, tgt), noun="units")
+    for number, unit in enumerate(units(path), 1):
+        texts = [text for _, text in unit.segments]
+        doubts.decode("\n".join(texts).encode("utf-8", "surrogateescape"))
+        src_place, tgt_place = places(tuple(code for code, _ in unit.segments))
+        flaw = unit.flaw
+        if src_place is None or tgt_place is None or src_place == tgt_place:
+            flaw = flaw or "missing_side"
+        else:
+            flaw = flaw or _flaw(texts[src_place], texts[tgt_place])
+            if not flaw:
+                yield texts[src_place], texts[tgt_place]
+        if flaw:
+            skipped.add(flaw, f"{path}, unit {number}")
+    doubts.settle()
 
 
-def _segment(unit: Element, lang: str) -> str | None:
-    """The unit's first segment in a language; "en-US" is "en", unless a region is wanted."""
-    wanted = _language(lang)
-    for variant in unit.findall("{*}tuv"):
-        tag = variant.get("{http://www.w3.org/XML/1998/namespace}lang") or variant.get("lang") or ""
-        tag = _language(tag)
-        segment = variant.find("{*}seg")
-        if segment is not None and wanted in (tag, tag.split("-")[0]):
-            return _text(segment)
-    return None
-
-
-def _language(code: str) -> str:
-    """A code as codes are compared: "pt_BR" and " PT-br" are one language."""
-    return code.strip().lower().replace("_", "-")
-
-
-def _text(element: Element) -> str:
-    """The text without the native codes (bpt, ept, it, ph, ut) that TMX wraps in elements."""
-    parts = [element.text or ""]
-    for child in element:
-        is_text = child.tag.rpartition("}")[2] == "hi"
-        parts += [_text(child) if is_text else "", child.tail or ""]
-    return "".join(parts)
-
-
-READERS: Mapping[str, Callable[[Path, str, str, Skipped], Iterator[Pair]]] = {
+READERS: Mapping[str, Callable[..., Iterator[Pair]]] = {
     ".tsv": _read_tsv,
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
     ".tmx": _read_tmx,
 }
+WITH_COLUMNS = (".tsv", ".jsonl", ".parquet")
+"""The formats in which `data.columns` names the two sides."""

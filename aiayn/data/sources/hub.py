@@ -18,6 +18,7 @@ from aiayn.data.sources.formats import (
     Split,
     arrow_columns,
     arrow_pairs,
+    place,
 )
 from aiayn.errors import UserError
 
@@ -48,7 +49,7 @@ def open_hub(data: DataConfig) -> Source:
     streams = {name: _split(split, data) for name, split in splits.items()}
     details = {
         "kind": "hub",
-        "name": Path(data.hub).name if Path(data.hub).is_dir() else data.hub,
+        "name": Path(_name(data)).name if Path(_name(data)).is_dir() else data.hub,
         "config": data.hub_config,
         "revision": _commit(splits["train"], data),
     }
@@ -56,11 +57,16 @@ def open_hub(data: DataConfig) -> Source:
     return Source(details, streams["train"], streams.get("dev"), tests)
 
 
+def _name(data: DataConfig) -> str:
+    """Its name on the Hub, or the path of a local copy."""
+    return str(place(data.hub)) if data.hub.startswith("~") else data.hub
+
+
 def _load(data: DataConfig) -> Any:
     datasets: Any = import_module("datasets")
     # Each of its retries would be a warning of its own; what comes of them is said below.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    load = partial(datasets.load_dataset, data.hub, revision=data.revision or None)
+    load = partial(datasets.load_dataset, _name(data), revision=data.revision or None)
     # The Hub client and its HTTP and file layers raise some dozens of unrelated types, all of which
     # say the same to the user: the corpus is not available there.
     try:
@@ -84,12 +90,12 @@ def _load(data: DataConfig) -> Any:
 
 def _split(dataset: Any, data: DataConfig) -> Split:
     where = f"{_title(data)}, split {dataset.split}"
-    columns = arrow_columns(dataset.data.schema, data.src, data.tgt, where)
-    tables = dataset.select_columns(columns).with_format("arrow")
+    paths = arrow_columns(dataset.data.schema, data.src, data.tgt, where, data.columns)
+    tables = dataset.select_columns(sorted({path[0] for path in paths})).with_format("arrow")
 
     def pairs(skipped: Skipped) -> Iterator[Pair]:
         for table in tables.iter(ARROW_ROWS):
-            yield from arrow_pairs(table, data.src, data.tgt, where, skipped)
+            yield from arrow_pairs(table, paths, where, skipped)
 
     return Split(pairs, len(dataset))
 

@@ -1,6 +1,7 @@
 import gzip
 import json
 import tracemalloc
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiayn.config import DataConfig
+from aiayn.data.sources import formats
 from aiayn.data.sources.formats import Pair, Skipped, find_files, open_files, read_pairs
 from aiayn.errors import UserError
 
 TMX = '<?xml version="1.0"?>{doctype}<tmx version="1.4"><header/><body>{units}</body></tmx>'
 
 
-def read(*files: Path, src: str = "en", tgt: str = "de") -> tuple[list[Pair], dict[str, int]]:
+def read(
+    *files: Path, src: str = "en", tgt: str = "de", columns: Sequence[str] = ()
+) -> tuple[list[Pair], dict[str, int]]:
     skipped = Skipped()
-    return list(read_pairs(files, src, tgt, skipped)), dict(skipped.counts)
+    return list(read_pairs(files, src, tgt, skipped, columns)), dict(skipped.counts)
 
 
 def write(path: Path, data: str | bytes) -> Path:
@@ -173,6 +177,42 @@ def test_parquet_columns_win_over_a_translation_that_is_none(tmp_path: Path):
     pq.write_table(table.select(["translation"]), tmp_path / "a.parquet")
     with pytest.raises(UserError, match="has the columns translation; wanted 'en' and 'de'"):
         read(tmp_path / "a.parquet")
+
+
+def test_equal_cells_of_parquet_take_memory_once(tmp_path: Path):
+    # One cell of 100 kB that stands for a thousand of them.
+    table = pa.table({"en": ["x" * 100_000] * 1_000, "de": ["lang"] * 1_000})
+    pq.write_table(table, tmp_path / "a.parquet", compression="gzip")
+    del table
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    assert sum(1 for _ in read_pairs((tmp_path / "a.parquet",), "en", "de", Skipped())) == 1_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
+    assert pa.total_allocated_bytes() - before < 5_000_000
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_large_cell_of_parquet_costs_its_pair(tmp_path: Path, monkeypatch, nested: bool):
+    monkeypatch.setattr(formats, "LONGEST_LINE", 1_000)
+    sides = [{"en": "cat", "de": "Katze"}, {"en": "x" * 1_001, "de": "lang"}]
+    rows = [{"translation": side} for side in sides] if nested else sides
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == ([("cat", "Katze")], {"too_long": 1})
+
+
+def test_parquet_whose_cells_are_no_sentences_is_refused_before_it_is_read(tmp_path: Path):
+    books = [f"{n} " * 40_000 for n in range(100)]
+    pq.write_table(pa.table({"en": books, "de": books}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"bytes in 100 cells of column en; wanted sentences"):
+        read(tmp_path / "a.parquet")
+
+
+def test_parquet_of_bytes_is_read_as_the_text_that_it_is(tmp_path: Path):
+    table = pa.table({"en": [b"cat", b"\xff"], "de": [b"Katze", b"x"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == ([("cat", "Katze")], {"invalid_utf8": 1})
 
 
 def test_parquet_without_the_languages_lists_its_columns(tmp_path: Path):

@@ -79,6 +79,21 @@ def test_languages_that_are_not_there_are_named(tmp_path: Path):
         open_hub(DataConfig(corpus="c", hub=str(root), tgt="fr"))
 
 
+def test_columns_of_other_names_are_chosen_and_a_copy_may_lie_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "hub").mkdir()
+    rows = [{"input": f"sentence {i}", "output": f"Satz {i}"} for i in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "hub" / "train.parquet")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    data = DataConfig(corpus="c", hub="~/hub", columns=("output", "input"))
+    source = open_hub(data)
+    assert next(source.train.pairs(Skipped())) == ("Satz 0", "sentence 0")
+    assert source.details["name"] == "hub"
+    with pytest.raises(UserError, match=r"input, output; wanted 'en' and 'de'\. Say which"):
+        open_hub(DataConfig(corpus="c", hub=str(tmp_path / "hub")))
+
+
 def test_unreachable_hub_names_the_dataset_and_the_way_around(monkeypatch: pytest.MonkeyPatch):
     def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError("Couldn't reach 'wmt/wmt14' on the Hub\nand much more")
