@@ -17,8 +17,9 @@ from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
 from aiayn.config import DataConfig
+from aiayn.data.languages import parse, same_language
 from aiayn.data.sources.formats import Pair
-from aiayn.data.text import MAX_CHARACTERS, T, clean, normalise
+from aiayn.data.text import MAX_CHARACTERS, T, clean, normalise, num_words, sentence_key
 from aiayn.errors import UserError
 from aiayn.render.terminal import Terminal, progress
 from aiayn.system.workers import parallel_map
@@ -26,7 +27,8 @@ from aiayn.system.workers import parallel_map
 Hashes = npt.NDArray[np.uint64]
 NEVER = 2**64 - 1
 """The place in the order of holding out of a pair that cannot be held out."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+"""Controls other than blanks and ends of lines: where there is one, more may be damaged."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Rules:
     max_words: int
     max_ratio: float
     normalised: bool
-    """Whether sentences are compared by `normalise` or, else, by `clean`."""
+    """Whether sentences are compared by `sentence_key` or, else, by `clean`."""
     held_src: frozenset[str]
     held_tgt: frozenset[str]
 
@@ -44,7 +46,7 @@ class Rules:
     def of(
         cls, data: DataConfig, evaluation: Mapping[str, Sequence[Pair]], normalised: bool
     ) -> "Rules":
-        key = normalise if normalised else clean
+        key = sentence_key if normalised else clean
         src, tgt = (
             frozenset(key(pair[side]) for pairs in evaluation.values() for pair in pairs) - {""}
             for side in (0, 1)
@@ -59,15 +61,15 @@ def judge(pair: Pair, rules: Rules) -> tuple[str, str, str]:
     src, tgt = clean(pair[0]), clean(pair[1])
     if not src or not tgt:
         return "empty", src, tgt
-    if any(not text.isprintable() and _CONTROL.search(text) for text in (src, tgt)):
+    if any(not text.isprintable() and _CONTROL.search(text) for text in pair):
         return "control", src, tgt
-    fewer, more = sorted((src.count(" ") + 1, tgt.count(" ") + 1))
+    fewer, more = sorted((num_words(src), num_words(tgt)))
     if 0 < rules.max_words < more:
         return "max_words", src, tgt
     if 0 < rules.max_ratio * fewer < more:
         return "max_ratio", src, tgt
     if rules.normalised and rules.held_src:
-        held = normalise(src) in rules.held_src or normalise(tgt) in rules.held_tgt
+        held = sentence_key(src) in rules.held_src or sentence_key(tgt) in rules.held_tgt
     else:
         held = src in rules.held_src or tgt in rules.held_tgt
     return ("in_dev_or_test" if held else ""), src, tgt
@@ -106,13 +108,18 @@ def clean_chunk(chunk: Sequence[Pair], rules: Rules) -> Cleaned:
 
 
 def holdout_order(chunk: Sequence[Pair], rules: Rules) -> Hashes:
-    """Each pair's place in the order of holding out: a hash of its source, smallest first."""
+    """Each pair's place in the order of holding out: a hash of its source, smallest first.
+
+    Sources without a letter are in the later half, so that few of them measure a model of text.
+    """
     order: list[int] = []
     for pair in chunk:
         reason, src, _ = judge(pair, rules)
-        key = normalise(src)
-        digest = hashlib.sha256(key.encode()).digest()[:8]
-        order.append(int.from_bytes(digest) if key and not reason else NEVER)
+        key = sentence_key(src)
+        place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
+        if not normalise(src):
+            place |= 1 << 63
+        order.append(place if key and not reason else NEVER)
     return np.array(order, np.uint64)
 
 
@@ -158,11 +165,14 @@ _FREQUENT_WORDS = {
 def check_direction(pairs: Sequence[Pair], src: str, tgt: str, name: str) -> None:
     """Refuse pairs whose sides are swapped, or are the same text twice.
 
-    Silent where a language is not in the list above, or the evidence is thin or mixed.
+    Silent where both sides are one language, a language is not in the list above, or the evidence
+    is thin or mixed.
 
     Raises:
         UserError: naming the languages found and wanted.
     """
+    if same_language(src, tgt):
+        return
     same = sum(clean(a) == clean(b) for a, b in pairs)
     if len(pairs) >= 10 and same > len(pairs) / 2:
         raise UserError(
@@ -170,10 +180,9 @@ def check_direction(pairs: Sequence[Pair], src: str, tgt: str, name: str) -> Non
             f"translations; wanted {src!r} on one side and {tgt!r} on the other."
         )
     src_words, tgt_words = (
-        set(_FREQUENT_WORDS.get(re.split("[-_]", lang.lower())[0], "").split())
-        for lang in (src, tgt)
+        set(_FREQUENT_WORDS.get(parse(lang).language, "").split()) for lang in (src, tgt)
     )
-    if not src_words or not tgt_words or src_words == tgt_words:
+    if not src_words or not tgt_words:
         return
     counts = [Counter(w for pair in pairs for w in pair[side].lower().split()) for side in (0, 1)]
     like_src, like_tgt = (

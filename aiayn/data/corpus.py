@@ -33,10 +33,11 @@ from aiayn.data.cleaning import (
     holdout_order,
     judge,
 )
+from aiayn.data.languages import find, parse
 from aiayn.data.plain import check_plain
 from aiayn.data.sources.formats import Pair, Skipped, Source, Split, find_files, open_files
 from aiayn.data.sources.hub import open_hub
-from aiayn.data.text import chunked
+from aiayn.data.text import chunked, visible
 from aiayn.errors import UserError
 from aiayn.system.checksums import damaged
 from aiayn.system.files import read_json, user_os_errors
@@ -176,7 +177,13 @@ def open_pairs(data: DataConfig) -> Source:
 def _open_phrasebook(data: DataConfig) -> Source:
     from aiayn.data.sources.phrasebook import generate
 
-    splits: dict[str, list[Pair]] = generate(data.src, data.tgt, seed=1)._asdict()
+    held = ("en-US", "de-DE", "fr-FR", "pt-BR")
+    src, tgt = (
+        code if place is None else parse(held[place]).language
+        for code in (data.src, data.tgt)
+        for place in (find(code, held),)
+    )
+    splits: dict[str, list[Pair]] = generate(src, tgt, seed=1)._asdict()
 
     def split(name: str) -> Split:
         return Split(lambda _: iter(splits[name]), len(splits[name]))
@@ -332,9 +339,11 @@ def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> 
 
 
 def _read_whole(split: Split, name: str) -> tuple[list[Pair], int]:
-    """The pairs of dev or test, and in how many of them a line break had to become a blank."""
+    """The pairs of dev or test, without what nobody sees, and in how many of them a line break had
+    to become a blank.
+    """
     skipped = Skipped()
-    pairs = list(split.pairs(skipped))
+    pairs = [(visible(src), visible(tgt)) for src, tgt in split.pairs(skipped)]
     if skipped.counts:
         raise UserError(
             f"{name} has {skipped.counts.total():,} pairs that cannot be used; the first is "
@@ -408,8 +417,20 @@ def _write_train(
     dropped += skipped.counts
     if not kept:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in dropped.items()) or "it is empty"
-        raise UserError(f"Nothing of train is left ({reasons}).")
+        raise UserError(f"Nothing of train is left ({reasons}).{_limits(data, dropped)}")
     return SplitCounts(read, kept, src_words, tgt_words, dict(sorted(dropped.items())))
+
+
+def _limits(data: DataConfig, dropped: Mapping[str, int]) -> str:
+    """What the limits were, and how words are counted, where pairs were dropped for it."""
+    values = {"max_words": data.max_words, "max_ratio": data.max_ratio}
+    said = [f"data.{name} is {value}" for name, value in values.items() if dropped.get(name)]
+    if not said:
+        return ""
+    return (
+        f" {' and '.join(said)}; where a script has no blanks, two characters of Chinese or "
+        "Japanese, or four of Thai and the like, count as a word."
+    )
 
 
 def _selected(lines: bytes, mask: npt.NDArray[np.bool_]) -> bytes:

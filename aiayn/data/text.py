@@ -1,5 +1,6 @@
 """Sentences as they are compared and kept: blanks, Unicode form, chunks of pairs (§5.1)."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -14,7 +15,38 @@ MAX_CHARACTERS = 10_000
 CHUNK_PAIRS, CHUNK_CHARACTERS = 10_000, 8_000_000
 
 
+_NONCHARACTERS = "\ufdd0-\ufdef" + "".join(
+    chr(p + c) for p in range(0, 17 << 16, 1 << 16) for c in (0xFFFE, 0xFFFF)
+)
+_INVISIBLE = re.compile(
+    # What follows the black flag and ends so is the flag of a region, and one visible sign.
+    "(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|["
+    "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # controls, apart from blanks and ends of lines
+    "\u00ad"  # soft hyphen: where a line may be broken
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # in which direction text is shown
+    "\u200b\u2060-\u2064\ufeff"  # blanks of no width, joiners of lines, operators nobody sees
+    "\u206a-\u206f"  # deprecated since Unicode 3
+    "\ufff9-\ufffb"  # where an annotation begins and ends
+    "\U000e0001\U000e0020-\U000e007f"  # tags, in which text can hide
+    f"{_NONCHARACTERS}]"  # no characters, now or ever
+)
+"""Characters that nobody sees and that no language needs to spell a word. Kept are those that some
+do: U+200C and U+200D (Persian, the scripts of India, emoji), U+034F (Hebrew), variation selectors
+(Mongolian, Han, emoji), U+180E (Mongolian), fillers of Hangul, and all that is drawn."""
+
+
+def visible(text: str) -> str:
+    """The text without the characters that nobody sees and that no language needs."""
+    # Python calls none of them printable.
+    return text if text.isprintable() else _INVISIBLE.sub(r"\1", text)
+
+
 def clean(text: str) -> str:
+    """Visible and composed: as all text for training is."""
+    return composed(visible(text))
+
+
+def composed(text: str) -> str:
     """NFC, with every run of blanks (Unicode's, line breaks among them) as one blank."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
@@ -35,8 +67,43 @@ _LETTERS = _Letters()
 
 def normalise(text: str) -> str:
     """The lower-cased words without digits and punctuation, to recognise a sentence by."""
-    text = unicodedata.normalize("NFC", text).lower()
+    text = unicodedata.normalize("NFC", visible(text)).lower()
     return " ".join(text.translate(_LETTERS).split())
+
+
+def sentence_key(text: str) -> str:
+    """What tells sentences apart however they are written: their words, or all but the blanks of
+    those without a letter, such as sums.
+    """
+    return normalise(text) or "".join(clean(text).split())
+
+
+_DENSE = (
+    "\u2e80-\u2fdf\u3001-\u30ff\u3100-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf"
+    "\uf900-\ufaff\uff01-\uff9f\U00020000-\U000323af"
+)
+"""Han, Kana, Bopomofo and Yi, with the punctuation among them."""
+_LOOSE = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\ua980-\ua9ff"
+    "\uaa60-\uaadf"
+)
+"""Thai, Lao, Tibetan, Myanmar, Khmer, the scripts of the Tai, Balinese, Javanese."""
+_UNSPACED = re.compile(f"([{_DENSE}]+)|[{_LOOSE}]+")
+
+
+def num_words(text: str) -> int:
+    """The words of clean text: what stands between blanks, or as much as that in other scripts.
+
+    Where a script has no blanks between words, two characters of Chinese or Japanese and four of
+    Thai, Tibetan and the like count as a word, which is about their share of an English one in
+    translations; blanks there, as of a segmenter, count for nothing.
+    """
+    if text.isascii() or not _UNSPACED.search(text):
+        return text.count(" ") + 1
+    quarters = 0
+    for run in _UNSPACED.finditer(text):
+        quarters += len(run[0]) * (2 if run[1] else 1)
+    return len(_UNSPACED.sub(" ", text).split()) + -(-quarters // 4)
 
 
 # --- Worker processes ---------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import sentencepiece
 
 from aiayn.config import DataConfig
-from aiayn.data.text import clean
+from aiayn.data.text import composed
 from aiayn.errors import UserError, naming
 
 _MAX_SENTENCES = 10_000_000
@@ -22,8 +22,8 @@ _CODE = re.compile(">>.+?<<")
 class Tokenizer:
     """Text to ids and back. Every id comes from here; padding, BOS and EOS are pieces of the model.
 
-    Pieces cover every byte, so no text is unknown. Text is cleaned as the training text was: NFC,
-    and any run of blanks is one plain blank.
+    Pieces cover every byte, so no text is unknown. Text is composed as the training text was: NFC,
+    and any run of blanks is one plain blank. Whoever takes text in leaves out what nobody sees.
     """
 
     def __init__(self, model: bytes):
@@ -53,7 +53,7 @@ class Tokenizer:
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """The ids of each sentence, without BOS or EOS."""
-        return self._processor.encode([clean(text) for text in sentences], num_threads=1)
+        return self._processor.encode([composed(text) for text in sentences], num_threads=1)
 
     def encode_target(self, sentences: Sequence[str]) -> list[list[int]]:
         """The ids of sentences of the target language: here the same pieces."""

@@ -186,6 +186,61 @@ def test_no_dev_and_no_holdout_is_refused(source: Path, tmp_path: Path):
         prepare(config(source, dev_files=()), tmp_path / "out")
 
 
+def test_sums_are_held_out_once_letters_are_used_up(tmp_path: Path):
+    sums = [(f"{a} + {b} = {a + b}", f"{a + b} = {a} + {b}") for a in range(6) for b in range(5)]
+    write_pairs(tmp_path / "source", "train", [*sums, *sums, ("letters", "Buchstaben")])
+    data = config(tmp_path / "source", dev_files=(), test_files=(), holdout_pairs=10)
+    manifest = prepare(data, tmp_path / "out")
+    sets = {name: read(tmp_path / "out", name) for name in ("train", "dev", "test.test")}
+    assert [len(sets[name]) for name in ("dev", "test.test")] == [10, 10]
+    assert not set(sets["train"]) & {*sets["dev"], *sets["test.test"]}
+    # The only source with letters was taken before all without.
+    assert ("letters", "Buchstaben") not in sets["train"]
+    assert manifest.splits["train"].kept == 11
+
+
+def test_the_held_out_sets_of_text_are_those_they_were_with_sums_among_it(tmp_path: Path):
+    write_holdout_source(tmp_path / "source", 1)
+    data = config(tmp_path / "source", dev_files=(), test_files=(), holdout_pairs=10)
+    prepare(data, tmp_path / "out")
+    for lang in ("en", "de"):
+        with (tmp_path / "source" / f"train.{lang}").open("a") as file:
+            file.write("".join(f"{number} + 1\n" for number in range(50)))
+    prepare(data, tmp_path / "with")
+    for name in ("dev", "test.test"):
+        assert read(tmp_path / "with", name) == read(tmp_path / "out", name)
+
+
+def test_limits_count_words_where_there_are_no_blanks(source: Path, tmp_path: Path):
+    chinese = "学生上周买了一顶蓝帽子。"  # as long as six words
+    train = [("The student bought a blue hat", chinese), ("The", chinese), ("x " * 9, "y " * 9)]
+    write_pairs(source, "train", train)
+    manifest = prepare(config(source, max_words=8, max_ratio=2.0), tmp_path / "out")
+    assert manifest.splits["train"].dropped == {"max_ratio": 1, "max_words": 1}
+    with pytest.raises(UserError, match=r"3 max_words\)\. data\.max_words is 2; where a script"):
+        prepare(config(source, max_words=2), tmp_path / "few")
+
+
+# --- Invisible characters -----------------------------------------------------------------------
+
+
+def test_what_nobody_sees_is_in_no_split(source: Path, tmp_path: Path):
+    for name, number in (("train", 1), ("dev", 100), ("test", 200)):
+        src, tgt = pair(number)
+        write_pairs(source, name, [(f"\ufeff{src}\u200b", f"{tgt[:3]}\u00ad{tgt[3:]}\u202c")])
+    prepare(config(source), tmp_path / "out")
+    for name, number in (("train", 1), ("dev", 100), ("test.news", 200)):
+        assert read(tmp_path / "out", name) == [pair(number)]
+
+
+def test_a_sentence_of_dev_is_found_in_train_behind_what_nobody_sees(source: Path, tmp_path: Path):
+    src, tgt = pair(100)
+    write_pairs(source, "train", [(f"\ufeff{src}", f"{tgt} x"), ("kept", "behalten")])
+    assert prepare(config(source), tmp_path / "out").splits["train"].dropped == {
+        "in_dev_or_test": 1
+    }
+
+
 # --- Direction ----------------------------------------------------------------------------------
 
 
@@ -207,6 +262,19 @@ def test_same_text_on_both_sides_is_refused():
     pairs = [(f"{EN} {i}", f"{EN} {i}") for i in range(10)]
     with pytest.raises(UserError, match="10 of 10 source sentences are the same"):
         check_direction(pairs, "en", "de", "train")
+
+
+def test_swapped_sides_are_seen_however_the_languages_are_written():
+    with pytest.raises(UserError, match="reads like 'deu_Latn'"):
+        check_direction([(DE, EN)] * 9, "eng", "deu_Latn", "train")
+
+
+def test_one_language_on_both_sides_may_say_the_same(source: Path, tmp_path: Path):
+    for name in ("train", "dev", "test"):
+        write_pairs(source, name, [(f"{EN} {name} {n}", f"{EN} {name} {n}") for n in range(12)])
+        (source / f"{name}.de").rename(source / f"{name}.en-x-simple")
+    manifest = prepare(config(source, tgt="en-x-simple"), tmp_path / "out")
+    assert manifest.splits["train"].kept == 12
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,46 @@ def test_phrasebook_is_the_corpus_by_default(tmp_path: Path, monkeypatch: pytest
     assert manifest.splits["train"].dropped == {}
 
 
+@pytest.mark.parametrize("codes", [("en", "de"), ("eng", "DE"), ("en-US", "deu_Latn")])
+def test_the_phrasebook_is_asked_for_languages(codes, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[str, str]] = []
+
+    def generate(src: str, tgt: str, seed: int):
+        asked.append((src, tgt))
+        raise UserError("enough")
+
+    monkeypatch.setattr("aiayn.data.sources.phrasebook.generate", generate)
+    with pytest.raises(UserError, match="enough"):
+        prepare(DataConfig(src=codes[0], tgt=codes[1]), tmp_path / "out")
+    assert asked == [("en", "de")]
+
+
+def test_the_phrasebook_has_one_kind_of_portuguese(tmp_path):
+    with pytest.raises(UserError, match=r"data\.tgt is 'pt-PT'; wanted one of"):
+        prepare(DataConfig(tgt="pt-PT"), tmp_path / "out")
+
+
+def test_a_folder_may_be_beside_the_users_home(source: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HOME", str(source.parent))
+    place = f"~/{source.name}"
+    data = config(Path(place), dev_files=(f"{place}/dev.{{lang}}",))
+    assert prepare(data, tmp_path / "out").splits["train"].kept == 20
+    with pytest.raises(UserError, match="~nobody-here"):
+        prepare(config(Path("~nobody-here/x")), tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.tsv.zip", "train.{lang}.zst", "train.json"])
+def test_files_that_are_not_read_are_refused_with_what_to_do(source: Path, tmp_path: Path, name):
+    with pytest.raises(UserError, match=r"as TSV|unzip|zstd -d|jq -c"):
+        prepare(config(source, train_files=(name,)), tmp_path / "out")
+
+
+def test_dev_in_another_encoding_is_refused_with_the_command(source: Path, tmp_path: Path):
+    (source / "dev.de").write_bytes("grün\n".encode("latin-1") * 3)
+    with pytest.raises(UserError, match=r"dev\.de: 3 of 3 lines .* iconv -f ISO-8859-1 -t UTF-8"):
+        prepare(config(source), tmp_path / "out")
+
+
 def test_hub_corpus_without_dev_and_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     words = [chr(97 + i // 26) + chr(97 + i % 26) for i in range(60)]
