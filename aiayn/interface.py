@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from aiayn.config import Experiment, all_keys, unknown
+from aiayn.data.text import visible
 from aiayn.decoding.heads import Looks, look
 from aiayn.decoding.translator import Hypothesis, Translator
 from aiayn.errors import UserError
@@ -265,12 +266,14 @@ def _texts(given: object, name: str) -> list[str]:
 
 
 def _text(given: object, name: str) -> str:
-    """The string itself. Raises UserError if it is none, or cannot be written as UTF-8."""
+    """The string, without what nobody sees. Raises UserError if it is none, or cannot be written as
+    UTF-8.
+    """
     if not isinstance(given, str):
         raise UserError(f"{name} is {_short(given)}; wanted a string.")
     if given != given.encode(errors="replace").decode():
         raise UserError(f"{name} is {_short(given)}; wanted text that UTF-8 can encode.")
-    return given
+    return visible(given)
 
 
 def _short(value: object) -> str:

@@ -156,6 +156,12 @@ def test_threads_may_share_a_model(model):
         assert list(pool.map(model.translate, sentences)) == alone
 
 
+def test_what_nobody_sees_is_no_part_of_a_sentence(model):
+    hidden = "\ufeffone\u200b tw\u00ado"
+    assert model.translate([hidden]) == model.translate(["one two"])
+    assert model.score([(hidden, hidden)]) == model.score([("one two", "one two")])
+
+
 def test_attention_is_of_the_models_own_translation_unless_told(model):
     (own,) = model.translate(["red blue"])
     looks = model.attention("red blue")

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import cast
 
 from aiayn.commands.verb import Verb, existing, model_argument, positive
+from aiayn.data.sources.opening import BYTE_ORDER_MARK, LONGEST_LINE, Doubts, Stream
+from aiayn.data.text import visible
+from aiayn.errors import UserError
 
 _WINDOW = 4_096
 """Lines that are translated together: enough to sort them by length, and few enough to hold."""
 _CHUNK = 1 << 16
 """Bytes that are read at once."""
+_INPUT = "Standard input"
 _MOMENT = 0.01
 """Seconds for which a line that was read may wait for others."""
 
@@ -61,6 +65,7 @@ def translate(
     with counter(errors, "lines", hidden=shown) as bar:
         task = bar.add_task("Translating", total=None)
         for lines in windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW):
+            lines = [visible(line) for line in lines]
             found = translator.stream(lines, num_best, on_long=say_long)
             for number, hypotheses in enumerate(found, done + 1):
                 print_line(number, hypotheses)
@@ -87,33 +92,41 @@ def _translate_arguments(parser: ArgumentParser) -> None:
 def windows(file: BufferedIOBase, size: int) -> Iterator[list[str]]:
     """The lines of a file that are there now, at least one and at most `size` at a time.
 
-    A line that arrives late waits for none that may follow it. Only `\\n` ends a line. Bytes that
-    are no UTF-8 become U+FFFD, which is said on standard error. A byte order mark at the start is
-    no part of the text.
+    A line that arrives late waits for none that may follow it. Only `\\n` ends a line. UTF-16 and
+    UTF-32 are read by their marks; bytes that are no UTF-8 become U+FFFD, which is said on standard
+    error. A byte order mark at the start is no part of the text.
+
+    Raises:
+        UserError: it is packed, or in another encoding by its first lines, or a line is too long.
     """
     number, window = 0, list[str]()
     reader = getattr(file, "raw", file)  # a buffer would hide whether more is there
     rest: list[bytes] = []  # of a line whose end was not read yet
+    stream, doubts = Stream(_INPUT), Doubts(_INPUT, streamed=True)
     while (chunk := reader.read(_CHUNK)) != b"":
         if chunk is None:  # nothing yet, from a file that does not block
             select.select([reader], [], [])
             continue
-        first, *others = chunk.split(b"\n")
+        first, *others = stream.feed(chunk).split(b"\n")
         rest.append(first)
         for start in others:
             number += 1
-            window.append(_decoded(b"".join(rest), number))
+            window.append(_decoded(b"".join(rest), number, doubts))
             rest = [start]
             if len(window) == size:
-                yield window
+                yield _said(window, number, doubts)
                 window = []
         if window and not _is_ready(reader):
-            yield window
+            yield _said(window, number, doubts)
             window = []
+        if sum(map(len, rest)) > LONGEST_LINE:
+            raise _too_long(number + 1)
+    rest.append(stream.feed(b"", last=True))
     if any(rest):
-        window.append(_decoded(b"".join(rest), number + 1))
+        number += 1
+        window.append(_decoded(b"".join(rest), number, doubts))
     if window:
-        yield window
+        yield _said(window, number, doubts)
 
 
 def _is_ready(reader: IOBase) -> bool:
@@ -127,17 +140,33 @@ def _is_ready(reader: IOBase) -> bool:
         return True
 
 
-def _decoded(raw: bytes, number: int) -> str:
-    from aiayn.data.sources.formats import BYTE_ORDER_MARK
-
+def _decoded(raw: bytes, number: int, doubts: Doubts) -> str:
+    if len(raw) > LONGEST_LINE:
+        raise _too_long(number)
     text = raw.removesuffix(b"\r")
     if number == 1:
         text = text.removeprefix(BYTE_ORDER_MARK)
-    try:
-        return text.decode()
-    except UnicodeDecodeError:
-        print(f"aiayn: line {number} is not UTF-8; its other bytes were kept.", file=sys.stderr)
-        return text.decode(errors="replace")
+    return doubts.decode(text)
+
+
+def _said(lines: list[str], last: int, doubts: Doubts) -> list[str]:
+    """The lines, of which `last` is the number of the last one, with U+FFFD in place of bytes that
+    are no UTF-8, after those were said.
+    """
+    if last == len(lines):  # nothing was translated yet
+        doubts.settle()
+    found: list[str] = []
+    for number, line in enumerate(lines, last - len(lines) + 1):
+        found.append(line.encode("utf-8", "surrogateescape").decode(errors="replace"))
+        if found[-1] != line:
+            print(f"aiayn: line {number} is not UTF-8; its other bytes were kept.", file=sys.stderr)
+    return found
+
+
+def _too_long(number: int) -> UserError:
+    return UserError(
+        f"{_INPUT}, line {number}, is too long; wanted at most {LONGEST_LINE:,} bytes."
+    )
 
 
 def score(model: Path, src: Path, tgt: Path) -> None:
@@ -150,7 +179,7 @@ def score(model: Path, src: Path, tgt: Path) -> None:
     from aiayn.model.saved import model_of
 
     translator = Translator(model_of(model))
-    sources, targets = read_aligned(src, tgt)
+    sources, targets = ([visible(line) for line in lines] for lines in read_aligned(src, tgt))
     for log_prob, num_tokens in translator.score(list(zip(sources, targets, strict=True))):
         print(f"{log_prob:.4f}\t{num_tokens}")
 

@@ -90,7 +90,7 @@ def experiment_arguments(parser: argparse.ArgumentParser) -> None:
 
 def data_dir_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data-dir", type=Path, default=Path("data"), help="prepared data (default: data)"
+        "--data-dir", type=folder, default=Path("data"), help="prepared data (default: data)"
     )
 
 
@@ -106,9 +106,17 @@ def model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=existing, help="a run directory or an exported model")
 
 
+def folder(text: str) -> Path:
+    """The type of arguments that name a place; a `~` that the shell left is the user's home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{text!r}: {error}") from error
+
+
 def existing(text: str) -> Path:
     """The type of arguments that name a file or folder to read."""
-    path = Path(text)
+    path = folder(text)
     if not path.exists():
         beside = [str(each) for each in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(str(path), beside, n=1)

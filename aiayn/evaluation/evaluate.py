@@ -9,6 +9,7 @@ from rich.console import Console
 from aiayn.config import Experiment
 from aiayn.data.plain import check_plain
 from aiayn.data.prepare import Prepared
+from aiayn.data.text import visible
 from aiayn.decoding.heads import look
 from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
@@ -215,7 +216,7 @@ def evaluate_files(path: Path, src: Path, refs: Sequence[Path], console: Console
         check_plain(f"lines of {ref}", lines)
     model = model_of(path)
     data = model.experiment.data
-    hypotheses = translate_file(model, sources, console, src.name)
+    hypotheses = translate_file(model, [visible(line) for line in sources], console, src.name)
     found = score(hypotheses, references, sources, src=data.src, tgt=data.tgt)
     show({src.name: {"": found}}, console)
     return found

@@ -131,7 +131,7 @@ def show_systems(found: Systems, console: Console) -> None:
 
 
 def read_aligned(*paths: Path) -> list[list[str]]:
-    """The lines of text files that belong together, plain or .gz.
+    """The lines of text files that belong together, plain or packed.
 
     Raises:
         UserError: a file cannot be read or is not UTF-8, or the counts differ.

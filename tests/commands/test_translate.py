@@ -1,5 +1,6 @@
 """`aiayn translate` as a filter, one line in, one line out, whenever a line comes; `score`."""
 
+import gzip
 import io
 import itertools
 import os
@@ -13,6 +14,7 @@ import aiayn.commands.translate
 from aiayn.__main__ import main
 from aiayn.commands.translate import windows
 from aiayn.decoding.translator import Translator
+from aiayn.errors import UserError
 from aiayn.model.saved import load_model
 from tests.commands.test_verb import refusal
 from tests.faults import folders, inputs
@@ -66,6 +68,51 @@ def test_n_best_output_is_numbered_and_scored(model, monkeypatch, capfdbinary):
 def test_a_mark_at_the_start_of_standard_input_is_no_text():
     data = inputs.BOM + b"one\n" + inputs.BOM + b"two"
     assert list(windows(io.BytesIO(data), 10)) == [["one", "\ufefftwo"]]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("chunk", [1, 3, 1 << 16])
+def test_standard_input_is_read_in_the_encoding_of_its_mark(monkeypatch, encoding, chunk):
+    monkeypatch.setattr(aiayn.commands.translate, "_CHUNK", chunk)
+    for text in ("zwölf\n\njagen", "zwölf\n\njagen\n"):
+        data = io.BytesIO(text.encode(encoding))
+        assert list(windows(data, 10)) == [["zwölf", "", "jagen"]]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("größer\nsüß\nja\nfünf\n".encode("latin-1"), "iconv -f ISO-8859-1 -t UTF-8"),
+        (gzip.compress(b"one\n"), "Standard input is packed with gzip; wanted text"),
+        ("one two\n".encode("utf-16-le"), "UTF-16LE without a mark"),
+    ],
+)
+def test_standard_input_that_is_no_utf8_text_is_refused(model, monkeypatch, capsys, data, message):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert message in refusal(capsys, "translate", model)
+
+
+def test_single_damaged_lines_of_standard_input_are_said_and_answered(capsys):
+    text = "größer\n".encode() * 20 + b"gr\xf6\xdfer\n" * 3
+    assert list(windows(io.BytesIO(text), 100)) == [["größer"] * 20 + ["gr\ufffd\ufffder"] * 3]
+    said = capsys.readouterr().err
+    assert [f"line {number} is not UTF-8" in said for number in (20, 21, 22, 23, 24)] == [
+        *(False, True, True, True, False)
+    ]
+
+
+def test_a_line_of_standard_input_is_refused_before_it_fills_the_memory(monkeypatch):
+    monkeypatch.setattr(aiayn.commands.translate, "LONGEST_LINE", 100_000)
+    endless = io.BytesIO(b"one\n" + b"x" * 10_000_000)
+    with pytest.raises(UserError, match="Standard input, line 2, is too long; wanted at most 100"):
+        list(windows(endless, 10))
+    assert endless.tell() < 300_000
+
+
+def test_what_nobody_sees_changes_no_translation(model, monkeypatch, capfdbinary):
+    plain, _ = _filter(monkeypatch, capfdbinary, model, b"one two\n")
+    hidden = "\ufeffone\u200b tw\u00ado\u202c\n".encode()
+    assert _filter(monkeypatch, capfdbinary, model, b"\n" + hidden)[0] == f"\n{plain}"
 
 
 def test_score_reads_files_with_as_many_lines(model, tmp_path, capsys):

@@ -4,6 +4,8 @@ import sys
 import pytest
 
 from aiayn.__main__ import _VERBS, main
+from aiayn.commands.verb import existing, folder
+from aiayn.errors import UserError
 
 
 def refusal(capsys, *arguments) -> str:
@@ -58,6 +60,15 @@ def test_each_verb_has_help_that_begins_as_the_list_of_all_says(verb, capsys):
     assert len(listed) <= 80
     assert summary.endswith(".")
     assert f"\n{summary}\n" in texts[1]
+
+
+def test_a_tilde_that_the_shell_left_is_the_users_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert folder("~/runs") == existing("~") / "runs" == tmp_path / "runs"
+    with pytest.raises(UserError, match=r"nothing does not exist"):
+        existing("~/nothing")
+    with pytest.raises(UserError, match="~nobody-here"):
+        folder("~nobody-here/x")
 
 
 def test_help_and_refusals_answer_without_jax_and_numpy():

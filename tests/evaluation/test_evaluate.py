@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import io
 import json
@@ -12,10 +13,13 @@ import aiayn.evaluation.evaluate
 import aiayn.evaluation.record
 import aiayn.training.run_folder
 from aiayn.data.prepare import prepare
+from aiayn.data.text import visible
 from aiayn.errors import UserError
+from aiayn.evaluation.bleu import score
 from aiayn.evaluation.evaluate import evaluate_files, evaluate_run
 from aiayn.evaluation.record import read_record, run_info
 from aiayn.evaluation.scores import Score, Scores
+from aiayn.evaluation.systems import read_aligned
 from aiayn.model.saved import load_model
 from aiayn.model.structure import params_sha256
 from aiayn.system.environment import hardware
@@ -291,3 +295,15 @@ def test_the_record_by_hand_from_four_rows(
     (run_dir / "metrics.jsonl").unlink()
     with pytest.raises(UserError, match=r"metrics\.jsonl lacks the rows up to step 12"):
         evaluate_here(run_dir, prepared)
+
+
+def test_files_of_ones_own_come_in_as_all_text_does(tmp_path):
+    (tmp_path / "src").write_bytes("\ufeffone\u200b\ntwo\n".encode("utf-16"))
+    (tmp_path / "ref").write_bytes(gzip.compress("\ufeffeins\n\u202ezw\u00adei\n".encode()))
+    sources, references = read_aligned(tmp_path / "src", tmp_path / "ref")
+    assert [visible(line) for line in sources] == ["one", "two"]
+    found = score(["eins", "zwei"], references, src="en", tgt="de")
+    assert found["chrf2"].value == pytest.approx(100)
+    (tmp_path / "ref").write_bytes("grün\nja\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"ref, line 1, is not UTF-8. It looks like ISO-8859-1"):
+        read_aligned(tmp_path / "src", tmp_path / "ref")
