@@ -193,6 +193,7 @@ def train(
         Preempted: SIGTERM came, and the last step is saved; the same call continues from there.
     """
     from aiayn.data.prepare import prepare_once
+    from aiayn.data.report import report, show
     from aiayn.evaluation.evaluate import evaluate_run, unfit_tests
     from aiayn.evaluation.record import finished_record, show_record
     from aiayn.evaluation.validation import validator
@@ -214,6 +215,10 @@ def train(
         check_initial(experiment, folder)
         begun = begun_run(experiment, folder)
         prepared = prepare_once(experiment.data, Path(data_dir), verbose, task.open_source, begun)
+        if hosts.first():
+            found, is_new = report(prepared)
+            if is_new:
+                show(found, console)
         for warning in unfit_tests(prepared):
             console.print(warning)
         with in_use(folder):

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from pathlib import Path
 
-from aiayn.commands.verb import Verb, existing, experiment_arguments
+from aiayn.commands.verb import Verb, existing, experiment_arguments, folder
 from aiayn.config import Experiment
 from aiayn.experiments import list_experiments
 
@@ -26,7 +26,7 @@ def train(experiment: Experiment, data_dir: Path, run_dir: Path | None) -> None:
 def _train_arguments(parser: ArgumentParser) -> None:
     experiment_arguments(parser)
     parser.add_argument(
-        "--run-dir", type=Path, help="where the run lives (default: runs/EXPERIMENT)"
+        "--run-dir", type=folder, help="where the run lives (default: runs/EXPERIMENT)"
     )
     experiments = list_experiments()
     width = 2 + max(map(len, experiments), default=0)
@@ -38,15 +38,19 @@ def prepare(experiment: Experiment, data_dir: Path) -> None:
     """Fetch, clean, tokenize and pack a corpus, without training.
 
     Writes text, tokenizer and packed rows under --data-dir with a manifest of counts and hashes.
-    Training finds them there.
+    Training finds them there. Ends with a report on the text: some pairs, lengths, scripts, and
+    warnings of what is unusual.
     """
     from aiayn.data.prepare import prepare
+    from aiayn.data.report import report, show
+    from aiayn.render.terminal import Terminal
     from aiayn.tasks import task_of
 
     prepared = prepare(experiment.data, data_dir, open_source=task_of(experiment).open_source)
     for name, split in prepared.manifest.splits.items():
         dropped = "".join(f", {count:,} {reason}" for reason, count in split.dropped.items())
         print(f"{name}: {split.kept:,} of {split.read:,} pairs{dropped}")
+    show(report(prepared)[0], Terminal())
     for row_class in prepared.train.classes:
         print(
             f"rows of {row_class.src_width} + {row_class.tgt_width} slots: {row_class.num_rows:,}, "

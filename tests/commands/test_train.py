@@ -101,6 +101,9 @@ def test_prepare_says_what_is_kept_and_dropped(tmp_path, capsys):
     assert main(["prepare", str(experiment), "--data-dir", str(tmp_path / "data")]) == 0
     said = capsys.readouterr().out.splitlines()
     assert any(line.startswith("train: 200 of 201 pairs, 1 ") for line in said)
+    assert "5 pairs of train, chosen at random:" in said
+    assert any(line.startswith("Shares: ") and "empty" in line for line in said)
+    assert len(list((tmp_path / "data").glob("*/report.json"))) == 1
     assert said[-2].startswith("rows of 32 + 32 slots: ")
     assert said[-1].startswith(f"Prepared in {tmp_path / 'data'}")
 
