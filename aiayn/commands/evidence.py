@@ -19,9 +19,10 @@ from aiayn.system.checkout import shipped
 def report(out: Path, as_json: bool) -> int:
     """Every claim of the paper, checked now or beside its record.
 
-    Writes one page as claims.md, claims.html and claims.json. Each claim holds or fails by what is
-    computed now, was measured (the record of a run), differs (the reason), or was not run here (the
-    command and its cost). Exit status 1 if a claim fails.
+    Writes one page as claims.md, claims.html and claims.json. Each claim holds or fails by what the
+    program's code computes now, is arithmetic (the paper's own sums done again), was measured (the
+    record of a run), differs (the reason), or was not run here (the command and its cost). Exit
+    status 1 if a claim fails.
     """
     from aiayn.evidence.page import show, write_report
     from aiayn.render.terminal import Terminal

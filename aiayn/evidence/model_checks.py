@@ -160,10 +160,24 @@ def dot_variance() -> Found:
 
 
 def heads() -> Found:
-    """h = 8 heads with d_k = d_v = d_model/h = 64."""
-    c = BASE_MODEL
-    holds = (c.num_heads, c.d_k, c.d_v) == (8, 64, 64) and c.num_heads * c.d_k == c.d_model
-    return Found(f"h = {c.num_heads}, d_k = {c.d_k}, d_v = {c.d_v}", holds)
+    """Concat(head_1, …, head_h)W^O of h = 8 heads with d_k = d_v = d_model/h = 64."""
+    c = replace(BASE_MODEL, matmul_dtype="float32")
+    layer = built(lambda rngs: model.MultiHeadAttention(c, rngs=rngs))
+    x_BSD = random(1, 5, c.d_model)
+    found = layer(x_BSD, x_BSD, jnp.ones((1, 1, 5, 5), bool))[0]
+    w_q, w_k, w_v, w_o = (
+        np.asarray(part.kernel[...], np.float64)
+        for part in (layer.query, layer.key, layer.value, layer.out)
+    )
+    x, parts = np.asarray(x_BSD[0], np.float64), list[np.ndarray]()
+    for columns in np.split(np.arange(c.d_model), 8):
+        scores = np.exp((x @ w_q[:, columns]) @ (x @ w_k[:, columns]).T / math.sqrt(64))
+        parts.append(scores / scores.sum(axis=1, keepdims=True) @ x @ w_v[:, columns])
+    equal = agrees("equal to float64 by the formula", found, np.concatenate(parts, axis=1) @ w_o)
+    return Found(
+        f"h = {c.num_heads}, d_k = {c.d_k}, d_v = {c.d_v}; {equal.ours}",
+        equal.holds and (c.num_heads, c.d_k, c.d_v) == (8, 64, 64),
+    )
 
 
 def multi_head_cost() -> Found:

@@ -23,6 +23,7 @@ from aiayn.system.files import user_os_errors, write_text
 _COLUMNS = ("section", "claim", "paper", "here", "status", "how")
 _COLOURS: dict[Status, str] = {
     "holds": "green",
+    "arithmetic": "cyan",
     "measured": "blue",
     "differs": "yellow",
     "not run here": "bright_black",
@@ -30,6 +31,7 @@ _COLOURS: dict[Status, str] = {
 }
 _CSS_COLOURS: dict[Status, str] = {
     "holds": "#1a7f37",
+    "arithmetic": "#1b7c83",
     "measured": "#0550ae",
     "differs": "#9a6700",
     "not run here": "#6e7781",

@@ -1,19 +1,28 @@
 """Claims of §4 to §6 that a computation can decide, as `checks` does for §3."""
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
+from jaxtyping import Array
 
 from aiayn.config import DecodeConfig, TrainConfig
-from aiayn.data.rows import make_rows
+from aiayn.data.rows import Rows, make_rows, rows_of_pairs
+from aiayn.data.tokenizer import Tokenizer, train_tokenizer
 from aiayn.decoding import search
+from aiayn.decoding.incremental import lay_out
+from aiayn.decoding.translator import Translator
+from aiayn.evaluation import average
 from aiayn.evidence import table1
 from aiayn.evidence.model_checks import BASE_MODEL, SMALL, WORDS, Found, built, difference, random
 from aiayn.evidence.paper import BASE, BIG, NUM_GPUS, SUSTAINED_FLOPS, TABLE_2, TABLE_3, TRAINING
@@ -21,16 +30,28 @@ from aiayn.experiments import load_experiment
 from aiayn.model import dropout, loss
 from aiayn.model import transformer as model
 from aiayn.model.flops import exponent, traced_training_flops, training_flops
-from aiayn.model.structure import count_parameters
+from aiayn.model.saved import Model
+from aiayn.model.structure import build, count_parameters, flatten, initial_parameters
 from aiayn.training import optim
+from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.mesh import data_mesh, mapped_train_step, replicated, sharded
+from aiayn.training.step import TrainState, initial_state
+
+_WORDS = 100
+"""Of the vocabulary of small models."""
 
 # --- §4: Table 1 --------------------------------------------------------------------------------
 
 
 @cache
+def layer_cost(name: str) -> table1.LayerCost:
+    """A row of Table 1, counted once."""
+    return table1.table_1()[name]()
+
+
 def layer_costs() -> Mapping[str, table1.LayerCost]:
-    """Table 1, counted once."""
-    return table1.table_1()
+    """All of Table 1."""
+    return {name: layer_cost(name) for name in _EXPONENTS}
 
 
 _EXPONENTS = {
@@ -43,7 +64,7 @@ _EXPONENTS = {
 
 def layer_flops(name: str) -> Found:
     """Complexity per layer."""
-    exponents = layer_costs()[name].exponents
+    exponents = layer_cost(name).exponents
     text = " · ".join(f"{size}^{power:.2f}" for size, power in exponents.items())
     wanted = _EXPONENTS[name]
     holds = all(abs(exponents[size] - power) < 0.05 for size, power in wanted.items())
@@ -52,14 +73,14 @@ def layer_flops(name: str) -> Found:
 
 def layer_sequence(name: str) -> Found:
     """Sequential operations."""
-    found = layer_costs()[name].sequential
+    found = layer_cost(name).sequential
     wanted = {n: n if name == "recurrent" else 1 for n in found}
     return Found(_by_n(found), found == wanted)
 
 
 def layer_path(name: str) -> Found:
     """Maximum path length."""
-    found = layer_costs()[name].path
+    found = layer_cost(name).path
     growth = exponent(list(found), list(found.values()))
     if name == "self-attention":
         holds = set(found.values()) == {1}
@@ -78,7 +99,7 @@ def _by_n(counts: Mapping[int, int]) -> str:
 
 def attention_beats_recurrence() -> Found:
     """Self-attention is cheaper than recurrence as long as n is smaller than d."""
-    attention, recurrent = (layer_costs()[name].flops for name in ("self-attention", "recurrent"))
+    attention, recurrent = (layer_cost(name).flops for name in ("self-attention", "recurrent"))
     cheaper = [n for n in attention if attention[n] < recurrent[n]]
     dearer = [n for n in attention if attention[n] > recurrent[n]]
     d = table1.COUNTED_D
@@ -92,21 +113,70 @@ def attention_beats_recurrence() -> Found:
 
 
 def adam() -> Found:
-    """Adam with β₁ = 0.9, β₂ = 0.98, ε = 1e−9, under the schedule."""
-    config = TrainConfig()
+    """Adam with β₁ = 0.9, β₂ = 0.98, ε = 1e−9: alone, and as an update of training applies it."""
+    config = replace(TrainConfig(), warmup_steps=4)  # steps that float32 can tell from nothing
+    gradients = [np.array([0.3, -0.1, 1e-9]) * number for number in range(1, 4)]
+    alone = _relative(_adam_alone(config, gradients), _adam_by_hand(gradients))
+    trained = _relative(*_trained(config))
+    return Found(
+        f"three updates equal those by hand to {alone:.0e}, two of a model's to {trained:.0e}",
+        alone < 1e-4 and trained < 1e-2,
+    )
+
+
+def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
+    return difference(found, wanted) / float(np.abs(wanted).max())
+
+
+def _adam_alone(config: TrainConfig, gradients: Sequence[np.ndarray]) -> np.ndarray:
+    """Where the optimiser moves a vector of zeros."""
     rule = optim.optimizer(BASE_MODEL, config)
-    params = {"w": jnp.array([1.0, -2.0])}
+    params: Any = {"w": jnp.zeros(gradients[0].shape)}
     state = rule.init(params)
-    m, v, w = np.zeros(2), np.zeros(2), np.array([1.0, -2.0])
-    for number in range(1, 4):
-        gradient = np.array([0.3, -0.1]) * number
+    for gradient in gradients:
         updates, state = rule.update({"w": jnp.asarray(gradient, jnp.float32)}, state, params)
-        params: Any = optax.apply_updates(params, updates)
+        params = optax.apply_updates(params, updates)
+    return np.asarray(params["w"], np.float64)
+
+
+def _adam_by_hand(gradients: Sequence[np.ndarray]) -> np.ndarray:
+    """Where the paper's Adam moves them, in float64, at four steps of warm-up."""
+    m = v = w = np.zeros(gradients[0].shape)
+    for number, gradient in enumerate(gradients, 1):
         m, v = 0.9 * m + 0.1 * gradient, 0.98 * v + 0.02 * gradient**2
-        rate = 512**-0.5 * number * 4_000**-1.5
-        w -= rate * (m / (1 - 0.9**number)) / (np.sqrt(v / (1 - 0.98**number)) + 1e-9)
-    relative = difference(params["w"] / w, 1.0)
-    return Found(f"three updates equal those by hand to {relative:.0e}", relative < 1e-6)
+        rate = 512**-0.5 * min(number**-0.5, number * 4**-1.5)
+        w = w - rate * (m / (1 - 0.9**number)) / (np.sqrt(v / (1 - 0.98**number)) + 1e-9)
+    return w
+
+
+def _trained(config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
+    """How two updates of training move a small model, and how Adam by hand does.
+
+    The second has twice the tokens of the first: its gradient is of the mean over them all the
+    same. Left out are parameters whose gradient is nothing but rounding.
+    """
+    shape, rng = replace(SMALL, dropout_rate=0.0), np.random.default_rng(1)
+    graphdef, rule = build(shape, _WORDS), optim.optimizer(BASE_MODEL, config)
+    mesh, key = data_mesh(jax.devices()[:1]), jax.random.key(0)
+    update = mapped_train_step(graphdef, config, rule, mesh)
+    state: Any = replicated(initial_state(shape, _WORDS, 1, rule), mesh)
+
+    def flat(tree: Any) -> np.ndarray:
+        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)], dtype=np.float64)
+
+    def mean_loss(params: Any, rows: Rows) -> Array:
+        total, _ = nnx.merge(graphdef, params).loss(rows, None, config.label_smoothing)
+        return total / rows.weight_BT.sum()
+
+    before, gradients = flat(state.params), list[np.ndarray]()
+    for count in (1, 2):
+        ids = rng.integers(4, _WORDS, (count, 5))
+        rows = make_rows(*[ids, np.ones_like(ids)] * 2, bos=2)
+        gradients.append(flat(jax.jit(jax.grad(mean_loss))(state.params, rows)))
+        rounds = sharded(jax.tree.map(lambda x: x[None], rows), mesh, axis=1)
+        state, _ = update(state, rounds, key)
+    clear = np.abs(gradients).min(axis=0) > 1e-4
+    return (flat(state.params) - before)[clear], _adam_by_hand(gradients)[clear]
 
 
 def schedule() -> Found:
@@ -210,31 +280,109 @@ def exact_flops(name: str) -> float:
 
 def counted_flops() -> Found:
     """The closed form of a training step against its traced program."""
-    closed = training_flops(BASE_MODEL, WORDS, 28, 28) / 28
-    padded = training_flops(BASE_MODEL, 37_120, 28, 28) / 28
+    rows = -(-WORDS // model.VOCABULARY_MULTIPLE) * model.VOCABULARY_MULTIPLE
+    closed, padded = (training_flops(BASE_MODEL, words, 28, 28) / 28 for words in (WORDS, rows))
     traced = traced_training_flops(BASE_MODEL, WORDS, 28, 28) / 28
     return Found(
-        f"{closed / 1e6:.1f} MFLOP; {traced / 1e6:.1f} traced, with rows up to 37,120",
-        math.isclose(closed, 381.0e6, rel_tol=1e-3) and math.isclose(traced, padded, rel_tol=1e-6),
+        f"{closed / 1e6:.1f} MFLOP; {traced / 1e6:.1f} traced, with rows up to {rows:,}",
+        math.isclose(traced, padded, rel_tol=1e-6),
     )
 
 
 def averaging() -> Found:
-    """The last 5 checkpoints of base and the last 20 of big are averaged."""
-    counts = [load_experiment(f"wmt14_ende_{s}").decode.average_last for s in ("base", "big")]
-    return Found(f"{counts[0]} and {counts[1]}", counts == [5, 20])
+    """The last 5 checkpoints of base and the last 20 of big are averaged: their mean, of more."""
+    experiments = [load_experiment(f"wmt14_ende_{size}") for size in ("base", "big")]
+    counts = [experiment.decode.average_last for experiment in experiments]
+    every, kept = experiments[0].train.checkpoint_every, max(counts) + 1
+    with TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder), keep_last=kept)
+        for number in range(1, kept + 1):
+            params = {"w": jnp.full(1, float(number**2))}
+            state = TrainState(params, (), jnp.asarray(number * every))
+            checkpoints.save(state, experiments[0], _tokenizer())
+        checkpoints.close()
+        checkpoints = Checkpoints(Path(folder), read_only=True)
+        means = [
+            float(average.average(checkpoints, checkpoints.last(count))["w"][0]) for count in counts
+        ]
+        checkpoints.close()
+    wanted = [sum(n**2 for n in range(kept - c + 1, kept + 1)) / c for c in counts]
+    return Found(
+        f"{counts[0]} and {counts[1]}; of {kept} checkpoints these means, as by hand",
+        counts == [5, 20] and bool(np.allclose(means, wanted, rtol=1e-6)),
+    )
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    return train_tokenizer(("one two three four five six seven eight nine ten " * 3).split(), 300)
 
 
 def beam() -> Found:
     """Beam 4, length penalty ((5 + length)/6)^0.6, at most 50 tokens more than the input."""
-    config = DecodeConfig()
-    penalty = float(search.length_penalty(13, config.length_penalty))
+    config = load_experiment("wmt14_ende_base").decode
+    found, wanted, every = _few_outputs(config)
+    extra = _longest_output(config)
     return Found(
-        f"beam {config.beam_size}, α = {config.length_penalty}, {penalty:.4f} at 13 tokens, "
-        f"input + {config.max_extra_tokens}",
-        (config.beam_size, config.length_penalty, config.max_extra_tokens) == (4, 0.6, 50)
-        and math.isclose(penalty, 3**0.6, rel_tol=1e-6),
+        f"beam {config.beam_size}, α = {config.length_penalty}: the best of {every} outputs, all "
+        f"tried, to within {difference(found, wanted):.0e}; input + {extra} where none ends",
+        (config.beam_size, config.length_penalty, extra) == (4, 0.6, 50)
+        and difference(found, wanted) < 1e-4,
     )
+
+
+def _few_outputs(config: DecodeConfig) -> tuple[np.ndarray, np.ndarray, int]:
+    """Scores of the four best outputs of a source, by search and by trying all, and how many.
+
+    With two words and a likelier EOS, and at most three tokens, a beam of four loses none.
+    """
+    bos, eos, words, source = 2, 3, (4, 5), [4, 5, 5, 4]
+    graphdef, params = _biased({eos: 2.0, **dict.fromkeys(words, 1.0)}, _WORDS)
+    src = jnp.array([[*source, eos]])
+    search_it = partial(search.search, graphdef, params, lay_out(graphdef, params))
+    best = search_it(
+        *(src, jnp.ones_like(src), jnp.array([3])),
+        beam_size=config.beam_size,
+        alpha=config.length_penalty,
+        at_once=1,
+        room=3,
+        num_best=4,
+        bos=bos,
+        eos=eos,
+    )
+    outputs = [each for length in range(3) for each in itertools.product(words, repeat=length)]
+    rows = rows_of_pairs([(source, output) for output in outputs], bos, eos)
+    logits = np.asarray(jax.jit(lambda p, r: nnx.merge(graphdef, p)(r))(params, rows), np.float64)
+    log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    of_words = np.take_along_axis(log_probs, rows.tgt_out_BT[..., None], axis=-1)[..., 0]
+    lengths = np.array([len(output) + 1 for output in outputs])
+    scores = (of_words * rows.weight_BT).sum(axis=1) / ((5 + lengths) / 6) ** 0.6
+    return np.asarray(best.scores_AW[0]), np.sort(scores)[::-1][:4], len(outputs)
+
+
+def _longest_output(config: DecodeConfig) -> int:
+    """How many tokens more than its source a translation has that a model never ends."""
+    tokenizer = _tokenizer()
+    ((word,),) = tokenizer.encode(["one"])
+    _, params = _biased({word: 1e3}, tokenizer.num_words)
+    paper = load_experiment("wmt14_ende_base")
+    experiment = replace(paper, preset="custom", model=_BIASED)
+    model_ = Model(experiment, tokenizer, flatten(params))
+    ((found, *_),) = Translator(model_, config).translate(["one one one"])
+    return len(found.text.split()) - 3
+
+
+_BIASED = replace(SMALL, logits_bias=True)
+
+
+def _biased(favoured: Mapping[int, float], num_words: int) -> tuple[Any, Any]:
+    """A small model that all but predicts the words of `favoured` alone."""
+    params = initial_parameters(_BIASED, num_words, 1)
+    bias_V = jnp.full_like(params["logits_bias"], -1e3)
+    for word, value in favoured.items():
+        bias_V = bias_V.at[word].set(value)
+    params["logits_bias"] = bias_V
+    return build(_BIASED, num_words), params
 
 
 def parameters(row: str) -> Found:

@@ -125,8 +125,8 @@ _SMALL_N = (8, 16, 32, 64)
 """For what is compiled and differentiated rather than traced."""
 
 
-def table_1() -> dict[str, LayerCost]:
-    """Each layer type of Table 1 and what its programs cost."""
+def table_1() -> dict[str, Callable[[], LayerCost]]:
+    """Each layer type of Table 1, and how to find what its programs cost."""
     r = NUM_NEAR
 
     def shape(*sizes: int) -> Any:
@@ -172,20 +172,23 @@ def table_1() -> dict[str, LayerCost]:
         for level in range(math.ceil(math.log(_SMALL_N[-1], r)) + 1)
     ]
     return {
-        "self-attention": cost(attention_flops, "", self_attention, [self_attention]),
-        "recurrent": cost(
+        "self-attention": partial(cost, attention_flops, "", self_attention, [self_attention]),
+        "recurrent": partial(
+            cost,
             recurrent_flops,
             "",
             partial(recurrent, kernel_2dd=of_both),
             [partial(recurrent_step, kernel_2dd=of_both)],
         ),
-        "convolutional": cost(
+        "convolutional": partial(
+            cost,
             convolution_flops,
             "k",
             partial(convolution, kernel_kdd=of_k),
             dilated,
         ),
-        "self-attention (restricted)": cost(
+        "self-attention (restricted)": partial(
+            cost,
             restricted_flops,
             "r",
             partial(restricted_attention, r=r),

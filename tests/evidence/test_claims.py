@@ -1,15 +1,20 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from aiayn.decoding import search
+from aiayn.evaluation import average
 from aiayn.evaluation.record import Record
 from aiayn.evaluation.scores import Score, Scores
-from aiayn.evidence import claims, paper
+from aiayn.evidence import claims, model_checks, paper, recipe_checks, table1
 from aiayn.evidence.claims import Claim, counts, entries, ledger
 from aiayn.evidence.records import Ablation, Row
 from aiayn.experiments import load_experiment
+from aiayn.model import loss, transformer
 from aiayn.system.records import Hardware, read
+from aiayn.training import mesh, optim
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 ENTRIES = {entry.id: entry for entry in entries({}, {})}
@@ -58,6 +63,108 @@ def test_a_check_that_breaks_is_a_claim_that_fails(monkeypatch):
 
     claim = claims._checked(("x", "", "", ""), broken).decide()
     assert (claim.status, claim.ours) == ("fails", "ZeroDivisionError: by zero")
+
+
+# --- Broken code --------------------------------------------------------------------------------
+
+PIECES = {
+    "attention": [(transformer, "attention_weights")],
+    "search": [(search, "search")],
+    "average": [(average, "average")],
+    "optimiser": [(optim, "optimizer")],
+    "step": [(mesh, "train_step")],
+    "loss": [(loss, "smoothed_cross_entropy"), (transformer, "smoothed_cross_entropy")],
+    "learning rate": [(optim, "learning_rate")],
+    "causal mask": [(transformer, "causal_mask")],
+    "positions": [(transformer, "sinusoids")],
+    "feed-forward": [(transformer.FeedForward, "__call__")],
+    "embedding": [(transformer.Transformer, "embed")],
+    "rows": [(model_checks, "make_rows")],
+    "shapes": [(model_checks, "abstract_parameters")],
+    "count": [(recipe_checks, "count_parameters")],
+    "dropout": [(transformer, "dropout")],
+    "recurrence": [(table1, "recurrent")],
+    "convolution": [(table1, "convolution")],
+    "restricted attention": [(table1, "restricted_attention")],
+}
+"""Parts of the program, each by the names under which the rest of it calls it."""
+
+_TABLE_1 = {
+    row: {f"table1-{row}-{what}" for what in ("complexity", "sequential", "maximum")}
+    for row in ("self-attention", "recurrent", "convolutional", "self-attention-restricted")
+}
+_LAYERS = {"post-norm", "causal-mask", "multi-head-cost", "heads", "dropout", "flops-step"}
+_WHOLE_MODEL = {"adam", "beam"}
+ABOUT = {
+    "attention": {"attention", "masking", "attention-or-recurrence"}
+    | (_TABLE_1["self-attention"] | _LAYERS | _WHOLE_MODEL),
+    "search": {"beam"},
+    "average": {"averaging"},
+    "optimiser": {"adam"},
+    "step": {"adam"},
+    "loss": {"label-smoothing", "flops-step", "adam"},
+}
+"""The claims that a part is behind."""
+
+
+@pytest.fixture(scope="module")
+def calls() -> dict[str, set[str]]:
+    """The parts that each claim calls which holds; of a program in which nothing is kept."""
+    called: set[str] = set()
+
+    def noted(piece, function):
+        def call(*arguments, **options):
+            called.add(piece)
+            return function(*arguments, **options)
+
+        return call
+
+    found: dict[str, set[str]] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for piece, places in PIECES.items():
+            for place, name in places:
+                patch.setattr(place, name, noted(piece, getattr(place, name)))
+        for entry in ENTRIES.values():
+            _forget()
+            called.clear()
+            if entry.decide().status == "holds":
+                found[entry.id] = set(called)
+    return found
+
+
+_jitted_search: Any = search.search
+
+
+def _forget():
+    """What the checks keep from one claim to the next, and the searches that are compiled."""
+    recipe_checks.layer_cost.cache_clear()
+    model_checks._transformer.cache_clear()
+    _jitted_search.clear_cache()
+
+
+@pytest.mark.slow
+def test_every_claim_that_holds_rests_on_the_code(calls):
+    assert {id for id, pieces in calls.items() if not pieces} == set()
+    for id in ("variance", "hours-base", "hours-big", "flops-base", "flops-big"):
+        assert ENTRIES[id].decide().status == "arithmetic"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("piece", PIECES)
+def test_exactly_the_claims_about_it_fail_when_a_part_is_broken(piece, calls, monkeypatch):
+    # What never calls the part is the same without it, so that the others need not be decided.
+    def broken(*arguments, **options):
+        raise RuntimeError(f"{piece} is broken")
+
+    claims_of_it = {id for id, pieces in calls.items() if piece in pieces}
+    assert claims_of_it == ABOUT.get(piece, claims_of_it) != set()
+    for place, name in PIECES[piece]:
+        monkeypatch.setattr(place, name, broken)
+    for id in claims_of_it:
+        _forget()
+        found = ENTRIES[id].decide()
+        assert (id, found.status) == (id, "fails")
+        assert found.ours == f"RuntimeError: {piece} is broken"
 
 
 # --- Records ------------------------------------------------------------------------------------

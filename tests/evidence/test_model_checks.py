@@ -22,7 +22,13 @@ def _pre_norm(self, x, mask, noise=None):
     return x + self.feed_forward(self.feed_forward_norm(x))
 
 
+def _other_heads(self, x):
+    """As if the columns of a head lay h apart."""
+    return jnp.moveaxis(x.reshape(*x.shape[:2], -1, self.config.num_heads), 3, 1)
+
+
 BROKEN = {
+    "heads": (aiayn.model.transformer.MultiHeadAttention, "_split", _other_heads),
     "attention": (aiayn.model.transformer, "attention_weights", _unscaled),
     "causal-mask": (
         aiayn.model.transformer,

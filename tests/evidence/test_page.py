@@ -20,7 +20,10 @@ ABOUT = {
 def test_the_page_says_the_same_in_three_forms():
     markdown = as_markdown(CLAIMS, ABOUT)
     assert "| §1 | x < y & z | 1 \\| 2 | 3 | holds | here |" in markdown
-    assert "2 claims: 1 holds, 0 measured, 0 differs, 1 not run here, 0 fails" in markdown
+    assert (
+        "2 claims: 1 holds, 0 arithmetic, 0 measured, 0 differs, 1 not run here, 0 fails"
+        in markdown
+    )
     page = as_html(CLAIMS, ABOUT)
     assert "<td>x &lt; y &amp; z</td>" in page
     assert len(re.findall("<tr id=", page)) == 2
