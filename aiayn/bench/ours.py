@@ -1,8 +1,8 @@
-"""The workers of a benchmark that run this program, and the ceilings of the machine.
+"""The workers of a benchmark that run this program, and the limits of the machine.
 
 python -m aiayn.bench.ours train WORKLOAD
 python -m aiayn.bench.ours decode WORKLOAD BEAM_SIZE
-python -m aiayn.bench.ours ceilings
+python -m aiayn.bench.ours limits
 """
 
 import json
@@ -141,25 +141,37 @@ def _counting() -> Callable[[], dict[str, float | None]]:
     return counts
 
 
-def _matmul_ceiling() -> float:
-    """FLOP/s of a large matrix product in the type that training multiplies in.
+def large_product() -> Callable[[], float]:
+    """A function that measures the FLOP/s of XLA's large matrix product, in the type that training
+    multiplies in; all is compiled now.
 
     Of random numbers: an accelerator multiplies ones faster.
     """
     on_cpu = jax.default_backend() == "cpu"
     size, dtype = (2048, jnp.float32) if on_cpu else (8192, jnp.bfloat16)
-    x = jax.random.normal(jax.random.key(0), (size, size), dtype)
-    return 2 * size**3 / _best(jax.jit(jnp.matmul), x, x)
+
+    def factor() -> jax.Array:
+        return jax.random.normal(jax.random.key(0), (size, size), dtype)
+
+    make = jax.jit(factor).lower().compile()
+    shape = jax.ShapeDtypeStruct((size, size), dtype)
+    multiply = jax.jit(jnp.matmul).lower(shape, shape).compile()
+
+    def measure() -> float:
+        x = make()  # kept no longer than it is needed: memory is measured as well
+        return jax.device_count() * 2 * size**3 / _best(3, multiply, x, x)
+
+    return measure
 
 
 def _copies() -> float:
     """Bytes per second that are read and written when a large array is copied."""
     x = jnp.ones((64, 1024, 1024), jnp.float32)
-    return 2 * x.nbytes / _best(jax.jit(partial(jnp.add, 1.0)), x)
+    return 2 * x.nbytes / _best(10, jax.jit(partial(jnp.add, 1.0)), x)
 
 
-def _best(function: jax.stages.Wrapped, *arguments: jax.Array) -> float:
-    """Seconds of a call, in the best of ten rounds.
+def _best(rounds: int, function: Callable[..., jax.Array], *arguments: jax.Array) -> float:
+    """Seconds of a call, in the best of some rounds.
 
     An accelerator has five calls a round, sent off together: to wait for each would count its
     sending. On CPU they would take processors from each other.
@@ -167,27 +179,33 @@ def _best(function: jax.stages.Wrapped, *arguments: jax.Array) -> float:
     calls = 1 if jax.default_backend() == "cpu" else 5
     jax.block_until_ready(function(*arguments))
     seconds: list[float] = []
-    for _ in range(10):
+    for _ in range(rounds):
         began = time.perf_counter()
         jax.block_until_ready([function(*arguments) for _ in range(calls)])
         seconds.append((time.perf_counter() - began) / calls)
     return min(seconds)
 
 
-def ceilings() -> dict[str, float | None]:
-    """The limits of the devices: measured, and by the data sheet where we know it."""
+def limits() -> dict[str, float | None]:
+    """What the devices can do whatever is computed: measured, and by the data sheet where we know
+    it."""
     return {
-        "matmul_flops_per_second": jax.device_count() * _matmul_ceiling(),
         "copy_bytes_per_second": jax.device_count() * _copies(),
         "datasheet_flops_per_second": peak_flops(),
     }
 
 
+def _serve(prepare: Callable[[], Contender]) -> None:
+    configure_jax()
+    product = large_product()  # before programs are counted, which are to be the contender's
+    serve(prepare, _counting(), product)
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["train", name]:
-            serve(partial(trainer, TRAINING[name]), _counting())
+            _serve(partial(trainer, TRAINING[name]))
         case ["decode", name, beam_size]:
-            serve(partial(translator, DECODING[name], int(beam_size)), _counting())
+            _serve(partial(translator, DECODING[name], int(beam_size)))
         case _:
-            print(json.dumps(ceilings()))
+            print(json.dumps(limits()))

@@ -59,10 +59,17 @@ class Contender:
     """The compiled text of what `run` runs."""
 
 
+PRODUCT = "product"
+"""The line that asks for `product` instead of a number of steps."""
+
+
 def serve(
-    prepare: Callable[[], Contender], counts: Callable[[], Mapping[str, float | None]] = dict
+    prepare: Callable[[], Contender],
+    counts: Callable[[], Mapping[str, float | None]] = dict,
+    product: Callable[[], float] = lambda: 0.0,
 ) -> None:
-    """Be a worker until standard input ends; `counts` is taken at the end of each round."""
+    """Be a worker until standard input ends; `counts` is taken at the end of each round, `product`
+    are the FLOP/s of a large matrix product."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
 
@@ -74,6 +81,9 @@ def serve(
     contender.run(1)
     answer(**contender.about, first_step_seconds=time.perf_counter() - began)
     for line in sys.stdin:
+        if line.strip() == PRODUCT:
+            answer(flops_per_second=product())
+            continue
         found = timed(contender, int(line))
         answer(**found, peak_rss_bytes=_peak_rss_bytes(), **counts())
 

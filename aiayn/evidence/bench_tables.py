@@ -122,8 +122,7 @@ def _render_speed(record: Mapping[str, Any]) -> list[str]:
     if "ceilings" in record:
         ceilings, flops = record["ceilings"], record["flops_per_step"]
         texts.append(
-            f"Ceiling: {ceilings['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s; a step's products "
-            f"are {flops / 1e9:,.1f} GFLOP."
+            f"{contest.product_text(record)}; a step's products are {flops / 1e9:,.1f} GFLOP."
         )
         if peak := ceilings["datasheet_flops_per_second"]:
             seconds = record["contenders"]["aiayn"]["median_seconds_per_step"]

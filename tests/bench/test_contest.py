@@ -1,9 +1,13 @@
 """Benchmarks time what they say; the figures themselves are nobody's to assert."""
 
 import json
+import os
+import sys
+from dataclasses import replace
 from functools import cache
 
 import pytest
+from rich.console import Console
 
 from aiayn.__main__ import main
 from aiayn.bench import contest
@@ -44,8 +48,9 @@ def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
         tokens / found["median_seconds_per_step"]
     )
     share = record["flops_per_step"] / found["median_seconds_per_step"]
-    share /= record["ceilings"]["matmul_flops_per_second"]
-    assert found["share_of_ceiling"] == pytest.approx(share)
+    products = record["xla_product_flops_per_second"]
+    assert len(set(products)) == 6, "measured anew in each round"
+    assert found["share_of_xla_product"] == pytest.approx(share / max(products))
     assert record["hardware"]["platform"] == "cpu"
     assert found["rounds"][0]["programs"] == found["rounds"][-1]["programs"] > 0, "all compiled"
     keys = set(record) | set(found) | set(found["rounds"][0])
@@ -79,5 +84,52 @@ def test_ratios_are_of_the_same_round():
     assert "At most 0.10 processors" in summary(record)
     record["contenders"]["hf"]["rounds"][1]["others"] = None
     assert summary(record).endswith("What else the machine did was not measured.")
-    del record["ceilings"]
-    assert "of the ceiling" not in figures(record)[0], "older records of decoding have none"
+    assert "of XLA's large product" in figures(record)[0]
+    for found in record["contenders"].values():
+        del found["share_of_xla_product"]
+    assert "product" not in str(figures(record)[0]), "older records of decoding have none"
+
+
+_CONTENDER = """
+import sys
+product, seconds = iter({products}), iter({seconds})
+about = '"commit": "c", "versions": {{}}, "hardware": {{}}, "first_step_seconds": 1.0'
+print("{{%s}}" % about, flush=True)
+for line in sys.stdin:
+    if line == "product\\n":
+        print('{{"flops_per_second": %r}}' % next(product), flush=True)
+    elif line == "1\\n":
+        print('{{}}', flush=True)
+    else:
+        of_all = int(line) * next(seconds)
+        print('{{"seconds": %r, "processor_seconds": 0.0}}' % of_all, flush=True)
+"""
+
+
+def test_ratios_medians_and_shares_of_a_contest_by_hand(monkeypatch):
+    # 2 rows of 4 tokens of a step, and 80 FLOPs.
+    workload = replace(TRAINING["tiny"], num_rows=2, width=4, length=4, steps_per_round=5)
+    monkeypatch.setattr(type(workload), "warm_up", 1)
+
+    def command(seconds, products=()):
+        text = _CONTENDER.format(seconds=seconds, products=products)
+        return [sys.executable, "-c", text], dict(os.environ)
+
+    own = [1.0, 2.0, 4.0, 8.0, 8.0, 16.0]
+    commands = {
+        "aiayn": command(own, [10.0, 20.0, 160.0, 20.0, 40.0, 5.0]),
+        "hf": command([2 * seconds for seconds in own]),
+    }
+    limits = {"flops_per_step": 80.0, "ceilings": {"datasheet_flops_per_second": 400.0}}
+    record = contest._contest("", workload, limits, commands, Console(quiet=True))
+    assert record["ratios"] == {"hf": [2.0] * 6}, "the peer takes twice as long: ours is faster"
+    ours, theirs = record["contenders"].values()
+    # The medians of an even number lie between 4 and 8 seconds, and 8 and 16.
+    assert (ours["median_seconds_per_step"], theirs["median_seconds_per_step"]) == (6.0, 12.0)
+    assert ours["target_tokens_per_second"] == pytest.approx(8 / 6)
+    # 80 FLOPs in 6 seconds, of 160 FLOP/s, the best of all rounds, and of 400.
+    assert record["best_xla_product_flops_per_second"] == 160.0
+    assert ours["share_of_xla_product"] == pytest.approx(80 / 6 / 160)
+    assert theirs["share_of_xla_product"] == pytest.approx(80 / 12 / 160)
+    assert ours["share_of_datasheet"] == pytest.approx(80 / 6 / 400)
+    assert "hf 2.00 (2.00" in summary(record)
