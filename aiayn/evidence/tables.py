@@ -13,7 +13,8 @@ import argparse
 import io
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
 
 from rich.console import Console
 
@@ -65,54 +66,66 @@ _SCORE_STEP = 5
 
 
 def render_short(records: Iterable[Record]) -> str:
-    """The README's table: a row for each test set, the averaged model of the best run.
+    """The README's table: a row for each test set, the averaged model; of all runs of an
+    experiment the mean, not the best.
 
     Beside it is what others published, and our own score by the ruler nearest to theirs.
     """
-    best: dict[tuple[str, str], tuple[Record, Scores]] = {}
-    for record in records:
-        for test_set, labels in record.scores.items():
-            scores = list(labels.values())[-1]
-            place = _name(record), test_set
-            if place not in best or _bleu(scores) > _bleu(best[place][1]):
-                best[place] = record, scores
     rows = [["experiment", "test set", "BLEU (13a)", "published", "parameters", "time, hardware"]]
-    for (name, test_set), (record, scores) in best.items():
+    for (name, test_set), found in _averaged(records).items():
+        runs, scores = [run for run, _ in found], [each for _, each in found]
+        times = [f"{duration(run.seconds)}, {hardware_text(run.hardware)}" for run in runs]
         rows.append(
             [
                 name,
                 test_set,
                 _figure(scores, "sacrebleu"),
-                _beside(record.experiment, test_set, scores.values()),
-                f"{record.parameters:,}",
-                f"{duration(record.seconds)}, {hardware_text(record.hardware)}",
+                _beside(runs[0].experiment, test_set, scores),
+                " or ".join(dict.fromkeys(f"{run.parameters:,}" for run in runs)),
+                "; ".join(times),
             ]
         )
     return markdown_table(rows)
 
 
-def _bleu(scores: Scores) -> float:
-    return scores["sacrebleu"].value or 0.0
+def _averaged(
+    records: Iterable[Record],
+) -> dict[tuple[str, str], list[tuple[Record, Scores]]]:
+    """Every run's scores with the averaged model, by experiment and test set."""
+    found: dict[tuple[str, str], list[tuple[Record, Scores]]] = {}
+    for record in records:
+        for test_set, labels in record.scores.items():
+            scores = list(labels.values())[-1]
+            found.setdefault((_name(record), test_set), []).append((record, scores))
+    return found
 
 
-def _figure(scores: Scores, name: str) -> str:
-    """With its tokeniser where that is another than the heading has it."""
-    text = number(scores.values().get(name))
-    if name == "sacrebleu" and (tokens := tokeniser(scores[name].how)) not in ("", "13a"):
+def _figure(scores: Sequence[Scores], name: str) -> str:
+    """Of all these runs, with the tokeniser where that is another than the heading has it."""
+    text = repeated([each.values().get(name) for each in scores])
+    if name == "sacrebleu" and (tokens := tokeniser(scores[0][name].how)) not in ("", "13a"):
         text += f" ({tokens})"
     return text
 
 
-def _beside(experiment: str, test_set: str, values: Mapping[str, float | None]) -> str:
+def repeated(values: Iterable[float | None]) -> str:
+    """A figure of one run; of several their mean, standard deviation and number."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return number(known[0] if known else None)
+    return f"{fmean(known):.2f} ± {stdev(known):.2f}, n = {len(known)}"
+
+
+def _beside(experiment: str, test_set: str, scores: Sequence[Scores]) -> str:
     """The published figure, and ours by its ruler."""
     published = PUBLISHED.get((experiment, test_set))
     if not published:
         return "–"
-    ours = number(values.get(published.ruler))
+    ours = repeated([each.values().get(published.ruler) for each in scores])
     return f"{published.bleu} ({published.source}; ours by this ruler {ours})"
 
 
-def render_full(records: Iterable[RunRecord]) -> str:
+def render_full(records: Sequence[RunRecord]) -> str:
     """`RESULTS.md`: every test set, before and after averaging, with what it takes to repeat it."""
     parts = [
         "# Results",
@@ -127,7 +140,7 @@ def render_full(records: Iterable[RunRecord]) -> str:
         rows = [["test set", "weights", *_FIGURES.values()]]
         for test_set, labels in record.scores.items():
             for label, scores in labels.items():
-                rows.append([test_set, label, *(_figure(scores, name) for name in _FIGURES)])
+                rows.append([test_set, label, *(_figure([scores], name) for name in _FIGURES)])
         parts.append(markdown_table(rows))
         waiting = record.waiting_for_rows
         waited = "" if waiting is None else f", at most {waiting:.1%} of it waiting for rows"
@@ -142,7 +155,23 @@ def render_full(records: Iterable[RunRecord]) -> str:
         )
         if record.dev_scores:
             parts.append(_time_to_score(record.dev_scores))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *_repeats(records)]) + "\n"
+
+
+def _repeats(records: Sequence[Record]) -> list[str]:
+    """The experiments of which there are several records, on all of them."""
+    rows = [["experiment", "test set", *_FIGURES.values()]]
+    for (name, test_set), found in _averaged(records).items():
+        if len(found) > 1:
+            scores = [each for _, each in found]
+            rows.append([name, test_set, *(_figure(scores, figure) for figure in _FIGURES)])
+    if len(rows) == 1:
+        return []
+    text = (
+        "Mean and standard deviation over the records of an experiment, with the averaged model. "
+        "They differ in machines and versions, and by chance; README.md has these."
+    )
+    return ["## Runs that were repeated", markdown_table(rows), text]
 
 
 def _time_to_score(scores: Sequence[tuple[float, float]]) -> str:

@@ -72,14 +72,28 @@ def test_the_short_table_shows_the_averaged_model():
     )
 
 
-def test_the_short_table_shows_the_best_run_beside_the_published_figure():
+def test_the_short_table_shows_the_mean_of_all_runs_beside_the_published_figure():
     def run(bleu, uncased, **changes):
         tests = {"test2016": {"average of 5": _scores(bleu, uncased)}}
         return _record(experiment="multi30k_ende", scores=tests, **changes)
 
     table = render_short([run(30.0, 30.5), run(31.0, 31.5, parameters=2), run(29.0, 32.0)])
     (row,) = (line for line in table.splitlines() if "test2016" in line)
-    assert "| 31.00 | 41.02 (Wu et al. 2021, 2.6M; ours by this ruler 31.50) | 2 |" in row
+    # Of 30, 31, 29 and of 30.5, 31.5, 32: deviations √((0 + 1 + 1) / 2) and √((25 + 1 + 16) / 72).
+    ours = "31.33 ± 0.76, n = 3"
+    assert "| 30.00 ± 1.00, n = 3 | 41.02 (Wu et al. 2021, 2.6M;" in row
+    assert f"ours by this ruler {ours}) | 1,234,567 or 2 | 5 min, 2 cores, a CPU; 5 min" in row
+    (alone,) = (line for line in render_short([run(30.0, 30.5)]).splitlines() if "test20" in line)
+    assert "| 30.00 | 41.02 (Wu et al. 2021, 2.6M; ours by this ruler 30.50) |" in alone
+    repeats = render_full([run(30.0, 30.5), run(31.0, 31.5), run(29.0, 32.0)])
+    assert f"| test2016 | 30.00 ± 1.00, n = 3 | – | – | 60.00 ± 0.00, n = 3 | {ours} |" in repeats
+    assert "repeated" not in render_full([run(30.0, 30.5)])
+
+
+def test_a_stale_run_is_no_repeat_of_the_experiment():
+    stale = {**load_experiment("phrasebook").to_dict(), "gone": 1}
+    table = render_short([_record(), _record(config=stale)])
+    assert table.count("| seen | 31.00 |") == 2
 
 
 def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
