@@ -69,3 +69,35 @@ def test_table_2_states_training_costs_by_the_rule_of_the_paper():
     for system, size in ((BASE, "base"), (BIG, "big")):
         flops = TRAINING[size].hours * 3_600 * NUM_GPUS * SUSTAINED_FLOPS["P100"]
         assert flops == pytest.approx(TABLE_2[system].ende_flops, rel=0.01)
+
+
+def test_table_2_is_the_papers_row_by_row():
+    # The table as printed: BLEU of EN-DE and EN-FR; each row has its own pair.
+    printed = """
+        23.75 -     ByteNet
+        -     39.2  Deep-Att + PosUnk
+        24.6  39.92 GNMT + RL
+        25.16 40.46 ConvS2S
+        26.03 40.56 MoE
+        -     40.4  Deep-Att + PosUnk ensemble
+        26.30 41.16 GNMT + RL ensemble
+        26.36 41.29 ConvS2S ensemble
+        27.3  38.1  Transformer (base model)
+        28.4  41.8  Transformer (big)
+    """
+    rows = [line.split(maxsplit=2) for line in printed.strip().splitlines()]
+    wanted = {
+        name: tuple(None if bleu == "-" else float(bleu) for bleu in pair) for *pair, name in rows
+    }
+    assert {name: (s.ende_bleu, s.enfr_bleu) for name, s in TABLE_2.items()} == wanted
+
+
+def test_bleu_of_table_3_is_the_papers_row_by_row():
+    printed = """
+        base 25.8   A1 24.9   A2 25.5   A3 25.8   A4 25.4   B1 25.1   B2 25.4
+        C1 23.7   C2 25.3   C3 25.5   C4 24.5   C5 26.0   C6 25.4   C7 26.2
+        D1 24.6   D2 25.5   D3 25.3   D4 25.7   E 25.7   big 26.4
+    """
+    words = printed.split()
+    wanted = dict(zip(words[::2], map(float, words[1::2]), strict=True))
+    assert {row: variant.bleu for row, variant in TABLE_3.items()} == wanted
