@@ -36,6 +36,11 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 collect_ignore = [] if importlib.util.find_spec("torch") else ["parity"]
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes name no test: packed ones hold the time, and so would the names of each worker."""
+    return "bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def strict_dtypes() -> Iterator[None]:
     """For model, loss and decoding: arrays of two types never meet without a word about it."""
