@@ -19,6 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
+_LONGEST = 900
+"""Seconds for the tests of one module; a change may keep them from ending."""
+
+
 @dataclass(frozen=True)
 class Mutation:
     """One change that breaks a promise: in a file under aiayn/, the only place that reads `old`."""
@@ -236,7 +240,11 @@ def is_noticed(mutation: Mutation, copy: Path) -> bool:
     try:
         command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-m", "", str(mutation.tests)]
         own = {**os.environ, "PYTHONPATH": str(copy)}  # for the processes that tests start
-        done = subprocess.run(command, cwd=copy, env=own, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=copy, env=own, capture_output=True, text=True, timeout=_LONGEST
+        )
+    except subprocess.TimeoutExpired:
+        return True  # nobody would take that for a pass
     finally:
         path.write_text(before, encoding="utf-8")
     if done.returncode not in (0, 1):

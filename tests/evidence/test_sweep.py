@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -46,7 +47,11 @@ def test_a_sweep_scores_dev_once_for_each_setting(
 
     monkeypatch.setattr(aiayn.evidence.sweep, "Translator", Stub)
     assert main(["sweep", str(run_dir), "--data-dir", str(data_dir)]) == 0
-    assert "4 (the experiment's)" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "4 (the experiment's)" in shown
+    differences = [float(each) for each in re.findall(r"[+-]\d+\.\d\d", shown)]
+    assert min(differences) < -50, "copies are far worse than what is right"
+    assert max(differences) == 0
     record = json.loads((run_dir / "sweep.json").read_text())
     assert len(translated) == len(set(translated)) == 3 + 5 + 5 - 2, "the own setting comes thrice"
     assert (run_dir / "sweep.png").stat().st_size > 0
