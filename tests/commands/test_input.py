@@ -324,7 +324,10 @@ def test_a_tokenizer_has_the_pieces_that_it_speaks_of():
     ("changes", "message"),
     [
         ({"d_model": "8"}, "d_model is '8'; wanted a whole number"),
-        ({"encoder_attention_heads": 0, "decoder_attention_heads": 0}, "num_heads is 0"),
+        (
+            {"encoder_attention_heads": 0, "decoder_attention_heads": 0},
+            "encoder_attention_heads is 0",
+        ),
         ({"activation_function": []}, r"activation_function is \[\]"),
         ({"dropout": None}, "dropout is None"),
     ],

@@ -9,7 +9,9 @@ def test_import_writes_a_model_into_a_new_folder_only(tmp_path, capsys):
     out = tmp_path / "models" / "mine"
     assert main(["import", str(tmp_path / "marian"), str(out)]) == 0
     size = sum(param.size for param in load_model(out).params.values())
-    assert capsys.readouterr().out == f"{out}: {size:,} parameters\n"
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"{out}: {size:,} parameters"
+    assert second.startswith("Translates with 1 beams and the length penalty 1 "), "how, too"
     assert f"{out} exists already" in refusal(capsys, "import", tmp_path / "marian", out)
 
 

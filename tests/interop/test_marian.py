@@ -277,12 +277,12 @@ def test_numbers_of_a_quantised_model_are_no_weights(folder):
 @pytest.mark.parametrize("key", ["d_model", "encoder_ffn_dim decoder_ffn_dim"])
 def test_sizes_past_all_bounds_are_refused_before_anything_is_made_of_them(folder, key):
     change(folder, **dict.fromkeys(key.split(), 10**18))
-    with pytest.raises(UserError, match="belongs to another model"):
+    with pytest.raises(UserError, match=r"is 1000000000000000000; wanted at most"):
         read_marian(folder)
 
 
 def test_more_layers_than_there_are_tensors_for_are_refused(folder):
-    change(folder, encoder_layers=10**12, decoder_layers=10**12)
+    change(folder, encoder_layers=100, decoder_layers=100)
     with pytest.raises(UserError, match=r"holds no model\.encoder\.layers\.2\."):
         read_marian(folder)
 

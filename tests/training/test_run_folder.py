@@ -122,6 +122,7 @@ def _other_value(key, value):
         "model.d_model": 32,
         "train.smoothing_over": "others",
         "train.num_steps": 99,
+        "data.columns": ("2", "3"),
         "train.keep_last": 9,
         "decode.average_last": 2,
     }
