@@ -15,6 +15,10 @@ _RENAMED = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro", "nb": "n
 """Two letters that mean what two others mean: old codes, and Norwegian's usual written form."""
 
 
+CHINESE = frozenset(["zh", "yue", "wuu", "nan", "hak", "gan", "hsn", "cdo", "cjy", "lzh"])
+_UNSPACED = CHINESE | {"ja", "th", "lo", "km", "my", "bo", "dz", "shn", "mnw", "nod", "tts"}
+
+
 class Language(NamedTuple):
     """A code by its parts, each empty where the code does not say it."""
 
@@ -46,6 +50,12 @@ def _shortest(first: str) -> str:
         alias = _cldr("language_aliases").get(first, first)
         first = alias.split("_")[0].lower()
     return _RENAMED.get(first, first)
+
+
+def has_blanks(code: str) -> bool:
+    """Whether words are written apart; so they are where another script than usual is Latin."""
+    found = parse(code)
+    return found.script == "latn" or found.language not in _UNSPACED
 
 
 def same_language(code: str, other: str) -> bool:

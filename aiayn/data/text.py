@@ -88,7 +88,9 @@ _LOOSE = (
     "\uaa60-\uaadf"
 )
 """Thai, Lao, Tibetan, Myanmar, Khmer, the scripts of the Tai, Balinese, Javanese."""
-_UNSPACED = re.compile(f"([{_DENSE}]+)|[{_LOOSE}]+")
+UNSPACED = re.compile(f"[{_DENSE}{_LOOSE}]")
+"""A character of a script without blanks between words."""
+_UNSPACED_RUN = re.compile(f"([{_DENSE}]+)|[{_LOOSE}]+")
 
 
 def num_words(text: str) -> int:
@@ -98,12 +100,12 @@ def num_words(text: str) -> int:
     Thai, Tibetan and the like count as a word, which is about their share of an English one in
     translations; blanks there, as of a segmenter, count for nothing.
     """
-    if text.isascii() or not _UNSPACED.search(text):
+    if text.isascii() or not UNSPACED.search(text):
         return text.count(" ") + 1
     quarters = 0
-    for run in _UNSPACED.finditer(text):
+    for run in _UNSPACED_RUN.finditer(text):
         quarters += len(run[0]) * (2 if run[1] else 1)
-    return len(_UNSPACED.sub(" ", text).split()) + -(-quarters // 4)
+    return len(_UNSPACED_RUN.sub(" ", text).split()) + -(-quarters // 4)
 
 
 # --- Worker processes ---------------------------------------------------------------------------

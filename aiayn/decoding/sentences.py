@@ -5,6 +5,9 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 
+from aiayn.data.languages import has_blanks
+from aiayn.data.text import UNSPACED
+
 _SURE = frozenset("。｡．？！؟۔।॥։።፧፨།༎။។៕᠃᠉܀܁܂߹᱾᱿꧉꯫᭞᭟")
 """Marks that end a sentence whatever follows, in scripts that have no capital letters or blanks."""
 _PLAIN = frozenset(".?!…‥‼⁇⁈⁉‽")
@@ -86,7 +89,7 @@ def _sentence_end(text: str, found: re.Match[str]) -> int:
         on = next_one in _CLAUSE or next_one == "と" or unicodedata.category(next_one)[0] == "M"
         return 0 if not blanks and (within or on) else ahead.end(1)
     if not blanks:  # as in Chinese with Latin marks; there "…" often stands within a sentence
-        between = _is_unspaced(before[-1:]) and _is_unspaced(next_one)
+        between = all(map(UNSPACED.match, (before[-1:], next_one)))
         return found.end() if between and not marks.strip(".?!") else 0
     if first.islower() or (marks == "." and _is_abbreviation(before, first, text, found.end())):
         return 0
@@ -137,30 +140,15 @@ def _is_between_characters(_: str, right: str) -> bool:
     return not re.match(r"<0x[89AB][0-9A-F]>$", right) and unicodedata.category(right[:1])[0] != "M"
 
 
-_NO_BLANKS = _words(
-    "bo bod cdo chi cjy cmn gan hak hsn ja jpn khm km lao lo lzh my mya nan th tha wuu yue zh zho"
-)
-"""Languages that are written without blanks between words."""
-_UNSPACED = re.compile(
-    "[\u0e00-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff01-\uff9f"
-    "\U00020000-\U0003ffff]"
-)
-"""Characters of their scripts: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han, and its marks."""
-
-
-def _is_unspaced(character: str) -> bool:
-    return bool(_UNSPACED.match(character))
-
-
 def joined(texts: Sequence[str], language: str) -> str:
     """The parts of a text as one line, with a blank between them where the language has blanks.
 
     Some models write several languages: there the characters that meet decide as well.
     """
-    without = re.split("[-_]", language.lower())[0] in _NO_BLANKS
+    without = not has_blanks(language)
     found: list[str] = []
     for text in filter(None, texts):
-        if found and not without and not (_is_unspaced(found[-1][-1]) and _is_unspaced(text[0])):
+        if found and not without and not all(map(UNSPACED.match, (found[-1][-1], text[0]))):
             found.append(" ")
         found.append(text)
     return "".join(found)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from aiayn.data.languages import parse
+from aiayn.data.languages import CHINESE, has_blanks, parse
 from aiayn.data.plain import check_plain
 from aiayn.data.text import clean
 from aiayn.evaluation.oddities import (
@@ -80,17 +80,18 @@ def language(code: str) -> str:
 
 
 _TOKENISERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(["zh", "yue", "wuu", "nan", "hak", "gan", "hsn", "cdo", "cjy", "lzh"], ("zh",)),
+    **dict.fromkeys(CHINESE, ("zh",)),
     "ja": ("ja-mecab", "char"),
     "ko": ("ko-mecab", "char"),
-    **dict.fromkeys(["th", "lo", "km", "my", "bo", "dz", "shn", "mnw", "nod", "tts"], ("char",)),
 }
-"""sacreBLEU's tokenisers by language, the first that is installed; 13a for all others."""
+"""sacreBLEU's tokenisers by language, the first that is installed."""
 
 
 def _tokenisers(code: str) -> tuple[str, ...]:
-    is_latin = parse(code).script == "latn"
-    return ("13a",) if is_latin else _TOKENISERS.get(language(code), ("13a",))
+    """Of other languages 13a, or characters where nothing finds their words."""
+    if parse(code).script == "latn":
+        return ("13a",)
+    return _TOKENISERS.get(language(code), ("13a",) if has_blanks(code) else ("char",))
 
 
 @cache
@@ -113,11 +114,6 @@ def _lacking(code: str) -> Iterator[str]:
             f"{wanted} is not installed, so characters are counted for words; "
             f"pip install 'sacrebleu[{language(code)}]' brings it."
         )
-
-
-def _has_blanks(code: str) -> bool:
-    """Whether words are written apart, so that tokenisers of European languages find them."""
-    return language(code) == "ko" or _tokenisers(code) == ("13a",)
 
 
 # --- Text ---------------------------------------------------------------------------------------
@@ -197,7 +193,7 @@ def _rulers_of_raw_text(text: Text, tgt: str) -> Iterator[Score]:
     uncased = "BLEU called uncased or -lc"
     yield _bleu("sacrebleu", text, _sacrebleu(tokens), same)
     yield _bleu("sacrebleu-lc", text, _sacrebleu(tokens, lowercase=True), uncased)
-    if _has_blanks(tgt):
+    if has_blanks(tgt):
         yield _bleu("intl", text, _sacrebleu("intl"), same)
     else:
         yield Score("intl", None, _no_words("intl", tgt), same)
@@ -268,7 +264,7 @@ def _moses_tokeniser(tgt: str) -> Callable[[str], str] | str:
     """
     if not tgt:
         return "the tokenizer of Moses needs the target language"
-    if not _has_blanks(tgt):
+    if not has_blanks(tgt):
         return _no_words("the tokenizer of Moses", tgt)
     try:
         from sacremoses import MosesTokenizer

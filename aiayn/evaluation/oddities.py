@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from aiayn.data.text import clean, normalise
+from aiayn.data.text import UNSPACED, clean, normalise
 from aiayn.errors import UserError
 
 FILTERED_NEWSTEST2014 = 2_737
@@ -130,16 +130,10 @@ def _tokenised(sides: dict[str, Sequence[str]]) -> Iterator[str]:
             )
 
 
-_NO_BLANKS = re.compile(
-    "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao; Tibetan; Myanmar; Khmer
-    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"  # kana, Han
-)
-
-
 def _without_blanks(references: Sequence[Sequence[str]], tgt: str) -> Iterator[str]:
     """For text whose language was not named, or is named otherwise than it reads."""
     total = sum(len(line) for line in chain(*references))
-    if 2 * sum(len(_NO_BLANKS.findall(line)) for line in chain(*references)) > total > 0:
+    if 2 * sum(len(UNSPACED.findall(line)) for line in chain(*references)) > total > 0:
         named = f"is {tgt!r}" if tgt else "is not named"
         yield (
             "The references are mostly in a script without blanks between words, where these "

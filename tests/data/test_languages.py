@@ -3,7 +3,16 @@
 import pytest
 
 from aiayn.data import languages
-from aiayn.data.languages import find, is_code, matches, names, parse, same_language, scripts
+from aiayn.data.languages import (
+    find,
+    has_blanks,
+    is_code,
+    matches,
+    names,
+    parse,
+    same_language,
+    scripts,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +106,13 @@ def test_languages_have_names_and_scripts():
     assert [is_code(text) for text in ("en", "deu", "zh-Hans", "qq", "The", "hello")] == [
         *(True, True, True, False, False, False)
     ]
+
+
+@pytest.mark.parametrize("code", ["zh", "zh_CN", "cmn", "yue", "JA", "jpn", "th-TH", "khm", "bo"])
+def test_languages_written_without_blanks_are_known_by_any_code(code):
+    assert not has_blanks(code)
+
+
+@pytest.mark.parametrize("code", ["en", "ko", "kor", "zh-Latn", "ja-Latn", "vi", ""])
+def test_other_languages_and_romanised_ones_have_blanks(code):
+    assert has_blanks(code)
