@@ -74,7 +74,7 @@ def _run(verb: Verb, values: dict[str, Any]) -> int:
     except UserError as error:
         print(f"aiayn: {error}", file=sys.stderr)
         return error.status
-    except (AssertionError, ValueError, RuntimeError, MemoryError) as error:
+    except (AssertionError, ImportError, MemoryError, RuntimeError, ValueError) as error:
         # What JAX and the system refuse is a user's to mend; all else is ours, with its trace.
         if not (said := refused(error)):
             raise

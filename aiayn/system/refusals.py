@@ -21,7 +21,8 @@ def refused(error: BaseException) -> str:
         return f"JAX cannot use a device of this machine: {first} {wanted}".strip()
     if platforms and isinstance(error, AssertionError) and not text:
         return f"JAX_PLATFORMS is {platforms!r}, and JAX finds no such device here. Unset it."
-    if isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED: Out of memory"):
+    no_memory = "RESOURCE_EXHAUSTED: Out of memory", "failed to map segment"  # of a library
+    if isinstance(error, MemoryError) or any(each in text for each in no_memory):
         return (
             "The memory is used up. Training takes less with a smaller train.slots_per_device, "
             "decoding with a smaller decode.slots_per_batch; see also `ulimit -v`."

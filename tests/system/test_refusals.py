@@ -18,6 +18,7 @@ from aiayn.system.refusals import refused
         (AssertionError(), "JAX finds no such device here"),
         (MemoryError(), "The memory is used up"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte"), "slots_per_device"),
+        (ImportError("libx.so: failed to map segment from shared object"), "ulimit -v"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
     ],
 )
