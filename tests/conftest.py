@@ -6,18 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.support.compiling import QUICKLY
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("AIAYN_TEST_PLATFORM", "cpu")
 os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        # Compiling takes most of the tests' time, running next to none of it.
-        "--xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true",
-    ]
+    [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8", QUICKLY]
 )
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Many images set it, but then every process that a test starts compiles all its Python anew.

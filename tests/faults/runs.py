@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from aiayn.model.saved import load_model
 from aiayn.model.structure import flatten, params_sha256
 from aiayn.training.log import read_metrics
+from tests.support.compiling import QUICKLY
 from tests.support.corpora import copy_corpus
 from tests.support.runs import reverse_experiment
 
@@ -80,7 +81,7 @@ def environment() -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+        "XLA_FLAGS": QUICKLY,
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
