@@ -20,9 +20,71 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 ENTRIES = {entry.id: entry for entry in entries({}, {})}
 
 
+PIECES = {
+    "attention": [(transformer, "attention_weights")],
+    "search": [(search, "search")],
+    "average": [(average, "average")],
+    "optimiser": [(optim, "optimizer")],
+    "step": [(mesh, "train_step")],
+    "loss": [(loss, "smoothed_cross_entropy"), (transformer, "smoothed_cross_entropy")],
+    "learning rate": [(optim, "learning_rate")],
+    "causal mask": [(transformer, "causal_mask")],
+    "positions": [(transformer, "sinusoids")],
+    "feed-forward": [(transformer.FeedForward, "__call__")],
+    "embedding": [(transformer.Transformer, "embed")],
+    "rows": [(model_checks, "make_rows")],
+    "shapes": [(model_checks, "abstract_parameters")],
+    "count": [(recipe_checks, "count_parameters")],
+    "dropout": [(transformer, "dropout")],
+    "recurrence": [(table1, "recurrent")],
+    "convolution": [(table1, "convolution")],
+    "restricted attention": [(table1, "restricted_attention")],
+}
+"""Parts of the program, each by the names under which the rest of it calls it."""
+
+_jitted_search: Any = search.search
+
+
+def _forget():
+    """What the checks keep from one claim to the next, and the searches that are compiled."""
+    recipe_checks.layer_cost.cache_clear()
+    model_checks._transformer.cache_clear()
+    _jitted_search.clear_cache()
+
+
 @pytest.fixture(scope="module")
-def every():
-    return ledger(RESULTS)
+def decided() -> tuple[list[Claim], dict[str, set[str]]]:
+    """The ledger, and the parts that each claim calls; of a program in which nothing is kept."""
+    calls: dict[str, set[str]] = {}
+
+    def begin(id):
+        _forget()
+        calls[id] = set()
+
+    def noted(piece, function):
+        def call(*arguments, **options):
+            calls[next(reversed(calls))].add(piece)
+            return function(*arguments, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for piece, places in PIECES.items():
+            for place, name in places:
+                patch.setattr(place, name, noted(piece, getattr(place, name)))
+        return ledger(RESULTS, begin), calls
+
+
+@pytest.fixture(scope="module")
+def every(decided):
+    return decided[0]
+
+
+@pytest.fixture(scope="module")
+def calls(decided) -> dict[str, set[str]]:
+    """Of the claims that hold."""
+    claims, called = decided
+    return {claim.id: called[claim.id] for claim in claims if claim.status == "holds"}
 
 
 def test_no_claim_fails_and_each_has_an_id_of_its_own(every):
@@ -67,28 +129,6 @@ def test_a_check_that_breaks_is_a_claim_that_fails(monkeypatch):
 
 # --- Broken code --------------------------------------------------------------------------------
 
-PIECES = {
-    "attention": [(transformer, "attention_weights")],
-    "search": [(search, "search")],
-    "average": [(average, "average")],
-    "optimiser": [(optim, "optimizer")],
-    "step": [(mesh, "train_step")],
-    "loss": [(loss, "smoothed_cross_entropy"), (transformer, "smoothed_cross_entropy")],
-    "learning rate": [(optim, "learning_rate")],
-    "causal mask": [(transformer, "causal_mask")],
-    "positions": [(transformer, "sinusoids")],
-    "feed-forward": [(transformer.FeedForward, "__call__")],
-    "embedding": [(transformer.Transformer, "embed")],
-    "rows": [(model_checks, "make_rows")],
-    "shapes": [(model_checks, "abstract_parameters")],
-    "count": [(recipe_checks, "count_parameters")],
-    "dropout": [(transformer, "dropout")],
-    "recurrence": [(table1, "recurrent")],
-    "convolution": [(table1, "convolution")],
-    "restricted attention": [(table1, "restricted_attention")],
-}
-"""Parts of the program, each by the names under which the rest of it calls it."""
-
 _TABLE_1 = {
     row: {f"table1-{row}-{what}" for what in ("complexity", "sequential", "maximum")}
     for row in ("self-attention", "recurrent", "convolutional", "self-attention-restricted")
@@ -105,41 +145,6 @@ ABOUT = {
     "loss": {"label-smoothing", "flops-step", "adam"},
 }
 """The claims that a part is behind."""
-
-
-@pytest.fixture(scope="module")
-def calls() -> dict[str, set[str]]:
-    """The parts that each claim calls which holds; of a program in which nothing is kept."""
-    called: set[str] = set()
-
-    def noted(piece, function):
-        def call(*arguments, **options):
-            called.add(piece)
-            return function(*arguments, **options)
-
-        return call
-
-    found: dict[str, set[str]] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        for piece, places in PIECES.items():
-            for place, name in places:
-                patch.setattr(place, name, noted(piece, getattr(place, name)))
-        for entry in ENTRIES.values():
-            _forget()
-            called.clear()
-            if entry.decide().status == "holds":
-                found[entry.id] = set(called)
-    return found
-
-
-_jitted_search: Any = search.search
-
-
-def _forget():
-    """What the checks keep from one claim to the next, and the searches that are compiled."""
-    recipe_checks.layer_cost.cache_clear()
-    model_checks._transformer.cache_clear()
-    _jitted_search.clear_cache()
 
 
 @pytest.mark.slow

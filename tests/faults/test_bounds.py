@@ -5,8 +5,10 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -30,26 +32,49 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 """What JAX reports for each program that it asks XLA or the cache on disk for."""
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """A function that trains for an epoch and evaluates, on rows of two widths, in this process."""
-    monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
-    experiment = load_experiment(str(write_experiment(tmp_path, num_steps=40, every=20)))
+class Held(NamedTuple):
+    """What was there after a run, and what was compiled for it."""
+
+    compiled: Counter[str]
+    layouts: set[tuple[int, ...]]
+    """Of the rows that it was trained on."""
+    files: Counter[Path]
+    python_threads: set[threading.Thread]
+    system_threads: Counter[str]
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory):
+    """After each of four runs in this process: an epoch on rows of two widths, evaluated."""
+    folder, layouts = tmp_path_factory.mktemp("runs"), set()
+    experiment = load_experiment(str(write_experiment(folder, num_steps=40, every=20)))
     experiment = replace(experiment, data=replace(experiment.data, row_widths=(8, 16)))
-    copy_corpus(tmp_path / "corpus", num_train=1_000)  # sentences short and long
-    prepared = prepare(experiment.data, tmp_path / "data", progress=False)
+    copy_corpus(folder / "corpus", num_train=1_000)  # sentences short and long
+    prepared = prepare(experiment.data, folder / "data", progress=False)
+    count_slots = aiayn.training.log.Log.count_slots
+
+    def seen(log, rows):
+        layouts.add(rows.src_BS.shape)
+        count_slots(log, rows)
 
     def run(name):
         console = Console(file=io.StringIO())
-        train(experiment, tmp_path / name, prepared, console, validator)
-        evaluate_run(tmp_path / name, prepared, console)
+        layouts.clear()
+        with _compiled() as compiled:
+            train(experiment, folder / name, prepared, console, validator)
+            evaluate_run(folder / name, prepared, console)
+        python, system = set(threading.enumerate()), _system_threads()
+        return Held(compiled, set(layouts), _open_files(), python, system)
 
-    return run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+        patch.setattr(aiayn.training.log.Log, "count_slots", seen)
+        return [run(name) for name in ("first", "second", "third", "fourth")]
 
 
-@pytest.fixture
-def compiled():
-    """How often each function was compiled since the test began."""
+@contextmanager
+def _compiled():
+    """How often each function is compiled."""
     counts = Counter()
 
     def count(event, duration, **about):
@@ -57,55 +82,44 @@ def compiled():
             counts[about["fun_name"]] += 1
 
     jax.monitoring.register_event_duration_secs_listener(count)
-    yield counts
-    jax.monitoring.unregister_event_duration_listener(count)
+    try:
+        yield counts
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
 
 
 @pytest.mark.slow
-def test_each_function_is_compiled_once(run, compiled, monkeypatch):
-    layouts = set()
-    count_slots = aiayn.training.log.Log.count_slots
-
-    def seen(log, rows):
-        layouts.add(rows.src_BS.shape)
-        count_slots(log, rows)
-
-    monkeypatch.setattr(aiayn.training.log.Log, "count_slots", seen)
-    run("first")
-    first = Counter(compiled)
-    assert first["jit(train_step)"] == len(layouts) == 2
-    assert first["jit(evaluation_step)"] == 1
-    assert first["jit(search)"] == 2, "greedy in training, with a beam at the end"
-    compiled.clear()
-    run("second")
+def test_each_function_is_compiled_once(held):
+    first, *later = held
+    assert first.compiled["jit(train_step)"] == len(first.layouts) == 2
+    assert first.compiled["jit(evaluation_step)"] == 1
+    assert first.compiled["jit(search)"] == 2, "greedy in training, with a beam at the end"
     # Each run has an optimiser and a mesh of its own, and nothing else that is new.
     again = {"jit(train_step)", "jit(evaluation_step)"}
-    assert compiled == {name: first[name] for name in again}
+    for run in later:
+        assert run.compiled == {name: first.compiled[name] for name in again}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc here")
-def test_a_run_gives_back_its_files_and_threads(run):
+def test_a_run_gives_back_its_files_and_threads(held):
+    _, before, *later = held
+    last = later[-1]
+    assert last.files == before.files
+    assert last.python_threads == before.python_threads
+    grown = last.system_threads - before.system_threads
     # TensorStore keeps idle threads for a while, as many as it ever needed at once.
-    def threads():
-        return Counter(_name(task) for task in Path("/proc/self/task").iterdir())
-
-    for name in ("a", "b"):
-        run(name)
-    files, python, system = _open_files(), set(threading.enumerate()), threads()
-    later = ("c", "d", "e")
-    for name in later:
-        run(name)
-    assert _open_files() == files
-    assert set(threading.enumerate()) == python
-    grown = threads() - system
     del grown["ts_pool_worker"]
     assert grown.total() < len(later), f"one for each run, or more: {grown}"
 
 
+def _system_threads():
+    return Counter(_name(task) for task in Path("/proc/self/task").glob("*"))
+
+
 def _open_files():
     found = Counter()
-    for path in Path("/proc/self/fd").iterdir():
+    for path in Path("/proc/self/fd").glob("*"):
         if path.is_symlink():  # the one that lists them is gone
             found[path.readlink()] += 1
     return found
