@@ -66,6 +66,7 @@ _DEFINITIONS = {
     "bfloat16 elsewhere, measured as the copy, but by ours in each round, the best of three, "
     "in turns with the contenders; no limit, since other products and libraries may be faster",
     "best_xla_product_flops_per_second": "the best of the rounds",
+    "product_flops_per_second": "the same product by the library of a peer, in the same rounds",
     "share_of_xla_product": "flops_per_step by the median step, by the best of the "
     "rounds' products",
     "share_of_datasheet": "the same by what the data sheet says (MFU); none where we know none",
@@ -276,7 +277,7 @@ def _contest(
 ) -> dict[str, Any]:
     """The parts that all records have: machine, rounds, medians, shares of the limits, ratios."""
     rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in commands}
-    products: list[float] = []
+    products: dict[str, list[float]] = {name: [] for name in commands if "," not in name}
     with ExitStack() as stack, progress(console) as bar:
         task = bar.add_task("", total=len(commands) * (ROUNDS + 1))
         workers: dict[str, Worker] = {}
@@ -286,7 +287,8 @@ def _contest(
             workers[contender].run(workload.warm_up)
             bar.advance(task)
         for number in range(ROUNDS):
-            products.append(workers["aiayn"].product())
+            for contender, found in products.items():
+                found.append(workers[contender].product())
             for contender, worker in workers.items():
                 bar.update(task, description=f"{title}: round {number + 1}, {contender}")
                 worker.run(1)
@@ -299,8 +301,8 @@ def _contest(
         "target_tokens_per_step": workload.tokens,
         "source_tokens_per_step": workload.source_tokens,
         **limits,
-        "xla_product_flops_per_second": products,
-        "best_xla_product_flops_per_second": max(products),
+        "xla_product_flops_per_second": (xla := products.pop("aiayn")),
+        "best_xla_product_flops_per_second": max(xla),
         "contenders": {},
     }
     flops, peak = limits["flops_per_step"], limits["ceilings"]["datasheet_flops_per_second"]
@@ -313,9 +315,12 @@ def _contest(
             "steps_per_second": 1 / median,
             "target_tokens_per_second": workload.tokens / median,
             "source_tokens_per_second": workload.source_tokens / median,
-            "share_of_xla_product": flops / median / max(products),
+            "share_of_xla_product": flops / median / max(xla),
             "share_of_datasheet": flops / median / peak if peak else None,
         }
+    for contender, found in products.items():
+        if any(found):
+            record["contenders"][contender]["product_flops_per_second"] = found
     own = [r["seconds_per_step"] for r in rounds.pop("aiayn")]
     record["ratios"] = {
         contender: [r["seconds_per_step"] / ours for r, ours in zip(found, own, strict=True)]
@@ -390,9 +395,14 @@ def product_text(record: Mapping[str, Any]) -> str:
     """What a large product of XLA's reached, and how that was measured."""
     if best := record.get("best_xla_product_flops_per_second"):
         lowest = min(record["xla_product_flops_per_second"])
+        theirs = "".join(
+            f"; {contender}'s: {max(found['product_flops_per_second']) / 1e9:,.0f} in the best"
+            for contender, found in record["contenders"].items()
+            if "product_flops_per_second" in found
+        )
         return (
             f"XLA's large product: {best / 1e9:,.0f} GFLOP/s in the best round, "
-            f"{lowest / 1e9:,.0f} in the worst"
+            f"{lowest / 1e9:,.0f} in the worst{theirs}"
         )
     once = record["ceilings"]["matmul_flops_per_second"]
     return f"XLA's large product, timed once before all rounds: {once / 1e9:,.0f} GFLOP/s"

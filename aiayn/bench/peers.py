@@ -14,6 +14,7 @@ labels and follow Adam with the paper's rate, as ours does; loss and Adam are Py
 import dataclasses
 import math
 import sys
+import time
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -85,6 +86,19 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
         return {"tokens": float(tokens)}
 
     return Contender(_about("hf", model), run)
+
+
+@torch.inference_mode()
+def _product() -> float:
+    """FLOP/s of PyTorch's large matrix product, measured as `aiayn.bench.ours` measures XLA's."""
+    size = 2048
+    x = torch.randn(size, size)
+    best = math.inf
+    for _ in range(3):
+        began = time.perf_counter()
+        torch.mm(x, x)
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
 
 
 def _about(peer: str, model: nn.Module) -> dict[str, object]:
@@ -244,9 +258,9 @@ def _translate_sentence(folder: str) -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case [peer, "train", name]:
-            serve(partial(trainer, peer, TRAINING[name]))
+            serve(partial(trainer, peer, TRAINING[name]), product=_product)
         case ["hf", "decode", name, beam_size]:
-            serve(partial(translator, DECODING[name], int(beam_size)))
+            serve(partial(translator, DECODING[name], int(beam_size)), product=_product)
         case ["hf", "export", model, folder]:
             _export(model, folder)
         case ["hf", "sentence", folder]:

@@ -118,7 +118,7 @@ def test_ratios_medians_and_shares_of_a_contest_by_hand(monkeypatch):
     own = [1.0, 2.0, 4.0, 8.0, 8.0, 16.0]
     commands = {
         "aiayn": command(own, [10.0, 20.0, 160.0, 20.0, 40.0, 5.0]),
-        "hf": command([2 * seconds for seconds in own]),
+        "hf": command([2 * seconds for seconds in own], [50.0] * 5 + [80.0]),
     }
     limits = {"flops_per_step": 80.0, "ceilings": {"datasheet_flops_per_second": 400.0}}
     record = contest._contest("", workload, limits, commands, Console(quiet=True))
@@ -133,3 +133,6 @@ def test_ratios_medians_and_shares_of_a_contest_by_hand(monkeypatch):
     assert theirs["share_of_xla_product"] == pytest.approx(80 / 12 / 160)
     assert ours["share_of_datasheet"] == pytest.approx(80 / 6 / 400)
     assert "hf 2.00 (2.00" in summary(record)
+    # Theirs is measured in the same rounds, and no share is of it.
+    assert theirs["product_flops_per_second"] == [50.0] * 5 + [80.0]
+    assert "product_flops_per_second" not in ours

@@ -16,10 +16,10 @@ FAIRSEQ = ROOT / ".venv-fairseq" / "bin" / "python"
 
 
 def _answers(*command, python=sys.executable):
-    """What a worker says of itself, then of a step and of another."""
+    """What a worker says of itself, then of a step, another, and of a large product."""
     command = [str(python), "-m", *command]
     done = subprocess.run(
-        command, input="1\n1\n", capture_output=True, text=True, check=True, cwd=ROOT
+        command, input="1\n1\nproduct\n", capture_output=True, text=True, check=True, cwd=ROOT
     )
     return map(json.loads, done.stdout.splitlines())
 
@@ -36,12 +36,15 @@ def test_a_peer_trains_a_model_of_our_size_on_the_same_rows(peer):
     python = FAIRSEQ if peer == "fairseq" else sys.executable
     if not Path(python).is_file():
         pytest.skip("`make .venv-fairseq/.done` installs fairseq")
-    about, first, second = _answers("aiayn.bench.peers", peer, "train", "tiny", python=python)
+    about, first, second, large = _answers(
+        "aiayn.bench.peers", peer, "train", "tiny", python=python
+    )
     tiny = TRAINING["tiny"]
     # torch.nn.Transformer has a norm behind either stack.
     norms = 4 * tiny.model.d_model if peer == "torch" else 0
     assert about["parameters"] == _parameters(tiny) + norms
     assert first["loss"] != second["loss"]
+    assert large["flops_per_second"] > 0
     assert max(first["loss"], second["loss"]) < 7.0  # ln 300 is 5.7
 
 
