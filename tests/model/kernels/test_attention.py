@@ -49,9 +49,9 @@ EDGES = [
     ("cross", 70, 36),
 ]
 LARGER = [
-    *((kind, n, n) for kind in ("encoder", "decoder") for n in (64, 192, 100)),
+    *((kind, n, n) for kind in ("encoder", "decoder") for n in (64, 128, 100)),
     ("encoder", 7, 7),
-    *(("cross", *sizes) for sizes in [(64, 66), (64, 100), (128, 64), (100, 36), (192, 192)]),
+    *(("cross", *sizes) for sizes in [(64, 66), (64, 100), (128, 64), (100, 36), (128, 128)]),
 ]
 
 
