@@ -223,6 +223,8 @@ class DecodeConfig(_Settings):
     prefix: ClassVar[str] = "decode."
     beam_size: Beams = 4
     length_penalty: NotNegative = 0.6  # α of GNMT's ((5 + length) / 6)^α
+    length_penalty_form: Literal["gnmt", "length"] = "gnmt"
+    """`length` divides by length^α instead, as fairseq and Hugging Face's toolkits do."""
     max_extra_tokens: ExtraTokens = 50  # the output has at most so many tokens above the input
     average_last: KeptLast = 5  # checkpoints; 20 for the big models
     score_dev: bool = False
@@ -266,8 +268,8 @@ Sizes, step counts and what Table 3 varies belong to experiments.
 
 _PATHS = ("data", "tokenizer"), ("train", "initial")
 """Paths of this machine, besides `data.folder`."""
-_LATER = (*_PATHS, ("data", "columns"))
-"""What was no setting when hashes were first recorded."""
+_LATER = (*_PATHS, ("data", "columns"), ("decode", "length_penalty_form"))
+"""What was no setting when hashes were first recorded; it counts where it is not the default."""
 
 
 @dataclass(frozen=True)
@@ -368,8 +370,9 @@ class Experiment(_Settings):
         del values["data"]["folder"]
         if self.task == "translation":  # the only task when hashes were first recorded
             del values["task"]
+        default = Experiment(self.name).to_dict()
         for section, name in _LATER:
-            if not values[section][name]:
+            if values[section][name] == default[section][name]:
                 del values[section][name]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

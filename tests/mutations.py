@@ -169,14 +169,14 @@ MUTATIONS = [
         # The search.
         (
             "decoding/search.py",
-            "live_log_probs_BW.max(axis=1) / length_penalty(now.limit_B",
-            "live_log_probs_BW.max(axis=1) / length_penalty(1",
+            "live_log_probs_BW.max(axis=1) / self._penalty(now.limit_B",
+            "live_log_probs_BW.max(axis=1) / self._penalty(1",
         ),
         ("decoding/search.py", "((5.0 +", "((6.0 +"),
         (
             "decoding/search.py",
-            "length_penalty(age_B + 1, self.alpha)",
-            "length_penalty(age_B, self.alpha)",
+            "self._penalty(age_B + 1)",
+            "self._penalty(age_B)",
         ),
         (
             "decoding/search.py",

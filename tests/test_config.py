@@ -48,6 +48,13 @@ def test_settings_that_came_later_change_no_hash_unless_they_are_set():
         assert changed.hash() != Experiment("x").with_overrides([f"{key}=other"]).hash()
         assert changed.is_same(changed.portable())
         assert data_hash(changed.data) != data_hash(DataConfig())
+    for assignment in ("decode.length_penalty_form=length",):
+        changed = Experiment("x").with_overrides([assignment])
+        assert changed.hash() != Experiment("x").hash()
+        assert changed.is_same(changed.to_dict())
+    earlier = Experiment("x").to_dict()
+    del earlier["decode"]["length_penalty_form"]
+    assert Experiment("x").is_same(earlier)
 
 
 def test_the_tokenizer_follows_the_model_that_training_starts_from():

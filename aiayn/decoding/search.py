@@ -1,7 +1,8 @@
 """Greedy and beam search over one cached step (§6.1).
 
 A hypothesis ends with EOS, which counts in its length; its score is its log-probability in nats
-over GNMT's length penalty ((5 + length) / 6)^α. At its length limit a hypothesis can only end.
+over GNMT's length penalty ((5 + length) / 6)^α, or over length^α where the experiment says so. At
+its length limit a hypothesis can only end.
 
 `Search` has a fixed number of slots, one sentence each: `begin` puts new sentences into slots whose
 own are finished, `step` takes one word more of every hypothesis, `gather` collects the results. The
@@ -16,7 +17,7 @@ sentence, then that of the second, and so on.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +81,10 @@ def length_penalty(length: int | Int[Array, "..."], alpha: float) -> Float[Array
     return ((5.0 + jnp.asarray(length, jnp.float32)) / 6.0) ** alpha
 
 
+PenaltyForm = Literal["gnmt", "length"]
+"""What a score is divided by: `length_penalty`, or length^α, as in fairseq and Hugging Face."""
+
+
 class Search:
     """Beam search in a fixed number of slots; with `beam_size` 1 it is greedy and ends at the first
     EOS. It holds settings and weights; everything that changes is in the `State`.
@@ -90,6 +95,8 @@ class Search:
     probability 1 and the output its greatest length. A sentence that is not finished after `room`
     steps is given up, and marked as cut.
     """
+
+    form: PenaltyForm = "gnmt"
 
     def __init__(
         self,
@@ -102,11 +109,12 @@ class Search:
         bos: int,
         eos: int,
         num_best: int = 1,
+        form: PenaltyForm = "gnmt",
     ):
         """`weights` are those of `model`, as `aiayn.decoding.incremental.lay_out` makes them."""
         self.model, self.decoder = model, IncrementalDecoder(model, weights)
         self.beam_size, self.alpha, self.room = beam_size, alpha, room
-        self.bos, self.eos, self.num_best = bos, eos, num_best
+        self.bos, self.eos, self.num_best, self.form = bos, eos, num_best, form
 
     def start(self, batch: int, width: int, nobody: int = -1) -> State:
         """Empty slots for sources of `width` tokens; no sentence has the number `nobody`."""
@@ -243,7 +251,7 @@ class Search:
     ) -> tuple[Float[Array, "batch beam"], Int[Array, "batch beam room"]]:
         """The best hypotheses that have ended, those of this step among them; a sentence that is
         finished keeps its own."""
-        scores_BC = grown.log_probs_BC / length_penalty(age_B + 1, self.alpha)[:, None]
+        scores_BC = grown.log_probs_BC / self._penalty(age_B + 1)[:, None]
         in_beam_1C = (jnp.arange(2 * self.beam_size) < self.beam_size)[None]
         scores_BC = jnp.where(grown.ends_BC & in_beam_1C, scores_BC, -jnp.inf)
         all_scores = jnp.concatenate([now.ended_scores_BW, scores_BC], axis=1)
@@ -263,10 +271,15 @@ class Search:
         """Whether no living hypothesis can come into the best any more."""
         if self.beam_size == 1:
             return ended_scores_BW[:, 0] > -jnp.inf
-        hope_B = live_log_probs_BW.max(axis=1) / length_penalty(now.limit_B, self.alpha)
+        hope_B = live_log_probs_BW.max(axis=1) / self._penalty(now.limit_B)
         return (hope_B <= ended_scores_BW[:, self.num_best - 1]) & (
             ended_scores_BW[:, 0] > -jnp.inf
         )
+
+    def _penalty(self, length: int | Int[Array, "..."]) -> Float[Array, "..."]:
+        if self.form == "length":
+            return jnp.asarray(length, jnp.float32) ** self.alpha
+        return length_penalty(length, self.alpha)
 
     def _in_order(
         self, now: Sentences, words_BWT: Int[Array, "batch beam room"]
@@ -284,7 +297,17 @@ class _File(NamedTuple):
 
 @partial(
     jax.jit,
-    static_argnames=("graphdef", "beam_size", "alpha", "at_once", "room", "num_best", "bos", "eos"),
+    static_argnames=(
+        "graphdef",
+        "beam_size",
+        "alpha",
+        "at_once",
+        "room",
+        "num_best",
+        "bos",
+        "eos",
+        "form",
+    ),
 )
 def search(
     graphdef: nnx.GraphDef[Transformer],
@@ -301,6 +324,7 @@ def search(
     bos: int,
     eos: int,
     num_best: int = 1,
+    form: PenaltyForm = "gnmt",
 ) -> Hypotheses:
     """The best hypotheses of a whole file of sentences, `at_once` of them searched at a time; see
     `Search`.
@@ -317,6 +341,7 @@ def search(
         bos=bos,
         eos=eos,
         num_best=num_best,
+        form=form,
     )
     (most, width), total = src_AS.shape, (limit_A > 0).sum()
     batch = min(at_once, most)

@@ -225,6 +225,7 @@ class Translator:
             jnp.asarray(limit),
             beam_size=max(config.beam_size, num_best),
             alpha=config.length_penalty,
+            form=config.length_penalty_form,
             at_once=at_once,
             room=room,
             num_best=num_best,

@@ -231,6 +231,21 @@ def test_a_sentence_is_finished_once_hope_is_no_better_than_the_best_by_hand():
     assert slots._finished(now, live_BW, ended_BW).tolist() == [True, False, True]
     slots.num_best = 2
     assert slots._finished(now, live_BW, ended_BW).tolist() == [False, False, True]
+    # Over the length alone, the penalty is 7: a living -4 may come to -0.57.
+    slots.num_best, slots.form = 1, "length"
+    ended_BW = jnp.array([[-0.56, -2.1], [-0.58, -2.2], [-0.5, -1.9]])
+    assert slots._finished(now, live_BW, ended_BW).tolist() == [True, False, True]
+
+
+def test_a_score_over_the_length_alone_is_the_log_probability_of_a_token():
+    # α = 1: what fairseq and Hugging Face's toolkits rank by.
+    graphdef, params = _few_words(seed=2)
+    source = [7, 9, 30, 4]
+    found = _filled(graphdef, params, [(source, [])], [7], alpha=1.0, form="length")
+    for words, score in zip(found.words_AWT[0], found.scores_AW[0], strict=True):
+        target = words.tolist()[: _ends(words)]
+        by_model = _log_probs(graphdef, params, source, target)
+        assert float(score) == pytest.approx(np.mean(by_model), rel=1e-4)
 
 
 @pytest.mark.parametrize("count", [3, 10, 300])
