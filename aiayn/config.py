@@ -282,7 +282,7 @@ class Experiment(_Settings):
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
-    task: Literal["translation"] = "translation"
+    task: Literal["translation", "translation_of_tokens"] = "translation"
     """The kind of text that goes in and comes out, and its scores (`aiayn/tasks.py`)."""
 
     def __post_init__(self) -> None:

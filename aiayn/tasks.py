@@ -5,6 +5,7 @@ Everything between the two (rows, model, training, search) is the same for all t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from aiayn.config import Experiment
 from aiayn.data.corpus import OpenSource, open_pairs
@@ -25,8 +26,14 @@ class Task:
     ablations go by."""
 
 
-TASKS: Mapping[str, Task] = {"translation": Task(open_pairs, score, headline)}
-"""By the name that an experiment gives its task."""
+TASKS: Mapping[str, Task] = {
+    "translation": Task(open_pairs, score, headline),
+    "translation_of_tokens": Task(
+        open_pairs, partial(score, tokens=True), partial(headline, tokens=True)
+    ),
+}
+"""By the name that an experiment gives its task; text of tokens is tokenised already, and is scored
+as it is."""
 
 
 def task_of(experiment: Experiment) -> Task:

@@ -166,6 +166,7 @@ MUTATIONS = [
         ("training/checkpoint.py", '"totals": totals,', '"totals": None,'),
         ("model/saved.py", '_SUMMED = ("config.json", ', "_SUMMED = ("),
         ("evidence/sweep.py", "with in_use(run_dir):", "if True:"),
+        ("evaluation/bleu.py", '_sacrebleu("none")', '_sacrebleu("13a")'),
         # The search.
         (
             "decoding/search.py",

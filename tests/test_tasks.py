@@ -42,6 +42,10 @@ def test_the_headline_is_the_same_figure_as_among_all_scores():
     assert (found.value, found.signature) == (every.value, every.how)
     assert found.length_ratio == 10 / 7
     assert TASKS["translation"].headline(hypotheses, references, "de") == found
+    of_tokens = TASKS["translation_of_tokens"]
+    every = of_tokens.score(hypotheses, references, src="en", tgt="de")["sacrebleu"]
+    found = of_tokens.headline(hypotheses, references, "de")
+    assert (found.value, found.signature) == (every.value, every.how)
 
 
 def test_text_comes_from_the_source_that_the_task_opens(tmp_path):

@@ -16,6 +16,7 @@ def bleu(
     also: list[Path],
     src: Path | None,
     lang: tuple[str, str],
+    tokens: bool,
     as_json: bool,
 ) -> None:
     """Score text files of any system; needs no model.
@@ -26,6 +27,8 @@ def bleu(
     Several references count together, as sacreBLEU has it. Further systems are held against the
     first by paired bootstrap:
       aiayn bleu out.de ref1.de ref2.de --lang en-de --also other.de third.de
+    Text that is tokenised already is scored by its tokens as they are:
+      aiayn bleu out.de ref.de --lang en-de --tokens
     Both sides are scored in Unicode's form NFC; a warning says where a file had another.
     """
     from aiayn.evaluation.systems import compare, read_aligned, show_systems
@@ -35,7 +38,8 @@ def bleu(
     texts = read_aligned(*refs, *names, *([src] if src else []))
     systems = dict(zip(map(_shown, names), texts[len(refs) :], strict=False))
     sources = texts[-1] if src else None
-    found = compare(systems, texts[: len(refs)], sources, src=lang[0], tgt=lang[1])
+    references = texts[: len(refs)]
+    found = compare(systems, references, sources, src=lang[0], tgt=lang[1], tokens=tokens)
     if as_json:
         print(json.dumps(asdict(found), indent=1))
     else:
@@ -76,6 +80,9 @@ def _bleu_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--src", type=existing, help="source sentences, to notice outputs that repeat them"
+    )
+    parser.add_argument(
+        "--tokens", action="store_true", help="both sides are tokenised: count what blanks part"
     )
     parser.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
 

@@ -29,7 +29,7 @@ def evaluate(
     with hosts.joined():
         console = Terminal(quiet=not hosts.first())
         if src:
-            evaluate_files(model, src, refs, console)
+            evaluate_files(model, src, refs, console, lambda found: task_of(found).score)
             return
         experiment = read_run(model)[0].with_overrides(changes)
         task = task_of(experiment)

@@ -37,12 +37,15 @@ def score(
     *,
     src: str,
     tgt: str,
+    tokens: bool = False,
 ) -> Scores:
     """Every figure for detokenised hypotheses, one per sentence; an empty one counts as such.
 
     Both sides are scored in NFC, which our outputs always are. Of several lists of references each
     n-gram finds its best match, as sacreBLEU and `multi-bleu.perl` have it. Sources only serve to
     notice hypotheses that repeat them. Languages may be spelled in any way; "" is an unknown one.
+    With `tokens`, text is tokenised already on both sides, and what stands between blanks is a
+    token: the figures are those that need no other.
 
     Raises:
         UserError: nothing to score, unequal counts, or text that is plainly not detokenised
@@ -53,22 +56,30 @@ def score(
     warnings = [w for side in named_sides(hypotheses, lists) for w in check_plain(*side)]
     finds_words = tokeniser_of(tgt) != "13a"
     pair = language(src), language(tgt)
-    warnings += [*oddities(hypotheses, lists, sources, *pair, finds_words), *_lacking(tgt)]
+    warnings += oddities(hypotheses, lists, sources, *pair, finds_words, tokens)
     text = normalised(hypotheses, lists)
+    if tokens:
+        return Scores(src, tgt, len(hypotheses), (*_rulers_of_tokens(text),), (*warnings,))
+    warnings += _lacking(tgt)
     entries = [*_rulers_of_raw_text(text, tgt), *_rulers_of_moses(text, src, tgt)]
     return Scores(src, tgt, len(hypotheses), tuple(entries), tuple(warnings))
 
 
-def headline(hypotheses: Sequence[str], references: References, tgt: str) -> Headline:
-    """sacreBLEU alone: cased, by the tokeniser of the target language, 0 to 100."""
-    text, metric = normalised(hypotheses, _lists(references)), _sacrebleu(tokeniser_of(tgt))
+def headline(
+    hypotheses: Sequence[str], references: References, tgt: str, tokens: bool = False
+) -> Headline:
+    """sacreBLEU alone: cased, by the tokeniser of the target language, or of `tokens` as they are;
+    0 to 100.
+    """
+    text = normalised(hypotheses, _lists(references))
+    metric = _sacrebleu("none" if tokens else tokeniser_of(tgt))
     found = metric.corpus_score(text.hypotheses, text.references)
     return Headline(found.score, text.how(metric.get_signature().format()), found.ratio)
 
 
-def metrics_of(tgt: str) -> dict[str, BLEU | CHRF]:
+def metrics_of(tgt: str, tokens: bool = False) -> dict[str, BLEU | CHRF]:
     """sacreBLEU's two figures that stand first in the tables, by the name of theirs."""
-    return {"sacrebleu": _sacrebleu(tokeniser_of(tgt)), "chrf2": CHRF()}
+    return {"sacrebleu": _sacrebleu("none" if tokens else tokeniser_of(tgt)), "chrf2": CHRF()}
 
 
 # --- Languages ----------------------------------------------------------------------------------
@@ -197,10 +208,16 @@ def _rulers_of_raw_text(text: Text, tgt: str) -> Iterator[Score]:
         yield _bleu("intl", text, _sacrebleu("intl"), same)
     else:
         yield Score("intl", None, _no_words("intl", tgt), same)
-    metric = CHRF()
-    chrf2 = metric.corpus_score(text.hypotheses, text.references).score
-    how = text.how(metric.get_signature().format())
-    yield Score("chrf2", chrf2, how, "chrF2 of the same signature")
+    yield _chrf2(text, "chrF2 of the same signature")
+
+
+def _rulers_of_tokens(text: Text) -> Iterator[Score]:
+    """sacreBLEU's own, and without smoothing, as toolkits score what they were trained on."""
+    there = "on the same tokens"
+    yield _bleu("sacrebleu", text, _sacrebleu("none"), f"sacreBLEU of the same signature {there}")
+    yield _chrf2(text, f"chrF2 of the same signature {there}")
+    metric = BLEU(tokenize="none", smooth_method="none", force=True)
+    yield _bleu("tokens", text, metric, f"multi-bleu.perl or fairseq's score {there}")
 
 
 def _rulers_of_moses(text: Text, src: str, tgt: str) -> Iterator[Score]:
@@ -231,6 +248,12 @@ def _rulers_of_moses(text: Text, src: str, tgt: str) -> Iterator[Score]:
     ):
         metric = BLEU(tokenize="none", smooth_method="none", force=True)
         yield _bleu(name, tokens, metric, compare[name], moses, step)
+
+
+def _chrf2(text: Text, compare: str) -> Score:
+    metric = CHRF()
+    value = metric.corpus_score(text.hypotheses, text.references).score
+    return Score("chrf2", value, text.how(metric.get_signature().format()), compare)
 
 
 def _no_words(tokeniser: str, tgt: str) -> str:

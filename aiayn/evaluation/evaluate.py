@@ -207,8 +207,16 @@ def translate_file(
         return hosts.shared_out(translate, sources)
 
 
-def evaluate_files(path: Path, src: Path, refs: Sequence[Path], console: Console) -> Scores:
-    """Translate the lines of `src` with a model and score them against all of `refs`."""
+def evaluate_files(
+    path: Path,
+    src: Path,
+    refs: Sequence[Path],
+    console: Console,
+    score_of: Callable[[Experiment], Callable[..., Scores]] = lambda _: score,
+) -> Scores:
+    """Translate the lines of `src` with a model and score them against all of `refs`, as the
+    model's experiment has it.
+    """
     sources, *references = read_aligned(src, *refs)
     if not sources:
         raise UserError(f"{src} holds no lines; wanted sentences, and a reference for each.")
@@ -217,6 +225,7 @@ def evaluate_files(path: Path, src: Path, refs: Sequence[Path], console: Console
     model = model_of(path)
     data = model.experiment.data
     hypotheses = translate_file(model, [visible(line) for line in sources], console, src.name)
-    found = score(hypotheses, references, sources, src=data.src, tgt=data.tgt)
+    scored = score_of(model.experiment)
+    found = scored(hypotheses, references, sources, src=data.src, tgt=data.tgt)
     show({src.name: {"": found}}, console)
     return found

@@ -51,15 +51,17 @@ def oddities(
     src: str,
     tgt: str,
     finds_words: bool,
+    tokens: bool = False,
 ) -> Iterator[str]:
     """Warnings. Languages are those of `language`; `finds_words` says whether the tokeniser splits
-    text without blanks.
+    text without blanks, `tokens` that text is meant to be tokenised.
     """
     num_sentences = len(hypotheses)
     sides = dict(named_sides(hypotheses, references))
     for name, lines in sides.items():
         yield from _of_one_side(name, lines)
-    yield from _tokenised(sides)
+    if not tokens:
+        yield from _tokenised(sides)
 
     triples = zip(hypotheses, references[0], sources or hypotheses, strict=True)
     num_copies = sum(hyp == source != ref for hyp, ref, source in triples)
@@ -78,7 +80,7 @@ def oddities(
                 "campaign, sacreBLEU's 'wmt14'; the full set, 'wmt14/full', has 3,003 and scores "
                 "differently."
             )
-    if not finds_words:
+    if not finds_words and not tokens:
         yield from _without_blanks(references, tgt)
 
 

@@ -165,6 +165,10 @@ def _headings(results: Results, every: bool) -> dict[str, str]:
         "tokenised-lc": "Moses\nuncased",
         "compound-split": "Moses\nsplit",
         "compound-split-quotes": "Moses\nquotes",
+        "tokens": "tokens\nas they are",
     }
-    rare = () if every else ("intl", "compound-split-quotes")
+    taken = {each.name for rows in results.values() for s in rows.values() for each in s.entries}
+    if "tokens" in taken:  # of text that is tokenised, the others are not taken
+        return {name: heading for name, heading in headings.items() if name in taken}
+    rare = ("tokens",) if every else ("intl", "compound-split-quotes", "tokens")
     return {name: heading for name, heading in headings.items() if name not in rare}

@@ -57,15 +57,18 @@ def compare(
     *,
     src: str,
     tgt: str,
+    tokens: bool = False,
 ) -> Systems:
-    """Every figure of each system, and sacreBLEU's paired bootstrap of the first BLEU and chrF2.
+    """Every figure of each system, and sacreBLEU's paired bootstrap of the first BLEU and chrF2;
+    `tokens` as in `score`.
 
     Raises:
         UserError: as `score`; or SACREBLEU_SEED is no seed.
     """
     _check_seed()
     scores = {
-        name: score(lines, references, sources, src=src, tgt=tgt) for name, lines in systems.items()
+        name: score(lines, references, sources, src=src, tgt=tgt, tokens=tokens)
+        for name, lines in systems.items()
     }
     if len(references[0]) > MOST_RESAMPLED:
         return Systems(scores, {})
@@ -73,7 +76,7 @@ def compare(
     first = next(iter(texts.values()))
     test = PairedTest(
         [(name, text.hypotheses) for name, text in texts.items()],
-        metrics_of(tgt),
+        metrics_of(tgt, tokens),
         first.references,
         test_type="bs",
         n_samples=SAMPLES,

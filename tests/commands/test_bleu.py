@@ -33,6 +33,16 @@ def test_files_of_anybody_are_scored(files, capsys):
         assert "the paper's En-De BLEU" in shown
 
 
+def test_tokenised_text_is_scored_by_its_tokens(files, capsys):
+    arguments = [files["hyp"], files["ref"], "--lang", "en-de", "--tokens", "--json"]
+    assert main(["bleu", *arguments, "--also", files["other"]]) == 0
+    found = json.loads(capsys.readouterr().out)
+    entries = {entry["name"]: entry for entry in found["scores"][files["hyp"]]["entries"]}
+    expected = BLEU(tokenize="none", smooth_method="none", force=True).corpus_score(HYP, [REF])
+    assert entries["tokens"]["value"] == expected.score
+    assert "tok:none" in found["resampled"]["sacrebleu"]["signature"]
+
+
 def test_json_holds_every_figure_and_the_comparison(files, capsys):
     arguments = [files["hyp"], files["ref"], files["ref2"], "--src", files["other"], "--json"]
     assert main(["bleu", *arguments, "--lang", "en-pt_BR", "--also", files["other"]]) == 0

@@ -61,6 +61,31 @@ def test_chrf2_is_the_f_score_of_character_n_grams():
     assert one("ab", "ac", "chrf2") == pytest.approx(25)
 
 
+def test_tokens_are_scored_as_they_are_where_the_text_is_tokenised_already():
+    # Six tokens with the last wrong, as above; a tokeniser would make more of "3,x" and "&amp;".
+    hypothesis, reference = "ein saftig-grünes 3,x &amp; d e", "ein saftig-grünes 3,x &amp; d f"
+    found = score([hypothesis], [reference], src="en", tgt="de", tokens=True)
+    wanted = 100 * (1 / 3) ** 0.25
+    assert found["tokens"].value == pytest.approx(wanted)
+    assert found["tokens"].detail.endswith("6/6")
+    assert "tok:none" in found["tokens"].how
+    assert "smooth:none" in found["tokens"].how
+    assert found["sacrebleu"].value == pytest.approx(wanted)
+    assert [entry.name for entry in found.entries] == ["sacrebleu", "chrf2", "tokens"]
+    # Where no 4-gram matches, sacreBLEU's own is smoothed and multi-bleu.perl's 0.
+    few = score(["a b c e"], ["a b d e"], src="en", tgt="de", tokens=True)
+    assert few["tokens"].value == 0
+    assert few["sacrebleu"].value > 0
+
+
+def test_tokenised_text_is_no_oddity_where_it_is_meant():
+    lines = ["a , b .", "c , d ."]
+    other = ["a , b !", "c , e ."]
+    assert any("look tokenised" in w for w in score(lines, other, src="en", tgt="de").warnings)
+    assert not score(lines, other, src="en", tgt="de", tokens=True).warnings
+    assert not score(["一 二"], ["一 三"], src="en", tgt="ja", tokens=True).warnings
+
+
 def test_only_the_papers_ruler_gives_credit_for_half_a_compound():
     hypothesis, reference = "wir sahen die so-benannte Stadt", "wir sahen die so-genannte Stadt"
     # Five tokens with the fourth wrong: 4/5, 2/4, 1/3, and none of the 4-grams.

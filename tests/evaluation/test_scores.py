@@ -56,6 +56,18 @@ def test_a_figure_that_could_not_be_taken_is_a_dash_with_its_reason():
     assert f"Moses cased, Moses uncased, Moses split: not taken, {found['tokenised'].how}\n" in text
 
 
+def test_the_columns_of_tokenised_text_are_the_figures_that_it_has():
+    found = score(["a b c d e x"], ["a b c d e f"], src="en", tgt="de", tokens=True)
+    for every in (False, True):
+        text = shown({"test": {"": found}}, every=every)
+        assert "Moses" not in text
+        assert "tokens as they are compares with multi-bleu.perl or fairseq's score" in text
+        (row,) = (
+            line for line in text.splitlines() if line.split()[:1] == ["test"] and "." in line
+        )
+        assert row.split()[1:] == [f"{entry.value:.2f}" for entry in found.entries]
+
+
 def test_the_tokeniser_is_read_from_a_signature():
     assert tokeniser(
         "references normalised (NFC, nothing invisible), nrefs:1|tok:ja-mecab-0.9-IPA|v:2"
