@@ -23,6 +23,7 @@ def _paper(row: str, direction: str) -> Published:
 
 PUBLISHED: Mapping[tuple[str, str], Published] = {
     ("multi30k_ende", "test2016"): Published(41.02, "tokenised-lc", "Wu et al. 2021, 2.6M"),
+    ("multi30k_ende_wu2021", "test2016"): Published(41.02, "tokens", "Wu et al. 2021, 2.6M"),
     ("wmt14_ende_base", "test"): _paper(BASE, "ende_bleu"),
     ("wmt14_ende_big", "test"): _paper(BIG, "ende_bleu"),
     ("wmt14_enfr_base", "test"): _paper(BASE, "enfr_bleu"),
