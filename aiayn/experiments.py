@@ -11,7 +11,7 @@ from aiayn.errors import UserError
 from aiayn.system import checkout
 
 _FOLDER = "experiments"
-_FOLDERS = ("", "accelerator", "table3")
+FOLDERS = ("", "accelerator", "table3")
 """Those for any machine, those that need a GPU or a TPU, the rows of Table 3."""
 
 
@@ -54,7 +54,7 @@ def _files() -> dict[str, Path]:
     """The experiment files by name: those of the working directory, then those that came along."""
     found: dict[str, Path] = {}
     for root in (Path(_FOLDER), checkout.root() / _FOLDER):
-        for path in chain.from_iterable((root / folder).glob("*.py") for folder in _FOLDERS):
+        for path in chain.from_iterable((root / folder).glob("*.py") for folder in FOLDERS):
             if path.is_file():
                 found.setdefault(path.stem, path)
     return found

@@ -5,6 +5,7 @@ In a checkout they are beside the package. A wheel holds a copy of those it need
 """
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import aiayn
@@ -41,22 +42,49 @@ def commit() -> str:
 
     "unknown" where there is neither, such as a copy of the package in another project.
     """
-    package = Path(aiayn.__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(package), *arguments], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
     try:
         return (root() / COMMIT).read_text(encoding="utf-8").strip()
     except OSError:
         pass
     try:
-        git("ls-files", "--error-unmatch", Path(aiayn.__file__).name)
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        changed += git("status", "--porcelain", "--", ".")  # new modules as well
-        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+        _check_own()
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+        changed += _git("status", "--porcelain", "--", ".")  # new modules as well
+        return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def commits_since(commit: str, paths: Sequence[str]) -> int | None:
+    """How many commits after `commit` changed files under these paths of the checkout.
+
+    None where that is not known: in wheels, source archives and shallow clones, or where the commit
+    is not a part of the history.
+    """
+    if (root() / COMMIT).is_file():
+        return None
+    known = commit.removesuffix("-dirty")
+    try:
+        _check_own()
+        if _git("rev-parse", "--is-shallow-repository") == "true":
+            return None
+        _git("merge-base", "--is-ancestor", known, "HEAD")
+        places = [str(root() / path) for path in paths]
+        counted = _git(
+            "--literal-pathspecs", "rev-list", "--count", f"{known}..HEAD", "--", *places
+        )
+        return int(counted)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _check_own() -> None:
+    """Raises CalledProcessError where the package is none of a checkout of its own, such as a copy
+    in another project."""
+    _git("ls-files", "--error-unmatch", Path(aiayn.__file__).name)
+
+
+def _git(*arguments: str) -> str:
+    package = Path(aiayn.__file__).parent
+    command = ["git", "-C", str(package), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,10 +1,9 @@
-import subprocess
-
 import pytest
 
 import aiayn
 from aiayn.errors import UserError
-from aiayn.system.checkout import COPY, commit, root, shipped
+from aiayn.system.checkout import COPY, commit, commits_since, root, shipped
+from tests.support.checkouts import git
 
 
 @pytest.fixture
@@ -15,12 +14,6 @@ def package(tmp_path, monkeypatch):
     (folder / "__init__.py").write_text("x = 1\n")
     monkeypatch.setattr(aiayn, "__file__", str(folder / "__init__.py"))
     return folder
-
-
-def git(folder, *arguments):
-    names = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    command = ["git", "-C", str(folder), *names, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture
@@ -72,3 +65,41 @@ def test_a_wheel_knows_the_commit_that_it_was_built_from(committed):
     (committed / COPY).mkdir()
     (committed / COPY / "commit.txt").write_text("abc-dirty\n")
     assert commit() == "abc-dirty"
+
+
+def test_commits_count_that_changed_the_files_meant(committed):
+    first, folder = git(committed, "rev-parse", "HEAD"), committed.parent
+    assert commits_since(first, ["aiayn"]) == 0
+    for number, name in enumerate(("aiayn/a.py", "notes.txt", "aiayn/a.py", "experiments/x.py")):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f"{number}\n")
+        git(folder, "add", ".")
+        git(folder, "commit", "--quiet", "--message", name)
+    assert commits_since(first, ["aiayn"]) == 2
+    assert commits_since(f"{first}-dirty", ["aiayn/a.py", "experiments/x.py"]) == 3
+    assert commits_since(first, ["experiments", "gone"]) == 1
+    assert commits_since(git(folder, "rev-parse", "HEAD~1"), ["aiayn", "experiments"]) == 1
+    # Changes that are not committed are none yet.
+    (folder / "notes.txt").write_text("more\n")
+    assert commits_since(first, ["notes.txt"]) == 1
+
+
+def test_where_history_is_missing_the_commits_since_are_not_known(committed, tmp_path, monkeypatch):
+    first, folder = git(committed, "rev-parse", "HEAD"), committed.parent
+    for other in ("unknown", "0" * 40, "--all", ""):
+        assert commits_since(other, ["aiayn"]) is None
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "two")
+    git(folder, "checkout", "--quiet", "--orphan", "other")
+    git(folder, "commit", "--quiet", "--message", "no child of the first")
+    assert commits_since(first, ["aiayn"]) is None
+    git(folder, "checkout", "--quiet", "-B", "main", first)
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "two")
+    git(tmp_path, "clone", "--quiet", "--depth=1", folder.as_uri(), "shallow")
+    head = git(folder, "rev-parse", "HEAD")
+    assert commits_since(head, ["aiayn"]) == 0
+    monkeypatch.setattr(aiayn, "__file__", str(tmp_path / "shallow/aiayn/__init__.py"))
+    assert commits_since(head, ["aiayn"]) is None
+    monkeypatch.setattr(aiayn, "__file__", str(committed / "__init__.py"))
+    (committed / COPY).mkdir()
+    (committed / COPY / "commit.txt").write_text(f"{head}\n")
+    assert commits_since(head, ["aiayn"]) is None
