@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aiayn.evidence.age import Age, ages
 from aiayn.evidence.claims import Claim, Status, counts, ledger
 from aiayn.evidence.recipe_checks import layer_costs
 from aiayn.evidence.table1 import COUNTED_D, NUM_NEAR
@@ -50,12 +51,12 @@ def write_report(records: Path, out: Path, console: Console) -> list[Claim]:
             bar.update(task, description=f"Checking {id}")
 
         claims = ledger(records, on_claim)
-    about = environment()
+    about, old = environment(), list(ages(records))
     with user_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "claims.json", as_json(claims, about))
-        write_text(out / "claims.md", as_markdown(claims, about))
-        write_text(out / "claims.html", as_html(claims, about))
+        write_text(out / "claims.json", as_json(claims, about, old))
+        write_text(out / "claims.md", as_markdown(claims, about, old))
+        write_text(out / "claims.html", as_html(claims, about, old))
         plot_complexity(
             {name: cost.flops for name, cost in layer_costs().items()},
             f"d = {COUNTED_D}, k = r = {NUM_NEAR}; counted in the traced programs",
@@ -64,14 +65,19 @@ def write_report(records: Path, out: Path, console: Console) -> list[Claim]:
     return claims
 
 
-def as_json(claims: Sequence[Claim], about: dict[str, Any]) -> str:
-    """The list, with the code and the machine that checked it."""
-    values = {**about, "counts": counts(claims), "claims": [asdict(claim) for claim in claims]}
+def as_json(claims: Sequence[Claim], about: dict[str, Any], old: Sequence[Age] = ()) -> str:
+    """The list, with the code and the machine that checked it, and how old each record is."""
+    values = {
+        **about,
+        "counts": counts(claims),
+        "claims": [asdict(claim) for claim in claims],
+        "records": [age._asdict() for age in old],
+    }
     return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
 
-def as_markdown(claims: Sequence[Claim], about: dict[str, Any]) -> str:
-    """One table."""
+def as_markdown(claims: Sequence[Claim], about: dict[str, Any], old: Sequence[Age] = ()) -> str:
+    """One table; below it how old each record is."""
     rows = [[cell.replace("|", "\\|") for cell in _cells(claim)] for claim in claims]
     parts = [
         f"# {_TITLE}",
@@ -79,13 +85,20 @@ def as_markdown(claims: Sequence[Claim], about: dict[str, Any]) -> str:
         markdown_table([_COLUMNS, *rows]),
         "![FLOPs of the layer types of Table 1](table1.png)",
     ]
+    if old:
+        lines = [[age.file, short_commit(age.commit), age.text] for age in old]
+        parts += [
+            "## How old each record is",
+            "The commits since that of a record which changed files that its figures rest on.",
+            markdown_table([["record", "commit", "commits since"], *lines]),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
-def as_html(claims: Sequence[Claim], about: dict[str, Any]) -> str:
+def as_html(claims: Sequence[Claim], about: dict[str, Any], old: Sequence[Age] = ()) -> str:
     """The same as a page that needs nothing but the picture beside it; each claim has an anchor."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    head, rows = parser.render(as_markdown(claims, about)).split("<tbody>")
+    head, rows = parser.render(as_markdown(claims, about, old)).split("<tbody>", 1)
     for claim in claims:
         rows = rows.replace("<tr>", f'<tr id="{html.escape(claim.id)}">', 1)
     for status, colour in _CSS_COLOURS.items():

@@ -1,11 +1,14 @@
 """The records behind the tables and claims: of runs, ablations, sweeps, benchmarks and faults."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from aiayn.config import Experiment
+from aiayn.errors import UserError
 from aiayn.evaluation.record import Record
 from aiayn.experiments import load_experiment
 from aiayn.system import records
@@ -20,6 +23,8 @@ class RunRecord(Record, kw_only=True):
 
     dev_scores: tuple[tuple[float, float], ...] = ()
     """Seconds since training began, and BLEU."""
+    file: str = ""
+    """Its name in the folder of results."""
 
 
 class AblatedRun(msgspec.Struct, kw_only=True):
@@ -117,6 +122,7 @@ def load_records(folder: Path) -> list[RunRecord]:
     """
     found = load(folder, RunRecord, "a run")
     for path, record in zip(sorted(folder.glob("*.json")), found, strict=True):
+        record.file = path.name
         metrics = path.with_suffix(".metrics.jsonl")
         if metrics.is_file():
             rows = map(json.loads, metrics.read_text(encoding="utf-8").splitlines())
@@ -136,11 +142,24 @@ def load_ablations(folder: Path) -> list[Ablation]:
 
 
 def load_benchmarks(folder: Path) -> list[dict[str, Any]]:
-    """The records of `aiayn bench`, whose heads are checked, where `folder` holds those of runs."""
+    """The records of `aiayn bench`, whose heads are checked, where `folder` holds those of runs;
+    `file` in each is its own name there."""
     found = {path: read_json(path) for path in sorted((folder / "bench").glob("*.json"))}
     for path, values in found.items():
         records.typed(values, Benchmark, "a benchmark", path)
+        values["file"] = f"bench/{path.name}"
     return list(found.values())
+
+
+def is_repeat(record: Record) -> bool:
+    """Whether a run is of the experiment of that name as it is now, except for the seed."""
+    try:
+        there = Experiment.from_dict(record.config)
+    except UserError:  # a setting that is gone
+        return False
+    now = load_experiment(record.experiment)
+    own_seed = replace(there, train=replace(there.train, seed=now.train.seed))
+    return own_seed.hash() == now.hash()
 
 
 def is_stale(record: Record | Ablation) -> bool:

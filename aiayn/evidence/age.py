@@ -1,0 +1,119 @@
+"""How old a figure is: the commits since its record that changed what it rests on.
+
+That the settings of an experiment are the same says nothing of the code. The count changes with
+every commit, so that no committed table holds it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiayn.evaluation.record import Record
+from aiayn.evidence.records import (
+    Ablation,
+    Faults,
+    Sweep,
+    load,
+    load_ablations,
+    load_benchmarks,
+    load_records,
+)
+from aiayn.experiments import FOLDERS
+from aiayn.system.checkout import commits_since
+
+UNKNOWN = "not known here"
+"""Of wheels, source archives and shallow clones."""
+Kept = Record | Ablation | Sweep | Faults | Mapping[str, Any]
+"""A record of any kind; that of a benchmark is a table."""
+
+_RUN = ("model", "training", "data", "decoding", "evaluation")
+_CONTEST = tuple(f"bench/{name}.py" for name in ("contest", "worker", "workloads", "ours", "peers"))
+_BENCH = {
+    "train": ("model", "training", *_CONTEST),
+    "decode": ("model", "decoding", *_CONTEST),
+    "choices": ("model", "training", "bench/choices.py", *_CONTEST),
+    "data": ("data", "bench/data.py"),
+    "start": ("commands", "data", "decoding", "model", "system", "training", "bench/start.py"),
+    "serving": ("decoding", "interop", "model", "bench/serving.py"),
+    "growth": ("model", "training", "bench/growth.py"),
+    "scaling": ("model", "training", "bench/scaling.py"),
+}
+"""What each benchmark times, and with what."""
+_FAULTS = {
+    "kill": ("training", "system", "data"),
+    "memory": ("training", "system", "data"),
+}
+
+
+class Age(NamedTuple):
+    """A record, and how many commits changed what it rests on since."""
+
+    file: str
+    commit: str
+    commits: int | None
+
+    @property
+    def text(self) -> str:
+        """The count, or that it is not known."""
+        return UNKNOWN if self.commits is None else f"{self.commits:,}"
+
+
+def rests_on(record: Kept) -> list[str]:
+    """The files and folders of the checkout whose change may change the figures of a record."""
+    if isinstance(record, Mapping):
+        return _in_package(_BENCH.get(record["bench"], ("",)))
+    if isinstance(record, Faults):
+        return [*_in_package(_FAULTS.get(record.name, ("",))), "tests/faults"]
+    own = [f"experiments/{folder}/{record.experiment}.py".replace("//", "/") for folder in FOLDERS]
+    if isinstance(record, Sweep):
+        return [*_in_package(("model", "decoding", "evaluation", "evidence/sweep.py")), *own]
+    of_rows = ("evidence/ablation.py", "evidence/table3.py") if isinstance(record, Ablation) else ()
+    return [*_in_package((*_RUN, *of_rows)), *own]
+
+
+def commits_of(record: Kept) -> list[str]:
+    """The commits that a record's figures are of."""
+    if isinstance(record, Mapping):
+        return [record["commit"]]
+    if isinstance(record, Ablation):
+        runs = (run for row in record.rows.values() for run in row.runs)
+        return sorted({commit for run in runs for commit in run.commits})
+    return [record.commit]
+
+
+def ages(folder: Path) -> Iterator[Age]:
+    """Every record in a folder of results, with the age of its oldest figure.
+
+    Raises:
+        UserError: a file that is no record.
+    """
+    known: dict[tuple[str, ...], int | None] = {}
+
+    def since(commit: str, paths: Sequence[str]) -> int | None:
+        key = commit, *paths
+        if key not in known:
+            known[key] = commits_since(commit, paths)
+        return known[key]
+
+    for name, records in (
+        ("", load_records(folder)),
+        ("ablations", load_ablations(folder)),
+        ("sweeps", load(folder / "sweeps", Sweep, "a sweep")),
+        ("bench", load_benchmarks(folder)),
+        ("reliability", load(folder / "reliability", Faults, "faults")),
+    ):
+        files = sorted((folder / name).glob("*.json"))
+        for path, record in zip(files, records, strict=True):
+            paths = rests_on(record)
+            found = {commit: since(commit, paths) for commit in commits_of(record)}
+            oldest = max(found, key=lambda commit: _order(found[commit]))
+            yield Age(str(path.relative_to(folder)), oldest, found[oldest])
+
+
+def _order(count: int | None) -> tuple[bool, int]:
+    """What is not known may be any age."""
+    return (True, 0) if count is None else (False, count)
+
+
+def _in_package(names: Sequence[str]) -> list[str]:
+    return [f"aiayn/{name}".rstrip("/") for name in names]
