@@ -166,6 +166,14 @@ MUTATIONS = [
         ("training/checkpoint.py", '"totals": totals,', '"totals": None,'),
         ("model/saved.py", '_SUMMED = ("config.json", ', "_SUMMED = ("),
         ("evidence/sweep.py", "with in_use(run_dir):", "if True:"),
+        ("evidence/outputs.py", "not abs(entry.value - value) < _NEAR", "False"),
+        (
+            "evidence/outputs.py",
+            "== (known.src, known.ref):",
+            "!= (None, None):",
+        ),
+        ("evidence/age.py", "return (True, 0) if", "return (False, -1) if"),
+        ("system/checkout.py", '{known}..HEAD"', '{known}^..HEAD"'),
         ("evaluation/bleu.py", '_sacrebleu("none")', '_sacrebleu("13a")'),
         # The search.
         (

@@ -79,7 +79,7 @@ class Prepared:
     def test_text(self, split: str) -> TestText:
         """What a record says of a split that was scored."""
         src, ref = (self.lines(split, side) for side in ("src", "tgt"))
-        return TestText(len(src), *(_sha256_of_lines(lines) for lines in (src, ref)))
+        return TestText(len(src), *(sha256_of_lines(lines) for lines in (src, ref)))
 
     def seen_in_train(self, split: str) -> int | None:
         """How many sentences of a split train holds on either side, word for word; None where train
@@ -418,7 +418,8 @@ def _made_from(
     write_text(stamp, json.dumps({"origin": list(origin), "sha256": sums}, indent=1))
 
 
-def _sha256_of_lines(lines: Sequence[str]) -> str:
+def sha256_of_lines(lines: Sequence[str]) -> str:
+    """Of sentences, one a line, as records name text."""
     digest = hashlib.sha256()
     for line in lines:
         digest.update(f"{line}\n".encode())

@@ -1,0 +1,258 @@
+"""Outputs kept beside the records of runs, and every figure computed again from them.
+
+experiments/results/outputs/NAME/SET.last.txt.gz and SET.averaged.txt.gz hold what the last
+checkpoint and the averaged model of the run behind NAME.json made of a test set, a sentence a line.
+References are not kept: they belong to the corpora.
+
+python -m aiayn.evidence.outputs RUN    keep the record of a finished run, with its outputs
+"""
+
+import argparse
+import gzip
+import re
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from aiayn.config import DataConfig, Experiment
+from aiayn.data.corpus import open_pairs, read_lines, read_test_files
+from aiayn.data.prepare import sha256_of_lines
+from aiayn.data.sources.formats import Pair, Skipped
+from aiayn.errors import UserError
+from aiayn.evaluation.record import Record, TestSet, read_record
+from aiayn.evaluation.scores import Scores
+from aiayn.evidence.records import RunRecord, load_records
+from aiayn.system import checkout, records
+from aiayn.system.files import user_os_errors, write_bytes
+from aiayn.tasks import task_of
+from aiayn.training.run_folder import RECORD
+
+FOLDER = "outputs"
+WEIGHTS = ("last", "averaged")
+"""The names of files for the labels of a record, in its order; a run's folders have them too."""
+NOT_KEPT = "outputs not kept"
+"""Of records from before there were any."""
+_NEAR = 0.005
+"""BLEU or chrF2: what tables show has two decimals."""
+
+Text = tuple[Sequence[str], Sequence[str]]
+"""Sources and references."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of the outputs behind a record."""
+
+    said: str
+    """For a reader: how many sets were scored again, or why none was."""
+    wrong: tuple[str, ...] = ()
+    """Each figure that its outputs do not have, and each file that should not be so."""
+
+
+def keep(run_dir: Path, results: Path, name: str = "", metrics: bool = False) -> Path:
+    """Put the record of a finished run and its outputs into a folder of results; the record's path.
+
+    Its name is `name`, or that of its experiment; what was there under it is replaced. With
+    `metrics`, also the curve of the run, from which the time to a score is read.
+
+    Raises:
+        UserError: the run is not finished, its outputs are gone, or they are not those whose scores
+            it recorded; or the name is none of a file.
+    """
+    record = read_record(run_dir)
+    name = name or record.experiment
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"The name of the record is {name!r}; wanted letters, digits, '-' and '.'.")
+    kept: dict[str, bytes] = {}
+    tests: dict[str, TestSet] = {}
+    for test_set, labels in record.scores.items():
+        for weights, (label, scores) in zip(WEIGHTS, labels.items(), strict=False):
+            folder = run_dir / "outputs" / weights
+            outputs, sources, references = (
+                _read_plain(folder / f"{test_set}.{side}") for side in ("hyp", "src", "ref")
+            )
+            found = _scored_again(record, outputs, (sources, references))
+            if wrong := [*_differences(f"{test_set}, {label}", scores, found)]:
+                raise UserError(f"The outputs in {folder} are not those of {RECORD}: {wrong[0]}")
+            sums = map(sha256_of_lines, (sources, references))
+            tests[test_set] = TestSet(len(sources), *sums)
+            text = "".join(f"{line}\n" for line in outputs)
+            kept[f"{test_set}.{weights}.txt.gz"] = gzip.compress(text.encode(), mtime=0)
+    path, folder = results / f"{name}.json", results / FOLDER / name
+    with user_os_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for file, content in kept.items():
+            write_bytes(folder / file, content)
+        if record.data.tests:
+            write_bytes(path, (run_dir / RECORD).read_bytes())
+        else:  # an earlier version's, which did not say what text it was scored on
+            record.data.tests = tests
+            records.write(path, record)
+        if metrics:
+            curve = (run_dir / "metrics.jsonl").read_bytes()
+            write_bytes(path.with_suffix(".metrics.jsonl"), curve)
+    return path
+
+
+def check(
+    results: Path, data_dir: Path, folders: Sequence[Path] = ()
+) -> Iterator[tuple[str, Checked]]:
+    """The records of runs by file, with what scoring their outputs again says.
+
+    References come from the built-in phrasebook, from the prepared data under `data_dir`, and from
+    `folders` that hold the files of an experiment; they count where they are those of the record.
+    """
+    every = load_records(results)
+    for record in every:
+        yield record.file, _checked(record, results / FOLDER, data_dir, folders)
+    known = {Path(record.file).stem for record in every}
+    for folder in sorted((results / FOLDER).glob("*")):
+        if folder.name not in known:
+            yield f"{FOLDER}/{folder.name}", Checked("", (f"{folder} belongs to no record.",))
+
+
+def _checked(record: RunRecord, kept: Path, data_dir: Path, folders: Sequence[Path]) -> Checked:
+    folder = kept / Path(record.file).stem
+    if not folder.is_dir():
+        return Checked(NOT_KEPT)
+    texts = {name: _text_of(record, name, data_dir, folders) for name in record.scores}
+    wrong, count = list[str](), 0
+    wanted: set[str] = set()
+    for test_set, labels in record.scores.items():
+        for weights, (label, scores) in zip(WEIGHTS, labels.items(), strict=False):
+            path, text = folder / f"{test_set}.{weights}.txt.gz", texts[test_set]
+            wanted.add(path.name)
+            try:
+                outputs = _read(path)
+                if text is not None:
+                    found = _scored_again(record, outputs, text)
+                    wrong += _differences(f"{path}, {label}", scores, found)
+                    count += 1
+            except UserError as error:
+                wrong.append(str(error))
+    wrong += [f"{p} is of no test set." for p in sorted(folder.iterdir()) if p.name not in wanted]
+    missing = [name for name, text in texts.items() if text is None]
+    said = f"{count} outputs scored again"
+    if missing:
+        said += f"; the references of {', '.join(missing)} are not at hand"
+    return Checked(said, tuple(wrong))
+
+
+def _read(path: Path) -> list[str]:
+    """The outputs that were kept."""
+    try:
+        return gzip.decompress(path.read_bytes()).decode().split("\n")[:-1]
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; `make record` keeps the outputs of a run.") from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be used: {error}.") from error
+
+
+def _read_plain(path: Path) -> list[str]:
+    """The lines of a run or of prepared data."""
+    try:
+        return [*read_lines(path)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be used: {error}.") from error
+
+
+def _scored_again(record: Record, outputs: Sequence[str], text: Text) -> Scores:
+    """Raises UserError if the experiment is of another version, or the lines do not fit."""
+    experiment = Experiment.from_dict(record.config)
+    sources, references = text
+    languages = {"src": experiment.data.src, "tgt": experiment.data.tgt}
+    return task_of(experiment).score(outputs, references, sources, **languages)
+
+
+def _differences(where: str, recorded: Scores, found: Scores) -> Iterator[str]:
+    """Of figures that both have: what needs a package that is missing here is none of them."""
+    again = found.values()
+    for entry in recorded.entries:
+        value = again.get(entry.name)
+        if entry.value is None or value is None:
+            continue
+        if not abs(entry.value - value) < _NEAR:
+            yield (
+                f"{where}: {entry.name} is {entry.value:.2f} in the record ({entry.how}) and "
+                f"{value:.2f} by its outputs ({found[entry.name].how})."
+            )
+
+
+# --- References ---------------------------------------------------------------------------------
+
+
+def _text_of(record: Record, test_set: str, data_dir: Path, folders: Sequence[Path]) -> Text | None:
+    """The text that a test set had when it was scored; None if it is not at hand."""
+    known = record.data.tests.get(test_set)
+    if known is None:
+        return None
+    for sources, references in _candidates(record, test_set, data_dir, folders):
+        if (sha256_of_lines(sources), sha256_of_lines(references)) == (known.src, known.ref):
+            return sources, references
+    return None
+
+
+def _candidates(
+    record: Record, test_set: str, data_dir: Path, folders: Sequence[Path]
+) -> Iterator[Text]:
+    experiment = Experiment.from_dict(record.config)
+    split = "dev" if test_set == "dev" else f"test.{test_set}"
+    for path in sorted(data_dir.glob(f"*/text/{split}.src")):
+        with suppress(UserError):  # half of what a copy left
+            yield _read_plain(path), _read_plain(path.with_suffix(".tgt"))
+    for folder in folders:
+        yield _sides(_read_folder(experiment, folder).get(test_set, []))
+    if experiment.data.corpus == "phrasebook":  # last, since it takes seconds to make
+        found = _phrasebook(experiment.data.src, experiment.data.tgt).get(test_set, [])
+        yield _sides(found)
+
+
+def _sides(pairs: Sequence[Pair]) -> Text:
+    return [src for src, _ in pairs], [tgt for _, tgt in pairs]
+
+
+@cache
+def _phrasebook(src: str, tgt: str) -> Mapping[str, Sequence[Pair]]:
+    data = DataConfig(corpus="phrasebook", src=src, tgt=tgt)
+    return {name: [*split.pairs(Skipped())] for name, split in open_pairs(data).tests.items()}
+
+
+def _read_folder(experiment: Experiment, folder: Path) -> Mapping[str, Sequence[Pair]]:
+    """The test sets, and dev, of an experiment in a folder; nothing where it holds others."""
+    dev = tuple(f"dev={pattern}" for pattern in experiment.data.dev_files)
+    found: dict[str, Sequence[Pair]] = {}
+    for spec in (*experiment.data.test_files, *dev):
+        try:
+            found |= read_test_files(
+                replace(experiment.data, folder=str(folder), test_files=(spec,))
+            )
+        except UserError:
+            continue
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Keep a run."""
+    parser = argparse.ArgumentParser(prog="python -m aiayn.evidence.outputs", description=__doc__)
+    parser.add_argument("run", type=Path, help="the directory of a finished run")
+    parser.add_argument("--name", default="", help="of the record (default: the experiment's)")
+    parser.add_argument("--metrics", action="store_true", help="keep metrics.jsonl beside it")
+    given = parser.parse_args(arguments)
+    try:
+        results = checkout.shipped("experiments/results")
+        path = keep(given.run, results, given.name, given.metrics)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{path}, with its outputs in {path.parent / FOLDER / path.stem}; now make results")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
