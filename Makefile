@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 EXPERIMENT ?= phrasebook
+RUN ?= runs/$(EXPERIMENT)
 ARGS ?=
 # cuda where an NVIDIA GPU answers, else cpu; on a TPU machine say ACCELERATOR=tpu.
 ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
@@ -25,7 +26,7 @@ INSTALL := $(BIN)/python $(PIP_INSTALL)
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
 .PHONY: help train test test-all faults check smoke reproduce ablate bench bench-accelerator \
-  parity results clean
+  parity record results clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -74,8 +75,11 @@ bench-accelerator: $(CORE) ## for GPU and TPU: base, big, each choice in the ste
 parity: $(PARITY)/.done ## the same figures as PyTorch, Hugging Face and CTranslate2; own environment
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
 
-results: $(CORE) ## render the tables of results from experiments/results
-	$(BIN)/python -m aiayn.evidence.tables
+record: $(CORE) ## keep the record and the outputs of a finished RUN=runs/phrasebook for make results
+	$(BIN)/python -m aiayn.evidence.outputs $(RUN) $(ARGS)
+
+results: $(CORE) ## render the tables of results, score kept outputs again; ARGS='--references DIR'
+	$(BIN)/python -m aiayn.evidence.tables $(ARGS)
 
 clean: ## remove .venv and the caches here; runs and data stay
 	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info

@@ -1,7 +1,7 @@
-"""What benchmarks found, in Markdown, rendered from their records."""
+"""What benchmarks found, in Markdown, rendered from their records: machines are columns."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,158 +17,258 @@ from aiayn.render.markdown import (
 )
 from aiayn.system.records import Hardware
 
+Bench = Mapping[str, Any]
+"""The record of a benchmark; `file` is its place in the folder of results, where it has one."""
 _CONTESTS = ("train", "decode")
 
 
-def render_bench(records: Iterable[Mapping[str, Any]]) -> str:
-    """What stages cost: contests with peers at a glance, then every record."""
+def render_bench(records: Iterable[Bench]) -> str:
+    """What stages cost, by kind: contests with peers at a glance first."""
     records = list(records)
-    contests = [r for r in records if r["bench"] in _CONTESTS and contest.peer(r)]
-    parts = _render_contests(contests)
-    for record in records:
-        kinds = {
-            "data": _render_data,
-            "start": _render_start,
-            "scaling": _render_scaling,
-            "serving": _render_serving,
-            "growth": _render_growth,
-            "choices": _render_choices,
-        }
-        render = kinds.get(record["bench"], _render_speed)
-        parts += [
-            *render(record),
-            f"On {_machine(record)}, commit {short_commit(record['commit'])}, "
-            f"{software_text(record['versions'])}.",
-        ]
+
+    def of(*kinds: str) -> list[Bench]:
+        return [record for record in records if record["bench"] in kinds]
+
+    parts = [
+        *_render_contests([r for r in of(*_CONTESTS) if contest.peer(r)]),
+        *_render_steps(of(*_CONTESTS)),
+        *_render_choices(of("choices")),
+        *_render_start(of("start")),
+        *_render_data(of("data")),
+    ]
+    for record in of("serving", "growth", "scaling"):
+        kinds = {"scaling": _render_scaling, "serving": _render_serving, "growth": _render_growth}
+        parts += [*kinds[record["bench"]](record), _origins([record])]
     return "".join(f"\n{part}\n" for part in parts)
 
 
-def _render_contests(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Ours beside each peer, a record a line."""
+# --- Machines as columns ------------------------------------------------------------------------
+
+
+def _across(
+    records: Sequence[Bench],
+    heads: Sequence[str],
+    lines: Callable[[Bench], Mapping[tuple[str, ...], str]],
+) -> str:
+    """A table with a column for each machine; `lines` gives a record's cells by their row."""
+    machines = list(dict.fromkeys(map(_machine, records)))
+    cells: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for record in records:
+        for row, cell in lines(record).items():
+            cells.setdefault(row, {}).setdefault(_machine(record), []).append(cell)
+    body = [
+        [*row, *("; ".join(found.get(machine, ["–"])) for machine in machines)]
+        for row, found in cells.items()
+    ]
+    return markdown_table([[*heads, *machines], *body])
+
+
+def _by_kind_of_machine(records: Sequence[Bench]) -> list[list[Bench]]:
+    """Those of processors and those of accelerators, which hardly share a row."""
+    cpu, other = (
+        [r for r in records if (r["hardware"]["platform"] == "cpu") == wanted]
+        for wanted in (True, False)
+    )
+    return [group for group in (cpu, other) if group]
+
+
+def _origins(records: Sequence[Bench]) -> str:
+    """Of each machine the commits and versions that ran, as a footnote."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        texts = short_commit(record["commit"]), software_text(record["versions"])
+        found.setdefault(_machine(record), {}).update(dict.fromkeys(texts))
+    texts = (f"{machine}: {', '.join(said)}" for machine, said in found.items())
+    return f"Commits and versions, on {'; '.join(texts)}."
+
+
+def _machine(record: Bench) -> str:
+    return hardware_text(msgspec.convert(record["hardware"], Hardware))
+
+
+def _linked(text: str, record: Bench) -> str:
+    """A figure that leads to its record."""
+    return f"[{text}](results/{record['file']})" if "file" in record else text
+
+
+# --- Contests -----------------------------------------------------------------------------------
+
+
+def _render_contests(records: Sequence[Bench]) -> list[str]:
+    """Ours beside each peer, a work a line."""
     if not records:
         return []
-    rows = [["work", "beside", "of its speed", "with large pages", "on", "commit"]]
-    for record in records:
+
+    def lines(record: Bench) -> dict[tuple[str, ...], str]:
         plain, *large = map(_spread, record["ratios"].values())
-        rows.append(
-            [
-                contest.work(record),
-                contest.beside(record),
-                plain,
-                *(large or ["–"]),
-                _machine(record),
-                short_commit(record["commit"]),
-            ]
-        )
+        text = "".join(f"; {each} with large pages" for each in large)
+        return {(contest.work(record), contest.beside(record)): _linked(plain, record) + text}
+
     return [
-        "## Beside others on the same work",
-        markdown_table(rows),
+        "### Beside others on the same work",
+        _across(records, ("work", "beside"), lines),
         "Its seconds by ours, in turns, the median and the range of pairs: above 1, ours is "
-        "faster. Each line is a record, which stands below.",
+        "faster. Each figure leads to its record, which has the pairs, and defines every figure.",
     ]
-
-
-def _machine(record: Mapping[str, Any]) -> str:
-    return hardware_text(msgspec.convert(record["hardware"], Hardware))
 
 
 def _spread(ratios: Sequence[float]) -> str:
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
-def _render_data(record: Mapping[str, Any]) -> list[str]:
-    speeds = ["pairs/s", "text to rows, pairs/s", "SentencePiece alone, pairs/s", "ms an update"]
-    rows = [["pairs", "text", "time", "of it", *speeds, "memory", "slots filled, by width"]]
-    for run in record["runs"]:
-        stages = ", ".join(f"{name} {duration(s)}" for name, s in run["stages"].items())
-        memory = ", ".join(f"{name} {b / 1e9:.1f} GB" for name, b in run["peak_rss_bytes"].items())
-        fill = ", ".join(f"{width}: {share:.1%}" for width, share in run["fill"].items())
-        rows.append(
-            [
-                f"{run['pairs']:,}",
-                f"{run['text_bytes'] / 1e6:,.0f} MB",
-                duration(run["seconds"]),
-                stages,
-                f"{run['pairs_per_second']:,.0f}",
-                number(run.get("packed_pairs_per_second"), ",.0f"),
-                number(run.get("sentencepiece_pairs_per_second"), ",.0f"),
-                number(run.get("milliseconds_per_update"), ".1f"),
-                memory,
-                fill,
-            ]
-        )
-    return [
-        "## Preparing a corpus of WMT14's size",
-        markdown_table(rows),
-        "Synthetic text with the lengths and the word frequencies of news, by `aiayn bench data`. "
-        f"Memory: {record['definitions']['peak_rss_bytes']}.",
-        *_grown_data(record),
-    ]
+def _render_steps(records: Sequence[Bench]) -> list[str]:
+    """The seconds behind the ratios, and works without a peer."""
+    parts: list[str] = []
+    for group in _by_kind_of_machine(records):
+        where = "processors" if group[0]["hardware"]["platform"] == "cpu" else "accelerators"
+        parts += [
+            f"### A step of training and of decoding, on {where}",
+            _across(group, ("work", "beside", "by"), _step_lines),
+            "Seconds a step (range); target tokens a second; the share of XLA's large product, "
+            "where that was timed (once: before all rounds only); memory; the first step; with "
+            "ours, what the machine did. By `aiayn bench train` and `aiayn bench decode`.",
+            _origins(group),
+        ]
+    return parts
 
 
-def _grown_data(record: Mapping[str, Any]) -> list[str]:
-    if not record.get("growth"):
+def _step_lines(record: Bench) -> dict[tuple[str, ...], str]:
+    work, peer = contest.work(record), contest.beside(record) or "–"
+    head, *rows = contest.figures(record)
+    once = any(heading.endswith("timed once") for heading in head)
+    found: dict[tuple[str, ...], str] = {}
+    for name, seconds, reach, tokens, *shares, memory, first in rows:
+        share = [f"{each}{' once' if once else ''}" for each in shares]
+        texts = (f"{tokens}/s", *share, memory, f"first {first}")
+        cell = f"{_linked(seconds, record)} ({reach}); {'; '.join(texts)}"
+        found[work, peer, name] = f"{cell}. {_product(record)}" if name == "aiayn" else cell
+    return found
+
+
+def _product(record: Bench) -> str:
+    """What a large product of XLA's reached, what else went on, and MFU where that is defined."""
+    load = contest.quiet([r for c in record["contenders"].values() for r in c["rounds"]])
+    texts = [load]
+    if "ceilings" in record:
+        flops = record["flops_per_step"]
+        texts[:0] = [contest.product_text(record), f"a step's products {flops / 1e9:,.1f} GFLOP"]
+        if peak := record["ceilings"]["datasheet_flops_per_second"]:
+            seconds = record["contenders"]["aiayn"]["median_seconds_per_step"]
+            share = f"{flops / seconds / peak:.1%}"
+            texts.append(f"MFU of ours {share} of the data sheet's {peak / 1e9:,.0f} GFLOP/s")
+    return "; ".join(texts).removesuffix(".")
+
+
+# --- Other benchmarks ---------------------------------------------------------------------------
+
+
+def _render_choices(records: Sequence[Bench]) -> list[str]:
+    parts: list[str] = []
+    for workload in dict.fromkeys(record["workload"] for record in records):
+        group = [record for record in records if record["workload"] == workload]
+        parts += [
+            f"### {choices.title(group[0])}",
+            _across(group, ("choice", "instead of it"), _choice_lines),
+            "Seconds of a step without the choice by those of the step: above 1 the choice wins; "
+            "the range; what was expected; and the first loss without the choice less with it, in "
+            "nats per token. By `aiayn bench choices`; defined in the records.",
+            " ".join(f"{_linked(_machine(r), r)}: {choices.summary(r)}" for r in group),
+            _origins(group),
+        ]
+    return parts
+
+
+def _choice_lines(record: Bench) -> dict[tuple[str, ...], str]:
+    found: dict[tuple[str, ...], str] = {}
+    for name, instead, expected, ratio, reach, loss in choices.figures(record)[1:]:
+        cell = f"{ratio} ({reach}), expected {expected}, {loss}" if reach else ratio or "–"
+        found[name, instead] = cell
+    return found
+
+
+def _render_start(records: Sequence[Bench]) -> list[str]:
+    def lines(record: Bench) -> dict[tuple[str, ...], str]:
+        return {
+            (record["workload"], what): f"{_linked(median, record)} ({reach})"
+            for what, median, reach in start.figures(record)[1:]
+        }
+
+    if not records:
         return []
     return [
-        "How seconds and memory grow with the pairs, as exponents fitted to the last three sizes. "
-        f"Its own: {record['definitions']['peak_own_bytes']}.",
-        markdown_table(data.growth_figures(record)),
-        "![How the cost of a corpus grows](results/bench/data.png)",
+        "### Start",
+        _across(records, ("workload", "until"), lines),
+        "The median and the range. By `aiayn bench start`; every figure is defined in its record.",
+        _origins(records),
     ]
 
 
-def _render_speed(record: Mapping[str, Any]) -> list[str]:
-    texts = [contest.summary(record)]
-    if "ceilings" in record:
-        ceilings, flops = record["ceilings"], record["flops_per_step"]
-        texts.append(
-            f"{contest.product_text(record)}; a step's products are {flops / 1e9:,.1f} GFLOP."
-        )
-        if peak := ceilings["datasheet_flops_per_second"]:
-            seconds = record["contenders"]["aiayn"]["median_seconds_per_step"]
-            texts.append(
-                f"Of the {peak / 1e9:,.0f} GFLOP/s of the maker's data sheet (MFU) ours has "
-                f"{flops / seconds / peak:.1%}."
-            )
-    texts.append(f"By `aiayn bench {record['bench']}`; every figure is defined in its record.")
-    return [f"## {contest.title(record)}", markdown_table(contest.figures(record)), " ".join(texts)]
-
-
-def _render_choices(record: Mapping[str, Any]) -> list[str]:
-    text = f"{choices.summary(record)} By `aiayn bench choices`; defined in its record."
-    return [f"## {choices.title(record)}", markdown_table(choices.figures(record)), text]
-
-
-def _render_start(record: Mapping[str, Any]) -> list[str]:
+def _render_data(records: Sequence[Bench]) -> list[str]:
+    if not records:
+        return []
+    speeds = ["pairs/s", "text to rows, pairs/s", "SentencePiece alone, pairs/s", "ms an update"]
+    rows = [["on", "pairs", "text", "time", "of it", *speeds, "memory", "slots filled, by width"]]
+    for record in records:
+        for run in record["runs"]:
+            rows.append([_linked(_machine(record), record), *_prepared(run)])
     return [
-        f"## Start, workload {record['workload']}",
-        markdown_table(start.figures(record)),
-        "By `aiayn bench start`; every figure is defined in its record.",
+        "### Preparing a corpus of WMT14's size",
+        markdown_table(rows),
+        "Synthetic text with the lengths and the word frequencies of news, by `aiayn bench data`. "
+        f"Memory: {records[0]['definitions']['peak_rss_bytes']}.",
+        *_grown_data([record for record in records if record.get("growth")]),
+        _origins(records),
     ]
 
 
-def _render_serving(record: Mapping[str, Any]) -> list[str]:
+def _prepared(run: Mapping[str, Any]) -> list[str]:
     return [
-        f"## {serving.title(record)}",
+        f"{run['pairs']:,}",
+        f"{run['text_bytes'] / 1e6:,.0f} MB",
+        duration(run["seconds"]),
+        ", ".join(f"{name} {duration(s)}" for name, s in run["stages"].items()),
+        f"{run['pairs_per_second']:,.0f}",
+        number(run.get("packed_pairs_per_second"), ",.0f"),
+        number(run.get("sentencepiece_pairs_per_second"), ",.0f"),
+        number(run.get("milliseconds_per_update"), ".1f"),
+        ", ".join(f"{name} {b / 1e9:.1f} GB" for name, b in run["peak_rss_bytes"].items()),
+        ", ".join(f"{width}: {share:.1%}" for width, share in run["fill"].items()),
+    ]
+
+
+def _grown_data(records: Sequence[Bench]) -> list[str]:
+    parts: list[str] = []
+    for record in records:
+        parts += [
+            "How seconds and memory grow with the pairs, as exponents fitted to the last three "
+            f"sizes. Its own: {record['definitions']['peak_own_bytes']}.",
+            markdown_table(data.growth_figures(record)),
+        ]
+    return [*parts, "![How the cost of a corpus grows](results/bench/data.png)"] if parts else []
+
+
+def _render_serving(record: Bench) -> list[str]:
+    return [
+        f"### {serving.title(record)}",
         markdown_table(serving.figures(record)),
         f"CTranslate2 {record['versions']['ctranslate2']}. By `aiayn bench serving`; every figure "
-        "is defined in its record.",
+        f"is defined in {_linked('its record', record)}.",
     ]
 
 
-def _render_growth(record: Mapping[str, Any]) -> list[str]:
+def _render_growth(record: Bench) -> list[str]:
     return [
-        "## How a step's cost grows",
+        "### How a step's cost grows",
         markdown_table(growth.figures(record)),
         "![How a step's cost grows](results/bench/growth.png)",
         "Exponents are fitted to the last three points. By `aiayn bench growth`; what is varied, "
-        "and how FLOPs are counted, is defined in its record.",
+        f"and how FLOPs are counted, is defined in {_linked('its record', record)}.",
     ]
 
 
-def _render_scaling(record: Mapping[str, Any]) -> list[str]:
+def _render_scaling(record: Bench) -> list[str]:
     parts: list[str] = []
     for name, found in record["workloads"].items():
-        parts += [f"## {scaling.title(name, found)}", markdown_table(scaling.figures(found))]
-    text = f"{scaling.summary(record)} By `aiayn bench scaling`."
+        parts += [f"### {scaling.title(name, found)}", markdown_table(scaling.figures(found))]
+    text = f"{scaling.summary(record)} By `aiayn bench scaling`, {_linked('its record', record)}."
     return [*parts, "![Scaling, on paper](results/bench/scaling.png)", text]

@@ -1,11 +1,14 @@
 """The tables of results, rendered from the records; nothing in them is typed by hand.
 
 experiments/results/*.json is what runs wrote, with metrics.jsonl beside it as NAME.metrics.jsonl
-where the time to a score is to be shown; ablations/, sweeps/ and bench/ in it what the commands of
-these names wrote, reliability/ what `make faults` did, with a picture beside each that has one.
+where the time to a score is to be shown; outputs/ in it what they translated; ablations/, sweeps/
+and bench/ what the commands of these names wrote, reliability/ what `make faults` did, with a
+picture beside each that has one.
 
 python -m aiayn.evidence.tables           write experiments/RESULTS.md, the README's table and the
-                                          one of docs/reliability.md
+                                          one of docs/reliability.md; say how old each record is;
+                                          score every output again whose references are at hand,
+                                          and fail where a record says otherwise
 python -m aiayn.evidence.tables --check   fail if they differ from the records
 """
 
@@ -13,7 +16,9 @@ import argparse
 import io
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 from statistics import fmean, stdev
 
 from rich.console import Console
@@ -22,14 +27,17 @@ from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.evaluation.record import Record
 from aiayn.evaluation.scores import Scores, table, tokeniser
-from aiayn.evidence import table3
+from aiayn.evidence import outputs, table3
+from aiayn.evidence.age import Age, ages
 from aiayn.evidence.bench_tables import render_bench
-from aiayn.evidence.published import PUBLISHED
+from aiayn.evidence.outputs import NOT_KEPT, Checked
+from aiayn.evidence.published import PUBLISHED, Published
 from aiayn.evidence.records import (
     Ablation,
     Faults,
     RunRecord,
     Sweep,
+    is_repeat,
     is_stale,
     load,
     load_ablations,
@@ -46,6 +54,7 @@ from aiayn.render.markdown import (
     software_text,
 )
 from aiayn.system import checkout
+from aiayn.system.files import write_text
 from aiayn.training.run_folder import differences
 
 TABLE, OUTPUT, FAULTS = "results", "output", "faults"
@@ -59,44 +68,67 @@ _FIGURES = {
     "tokenised-lc": "tokenised, uncased",
     "compound-split": "compound-split",
     "compound-split-quotes": "with plain quotes",
+    "tokens": "tokens as they are",
 }
 
+_EVIDENCE = """
+Each claim of the paper beside what this program computes: `make reproduce`, one page. Faults that
+were tried: [reliability](../docs/reliability.md). Differences from the paper:
+[DEVIATIONS](DEVIATIONS.md).
+"""
+_RESULTS = Path("experiments", "results")
 _SCORE_STEP = 5
 """BLEU on dev between the times that are shown."""
 
 
-def render_short(records: Iterable[Record]) -> str:
-    """The README's table: a row for each test set, the averaged model; of all runs of an
-    experiment the mean, not the best.
+def render_short(records: Sequence[RunRecord]) -> str:
+    """The README's table: a row for each test set, the averaged model.
 
-    Beside it is what others published, and our own score by the ruler nearest to theirs.
+    By the ruler of the published figure, where there is one: the mean of all runs of an experiment,
+    the best of them, and how far both are from what was published.
     """
-    rows = [["experiment", "test set", "BLEU (13a)", "published", "parameters", "time, hardware"]]
+    rows = [
+        [
+            *("experiment", "test set", "BLEU", "by", "best run", "published", "how far"),
+            *("parameters", "time, hardware"),
+        ]
+    ]
     for (name, test_set), found in _averaged(records).items():
-        runs, scores = [run for run, _ in found], [each for _, each in found]
-        times = [f"{duration(run.seconds)}, {hardware_text(run.hardware)}" for run in runs]
+        published = PUBLISHED.get((found[0][0].experiment, test_set))
+        ruler = published.ruler if published else "sacrebleu"
+        known = [(scores.values().get(ruler), run) for run, scores in found]
+        values = [value for value, _ in known if value is not None]
+        run = max(known, key=lambda each: each[0] or 0.0)[1]
+        best = _linked(number(max(values, default=None)), run, "experiments/")
         rows.append(
             [
-                name,
-                test_set,
-                _figure(scores, "sacrebleu"),
-                _beside(runs[0].experiment, test_set, scores),
-                " or ".join(dict.fromkeys(f"{run.parameters:,}" for run in runs)),
-                "; ".join(times),
+                *(name, test_set, _figure([each for _, each in found], ruler), _FIGURES[ruler]),
+                *(best, f"{published.bleu} ({published.source})" if published else "–"),
+                _how_far(values, published),
+                f"{run.parameters:,}",
+                f"{duration(run.seconds)}, {hardware_text(run.hardware)}",
             ]
         )
     return markdown_table(rows)
 
 
+def _how_far(values: Sequence[float], published: Published | None) -> str:
+    """The best run, and the mean, less what was published."""
+    if not published or not values:
+        return "–"
+    far = f"{max(values) - published.bleu:+.2f}"
+    return far if len(values) < 2 else f"{far}, mean {fmean(values) - published.bleu:+.2f}"
+
+
 def _averaged(
-    records: Iterable[Record],
-) -> dict[tuple[str, str], list[tuple[Record, Scores]]]:
+    records: Sequence[RunRecord],
+) -> dict[tuple[str, str], list[tuple[RunRecord, Scores]]]:
     """Every run's scores with the averaged model, by experiment and test set."""
-    found: dict[tuple[str, str], list[tuple[Record, Scores]]] = {}
-    for record in records:
+    found: dict[tuple[str, str], list[tuple[RunRecord, Scores]]] = {}
+    for name, record in zip(_names(records), records, strict=True):
         for test_set, labels in record.scores.items():
             scores = list(labels.values())[-1]
-            found.setdefault((_name(record), test_set), []).append((record, scores))
+            found.setdefault((name, test_set), []).append((record, scores))
     return found
 
 
@@ -116,49 +148,67 @@ def repeated(values: Iterable[float | None]) -> str:
     return f"{fmean(known):.2f} ± {stdev(known):.2f}, n = {len(known)}"
 
 
-def _beside(experiment: str, test_set: str, scores: Sequence[Scores]) -> str:
-    """The published figure, and ours by its ruler."""
-    published = PUBLISHED.get((experiment, test_set))
-    if not published:
-        return "–"
-    ours = repeated([each.values().get(published.ruler) for each in scores])
-    return f"{published.bleu} ({published.source}; ours by this ruler {ours})"
+def _linked(text: str, record: RunRecord, place: str = "") -> str:
+    """A text that leads to its record."""
+    return f"[{text}]({place}results/{record.file})" if record.file else text
 
 
 def render_full(records: Sequence[RunRecord]) -> str:
-    """`RESULTS.md`: every test set, before and after averaging, with what it takes to repeat it."""
+    """The beginning of `RESULTS.md`: quality, of every test set before and after averaging."""
+    scores, runs = [["run", "test set", "weights", *_FIGURES.values()]], [_RUN]
+    for name, record in zip(_names(records), records, strict=True):
+        run = _linked(record.file.removesuffix(".json") or name, record)
+        if name != record.experiment:
+            run += name.removeprefix(record.experiment)
+        for test_set, labels in record.scores.items():
+            for label, found in labels.items():
+                figures = (_figure([found], figure) for figure in _FIGURES)
+                scores.append([run, test_set, label, *figures])
+        runs.append([run, *_about(record)])
     parts = [
         "# Results",
-        "Rendered by `make results` from the records in `results/`; do not edit. The signature of "
-        "every figure is in its record, with what it may be compared with. The first four are "
-        "sacreBLEU's. The others are BLEU on Moses' tokens: uncased, as Multi30k is reported; with "
-        "compounds split at hyphens, as tensor2tensor's script of the paper's month does; and with "
-        "quotes made plain besides. A dash: not taken by the version that ran.",
+        "Rendered by `make results` from the records in `results/`; do not edit. Each row or "
+        "figure leads to its record, which has the signature of every figure, what it may be "
+        "compared with, the commit, all versions and the machine.",
+        "## Quality",
+        "### Test sets",
+        markdown_table(scores),
+        "The first four are sacreBLEU's, the next three BLEU on Moses' tokens: uncased, as papers "
+        "on Multi30k have it; with compounds split at hyphens, as tensor2tensor's script of the "
+        "paper's month does; and with quotes made plain besides. The last is BLEU of text that is "
+        "tokenised already, as it is. A dash: not taken by the version that ran, or not of such "
+        "text.",
+        "### Runs",
+        markdown_table(runs),
+        "Tokens of an update without padding; tokens a second on both sides, the median.",
+        *(_time_to_score(record) for record in records if record.dev_scores),
     ]
-    for record in records:
-        parts.append(f"## {_name(record)} on {hardware_text(record.hardware)}")
-        rows = [["test set", "weights", *_FIGURES.values()]]
-        for test_set, labels in record.scores.items():
-            for label, scores in labels.items():
-                rows.append([test_set, label, *(_figure([scores], name) for name in _FIGURES)])
-        parts.append(markdown_table(rows))
-        waiting = record.waiting_for_rows
-        waited = "" if waiting is None else f", at most {waiting:.1%} of it waiting for rows"
-        parts.append(
-            f"Preset {record.preset}; {record.parameters:,} parameters; "
-            f"{record.updates:,} updates of {record.src_tokens_per_update:,.0f} source and "
-            f"{record.tgt_tokens_per_update:,.0f} target tokens; "
-            f"{duration(record.seconds)} on {hardware_text(record.hardware)}{waited}; "
-            f"{record.tokens_per_second:,.0f} tokens/s (median, both sides); one seed. "
-            f"Commit {short_commit(record.commit)}, config {record.config_hash[:12]}, "
-            f"{software_text(record.versions)}."
-        )
-        if record.dev_scores:
-            parts.append(_time_to_score(record.dev_scores))
     return "\n\n".join([*parts, *_repeats(records)]) + "\n"
 
 
-def _repeats(records: Sequence[Record]) -> list[str]:
+_RUN = [
+    *("run", "seed", "preset", "parameters", "updates", "tokens, source + target", "time, on"),
+    *("waiting for rows", "tokens/s", "commit, config", "software"),
+]
+
+
+def _about(record: RunRecord) -> list[str]:
+    """What it takes to repeat a run, as the table of runs shows it."""
+    return [
+        f"{record.config['train']['seed']}",
+        record.preset,
+        f"{record.parameters:,}",
+        f"{record.updates:,}",
+        f"{record.src_tokens_per_update:,.0f} + {record.tgt_tokens_per_update:,.0f}",
+        f"{duration(record.seconds)} on {hardware_text(record.hardware)}",
+        number(record.waiting_for_rows, ".1%"),
+        f"{record.tokens_per_second:,.0f}",
+        f"{short_commit(record.commit)}, {record.config_hash[:12]}",
+        software_text(record.versions),
+    ]
+
+
+def _repeats(records: Sequence[RunRecord]) -> list[str]:
     """The experiments of which there are several records, on all of them."""
     rows = [["experiment", "test set", *_FIGURES.values()]]
     for (name, test_set), found in _averaged(records).items():
@@ -169,22 +219,23 @@ def _repeats(records: Sequence[Record]) -> list[str]:
         return []
     text = (
         "Mean and standard deviation over the records of an experiment, with the averaged model. "
-        "They differ in machines and versions, and by chance; README.md has these."
+        "They differ in seeds, machines and versions, and by chance; README.md has these."
     )
-    return ["## Runs that were repeated", markdown_table(rows), text]
+    return ["### Runs that were repeated", markdown_table(rows), text]
 
 
-def _time_to_score(scores: Sequence[tuple[float, float]]) -> str:
+def _time_to_score(record: RunRecord) -> str:
     """When BLEU on dev was first so high: wall time from the first update's beginning, with
     compiling, validating and saving.
     """
+    scores = record.dev_scores
     best = max(bleu for _, bleu in scores)
     wanted = [*range(_SCORE_STEP, math.ceil(best), _SCORE_STEP), best]
     times = (next(seconds for seconds, bleu in scores if bleu >= each) for each in wanted)
     reached = [f"{each:.4g} after {next(times):.0f} s" for each in wanted]
     return (
-        "Time to score, with compiling, validating and saving: BLEU on dev by greedy search "
-        f"{', '.join(reached)}, its highest."
+        f"Time to score of {record.file.removesuffix('.json')}, with compiling, validating and "
+        f"saving: BLEU on dev by greedy search {', '.join(reached)}, its highest."
     )
 
 
@@ -206,7 +257,8 @@ def render_ablations(records: Iterable[Ablation]) -> str:
     """Table 3 in miniature beside the paper's."""
     parts: list[str] = []
     for record in records:
-        parts.append(f"## Table 3 in miniature: {_name(record)}")
+        stale = _STALE if is_stale(record) else ""
+        parts.append(f"### Table 3 in miniature: {record.experiment}{stale}")
         parts.append(f"![Our differences over the paper's](results/ablations/{_picture(record)})")
         parts.append(markdown_table(list(table3.table_rows(record))))
         origin = ablation_origin(record)
@@ -222,7 +274,7 @@ def render_sweeps(records: Iterable[Sweep]) -> str:
     """What averaging, beam and length penalty are worth."""
     parts: list[str] = []
     for record in records:
-        parts.append(f"## Averaging, beam, length penalty: {record.experiment}")
+        parts.append(f"### Averaging, beam, length penalty: {record.experiment}")
         parts.append(f"![BLEU by each setting](results/sweeps/{_picture(record)})")
         rows = [["setting", "value", f"BLEU ({tokeniser(record.signature)})", "length ratio"]]
         for name, points in record.series.items():
@@ -299,47 +351,112 @@ def between_markers(page: str, name: str, text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Render or check; status 1 if a check finds a difference."""
-    parser = argparse.ArgumentParser(prog="python -m aiayn.evidence.tables", description=__doc__)
+    """Render or check; status 1 if a check finds a difference, or outputs have other scores than
+    their records.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m aiayn.evidence.tables",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
-    check: bool = parser.parse_args(arguments).check
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="prepared data, which has references"
+    )
+    parser.add_argument(
+        "--references",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder with the files of an experiment; may be repeated",
+    )
+    given = parser.parse_args(arguments)
     root = checkout.root()
     if not (root / "README.md").is_file():
         print(f"{root} holds no README.md; wanted a checkout of aiayn.", file=sys.stderr)
         return 2
-    folder = root / "experiments" / "results"
+    try:
+        differ = {path: text for path, text in _pages(root).items() if not _is(path, text)}
+        if given.check:
+            for path in differ:
+                print(f"{path.name} differs from the records; run make results.", file=sys.stderr)
+            return int(bool(differ))
+        for path, text in differ.items():
+            write_text(path, text)
+        checked = dict(outputs.check(root / _RESULTS, given.data_dir, given.references))
+        for age in ages(root / _RESULTS):
+            print(f"{age.file}: {_behind(age, checked)}")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    wrong = [*chain.from_iterable(found.wrong for found in checked.values())]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return int(bool(wrong))
+
+
+def _pages(root: Path) -> dict[Path, str]:
+    """What the pages of the checkout that hold tables should read."""
+    folder, readme = root / _RESULTS, root / "README.md"
+    reliability = root / "docs" / "reliability.md"
     records = load_records(folder)
-    text = (root / "README.md").read_text(encoding="utf-8")
-    text = between_markers(text, TABLE, render_short(records))
+    text = between_markers(readme.read_text(encoding="utf-8"), TABLE, render_short(records))
     for record in records:
         if record.experiment == "phrasebook":
             text = between_markers(text, OUTPUT, render_output(record))
-    reliability = root / "docs" / "reliability.md"
     faults = load(folder / "reliability", Faults, "faults")
-    wanted = {
+    return {
         reliability: between_markers(
             reliability.read_text(encoding="utf-8"), FAULTS, render_faults(faults)
         ),
-        root / "experiments" / "RESULTS.md": (
-            render_full(records)
-            + render_ablations(load_ablations(folder))
-            + render_sweeps(load(folder / "sweeps", Sweep, "a sweep"))
-            + render_bench(load_benchmarks(folder))
+        folder.with_name("RESULTS.md"): "".join(
+            (
+                render_full(records),
+                render_sweeps(load(folder / "sweeps", Sweep, "a sweep")),
+                "\n## Speed\n",
+                render_bench(load_benchmarks(folder)),
+                "\n## Evidence\n",
+                _EVIDENCE,
+                render_ablations(load_ablations(folder)),
+            )
         ),
-        root / "README.md": text,
+        readme: text,
     }
-    for path, text in wanted.items():
-        same = path.is_file() and path.read_text(encoding="utf-8") == text
-        if check and not same:
-            print(f"{path.name} differs from the records; run make results.", file=sys.stderr)
-            return 1
-        if not same:
-            path.write_text(text, encoding="utf-8")
-    return 0
 
 
-def _name(record: Record | Ablation) -> str:
-    return record.experiment + (" (stale: the experiment changed)" if is_stale(record) else "")
+def _is(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _behind(age: Age, checked: Mapping[str, Checked]) -> str:
+    """What there is behind a record, and how old it is."""
+    scored = checked[age.file].said if age.file in checked else ""
+    if age.file.startswith(("ablations/", "sweeps/")):
+        scored = NOT_KEPT
+    if age.commits is None:
+        old = f"commits since {short_commit(age.commit)} {age.text}"
+    else:
+        old = f"{age.text} commits since {short_commit(age.commit)} changed what it rests on"
+    return "; ".join(filter(None, (scored, old)))
+
+
+_STALE = " (stale: the experiment changed)"
+
+
+def _names(records: Sequence[RunRecord]) -> list[str]:
+    """The experiment of each record, marked where it has changed since; another seed is no change
+    beside a run of the experiment's own."""
+    own = {record.experiment for record in records if not is_stale(record)}
+    return [
+        record.experiment
+        + (
+            _STALE
+            if is_stale(record) and not (record.experiment in own and is_repeat(record))
+            else ""
+        )
+        for record in records
+    ]
 
 
 def _picture(record: Ablation | Sweep) -> str:

@@ -2,16 +2,63 @@ from aiayn.evidence.bench_tables import render_bench
 from tests.support.records import contest_record
 
 
-def test_a_contest_is_summed_up_in_one_line_above_its_own_table():
+def _on(cpu, platform="cpu", **changes):
+    record = contest_record()
+    about = {"cpu": cpu, "platform": platform, "device": cpu}
+    return {**record, "hardware": {**record["hardware"], **about}, **changes}
+
+
+def test_a_contest_is_summed_up_in_one_line_above_the_seconds_behind_it():
     text = render_bench([contest_record()])
-    assert "| of XLA's large product |" in text
     # Of 1e11 and 2e11 the best is what shares are of.
     assert "large product: 200 GFLOP/s in the best round, 100 in the worst; a step's" in text
-    line = "| Training, workload T1 | hf | 1.10 (0.50–2.00) | – | 2 cores, a CPU | 0123456789ab |"
+    line = "| Training, workload T1 | hf | 1.10 (0.50–2.00) |"
     assert line in text
+    step = "| hf | aiayn | 2.00 (1.00–4.00); 1/s; 50.0%; 1.00 GB; first 2.0 s. XLA's large product"
+    assert step in text
     # 1e11 FLOPs in 2 seconds are an eighth of the data sheet's 4e11 a second.
-    assert "(MFU) ours has 12.5%" in text
-    assert text.index(line) < text.index("## Training, workload T1, beside hf")
+    assert "MFU of ours 12.5% of the data sheet's 400 GFLOP/s" in text
+    assert text.index(line) < text.index(step)
+    assert "on 2 cores, a CPU: 0123456789ab, jax 0, Python 3." in text
+
+
+def test_machines_are_columns_and_each_figure_leads_to_its_record():
+    slower = {"ratios": {"hf": [3.0], "hf, large pages": [2.5]}}
+    text = render_bench(
+        [
+            _on("a", file="bench/a.json"),
+            _on("b", workload="T2"),
+            _on("b", file="bench/b.json", **slower),
+            _on("c", "gpu"),
+        ]
+    )
+    glance, *_ = text.split("### A step")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in glance.splitlines()]
+    head, _, *body = [row for row in rows if row]
+    assert head == ["work", "beside", "2 cores, a", "2 cores, b", "1 × c"]
+    plain = "1.10 (0.50–2.00)"
+    large = "[3.00 (3.00–3.00)](results/bench/b.json); 2.50 (2.50–2.50) with large pages"
+    linked = f"[{plain}](results/bench/a.json)"
+    assert body == [
+        ["Training, workload T1", "hf", linked, large, plain],
+        ["Training, workload T2", "hf", "–", plain, "–"],
+    ]
+    # What a step takes on an accelerator is a table of its own.
+    on_cpu, on_gpu = (text.split("### A step of training and of decoding, on ")[n] for n in (1, 2))
+    assert on_cpu.startswith("processors")
+    assert "1 × c" not in on_cpu.split("|")[5:9]
+    assert "| work | beside | by | 1 × c |" in on_gpu
+
+
+def test_two_records_of_one_work_on_one_machine_are_both_shown():
+    text = render_bench([_on("a"), _on("a", ratios={"hf": [3.0]})])
+    assert "| hf | 1.10 (0.50–2.00); 3.00 (3.00–3.00) |" in text
+
+
+def test_a_work_without_a_peer_is_not_beside_anybody():
+    text = render_bench([_on("a", ratios={})])
+    assert "Beside others" not in text
+    assert "| Training, workload T1 | – | aiayn | 2.00 (1.00–4.00); 1/s;" in text
 
 
 def test_a_share_of_old_is_named_as_what_it_was():
@@ -21,6 +68,7 @@ def test_a_share_of_old_is_named_as_what_it_was():
     del record["best_xla_product_flops_per_second"], record["xla_product_flops_per_second"]
     record["ceilings"]["matmul_flops_per_second"] = 2e11
     text = render_bench([record])
-    assert "| of XLA's large product, timed once |" in text
+    assert "; 50.0% once; " in text
     assert "timed once before all rounds: 200 GFLOP/s" in text
     assert "ceiling" not in text
+    assert "% once" not in render_bench([contest_record()])

@@ -67,27 +67,53 @@ def _record(**changes):
 
 
 def test_the_short_table_shows_the_averaged_model():
-    assert "| phrasebook | seen | 31.00 | – | 1,234,567 | 5 min, 2 cores, a CPU |" in (
-        render_short([_record()])
-    )
+    (row,) = (line for line in render_short([_record()]).splitlines() if "| seen |" in line)
+    assert row.startswith("| phrasebook | seen | 31.00 | BLEU (13a) | 31.00 | – | – |")
+    assert row.endswith("| 1,234,567 | 5 min, 2 cores, a CPU |")
 
 
-def test_the_short_table_shows_the_mean_of_all_runs_beside_the_published_figure():
-    def run(bleu, uncased, **changes):
-        tests = {"test2016": {"average of 5": _scores(bleu, uncased)}}
-        return _record(experiment="multi30k_ende", scores=tests, **changes)
+def _captions(bleu, uncased, experiment="multi30k_ende", **changes):
+    own = {"config": load_experiment(experiment).to_dict()}
+    tests = {"test2016": {"average of 5": _scores(bleu, uncased)}}
+    return _record(experiment=experiment, scores=tests, **{**own, **changes})
 
-    table = render_short([run(30.0, 30.5), run(31.0, 31.5, parameters=2), run(29.0, 32.0)])
-    (row,) = (line for line in table.splitlines() if "test2016" in line)
-    # Of 30, 31, 29 and of 30.5, 31.5, 32: deviations √((0 + 1 + 1) / 2) and √((25 + 1 + 16) / 72).
+
+def test_the_short_table_shows_the_mean_and_the_best_run_beside_the_published_figure():
+    runs = [
+        _captions(30.0, 30.5),
+        _captions(29.0, 32.0, parameters=2, file="best.json"),
+        _captions(31.0, 31.5, parameters=3),
+    ]
+    (row,) = (line for line in render_short(runs).splitlines() if "test2016" in line)
+    # By the published figure's ruler, 30.5, 31.5, 32: a deviation of √((25 + 1 + 16) / 72).
     ours = "31.33 ± 0.76, n = 3"
-    assert "| 30.00 ± 1.00, n = 3 | 41.02 (Wu et al. 2021, 2.6M;" in row
-    assert f"ours by this ruler {ours}) | 1,234,567 or 2 | 5 min, 2 cores, a CPU; 5 min" in row
-    (alone,) = (line for line in render_short([run(30.0, 30.5)]).splitlines() if "test20" in line)
-    assert "| 30.00 | 41.02 (Wu et al. 2021, 2.6M; ours by this ruler 30.50) |" in alone
-    repeats = render_full([run(30.0, 30.5), run(31.0, 31.5), run(29.0, 32.0)])
+    best = "[32.00](experiments/results/best.json)"
+    far = "-9.02, mean -9.69"  # 32 and 31.33 less 41.02
+    assert f"| test2016 | {ours} | tokenised, uncased | {best} | 41.02 (Wu et al. 2021" in row
+    assert f"| {far} | 2 | 5 min, 2 cores, a CPU |" in row
+    (alone,) = (line for line in render_short(runs[:1]).splitlines() if "test20" in line)
+    assert "| 30.50 | tokenised, uncased | 30.50 | 41.02 (Wu et al. 2021, 2.6M) | -10.52 |" in alone
+    repeats = render_full(runs)
     assert f"| test2016 | 30.00 ± 1.00, n = 3 | – | – | 60.00 ± 0.00, n = 3 | {ours} |" in repeats
-    assert "repeated" not in render_full([run(30.0, 30.5)])
+    assert "repeated" not in render_full(runs[:1])
+
+
+def test_runs_that_differ_in_the_seed_are_repeats_of_the_experiments_own():
+    def seed(number):
+        changed = load_experiment("multi30k_ende").with_overrides([f"train.seed={number}"])
+        return _captions(30.0, 30.0 + number, config=changed.to_dict())
+
+    table = render_short([seed(2), seed(1), seed(3)])
+    assert "| test2016 | 32.00 ± 1.00, n = 3 |" in table
+    assert "stale" not in table
+    # Without one of the experiment as it is, nothing says that it was ever run.
+    assert "stale" in render_short([seed(2), seed(3)])
+    # Nor is a run of other settings one more seed.
+    other = load_experiment("multi30k_ende").with_overrides(["train.seed=2", "decode.beam_size=5"])
+    table = render_short([seed(1), _captions(1.0, 1.0, config=other.to_dict())])
+    assert "| multi30k_ende (stale: the experiment changed) | test2016 | 1.00 |" in table
+    rows = render_full([seed(1), seed(2)]).splitlines()
+    assert sum("| 2 | paper |" in row for row in rows) == 1, "the table of runs has the seed"
 
 
 def test_a_stale_run_is_no_repeat_of_the_experiment():
@@ -97,13 +123,13 @@ def test_a_stale_run_is_no_repeat_of_the_experiment():
 
 
 def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
-    text = render_full([_record()])
-    assert "| seen | last checkpoint | 30.13 | – | – | 60.00 | 41.00 | – | – |" in text
-    assert "| seen | average of 5 | 31.00 |" in text
-    assert "Commit 0123456789ab" in text
-    assert "5 min on 2 cores, a CPU; 5 tokens/s" in text
-    text = render_full([_record(waiting_for_rows=0.0042)])
-    assert "5 min on 2 cores, a CPU, at most 0.4% of it waiting for rows; 5 tokens/s" in text
+    text = render_full([_record(file="x.json")])
+    run = "[x](results/x.json)"
+    assert f"| {run} | seen | last checkpoint | 30.13 | – | – | 60.00 | 41.00 | – | – | – |" in text
+    assert f"| {run} | seen | average of 5 | 31.00 |" in text
+    assert f"| {run} | 1 | paper | 1,234,567 | 10 | 99 + 101 | 5 min on 2 cores, a CPU |" in text
+    assert "| – | 5 | 0123456789ab, " in text
+    assert "| 0.4% | 5 | 0123456789ab, " in render_full([_record(waiting_for_rows=0.0042)])
 
 
 def test_the_time_to_a_score_is_read_from_the_metrics_beside_a_record(tmp_path):
