@@ -75,7 +75,7 @@ def test_tokens_are_scored_as_they_are_where_the_text_is_tokenised_already():
     # Where no 4-gram matches, sacreBLEU's own is smoothed and multi-bleu.perl's 0.
     few = score(["a b c e"], ["a b d e"], src="en", tgt="de", tokens=True)
     assert few["tokens"].value == 0
-    assert few["sacrebleu"].value > 0
+    assert few["sacrebleu"].value
 
 
 def test_tokenised_text_is_no_oddity_where_it_is_meant():
