@@ -3,16 +3,17 @@
 import select
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedIOBase, IOBase
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from aiayn.commands.verb import Verb, existing, model_argument, positive
 from aiayn.data.sources.opening import BYTE_ORDER_MARK, LONGEST_LINE, Doubts, Stream
 from aiayn.data.text import visible
 from aiayn.errors import UserError
 
+_T = TypeVar("_T")
 _WINDOW = 4_096
 """Lines that are translated together: enough to sort them by length, and few enough to hold."""
 _CHUNK = 1 << 16
@@ -173,15 +174,38 @@ def score(model: Path, src: Path, tgt: Path) -> None:
     """Log-probability of given translations.
 
     Prints for each pair the log-probability in nats, EOS included, and the number of target tokens.
+    Files of any length take the same memory; that they have different numbers of lines is said
+    after the last pair.
     """
     from aiayn.decoding.translator import Translator
-    from aiayn.evaluation.systems import read_aligned
+    from aiayn.evaluation.systems import aligned
     from aiayn.model.saved import model_of
 
     translator = Translator(model_of(model))
-    sources, targets = ([visible(line) for line in lines] for lines in read_aligned(src, tgt))
-    for log_prob, num_tokens in translator.score(list(zip(sources, targets, strict=True))):
-        print(f"{log_prob:.4f}\t{num_tokens}")
+    first = 1
+    for window in in_parts(aligned(src, tgt), _WINDOW):
+        pairs = [(visible(source), visible(target)) for source, target in window]
+        for log_prob, num_tokens in translator.score(pairs, first):
+            print(f"{log_prob:.4f}\t{num_tokens}")
+        sys.stdout.flush()
+        first += len(pairs)
+
+
+def in_parts(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """The items, `size` at a time; where one cannot be had, those before it come first."""
+    part: list[_T] = []
+    try:
+        for item in items:
+            part.append(item)
+            if len(part) == size:
+                yield part
+                part = []
+    except UserError:
+        if part:
+            yield part
+        raise
+    if part:
+        yield part
 
 
 def _score_arguments(parser: ArgumentParser) -> None:

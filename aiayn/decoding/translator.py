@@ -119,11 +119,11 @@ class Translator:
         """The best translation of each line."""
         return [hypotheses[0].text for hypotheses in self.translate(lines, on_done=on_done)]
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, int]]:
+    def score(self, pairs: Sequence[tuple[str, str]], first: int = 1) -> list[tuple[float, int]]:
         """Log-probability in nats of each given translation, EOS included, and its tokens.
 
         Raises:
-            UserError: a line is too long to score as a whole.
+            UserError: a line is too long to score as a whole; lines are numbered from `first`.
         """
         encoded = list(
             zip(
@@ -134,7 +134,7 @@ class Translator:
         )
         results = [(0.0, 0)] * len(pairs)
         longest = [max(len(s), len(t)) + 1 for s, t in encoded]
-        for number, length in enumerate(longest, 1):
+        for number, length in enumerate(longest, first):
             if length > _LONGEST_SCORED:
                 raise UserError(
                     f"Line {number} has {length:,} tokens; wanted at most {_LONGEST_SCORED:,}, "

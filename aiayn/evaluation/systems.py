@@ -4,8 +4,9 @@ Nothing here needs a model, nor JAX.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.console import Console
@@ -133,18 +134,36 @@ def show_systems(found: Systems, console: Console) -> None:
     console.print(legend, soft_wrap=True)
 
 
-def read_aligned(*paths: Path) -> list[list[str]]:
-    """The lines of text files that belong together, plain or packed.
+def aligned(*paths: Path) -> Iterator[tuple[str, ...]]:
+    """The first line of each of several text files, plain or packed, then the second of each, ...
 
     Raises:
-        UserError: a file cannot be read or is not UTF-8, or the counts differ.
+        UserError: a file cannot be read or is not UTF-8; or, after the last line that all have,
+            the counts differ.
     """
-    texts = [list(read_text(path)) for path in paths]
-    for path, lines in zip(paths, texts, strict=True):
-        if len(lines) != len(texts[0]):
+    counts = [0] * len(paths)
+    for lines in zip_longest(*map(read_text, paths)):
+        for place, line in enumerate(lines):
+            counts[place] += line is not None
+        if None not in lines:  # else the longer ones are read to their ends for their counts
+            yield lines
+    for path, count in zip(paths, counts, strict=True):
+        if count != counts[0]:
             raise UserError(
-                f"{paths[0]} has {len(texts[0]):,} lines and {path} {len(lines):,}; wanted as many."
+                f"{paths[0]} has {counts[0]:,} lines and {path} {count:,}; wanted as many."
             )
+
+
+def read_aligned(*paths: Path) -> list[list[str]]:
+    """All lines of text files that belong together, file by file.
+
+    Raises:
+        UserError: as `aligned`.
+    """
+    texts: list[list[str]] = [[] for _ in paths]
+    for lines in aligned(*paths):
+        for text, line in zip(texts, lines, strict=True):
+            text.append(line)
     return texts
 
 

@@ -11,9 +11,11 @@ import threading
 import pytest
 
 import aiayn.commands.translate
+import aiayn.decoding.translator
+import aiayn.evaluation.systems
 from aiayn.__main__ import main
-from aiayn.commands.translate import windows
-from aiayn.decoding.translator import Translator
+from aiayn.commands.translate import in_parts, windows
+from aiayn.decoding.translator import Hypothesis, Translator
 from aiayn.errors import UserError
 from aiayn.model.saved import load_model
 from tests.commands.test_verb import refusal
@@ -124,8 +126,42 @@ def test_score_reads_files_with_as_many_lines(model, tmp_path, capsys):
     assert all(float(log_prob) < 0 for log_prob, _ in scored)
     targets = folders.tokenizer().encode_target(["four", "five six"])
     assert [int(tokens) for _, tokens in scored] == [len(ids) + 1 for ids in targets], "and EOS"
-    assert "2 lines" in refusal(capsys, "score", model, src, bad)
     assert str(tmp_path) in refusal(capsys, "score", model, tmp_path, tgt)
+    # What the files share is scored all the same.
+    assert main(["score", str(model), src, bad]) == 2
+    out, err = capsys.readouterr()
+    assert err == f"aiayn: {src} has 2 lines and {bad} 1; wanted as many.\n"
+    assert out.count("\n") == 1
+
+
+def test_lines_before_one_that_cannot_be_scored_are(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(aiayn.commands.translate, "_WINDOW", 3)
+    src, tgt = tmp_path / "src", tmp_path / "tgt"
+    src.write_bytes(b"one\n" * 5)
+    tgt.write_bytes(b"one\n" * 4 + b"\xff\n")
+    assert main(["score", str(model), str(src), str(tgt)]) == 2
+    out, err = capsys.readouterr()
+    assert f"{tgt}, line 5, is not UTF-8" in err
+    assert out.count("\n") == 4
+    tgt.write_bytes(b"one\n" * 4 + b"one " * 3 + b"\n")
+    monkeypatch.setattr(aiayn.decoding.translator, "_LONGEST_SCORED", 3)
+    assert main(["score", str(model), str(src), str(tgt)]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("aiayn: Line 5 has ")
+    assert out.count("\n") == 3
+
+
+def test_parts_of_a_list_are_the_list_and_an_error_comes_after_the_rest():
+    def broken(count):
+        yield from range(count)
+        raise UserError("no more")
+
+    for count, parts in ((0, []), (6, [[0, 1, 2], [3, 4, 5]]), (7, [[0, 1, 2], [3, 4, 5], [6]])):
+        assert list(in_parts(range(count), 3)) == parts
+        found = in_parts(broken(count), 3)
+        assert [next(found) for _ in parts] == parts
+        with pytest.raises(UserError, match="no more"):
+            next(found)
 
 
 # --- Lines that come and go
@@ -177,6 +213,106 @@ def test_no_more_is_read_than_a_window_and_a_chunk(monkeypatch):
     furthest = [file.tell() for _ in itertools.islice(windows(file, 20), 50)]
     # The window that is under way, and at most one chunk of those behind it.
     assert all(at <= 20 * 11 * number + 100 for number, at in enumerate(furthest, 1))
+
+
+class _Text(str):
+    """A string that is counted as long as somebody holds it."""
+
+    alive = 0
+
+    def __init__(self, _):
+        type(self).alive += 1
+
+    def __del__(self):
+        type(self).alive -= 1
+
+
+def _given_back(self, sentences, num_best):
+    """In place of a search: each sentence is its own translation, the last one first."""
+    for number in reversed(range(len(sentences))):
+        (text,) = self.tokenizer.decode(sentences[number : number + 1])
+        yield [(number, [Hypothesis(_Text(text), 0.0)])]
+
+
+class _Made(io.RawIOBase):
+    """A file of so many short lines, now and then a long one; a few more at each call."""
+
+    def __init__(self, count, look):
+        self.lines, self.taken, self._look = (_short_or_long(n) for n in range(count)), 0, look
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1, /):
+        self._look(self)
+        some = list(itertools.islice(self.lines, 50))
+        self.taken += len(some)
+        return "".join(some).encode()
+
+
+def _short_or_long(number):
+    return f"{number}\n" if number % 1_000 else f"{'one two, ' * 40}{number}\n"
+
+
+class _Written(io.RawIOBase):
+    def __init__(self):
+        self.lines, self.right = 0, 0
+
+    def writable(self):
+        return True
+
+    def write(self, text, /):
+        if self.lines < 20_000:
+            self.right += bytes(text).decode() == _short_or_long(self.lines)
+        self.lines += 1
+        return len(text)
+
+
+def test_of_a_stream_of_any_length_only_a_window_is_held(model, monkeypatch, capsys):
+    # Counted each time that more is asked for: lines that were taken and not yet answered, and
+    # translations that anybody still holds.
+    ahead, alive = [], []
+
+    def look(file):
+        ahead.append(file.taken - written.lines)
+        alive.append(_Text.alive)
+
+    written = _Written()
+    monkeypatch.setattr(Translator, "_search", _given_back)
+    monkeypatch.setattr(aiayn.commands.translate, "_WINDOW", 100)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(_Made(20_000, look))))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, write_through=True))
+    assert main(["translate", str(model)]) == 0
+    assert (written.lines, written.right) == (20_000, 20_000)
+    assert len(ahead) > 400
+    assert max(ahead) <= 150, "a window, and what is read at once"
+    assert max(alive) <= 110, "those of a window, in which a line may have several pieces"
+    assert capsys.readouterr().err.count("pieces") == 20
+
+
+def test_of_files_of_any_length_score_holds_only_a_window(model, tmp_path, monkeypatch):
+    taken, ahead = [], []
+
+    class Counted(io.StringIO):
+        def write(self, text, /):
+            if "\t" in text:
+                ahead.append(len(taken) - 2 * len(ahead))
+            return len(text)
+
+    def lines(path):
+        for number in range(10_000 if path.name == "src" else 9_999):
+            taken.append(path)
+            yield f"{number}"
+
+    for name in ("src", "tgt"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(aiayn.evaluation.systems, "read_text", lines)
+    monkeypatch.setattr(Translator, "score", lambda _, pairs, first: [(0.0, 1)] * len(pairs))
+    monkeypatch.setattr(aiayn.commands.translate, "_WINDOW", 100)
+    monkeypatch.setattr(sys, "stdout", Counted())
+    assert main(["score", str(model), str(tmp_path / "src"), str(tmp_path / "tgt")]) == 2
+    assert len(ahead) == 9_999
+    assert max(ahead) <= 200 + 1
 
 
 def test_a_stream_of_windows_is_what_one_call_finds(model, monkeypatch, capsysbinary):

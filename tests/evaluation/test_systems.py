@@ -12,7 +12,7 @@ from sacrebleu.significance import PairedTest, Result
 import aiayn.evaluation.systems
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import score
-from aiayn.evaluation.systems import compare, read_aligned, show_systems
+from aiayn.evaluation.systems import aligned, compare, read_aligned, show_systems
 from aiayn.render.terminal import Terminal
 
 
@@ -98,3 +98,15 @@ def test_files_of_unequal_counts_are_refused_by_name(tmp_path):
     assert read_aligned(a, b, d) == [["line"] * 2, ["line"] * 2, ["zipped", "line"]]
     with pytest.raises(UserError, match=f"{a} has 2 lines and {c} 3; wanted as many"):
         read_aligned(a, b, c)
+
+
+def test_lines_that_files_share_come_before_their_counts_are_compared(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_text("1\n2\n3\n4\n")
+    b.write_text("one\ntwo\n")
+    for files, pairs in (((a, b), [("1", "one"), ("2", "two")]), ((b, a), [("one", "1")])):
+        found = aligned(*files)
+        assert [next(found) for _ in pairs] == pairs
+        with pytest.raises(UserError, match=r"has [24] lines and .* [24]; wanted as many"):
+            list(found)
+    assert read_aligned(a) == [["1", "2", "3", "4"]]
