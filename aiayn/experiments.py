@@ -9,6 +9,7 @@ from pathlib import Path
 from aiayn.config import Experiment, all_keys, unknown
 from aiayn.errors import UserError
 from aiayn.system import checkout
+from aiayn.system.files import place
 
 _FOLDER = "experiments"
 FOLDERS = ("", "accelerator", "table3")
@@ -21,7 +22,7 @@ def load_experiment(name: str) -> Experiment:
     Raises:
         UserError: no such file (the known names are listed), or a file that defines no Experiment.
     """
-    known, path = _files(), Path(name)
+    known, path = _files(), place(name)
     if path.suffix != ".py":
         path = known.get(name, path)
     if not path.is_file():

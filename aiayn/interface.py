@@ -15,7 +15,7 @@ from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
 from aiayn.model.saved import Model, model_of
 from aiayn.system.environment import configure_jax
-from aiayn.system.files import user_os_errors
+from aiayn.system.files import place, user_os_errors
 
 if TYPE_CHECKING:
     import aiayn.evaluation.record  # which imports the training code
@@ -167,8 +167,9 @@ def load(path: str | PathLike[str]) -> TrainedModel:
         UserError: there is no model, or it is damaged.
     """
     configure_jax()
-    with user_os_errors(Path(path)):
-        return TrainedModel(model_of(Path(path)))
+    folder = place(path)
+    with user_os_errors(folder):
+        return TrainedModel(model_of(folder))
 
 
 def train(
@@ -207,14 +208,14 @@ def train(
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(str(experiment))
     experiment = _changed(experiment, settings or {})
-    folder = Path("runs") / experiment.name if run_dir is None else Path(run_dir)
+    folder = Path("runs") / experiment.name if run_dir is None else place(run_dir)
     task = task_of(experiment)
     configure_jax()
     with hosts.joined(), user_os_errors(folder):
         console = Terminal(quiet=not (verbose and hosts.first()))
         check_initial(experiment, folder)
         begun = begun_run(experiment, folder)
-        prepared = prepare_once(experiment.data, Path(data_dir), verbose, task.open_source, begun)
+        prepared = prepare_once(experiment.data, place(data_dir), verbose, task.open_source, begun)
         if hosts.first():
             found, is_new = report(prepared)
             if is_new:
@@ -246,7 +247,7 @@ def read_record(run_dir: str | PathLike[str]) -> "aiayn.evaluation.record.Record
     """
     from aiayn.evaluation.record import read_record
 
-    return read_record(Path(run_dir))
+    return read_record(place(run_dir))
 
 
 def _changed(experiment: Experiment, settings: Mapping[str, object]) -> Experiment:

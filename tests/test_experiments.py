@@ -54,6 +54,13 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
         load_experiment(str(tmp_path / "mine.py"))
 
 
+def test_a_file_may_lie_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = 'from aiayn.config import Experiment\nconfig = Experiment("mine")\n'
+    (tmp_path / "own.py").write_text(text, encoding="utf-8")
+    assert load_experiment("~/own.py").name == "mine"
+
+
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
     """A working directory with an experiment of its own, and one that has a name of ours."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from aiayn.commands.verb import Verb, model_argument, positive
+from aiayn.system.files import place
 
 _Kind = Literal["encoder", "decoder", "cross"]
 
@@ -63,7 +64,7 @@ def _attention_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--word", default="", help="draw links from this word only")
     parser.add_argument(
-        "--out", type=Path, default=Path("attention"), help="where (default: attention)"
+        "--out", type=place, default=Path("attention"), help="where (default: attention)"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from aiayn.bench.workloads import DECODING, PEERS, TRAINING
 from aiayn.commands.verb import Verb, existing, positive
 from aiayn.errors import UserError
+from aiayn.system.files import place
 
 _CONTESTS = ("train", "decode")
 
@@ -170,7 +171,7 @@ def _bench_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--src", type=existing, help="serving: source sentences, one a line")
     parser.add_argument("--ref", type=existing, help="serving: reference translations, one a line")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/bench"), help="where (default: runs/bench)"
+        "--out", type=place, default=Path("runs/bench"), help="where (default: runs/bench)"
     )
 
 

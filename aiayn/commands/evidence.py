@@ -14,6 +14,7 @@ from aiayn.commands.verb import (
 )
 from aiayn.config import Experiment
 from aiayn.system.checkout import shipped
+from aiayn.system.files import place
 
 
 def report(out: Path, as_json: bool) -> int:
@@ -39,7 +40,7 @@ def report(out: Path, as_json: bool) -> int:
 
 def _report_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/report"), help="where (default: runs/report)"
+        "--out", type=place, default=Path("runs/report"), help="where (default: runs/report)"
     )
     parser.add_argument(
         "--json", action="store_true", dest="as_json", help="print the list as JSON instead"

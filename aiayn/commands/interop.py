@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aiayn.commands.verb import Verb, existing, model_argument
 from aiayn.errors import UserError
+from aiayn.system.files import place
 
 
 def import_model(folder: Path, out: Path) -> None:
@@ -35,7 +36,7 @@ def import_model(folder: Path, out: Path) -> None:
 
 def _import_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=existing, help="as save_pretrained writes it")
-    parser.add_argument("out", type=Path, help="where to write the model")
+    parser.add_argument("out", type=place, help="where to write the model")
 
 
 def export(model: Path, out: Path, quantization: str) -> None:
@@ -54,7 +55,7 @@ def export(model: Path, out: Path, quantization: str) -> None:
 
 def _export_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
-    parser.add_argument("out", type=Path, help="where to write it")
+    parser.add_argument("out", type=place, help="where to write it")
     parser.add_argument(
         "--quantization",
         choices=("float32", "int8", "int8_float32", "int16", "float16"),

@@ -3,9 +3,10 @@
 from argparse import ArgumentParser
 from pathlib import Path
 
-from aiayn.commands.verb import Verb, existing, experiment_arguments, folder
+from aiayn.commands.verb import Verb, existing, experiment_arguments
 from aiayn.config import Experiment
 from aiayn.experiments import list_experiments
+from aiayn.system.files import place
 
 
 def train(experiment: Experiment, data_dir: Path, run_dir: Path | None) -> None:
@@ -26,7 +27,7 @@ def train(experiment: Experiment, data_dir: Path, run_dir: Path | None) -> None:
 def _train_arguments(parser: ArgumentParser) -> None:
     experiment_arguments(parser)
     parser.add_argument(
-        "--run-dir", type=folder, help="where the run lives (default: runs/EXPERIMENT)"
+        "--run-dir", type=place, help="where the run lives (default: runs/EXPERIMENT)"
     )
     experiments = list_experiments()
     width = 2 + max(map(len, experiments), default=0)

@@ -17,6 +17,7 @@ import aiayn
 from aiayn.config import unknown
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
+from aiayn.system.files import place
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,14 @@ def experiment_arguments(parser: argparse.ArgumentParser) -> None:
 
 def data_dir_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data-dir", type=folder, default=Path("data"), help="prepared data (default: data)"
+        "--data-dir", type=place, default=Path("data"), help="prepared data (default: data)"
     )
 
 
 def trained_data_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir",
-        type=Path,
+        type=place,
         help="the run's prepared data (default: where it was when the run was trained, else data)",
     )
 
@@ -106,17 +107,9 @@ def model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=existing, help="a run directory or an exported model")
 
 
-def folder(text: str) -> Path:
-    """The type of arguments that name a place; a `~` that the shell left is the user's home."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise UserError(f"{text!r}: {error}") from error
-
-
 def existing(text: str) -> Path:
-    """The type of arguments that name a file or folder to read."""
-    path = folder(text)
+    """The type of arguments that name a file or folder to read; `place` is that of others."""
+    path = place(text)
     if not path.exists():
         beside = [str(each) for each in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(str(path), beside, n=1)

@@ -14,6 +14,7 @@ import sentencepiece
 from aiayn.config import DataConfig
 from aiayn.data.text import composed
 from aiayn.errors import UserError, naming
+from aiayn.system.files import place
 
 _MAX_SENTENCES = 10_000_000
 _CODE = re.compile(">>.+?<<")
@@ -182,7 +183,7 @@ def own_tokenizer(data: DataConfig) -> Tokenizer:
 
 def place_of_own(data: DataConfig) -> Path:
     """The file that `data.tokenizer` means."""
-    path = Path(data.tokenizer).expanduser()
+    path = place(data.tokenizer)
     return path / "tokenizer.model" if path.is_dir() else path
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,19 @@ _NUMBER = re.compile(r"os_error_code='(\d+)'")
 FORMAT = 1
 """Of run directories and models; it changes where older code would misread what newer code writes,
 or the other way round."""
+
+
+def place(text: str | PathLike[str]) -> Path:
+    """The path that a user means, in an argument, a setting or from Python; a leading `~` is a
+    home, which the shell leaves as it is within quotes and after `=`.
+
+    Raises:
+        UserError: there is no such home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{str(text)!r}: {error}") from error
 
 
 def check_format(found: object, path: Path) -> None:

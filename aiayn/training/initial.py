@@ -17,7 +17,7 @@ from aiayn.errors import UserError
 from aiayn.model.saved import Model, model_of
 from aiayn.model.structure import Params, flatten, params_sha256, unflatten
 from aiayn.system import hosts
-from aiayn.system.files import read_json, user_os_errors, write_text
+from aiayn.system.files import place, read_json, user_os_errors, write_text
 
 _INITIAL = "initial.json"
 """In a run directory: the model that it started from, and which tensors it took."""
@@ -41,7 +41,7 @@ def check_initial(experiment: Experiment, run_dir: Path) -> None:
 
 def _initial_model(experiment: Experiment) -> Model:
     path = experiment.train.initial
-    model = model_of(Path(path).expanduser())
+    model = model_of(place(path))
     theirs = {name: getattr(model.experiment.model, name) for name in _SHARED}
     changes = [
         f"--set model.{name}={value}"

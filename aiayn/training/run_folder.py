@@ -25,6 +25,7 @@ from aiayn.system.files import (
     FORMAT,
     check_format,
     locked,
+    place,
     read_json,
     user_os_errors,
     write_bytes,
@@ -210,7 +211,7 @@ def open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
         "hash": experiment.hash(),
         "data_fingerprint": prepared.fingerprint,
         "data_dir": str(prepared.folder.parent.absolute()),
-        "folder": str(Path(experiment.data.folder).absolute()) if experiment.data.folder else "",
+        "folder": str(place(experiment.data.folder).absolute()) if experiment.data.folder else "",
     }
     with user_os_errors(run_dir):
         write_text(run_dir / "config.json", json.dumps(about, indent=1) + "\n")

@@ -1,10 +1,13 @@
 import subprocess
 import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from aiayn.__main__ import _VERBS, main
-from aiayn.commands.verb import existing, folder
+from aiayn.commands.verb import existing
 from aiayn.errors import UserError
 
 
@@ -64,11 +67,28 @@ def test_each_verb_has_help_that_begins_as_the_list_of_all_says(verb, capsys):
 
 def test_a_tilde_that_the_shell_left_is_the_users_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert folder("~/runs") == existing("~") / "runs" == tmp_path / "runs"
+    assert existing("~") == tmp_path
     with pytest.raises(UserError, match=r"nothing does not exist"):
         existing("~/nothing")
     with pytest.raises(UserError, match="~nobody-here"):
-        folder("~nobody-here/x")
+        existing("~nobody-here/x")
+
+
+@pytest.mark.parametrize("verb", _VERBS, ids=lambda verb: verb.name)
+def test_every_argument_that_is_a_path_takes_a_tilde(verb, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x").mkdir()
+    parser = ArgumentParser()
+    verb.add_arguments(parser)
+    found = {a.dest: _read(a.type, "~/x") for a in parser._actions if callable(a.type)}
+    paths = {name: value for name, value in found.items() if isinstance(value, Path)}
+    assert paths, "each verb reads or writes somewhere"
+    assert paths == dict.fromkeys(paths, tmp_path / "x")
+
+
+def _read(argument_type, text):
+    with suppress(ArgumentTypeError, ValueError):
+        return argument_type(text)
 
 
 def test_help_and_refusals_answer_without_jax_and_numpy():

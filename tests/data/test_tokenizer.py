@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiayn.data.tokenizer import PairTokenizer, Tokenizer, train_tokenizer
+from aiayn.config import DataConfig
+from aiayn.data.tokenizer import PairTokenizer, Tokenizer, own_tokenizer, train_tokenizer
 from aiayn.errors import UserError
 from tests.support.models import TOKENIZER
 
@@ -51,6 +52,17 @@ def test_too_many_pieces_for_too_little_text_names_the_limit():
         UserError, match=r"data.vocab_size is 5000; the training text allows at most"
     ):
         train_tokenizer(["one two three"] * 5, 5000)
+
+
+def test_a_model_of_ones_own_may_lie_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/tokenizer.model").write_bytes(TOKENIZER.model)
+    for name in ("~/run", "~/run/tokenizer.model"):
+        data = DataConfig(tokenizer=name, vocab_size=TOKENIZER.num_words)
+        assert own_tokenizer(data).model == TOKENIZER.model
+    with pytest.raises(UserError, match="~nobody-here"):
+        own_tokenizer(DataConfig(tokenizer="~nobody-here/x"))
 
 
 def test_damaged_and_missing_models_are_refused(tmp_path):

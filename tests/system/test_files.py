@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from aiayn.errors import UserError
-from aiayn.system.files import locked, user_os_errors, write_text
+from aiayn.system.files import locked, place, user_os_errors, write_text
+
+
+def test_a_tilde_at_the_start_of_a_path_is_a_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert place("~") == tmp_path
+    assert place("~/a b/~") == tmp_path / "a b" / "~"
+    assert place(Path("~/a")) == tmp_path / "a"
+    assert place("a/~") == Path("a/~")
+    with pytest.raises(UserError, match="'~nobody-here/x'"):
+        place("~nobody-here/x")
 
 
 def test_text_is_replaced_and_nothing_else_is_left(tmp_path):

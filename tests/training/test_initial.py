@@ -141,6 +141,13 @@ def test_a_model_of_other_sizes_is_refused_with_its_own(corpus, base, tmp_path, 
         check_initial(other, tmp_path / "run")
 
 
+def test_a_model_that_is_to_be_started_from_may_lie_at_home(corpus, base, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(base.parent))
+    check_initial(fine_tuning(corpus, f"~/{base.name}"), tmp_path / "run")
+    with pytest.raises(UserError, match="~nobody-here"):
+        check_initial(fine_tuning(corpus, "~nobody-here/x"), tmp_path / "run")
+
+
 def test_a_model_of_another_vocabulary_is_refused(corpus, data_dir, base, tmp_path):
     experiment = straight_experiment(corpus)
     prepared = prepare(experiment.data, data_dir, progress=False)

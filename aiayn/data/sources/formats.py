@@ -36,6 +36,7 @@ from aiayn.data.sources.opening import (
 from aiayn.data.sources.tmx import units
 from aiayn.errors import UserError
 from aiayn.system.checksums import sha256_if_small
+from aiayn.system.files import place
 
 Pair = tuple[str, str]
 """A source sentence and its translation."""
@@ -138,18 +139,6 @@ _HINTS = {
     ".txt": " If it has tabs between columns, give it a name that ends in .tsv.",
 }
 """More to say of formats that come close."""
-
-
-def place(text: str) -> Path:
-    """A path from a setting; `~` is the home of its user.
-
-    Raises:
-        UserError: there is no such home.
-    """
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise UserError(f"{text!r}: {error}") from error
 
 
 def find_files(
@@ -399,12 +388,12 @@ def _check_cells(metadata: Any, path: Path) -> None:
     """Refuse what is no table of sentences before its pages, which are read whole, take memory."""
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        for place in range(group.num_columns):
-            size = group.column(place).total_uncompressed_size
+        for column in map(group.column, range(group.num_columns)):
+            size = column.total_uncompressed_size
             if size > LONGEST_LINE + group.num_rows * _MOST_A_CELL:
                 raise UserError(
                     f"{path} has {size:,} bytes in {group.num_rows:,} cells of column "
-                    f"{group.column(place).path_in_schema}; wanted sentences, of at most "
+                    f"{column.path_in_schema}; wanted sentences, of at most "
                     f"{_MOST_A_CELL:,} bytes on average."
                 )
 

@@ -18,9 +18,9 @@ from aiayn.data.sources.formats import (
     Split,
     arrow_columns,
     arrow_pairs,
-    place,
 )
 from aiayn.errors import UserError
+from aiayn.system.files import place
 
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 """The Hub's names and ours."""
