@@ -6,8 +6,9 @@ from argparse import ArgumentParser, ArgumentTypeError
 from dataclasses import asdict
 from pathlib import Path
 
-from aiayn.commands.verb import Verb, existing
+from aiayn.commands.verb import Verb, check_read_once, text_file
 from aiayn.errors import UserError
+from aiayn.system.streams import STANDARD_INPUT
 
 
 def bleu(
@@ -30,6 +31,8 @@ def bleu(
     Text that is tokenised already is scored by its tokens as they are:
       aiayn bleu out.de ref.de --lang en-de --tokens
     Both sides are scored in Unicode's form NFC; a warning says where a file had another.
+    One of the files may be standard input:
+      aiayn translate MODEL < in.en | aiayn bleu - ref.de --lang en-de
     """
     from aiayn.evaluation.systems import compare, read_aligned, show_systems
     from aiayn.render.terminal import Terminal
@@ -48,19 +51,24 @@ def bleu(
 
 def _shown(path: Path) -> str:
     """A file's name, of which any bytes can be shown."""
+    if path == STANDARD_INPUT:
+        return "standard input"
     return str(path).encode(errors="surrogateescape").decode(errors="replace")
 
 
-def _check_bleu(hyp: Path, also: list[Path], **_: object) -> None:
+def _check_bleu(
+    hyp: Path, refs: list[Path], also: list[Path], src: Path | None, **_: object
+) -> None:
     names = [hyp, *also]
+    check_read_once([*names, *refs, src])
     for name in also:
         if names.count(name) > 1:
             raise UserError(f"{name} is given twice; wanted the file of each system once.")
 
 
 def _bleu_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("hyp", type=existing, metavar="HYP", help="outputs of a system")
-    parser.add_argument("refs", type=existing, nargs="+", metavar="REF", help="references")
+    parser.add_argument("hyp", type=text_file, metavar="HYP", help="outputs of a system")
+    parser.add_argument("refs", type=text_file, nargs="+", metavar="REF", help="references")
     parser.add_argument(
         "--lang",
         type=_pair,
@@ -71,7 +79,7 @@ def _bleu_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--also",
-        type=existing,
+        type=text_file,
         nargs="+",
         action="extend",
         default=[],
@@ -79,7 +87,7 @@ def _bleu_arguments(parser: ArgumentParser) -> None:
         help="outputs of other systems, compared with the first",
     )
     parser.add_argument(
-        "--src", type=existing, help="source sentences, to notice outputs that repeat them"
+        "--src", type=text_file, help="source sentences, to notice outputs that repeat them"
     )
     parser.add_argument(
         "--tokens", action="store_true", help="both sides are tokenised: count what blanks part"

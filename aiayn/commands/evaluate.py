@@ -4,7 +4,15 @@ import json
 from argparse import ArgumentParser
 from pathlib import Path
 
-from aiayn.commands.verb import Verb, existing, model_argument, positive, trained_data_argument
+from aiayn.commands.verb import (
+    Verb,
+    check_read_once,
+    existing,
+    model_argument,
+    positive,
+    text_file,
+    trained_data_argument,
+)
 from aiayn.errors import UserError
 
 
@@ -17,7 +25,7 @@ def evaluate(
     average, made anew as the experiment says, and rewrites model, translations, scores, pictures
     and result.json. Test sets may have been mended since, and --set names others, for example
       --set data.test_files=news=news.{lang},talks=talks.{lang}
-    With --src and --ref: translates and scores those files.
+    With --src and --ref: translates and scores those files; - is standard input.
     """
     from aiayn.evaluation.evaluate import evaluate_files, evaluate_run
     from aiayn.evaluation.record import scored_sets
@@ -57,6 +65,7 @@ def _check_evaluate(
             )
     if changes and src:
         raise UserError("--set is for the test sets of a run; with --src and --ref it has no use.")
+    check_read_once([src, *refs])
     if bool(src) != bool(refs):
         raise UserError("--src and --ref go together: the sentences, and their translations.")
     if not src and (model / "weights.safetensors").is_file():
@@ -68,10 +77,10 @@ def _check_evaluate(
 
 def _evaluate_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
-    parser.add_argument("--src", type=existing, help="source sentences, one a line")
+    parser.add_argument("--src", type=text_file, help="source sentences, one a line")
     parser.add_argument(
         "--ref",
-        type=existing,
+        type=text_file,
         nargs="+",
         default=[],
         dest="refs",

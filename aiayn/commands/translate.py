@@ -8,7 +8,7 @@ from io import BufferedIOBase, IOBase
 from pathlib import Path
 from typing import TypeVar, cast
 
-from aiayn.commands.verb import Verb, existing, model_argument, positive
+from aiayn.commands.verb import Verb, check_read_once, model_argument, positive, text_file
 from aiayn.data.sources.opening import BYTE_ORDER_MARK, LONGEST_LINE, Doubts, Stream
 from aiayn.data.text import visible
 from aiayn.errors import UserError
@@ -210,9 +210,13 @@ def in_parts(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 def _score_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
-    parser.add_argument("src", type=existing, help="source sentences, one a line")
-    parser.add_argument("tgt", type=existing, help="their translations, one a line")
+    parser.add_argument("src", type=text_file, help="source sentences, one a line; - reads stdin")
+    parser.add_argument("tgt", type=text_file, help="their translations, one a line; - likewise")
+
+
+def _check_score(src: Path, tgt: Path, **_: object) -> None:
+    check_read_once([src, tgt])
 
 
 TRANSLATE = Verb("translate", translate, _translate_arguments, large_pages=True)
-SCORE = Verb("score", score, _score_arguments, large_pages=True)
+SCORE = Verb("score", score, _score_arguments, _check_score, large_pages=True)

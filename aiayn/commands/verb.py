@@ -18,6 +18,7 @@ from aiayn.config import unknown
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
 from aiayn.system.files import place
+from aiayn.system.streams import STANDARD_INPUT
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,17 @@ def existing(text: str) -> Path:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UserError(f"{path} does not exist.{hint}")
     return path
+
+
+def text_file(text: str) -> Path:
+    """The type of arguments that name a text to read; `-` is standard input."""
+    return STANDARD_INPUT if text == "-" else existing(text)
+
+
+def check_read_once(paths: Sequence[Path | None]) -> None:
+    """Raises UserError if standard input is to be several texts."""
+    if paths.count(STANDARD_INPUT) > 1:
+        raise UserError("- is standard input, which is one text; wanted files for the others.")
 
 
 def positive(text: str) -> int:

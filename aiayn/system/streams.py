@@ -4,7 +4,10 @@ import os
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 
+STANDARD_INPUT = Path("/dev/stdin")
+"""What `-` in place of a file means; it can be read once."""
 _MODES = ("r", "w", "w")
 
 

@@ -1,7 +1,9 @@
 import gzip
+import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from sacrebleu.metrics.bleu import BLEU
@@ -60,6 +62,27 @@ def test_json_holds_every_figure_and_the_comparison(files, capsys):
     assert "repeat their source" in " ".join(found["scores"][files["other"]]["warnings"])
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_any_one_of_the_files_may_be_standard_input(files, pack, capsys, monkeypatch):
+    def found(*arguments, stdin):
+        text = pack(b"" if stdin is None else Path(files[stdin]).read_bytes())
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+        named = [files.get(each, each) for each in arguments]
+        assert main(["bleu", *named, "--json"]) == 0
+        scores = json.loads(capsys.readouterr().out)["scores"]
+        return scores, list(scores.values())
+
+    scores, wanted = found("hyp", "ref", "ref2", "--also", "other", stdin=None)
+    assert found("hyp", "-", "ref2", "--also", "other", stdin="ref")[0] == scores
+    for arguments, stdin, name in (
+        (("-", "ref", "ref2", "--also", "other"), "hyp", 0),
+        (("hyp", "ref", "ref2", "--also", "-"), "other", 1),
+    ):
+        scores, values = found(*arguments, stdin=stdin)
+        assert values == wanted
+        assert list(scores)[name] == "standard input"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -69,6 +92,8 @@ def test_json_holds_every_figure_and_the_comparison(files, capsys):
         ("hyp ref --also one", "ref has 2 lines and {one} 1; wanted as many."),
         ("hyp ref --src one", "ref has 2 lines and {one} 1; wanted as many."),
         ("hyp ref --also other hyp", "hyp is given twice; wanted the file of each system once."),
+        ("- ref - ref2", "- is standard input, which is one text; wanted files for the others."),
+        ("- ref --src -", "- is standard input, which is one text"),
         ("hyp ref --lang de", "--lang is 'de'; wanted two codes with a hyphen between"),
         ("hyp ref --lang en-pt-BR", "--lang is 'en-pt-BR'; wanted two codes"),
     ],

@@ -1,4 +1,6 @@
+import io
 import json
+import sys
 
 import pytest
 
@@ -15,7 +17,7 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def test_evaluate_reads_files(model, tmp_path, capsys):
+def test_evaluate_reads_files_and_standard_input(model, tmp_path, capsys, monkeypatch):
     for name, text in (("src", "one two\nthree\n"), ("ref", "four\nfive six\n")):
         (tmp_path / name).write_text(text, encoding="utf-8")
     files = ["--src", tmp_path / "src", "--ref", tmp_path / "ref"]
@@ -23,6 +25,10 @@ def test_evaluate_reads_files(model, tmp_path, capsys):
     assert "nrefs:1|" in capsys.readouterr().out
     assert main(["evaluate", str(model), *map(str, [*files, tmp_path / "src"])]) == 0
     assert "nrefs:2|" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one two\nthree\n")))
+    assert main(["evaluate", str(model), "--src", "-", *map(str, files[2:])]) == 0
+    assert "nrefs:1|" in capsys.readouterr().out
+    assert "is one text" in refusal(capsys, "evaluate", model, "--src", "-", "--ref", "-")
     assert "wanted as many" in refusal(capsys, "evaluate", model, *files, model / "config.json")
     assert str(tmp_path) in refusal(capsys, "evaluate", model, "--src", tmp_path, *files[2:])
     for half in (files[:2], files[2:]):

@@ -9,16 +9,19 @@ import codecs
 import gzip
 import io
 import lzma
+import os
 import re
 import shlex
+import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from aiayn.data.languages import parse
 from aiayn.errors import UserError
+from aiayn.system.streams import STANDARD_INPUT
 
 LONGEST_LINE = 4 << 20
 """Bytes of the longest line, cell or unit that is held in memory. A sentence for training has at
@@ -89,7 +92,7 @@ def opened(path: Path) -> Generator["io.BufferedReader[Any]", None, None]:
         UserError: it cannot be read, is damaged, or is no text by its first bytes.
     """
     try:
-        with path.open("rb") as raw:
+        with _raw(path) as raw:
             file: io.BufferedReader[Any] = raw
             packing = _packing(raw.peek(_HEAD)) or _PACKINGS.get(path.suffix.lower())
             if packing and not raw.peek(1):  # which GzipFile takes for a file without content
@@ -107,6 +110,35 @@ def opened(path: Path) -> Generator["io.BufferedReader[Any]", None, None]:
         if error.errno is None:  # bzip2's way of saying so
             raise _not_whole(path, error) from error
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _raw(path: Path) -> Generator["io.BufferedReader[Any]", None, None]:
+    if path != STANDARD_INPUT:
+        with path.open("rb") as file:
+            yield file
+        return
+    with suppress(OSError, ValueError):  # one in memory
+        os.set_blocking(sys.stdin.fileno(), True)  # or nothing yet would look like its end
+    # A pipe may give a byte at first, which does not tell what the text is.
+    stream = cast(io.BufferedIOBase, sys.stdin.buffer)
+    yield io.BufferedReader(_Begun(stream.read(_HEAD), stream), 1 << 18)
+
+
+class _Begun(io.RawIOBase):
+    """A stream of which the first bytes were read already."""
+
+    def __init__(self, head: bytes, rest: io.BufferedIOBase) -> None:
+        self._head, self._rest = head, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        found = self._head[: len(buffer)] or self._rest.read(len(buffer))
+        self._head = self._head[len(found) :]
+        buffer[: len(found)] = found
+        return len(found)
 
 
 def _not_whole(path: Path, error: Exception) -> UserError:

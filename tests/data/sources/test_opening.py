@@ -5,7 +5,10 @@ import codecs
 import gzip
 import io
 import lzma
+import os
+import sys
 import tarfile
+import threading
 import tracemalloc
 import zipfile
 from itertools import islice
@@ -16,6 +19,7 @@ from aiayn.data.sources import opening
 from aiayn.data.sources.formats import Skipped, read_pairs, read_text
 from aiayn.data.sources.opening import TOO_LONG, Stream, likely_encoding, lines
 from aiayn.errors import UserError
+from aiayn.system.streams import STANDARD_INPUT
 
 TEXT = "Zwölf Boxkämpfer\nja\u2028gen\r\n\nViktor 🥊"
 LINES = ["Zwölf Boxkämpfer", "ja\u2028gen", "", "Viktor 🥊"]
@@ -41,6 +45,28 @@ def file(tmp_path):
 @pytest.mark.parametrize("pack", [*PACKERS.values(), lzma_alone])
 def test_a_packed_file_is_known_by_its_first_bytes_whatever_its_name(file, pack, name):
     assert list(lines(file(name, pack(TEXT.encode())))) == LINES
+
+
+@pytest.mark.parametrize("pack", [bytes, *PACKERS.values()])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("blocking", [True, False])
+def test_standard_input_is_read_as_a_file_is(monkeypatch, pack, encoding, blocking):
+    # A pipe whose first bytes come one by one, later than they are asked for.
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, blocking)
+    data = pack(TEXT.encode(encoding))
+
+    def write():
+        with os.fdopen(write_end, "wb", buffering=0) as pipe:
+            for place in range(len(data)):
+                pipe.write(data[place : place + 1])
+
+    writer = threading.Thread(target=write)
+    with os.fdopen(read_end, encoding="ascii") as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        writer.start()
+        assert list(lines(STANDARD_INPUT)) == LINES
+    writer.join()
 
 
 def test_packed_parts_that_were_joined_are_one_text(file):
