@@ -3,7 +3,7 @@
 import base64
 import json
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,25 @@ class Checkpoints:
             return dict(self._manager.restore(step, args=about)["about"])
 
     def params(self, step: int) -> dict[str, np.ndarray]:
-        """The parameters of `step` by their dotted names, on the host."""
+        """The parameters of `step` by their dotted names, on the host.
+
+        Raises:
+            UserError: the checkpoint is damaged, or some of them are no numbers.
+        """
+        params = self._params(step)
+        if spoilt := _not_finite(params):
+            raise UserError(
+                f"{self.folder / str(step)} holds values in {spoilt[0]} that are no numbers. Move "
+                "it and all later ones away to have `aiayn train` make them anew from the one "
+                "before."
+            )
+        return params
+
+    def spoilt(self, step: int) -> list[str]:
+        """The parameters of `step` that hold a NaN or an infinity, by name."""
+        return _not_finite(self._params(step))
+
+    def _params(self, step: int) -> dict[str, np.ndarray]:
         self.check(step)
         one_device = SingleDeviceSharding(jax.local_devices()[0])
         with _readable(self.folder / str(step)):
@@ -207,18 +225,7 @@ class Checkpoints:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
             )
-            params = flatten(restored["state"]["params"])
-        self.refuse([name for name in params if not np.isfinite(params[name]).all()], step)
-        return params
-
-    def refuse(self, spoilt: Sequence[str], step: int) -> None:
-        """Raises UserError if there are tensors of a checkpoint that hold a NaN or an infinity."""
-        if spoilt:
-            raise UserError(
-                f"{self.folder / str(step)} holds values in {spoilt[0]} that are no numbers. Move "
-                "it and all later ones away to have `aiayn train` make them anew from the one "
-                "before."
-            )
+            return flatten(restored["state"]["params"])
 
     def close(self) -> None:
         """Return when everything begun is on disk; errors of the background surface here."""
@@ -252,6 +259,10 @@ def _readable(where: Path) -> Generator[None]:
         raise UserError(f"{where} cannot be read: {type(error).__name__}: {reason}") from error
 
 
+def _not_finite(params: Mapping[str, np.ndarray]) -> list[str]:
+    return [name for name, value in params.items() if not np.isfinite(value).all()]
+
+
 def _steps(folder: Path) -> list[int]:
     """Steps that have a folder, damaged or not, rising."""
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
@@ -278,7 +289,13 @@ def set_aside_damaged(folder: Path, aside: Path, keep_one: bool = True) -> list[
                 "away to begin anew."
             )
         for step in damaged:
-            aside.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(aside / str(step), ignore_errors=True)
-            (folder / str(step)).rename(aside / str(step))
+            set_aside(folder / str(step), aside)
     return list(damaged.values())
+
+
+def set_aside(checkpoint: Path, aside: Path) -> None:
+    """Move a checkpoint that is of no use into the folder `aside`, in the place of an earlier one
+    of its step."""
+    aside.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(aside / checkpoint.name, ignore_errors=True)
+    checkpoint.rename(aside / checkpoint.name)

@@ -75,8 +75,6 @@ def train(
         if hosts.first():
             open_run(experiment, run_dir, prepared)
         if not states.is_finished:
-            if hosts.first():
-                begin_session(experiment, run_dir, states.start)
             _train(experiment, run_dir, prepared, console, make_validator, states, asked)
     forget_interruptions(run_dir)
 
@@ -90,7 +88,7 @@ def _train(
     states: States,
     asked: Asked,
 ) -> None:
-    config, start = experiment.train, states.start
+    config = experiment.train
 
     # Data: the rows of every update follow from seed and step.
     mesh = data_mesh()
@@ -104,9 +102,12 @@ def _train(
     key = jax.random.key(config.seed)
 
     # State: the newest one on disk, else that of `train.initial`, else drawn from the seed.
+    state = _newest_state(states, num_words, adam, mesh, console)
+    start = states.start
     if start:
         console.print(f"Resuming from step {start:,} of {config.num_steps:,}.")
-    state = _newest_state(states, num_words, adam, mesh, console)
+    if hosts.first():
+        begin_session(experiment, run_dir, start)
 
     # Log, progress, checkpoints.
     log = Log(run_dir, experiment)
@@ -156,8 +157,9 @@ def _newest_state(
     console: Console,
 ) -> TrainState:
     experiment = states.experiment
-    if states.start:
-        return states.restore(abstract_state(experiment.model, num_words, adam, mesh))
+    found = states.restore(abstract_state(experiment.model, num_words, adam, mesh))
+    if found:
+        return found
     first = initial_state(experiment.model, num_words, experiment.train.seed, adam)
     if experiment.train.initial:
         tokenizer, run_dir = states.tokenizer, states.run_dir

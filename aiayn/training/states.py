@@ -2,7 +2,7 @@
 
 `checkpoints/` holds those that are kept, validated and averaged: the same ones however often a run
 was stopped. `interrupted/` holds the step that SIGTERM came in. The newest intact state of both
-wins. Newer ones that are damaged are moved to `damaged/`, and said.
+wins. Newer ones that are damaged, or hold a NaN or an infinity, are moved to `damaged/`, and said.
 """
 
 import shutil
@@ -18,7 +18,8 @@ from aiayn.config import Experiment
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.errors import UserError
 from aiayn.system import hosts
-from aiayn.training.checkpoint import Checkpoints, set_aside_damaged
+from aiayn.system.files import user_os_errors
+from aiayn.training.checkpoint import Checkpoints, set_aside, set_aside_damaged
 from aiayn.training.run_folder import NOT_FINITE
 from aiayn.training.step import TrainState
 
@@ -37,12 +38,19 @@ class States:
             UserError: no checkpoint is intact, or the run is past `train.num_steps`.
         """
         self.run_dir, self.experiment, self.tokenizer = run_dir, experiment, tokenizer
-        config = experiment.train
+        self._console = console
         _set_aside_damaged(run_dir, console)
+        self._open()
+        while self.is_finished and (spoilt := self._kept.spoilt(self.start)):
+            self._set_aside_newest(spoilt[0])
+
+    def _open(self) -> None:
+        config = self.experiment.train
         with ExitStack() as stack:
-            kept = Checkpoints(run_dir / _KEPT, config.keep_last, config.keep_best)
+            kept = Checkpoints(self.run_dir / _KEPT, config.keep_last, config.keep_best)
             self._kept = stack.enter_context(closing(kept))
-            self._interrupted = stack.enter_context(closing(Checkpoints(run_dir / _INTERRUPTED)))
+            interrupted = Checkpoints(self.run_dir / _INTERRUPTED)
+            self._interrupted = stack.enter_context(closing(interrupted))
             self.start = self._newest()
             self._stack = stack.pop_all()
 
@@ -61,15 +69,39 @@ class States:
             )
         return start
 
-    def restore(self, like: TrainState) -> TrainState:
-        """The newest state, placed on devices as `like` is.
+    def restore(self, like: TrainState) -> TrainState | None:
+        """The newest state, placed on devices as `like` is; None where there is none.
+
+        One with a NaN or an infinity, which every further update would have as well, is set aside
+        for the one before, and `start` becomes the step of that.
 
         Raises:
-            UserError: it holds a NaN or an infinity, which every further update would have as well.
+            UserError: it is the only one.
         """
-        found = self._newest_of().restore(self.start, like)
-        self._newest_of().refuse(_not_finite(found), self.start)
-        return found
+        while self.start:
+            found = self._newest_of().restore(self.start, like)
+            if not (spoilt := _not_finite(found)):
+                return found
+            del found  # before another takes as much memory
+            self._set_aside_newest(spoilt[0])
+        return None
+
+    def _set_aside_newest(self, tensor: str) -> None:
+        name = _INTERRUPTED if self.is_between else _KEPT
+        folder, aside = self.run_dir / name, self.run_dir / "damaged" / name
+        is_last = name == _KEPT and len(self._kept.steps()) == 1
+        self.close()
+        damage = f"{folder / str(self.start)} holds values in {tensor} that are no numbers."
+        if is_last:
+            raise UserError(
+                f"{damage} No checkpoint is there before it. Move {folder} away to begin anew."
+            )
+        if hosts.first():
+            with user_os_errors(folder):
+                set_aside(folder / str(self.start), aside)
+            self._console.print(f"{damage} It lies in {aside} now, for the one before.")
+        hosts.wait_for_all()
+        self._open()
 
     def totals(self) -> dict[str, Any] | None:
         """What the log said when the newest state was kept; None if an earlier version kept it."""

@@ -1,4 +1,5 @@
 import io
+import shutil
 from contextlib import closing
 
 import jax
@@ -8,6 +9,8 @@ from rich.console import Console
 
 from aiayn.data.prepare import prepare
 from aiayn.errors import UserError
+from aiayn.render.terminal import Terminal
+from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.mesh import data_mesh
 from aiayn.training.optim import optimizer
 from aiayn.training.states import States, forget_interruptions
@@ -34,18 +37,24 @@ def test_the_newest_state_that_is_not_past_the_end_is_gone_on_from(
     adam, mesh = optimizer(experiment.model, experiment.train), data_mesh(jax.devices()[:1])
     like = abstract_state(experiment.model, tokenizer.num_words, adam, mesh)
     with opened() as states:
-        state = states.restore(like)
+        state = _restored(states, like)
         assert int(state.step) == 8
         states.keep_interrupted(state._replace(step=jnp.int32(10)), {"seconds": 10.0})
     assert found() == (10, True, False)
     with opened() as states:
-        assert int(states.restore(like).step) == 10
+        assert int(_restored(states, like).step) == 10
         assert states.totals() == {"seconds": 10.0}
     assert found(num_steps=8) == (8, False, True), "step 10 is past this end"
     with pytest.raises(UserError, match=r"is at step 8 already; train.num_steps is 4"):
         found(num_steps=4)
     forget_interruptions(run_dir)
     assert found() == (8, False, False)
+
+
+def _restored(states, like):
+    found = states.restore(like)
+    assert found
+    return found
 
 
 def _opened(experiment, run_dir, tokenizer):
@@ -65,36 +74,88 @@ def test_of_an_interrupted_step_as_old_as_a_checkpoint_the_checkpoint_counts(
     tokenizer = prepare(experiment.data, data_dir, progress=False).tokenizer
     run_dir = copied(straight, tmp_path / "run", newest=8)
     with _opened(experiment, run_dir, tokenizer) as states:
-        state = states.restore(_like(experiment, tokenizer))
+        state = _restored(states, _like(experiment, tokenizer))
         spoilt = jax.tree.map(lambda x: x * 0, state.params)
         states.keep_interrupted(state._replace(params=spoilt), {"seconds": -1.0})
     with _opened(experiment, run_dir, tokenizer) as states:
         assert (states.start, states.is_between) == (8, False)
         assert states.totals() != {"seconds": -1.0}
-        found = states.restore(_like(experiment, tokenizer))
+        found = _restored(states, _like(experiment, tokenizer))
     assert (found.params["embedding"] == state.params["embedding"]).all()
 
 
-@pytest.mark.parametrize("part", ["params", "opt_state"])
-def test_a_state_that_is_not_finite_is_refused_before_the_first_update(
-    corpus, data_dir, straight, tmp_path, part
-):
-    experiment = straight_experiment(corpus)
-    tokenizer = prepare(experiment.data, data_dir, progress=False).tokenizer
-    run_dir = copied(straight, tmp_path / "run", newest=8)
+def _spoilt(state, part):
+    """The state with a NaN in a table of its parameters or of its optimiser."""
 
     def spoil(path, leaf):
         place = jax.tree_util.keystr(path)
         is_it = "embedding" in place and ("nu" in place or part == "params")
         return leaf.at[0, 0].set(jnp.nan) if is_it else leaf
 
+    tree = jax.tree_util.tree_map_with_path(spoil, getattr(state, part))
+    return state._replace(**{part: tree})
+
+
+@pytest.mark.parametrize("part", ["params", "opt_state"])
+def test_states_that_are_not_finite_are_set_aside_for_the_newest_that_is(
+    corpus, data_dir, straight, tmp_path, part
+):
+    experiment = straight_experiment(corpus)
+    tokenizer = prepare(experiment.data, data_dir, progress=False).tokenizer
+    run_dir = copied(straight, tmp_path / "run", newest=4)
+    like, output = _like(experiment, tokenizer), io.StringIO()
     with _opened(experiment, run_dir, tokenizer) as states:
-        state = states.restore(_like(experiment, tokenizer))
-        tree = jax.tree_util.tree_map_with_path(spoil, getattr(state, part))
-        state = state._replace(**{part: tree}, step=jnp.int32(10))
-        states.keep_interrupted(state, {})
+        whole = states.restore(like)
+        assert whole
+        spoilt = _spoilt(whole, part)
+        states.keep(spoilt._replace(step=jnp.int32(8)), 1.0, {})
+        states.keep_interrupted(spoilt._replace(step=jnp.int32(10)), {})
+    with closing(States(run_dir, experiment, tokenizer, Terminal(file=output))) as states:
+        assert states.start == 10
+        found = states.restore(like)
+        assert (states.start, states.is_between, states.is_finished) == (4, False, False)
+        assert states.totals() == Checkpoints.open(run_dir).totals(4)
+    assert found
+    assert (found.params["embedding"] == whole.params["embedding"]).all()
+    first, second = output.getvalue().splitlines()
+    for line, name in ((first, "interrupted/10"), (second, "checkpoints/8")):
+        assert f"{run_dir / name} holds values in {part}" in line
+        assert f"lies in {run_dir / 'damaged' / name.partition('/')[0]} now" in line
+        assert (run_dir / "damaged" / name / "state").is_dir(), "nothing is deleted"
+        assert not (run_dir / name).exists()
+
+
+def test_a_last_checkpoint_that_is_not_finite_is_made_anew(corpus, data_dir, straight, tmp_path):
+    # A run with it would be finished, and could not be scored.
+    experiment = straight_experiment(corpus)
+    tokenizer = prepare(experiment.data, data_dir, progress=False).tokenizer
+    run_dir = copied(straight, tmp_path / "run", newest=8)
+    with _opened(experiment, run_dir, tokenizer) as states:
+        state = _spoilt(states.restore(_like(experiment, tokenizer)), "params")
+        states.keep(state._replace(step=jnp.int32(12)), 1.0, {})
+    with _opened(experiment, run_dir, tokenizer) as states:
+        assert (states.start, states.is_finished) == (8, False)
+
+
+def test_the_only_checkpoint_stays_where_it_is_and_an_interrupted_step_does_not(
+    corpus, data_dir, straight, tmp_path
+):
+    experiment = straight_experiment(corpus)
+    tokenizer = prepare(experiment.data, data_dir, progress=False).tokenizer
+    run_dir, like = copied(straight, tmp_path / "run", newest=4), _like(experiment, tokenizer)
+    with _opened(experiment, run_dir, tokenizer) as states:
+        spoilt = _spoilt(states.restore(like), "params")
+    shutil.rmtree(run_dir / "checkpoints/4")
+    with _opened(experiment, run_dir, tokenizer) as states:
+        states.keep_interrupted(spoilt._replace(step=jnp.int32(2)), {})
+    with _opened(experiment, run_dir, tokenizer) as states:
+        assert states.start == 2
+        assert states.restore(like) is None, "nothing but the start is before it"
+        assert states.start == 0
+        states.keep(spoilt, 1.0, {})
     with (
         _opened(experiment, run_dir, tokenizer) as states,
-        pytest.raises(UserError, match=rf"interrupted/10 holds values in {part}\S*embedding that"),
+        pytest.raises(UserError, match=r"checkpoints/4 holds .* Move \S+checkpoints away to begin"),
     ):
-        states.restore(_like(experiment, tokenizer))
+        states.restore(like)
+    assert (run_dir / "checkpoints/4").is_dir()
