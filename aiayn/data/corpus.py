@@ -7,7 +7,6 @@ line; `read_lines` reads it so. Train is cleaned; dev and test stay as they are.
 
 import hashlib
 import json
-import re
 import shutil
 import sys
 from collections import Counter
@@ -35,12 +34,12 @@ from aiayn.data.cleaning import (
 )
 from aiayn.data.languages import find, parse
 from aiayn.data.plain import check_plain
-from aiayn.data.sources.formats import Pair, Skipped, Source, Split, find_files, open_files
+from aiayn.data.sources.formats import Pair, Skipped, Source, Split, open_files, open_tests
 from aiayn.data.sources.hub import open_hub
-from aiayn.data.text import chunked, visible
+from aiayn.data.text import chunked, one_line, visible
 from aiayn.errors import UserError
 from aiayn.system.checksums import damaged
-from aiayn.system.files import read_json, user_os_errors
+from aiayn.system.files import place, read_json, user_os_errors
 
 MANIFEST = "manifest.json"
 OpenSource = Callable[[DataConfig], Source]
@@ -140,6 +139,12 @@ def prepare_corpus(
     if found:
         return found
     source = (open_source or open_pairs)(config)
+    if left_out := len(config.test_files) - len(_heeded(config)):
+        print(
+            f"{left_out} of data.test_files are relative to data.folder, which is not set, and are "
+            "left out; the Hub's own test set is scored. An absolute path is heeded.",
+            file=sys.stderr,
+        )
     workers = Workers(num_workers, progress)
     with user_os_errors(out), _folder_beside(out) as folder:
         manifest = _build(config, source, folder, workers)
@@ -151,27 +156,55 @@ def prepare_corpus(
 
 
 def open_pairs(data: DataConfig) -> Source:
-    """The sentence pairs that the settings name: the phrasebook's, local files', the Hub's.
+    """The sentence pairs that the settings name: the phrasebook's, local files', the Hub's; with
+    the first and the last the test sets in `data.test_files` as well.
 
     Raises:
-        UserError: the settings name none, or it cannot be opened.
+        UserError: the settings name none, or it cannot be opened; or one has no meaning there.
     """
     if data.corpus == "phrasebook":
-        if data.folder or data.hub:
-            raise UserError(
-                f"data.{'folder' if data.folder else 'hub'} is set, but data.corpus is "
-                "'phrasebook', which is built in. Give your corpus a name: --set data.corpus=NAME"
-            )
-        return _open_phrasebook(data)
+        for name in (*_OF_FILES, *_OF_HUB, *(() if data.test_files else ("columns",))):
+            if getattr(data, name):
+                raise UserError(
+                    f"data.{name} is set, but data.corpus is 'phrasebook', which is built in. Give "
+                    "your corpus a name: --set data.corpus=NAME"
+                )
+        return _with_tests(_open_phrasebook(data), data)
+    for name in () if data.hub else _OF_HUB:
+        if getattr(data, name):
+            raise UserError(f"data.{name} is set, but data.hub, which it is a part of, is not.")
     if data.folder:
         return open_files(data)
     if data.hub:
-        return open_hub(data)
+        return _with_tests(open_hub(data), data)
     files = "" if data.train_files else " and data.train_files=PATTERN"
     raise UserError(
         f"data.corpus is {data.corpus!r}, but nothing says where to find it. For local files, set "
         f"data.folder=DIR{files}; for the Hugging Face Hub, data.hub=OWNER/NAME."
     )
+
+
+_OF_FILES = ("folder", "train_files", "dev_files")
+_OF_HUB = ("hub", "hub_config", "revision", "num_pairs")
+
+
+def _with_tests(source: Source, data: DataConfig) -> Source:
+    """The source with the test sets in local files beside its own."""
+    details = dict(source.details)
+    tests = open_tests(replace(data, test_files=_heeded(data)), details)
+    return replace(source, details=details, tests={**source.tests, **tests})
+
+
+def _heeded(data: DataConfig) -> tuple[str, ...]:
+    """The test sets in local files that belong to a corpus.
+
+    An experiment with a dataset of the Hub may name files to use instead, relative to the
+    `data.folder` that has them. Without it these are not there, train's and dev's no more than the
+    tests'.
+    """
+    if data.folder or not (data.hub and data.train_files):
+        return data.test_files
+    return tuple(spec for spec in data.test_files if place(spec.partition("=")[2]).is_absolute())
 
 
 def _open_phrasebook(data: DataConfig) -> Source:
@@ -233,24 +266,29 @@ def changed_source(data: DataConfig, manifest: Manifest) -> dict[str, list[str]]
 
     Without its source, prepared text is still good: what is gone has not changed.
     """
-    if manifest.source["kind"] == "phrasebook":
-        return {} if _phrasebook_details() == manifest.source else {"train": ["the phrasebook"]}
-    if manifest.source["kind"] != "files":
+    before, kind = manifest.source, manifest.source["kind"]
+    tests = {split: files for split, files in before.items() if split.startswith("test.")}
+    rest = {split: files for split, files in before.items() if split not in tests}
+    if kind == "files":
+        for looked_at, files in ((data, before), (replace(data, test_files=()), rest)):
+            with suppress(UserError):
+                return _changed(files, open_files(looked_at).details)
         return {}
-    for looked_at in (data, replace(data, test_files=())):
-        with suppress(UserError):
-            now = open_files(looked_at).details
-            before = {
-                split: files
-                for split, files in manifest.source.items()
-                if looked_at.test_files or not split.startswith("test.")
-            }
-            return {
-                split: _unlike(before.get(split, []), now.get(split, []))
-                for split in sorted({*before, *now} - {"kind"})
-                if before.get(split) != now.get(split)
-            }
-    return {}
+    changed: dict[str, list[str]] = {}
+    if kind == "phrasebook" and _phrasebook_details() != rest:
+        changed["train"] = ["the phrasebook"]
+    with suppress(UserError):
+        changed |= _changed(tests, _details_of_tests(data))
+    return changed
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The names of the files that are not the same, by split."""
+    return {
+        split: _unlike(before.get(split, []), now.get(split, []))
+        for split in sorted({*before, *now} - {"kind"})
+        if before.get(split) != now.get(split)
+    }
 
 
 def _unlike(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -265,9 +303,14 @@ def _unlike(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
 
 def hash_of_tests(data: DataConfig) -> str:
     """SHA-256 over what is known of the files of the test sets, without reading large ones."""
-    details = open_files(data).details
-    tests = {split: files for split, files in details.items() if split.startswith("test.")}
+    tests = _details_of_tests(data)
     return hashlib.sha256(json.dumps(tests, sort_keys=True).encode()).hexdigest()
+
+
+def _details_of_tests(data: DataConfig) -> dict[str, Any]:
+    details: dict[str, Any] = {}
+    open_tests(replace(data, test_files=_heeded(data)), details)
+    return details
 
 
 def read_test_files(data: DataConfig) -> dict[str, list[Pair]]:
@@ -276,13 +319,8 @@ def read_test_files(data: DataConfig) -> dict[str, list[Pair]]:
     Raises:
         UserError: a file cannot be read, or holds no pairs, or the sides look swapped.
     """
-    # No file of train need be there to read a test set.
-    patterns = tuple(spec.partition("=")[2] for spec in data.test_files)
-    for pattern in patterns:
-        find_files(pattern, data.folder, data.src, data.tgt, "data.test_files")
-    tests = open_files(replace(data, train_files=patterns, dev_files=())).tests if patterns else {}
     found: dict[str, list[Pair]] = {}
-    for name, split in tests.items():
+    for name, split in open_tests(data, {}).items():
         found[name], _ = _read_whole(split, f"test.{name}")
         check_direction(found[name], data.src, data.tgt, f"test.{name}")
     return found
@@ -351,7 +389,7 @@ def _read_whole(split: Split, name: str) -> tuple[list[Pair], int]:
         )
     if not pairs:
         raise UserError(f"{name} holds no pairs.")
-    joined = [(re.sub(r"[\r\n]+", " ", s), re.sub(r"[\r\n]+", " ", t)) for s, t in pairs]
+    joined = [(one_line(src), one_line(tgt)) for src, tgt in pairs]
     return joined, sum(a != b for a, b in zip(pairs, joined, strict=True))
 
 

@@ -244,7 +244,8 @@ def _tests(
     names = [f"test.{name}" for name in manifest.tests]
     are_whole = not names or not damaged_text(manifest, text, names)
     hashes = data_hash(data), data_hash(replace(data, folder=begun.data.folder))
-    if manifest.data_hash in hashes and are_whole and not changed.keys() & {*names}:
+    are_same = not any(split.startswith("test.") for split in changed)
+    if manifest.data_hash in hashes and are_whole and are_same:
         return None
     own = {
         name: list(zip(*(prepared.lines(f"test.{name}", s) for s in ("src", "tgt")), strict=True))

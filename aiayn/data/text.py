@@ -53,6 +53,11 @@ def composed(text: str) -> str:
     return " ".join(text.split())
 
 
+def one_line(text: str) -> str:
+    """The text with a blank for the line breaks in it, one for those in a row."""
+    return re.sub(r"[\r\n]+", " ", text)
+
+
 class _Letters(dict[int, str]):
     """For `str.translate`: letters and the marks on them stay, all else becomes a blank."""
 

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,8 +24,10 @@ from aiayn.data.corpus import (
     MANIFEST,
     Manifest,
     changed_source,
+    open_pairs,
     read_test_files,
 )
+from aiayn.data.sources.formats import Pair, Source, Split
 from aiayn.errors import UserError
 from tests.support.corpora import config, pair, prepare, read, write_pairs
 
@@ -309,6 +313,88 @@ def test_the_phrasebook_is_asked_for_languages(codes, tmp_path, monkeypatch: pyt
     with pytest.raises(UserError, match="enough"):
         prepare(DataConfig(src=codes[0], tgt=codes[1]), tmp_path / "out")
     assert asked == [("en", "de")]
+
+
+@pytest.fixture
+def small_phrasebook(monkeypatch: pytest.MonkeyPatch):
+    """A phrasebook of 20 pairs, with one test set of its own."""
+
+    class Small(NamedTuple):
+        train: list[Pair]
+        dev: list[Pair]
+        test_own: list[Pair]
+
+    made = Small([pair(i) for i in range(20)], [pair(50)], [pair(60)])
+    monkeypatch.setattr("aiayn.data.sources.phrasebook.generate", lambda *_, **__: made)
+
+
+def test_test_sets_of_ones_own_are_scored_beside_those_of_the_phrasebook(
+    small_phrasebook, source: Path, tmp_path: Path, capsys
+):
+    data = DataConfig(test_files=(f"news={source}/test.{{lang}}",))
+    manifest = prepare(data, tmp_path / "out")
+    assert manifest.tests == ("own", "news")
+    assert read(tmp_path / "out", "test.news") == [pair(200), pair(201)]
+    assert changed_source(data, manifest) == {}
+    # Mended, it is another; the phrasebook is the same.
+    write_pairs(source, "test", [pair(3), pair(201)])
+    assert changed_source(data, manifest) == {"test.news": ["test.en", "test.de"]}
+    assert prepare(data, tmp_path / "out").splits["train"].kept == 19, "one is a test sentence now"
+    missing = replace(data, test_files=("news=gone.{lang}",))
+    with pytest.raises(UserError, match=r"gone\.en does not exist; data\.test_files names it"):
+        prepare(missing, tmp_path / "other")
+    assert capsys.readouterr().err == ""
+
+
+def test_test_sets_of_ones_own_are_scored_beside_that_of_the_hub(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    train, dev, test = (
+        Split(lambda _, numbers=numbers: map(pair, numbers)) for numbers in (range(20), [50], [60])
+    )
+    hub = Source({"kind": "hub"}, train, dev, {"test": test})
+    monkeypatch.setattr("aiayn.data.corpus.open_hub", lambda _: hub)
+    # Relative to the working directory, as nothing else is named; or wherever they are.
+    monkeypatch.chdir(source)
+    for number, (files, named) in enumerate(
+        (((), "news=test.{lang}"), (("train.{lang}",), f"news={source}/test.{{lang}}"))
+    ):
+        data = DataConfig(corpus="c", hub="a/b", train_files=files, test_files=(named,))
+        manifest = prepare(data, tmp_path / str(number))
+        assert manifest.tests == ("test", "news")
+        assert changed_source(data, manifest) == {}
+        assert capsys.readouterr().err == ""
+    # Files that stand for the dataset where data.folder has them are not there without it.
+    data = DataConfig(
+        corpus="c",
+        hub="a/b",
+        train_files=("train.{lang}",),
+        test_files=("news=test.{lang}", "more=more.{lang}"),
+    )
+    assert prepare(data, tmp_path / "own").tests == ("test",)
+    assert "2 of data.test_files are relative to data.folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("folder", "x"),
+        ("train_files", ("x.tsv",)),
+        ("dev_files", ("x.tsv",)),
+        ("hub", "a/b"),
+        ("hub_config", "x"),
+        ("revision", "x"),
+        ("num_pairs", (1, 2)),
+        ("columns", ("1", "2")),
+    ],
+)
+def test_a_setting_that_a_corpus_does_not_have_is_refused_by_name(setting, value):
+    with pytest.raises(UserError, match=rf"data\.{setting} is set, but data\.corpus is 'phr"):
+        open_pairs(DataConfig(**{setting: value}))
+    if setting in ("hub_config", "revision", "num_pairs"):
+        for folder in ("", "x"):
+            with pytest.raises(UserError, match=rf"data\.{setting} is set, but data\.hub, which"):
+                open_pairs(DataConfig(corpus="c", folder=folder, **{setting: value}))
 
 
 def test_the_phrasebook_has_one_kind_of_portuguese(tmp_path):

@@ -95,6 +95,22 @@ def open_files(data: DataConfig) -> Source:
     dev = None
     if data.dev_files:
         dev = _files_split(data, data.dev_files, "data.dev_files", "dev", details)
+    tests = open_tests(data, details)
+    named = [*data.train_files, *data.dev_files, *data.test_files]
+    if data.columns and not any(_extension(Path(p)) in WITH_COLUMNS for p in named):
+        raise UserError(
+            f"data.columns is {','.join(data.columns)}, but no file has columns to choose from; "
+            f"wanted {', '.join(WITH_COLUMNS)}."
+        )
+    return Source(details, train, dev, tests)
+
+
+def open_tests(data: DataConfig, details: dict[str, Any]) -> dict[str, Split]:
+    """The test sets in `data.test_files`, whatever train comes from; adds to the details.
+
+    Raises:
+        UserError: as `open_files`.
+    """
     tests: dict[str, Split] = {}
     for spec in data.test_files:
         name, _, pattern = spec.partition("=")
@@ -104,13 +120,7 @@ def open_files(data: DataConfig) -> Source:
                 "'-', '_' and '.' that no other test set has."
             )
         tests[name] = _files_split(data, (pattern,), "data.test_files", f"test.{name}", details)
-    named = [*data.train_files, *data.dev_files, *data.test_files]
-    if data.columns and not any(_extension(Path(p)) in WITH_COLUMNS for p in named):
-        raise UserError(
-            f"data.columns is {','.join(data.columns)}, but no file has columns to choose from; "
-            f"wanted {', '.join(WITH_COLUMNS)}."
-        )
-    return Source(details, train, dev, tests)
+    return tests
 
 
 def _files_split(
