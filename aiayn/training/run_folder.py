@@ -16,6 +16,7 @@ import jax
 from rich.console import Console
 
 from aiayn.config import Experiment
+from aiayn.data.changes import first_change
 from aiayn.data.corpus import Manifest, OpenSource
 from aiayn.data.prepare import Begun, Prepared, find_prepared, fingerprint, prepare_once
 from aiayn.errors import UserError, naming
@@ -114,7 +115,7 @@ def begun_run(experiment: Experiment, run_dir: Path) -> Begun | None:
     if changed:
         raise UserError(
             f"{run_dir} holds another run; different: {', '.join(changed)}. "
-            "Choose another directory, or delete that one to start anew."
+            "Set them back to go on with that one, or choose another directory (--run-dir)."
         )
     model = run_dir / "tokenizer.model"
     return Begun(found.data, written, model.read_bytes() if model.is_file() else b"")
@@ -123,20 +124,30 @@ def begun_run(experiment: Experiment, run_dir: Path) -> Begun | None:
 def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
     """Refuse a directory that holds another run, or one of other text; changes nothing.
 
+    Files in which only that has changed which cleaning drops are no other text.
+
     Raises:
-        UserError: naming the settings that differ, or the files.
+        UserError: naming the settings that differ, or the files and the first line.
     """
     begun = begun_run(experiment, run_dir)
     if begun is None:
         return
-    changed = [name for names in prepared.changed.values() for name in names]
+    changed, first = [name for names in prepared.changed.values() for name in names], ""
     if not prepared.is_of(begun.fingerprint):
         changed = changed or _other_files(run_dir, prepared.manifest) or ["the tokenizer"]
+    elif changed and prepared.manifest.source["kind"] == "files":
+        try:
+            place = first_change(experiment.data, prepared.folder / "text")
+        except UserError as error:
+            place = str(error)
+        if not place:
+            return
+        first = f" ({place})"
     if changed:
         raise UserError(
             f"{run_dir} was begun with other data than what is there now; changed since: "
-            f"{', '.join(changed)}. Bring the old text back to go on with this run, or train "
-            "on the new text in another directory (--run-dir)."
+            f"{', '.join(changed)}{first}. Bring the old text back to go on with this run, or "
+            "train on the new text in another directory (--run-dir)."
         )
 
 

@@ -180,16 +180,30 @@ def test_a_run_does_not_go_on_with_other_data_and_the_file_is_named(
     text = (folder / "train.bb").read_bytes()
     (folder / "train.bb").write_bytes(text.replace(b"red", b"rot", 1))
     before = sorted(path.read_bytes() for path in run_dir.rglob("*") if path.is_file())
-    # Where its data are, and where they are made anew.
-    for root in (data_dir, tmp_path / "data"):
+    line = 1 + text[: text.index(b"red")].count(b"\n")
+    # Where its data are, there is something to compare; where they are made anew, there is not.
+    for root, first in (
+        (data_dir, rf" \(line {line} of {folder / 'train.bb'}\)"),
+        (tmp_path / "data", ""),
+    ):
         prepared = prepare(
             experiment.data, root, progress=False, begun=begun_run(experiment, run_dir)
         )
-        with pytest.raises(UserError, match=r"changed since: train\.bb\. Bring the old text back"):
+        wanted = rf"changed since: train\.bb{first}\. Bring the old text back"
+        with pytest.raises(UserError, match=wanted):
             check_run(experiment, run_dir, prepared)
     assert sorted(path.read_bytes() for path in run_dir.rglob("*") if path.is_file()) == before
-    # It goes on with the old text, wherever that is.
-    (folder / "train.bb").write_bytes(text)
+    # It goes on where only what cleaning drops is another, and with the old text, wherever that is.
+    for side in ("aa", "bb"):
+        shutil.copy(corpus / f"train.{side}", folder)
+        with (folder / f"train.{side}").open("ab") as file:
+            file.write(b" \n")
+    begun = begun_run(experiment, run_dir)
+    prepared = prepare(experiment.data, data_dir, False, begun=begun)
+    assert prepared.changed == {"train": ["train.aa", "train.bb"]}
+    check_run(experiment, run_dir, prepared)
+    for side in ("aa", "bb"):
+        shutil.copy(corpus / f"train.{side}", folder)
     for root in (data_dir, tmp_path / "data"):
         begun = begun_run(experiment, run_dir)
         check_run(experiment, run_dir, prepare(experiment.data, root, False, begun=begun))
