@@ -143,7 +143,7 @@ def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str
         with user_os_errors(folder):
             write_synthetic(corpus, num_pairs, console)
             runs.append(_prepare(corpus, num_pairs, folder / "data"))
-        console.print(describe(runs[-1]), highlight=False, soft_wrap=True)
+        console.print(describe(runs[-1]))
     record = {
         "bench": "data",
         **environment(),

@@ -115,7 +115,7 @@ def _contest(what: str, name: str, peer: str | None, out: Path, console: Any) ->
     measure = contest.bench_train if what == "train" else contest.bench_decode
     for record in measure(name, peer, out, console):
         console.print(contest.table(record))
-        console.print(contest.summary(record), soft_wrap=True, highlight=False)
+        console.print(contest.summary(record))
 
 
 def _choices(name: str, out: Path, console: Any) -> None:
@@ -123,7 +123,7 @@ def _choices(name: str, out: Path, console: Any) -> None:
 
     record = choices.bench_choices(name, out, console)
     console.print(choices.table(record))
-    console.print(choices.summary(record), soft_wrap=True, highlight=False)
+    console.print(choices.summary(record))
 
 
 def _growth(name: str, out: Path, console: Any) -> None:
@@ -138,7 +138,7 @@ def _scaling(name: str, out: Path, console: Any) -> None:
     record = scaling.bench_scaling(out, console)
     for workload, found in record["workloads"].items():
         console.print(scaling.table(workload, found))
-    console.print(scaling.summary(record), soft_wrap=True, highlight=False)
+    console.print(scaling.summary(record))
 
 
 _MEASURES = {"choices": _choices, "growth": _growth, "scaling": _scaling}

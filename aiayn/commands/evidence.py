@@ -94,7 +94,7 @@ def ablate(
         experiment, folder, data_dir, console, num_seeds=seeds, num_jobs=jobs, earlier=record
     )
     console.print(table(made))
-    console.print(summary(made), soft_wrap=True, highlight=False)
+    console.print(summary(made))
     console.print(f"Written to {folder}: ablation.json, ablation.png.")
 
 

@@ -157,7 +157,7 @@ def _show_samples(
             ("output   ", outputs[name][place]),
             ("reference", reference),
         ):
-            console.print(f"  {mark}  {text}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"  {mark}  {text}")
         console.print()
 
 

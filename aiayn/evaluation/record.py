@@ -11,7 +11,7 @@ from rich.console import Console
 from aiayn.config import Experiment
 from aiayn.data.prepare import Prepared, TestText
 from aiayn.errors import UserError
-from aiayn.evaluation.scores import Scores, show
+from aiayn.evaluation.scores import Scores, show, tokeniser
 from aiayn.model.saved import MODEL, load_model
 from aiayn.model.structure import count_parameters, params_sha256
 from aiayn.render.markdown import number
@@ -228,7 +228,10 @@ def record_lines(values: dict[str, Any], where: Path) -> list[str]:
     for test, labels in record.scores.items():
         for label, scores in labels.items():
             value = scores.values().get("sacrebleu")
-            lines.append(f"  {test}, {label}: BLEU {number(value)}")
+            how = next((entry.how for entry in scores.entries if entry.name == "sacrebleu"), "")
+            usual = tokeniser(how) in ("", "13a")
+            figure = "BLEU" if usual else f"BLEU {tokeniser(how)}"
+            lines.append(f"  {test}, {label}: {figure} {number(value)}")
     return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]
 
 

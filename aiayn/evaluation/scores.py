@@ -79,9 +79,9 @@ def show(
     With a console of `aiayn.render.terminal` no figure, name or signature is cut or broken.
     """
     if title:
-        console.print(Text(title, style="italic"), soft_wrap=True)
+        console.print(Text(title, style="italic"))
     console.print(table(results, heads, every))
-    console.print(_legend(results, every), soft_wrap=True)
+    console.print(_legend(results, every))
 
 
 def table(

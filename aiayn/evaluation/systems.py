@@ -109,7 +109,7 @@ def show_systems(found: Systems, console: Console) -> None:
     console.print()
     if not found.resampled:
         about = f"No confidence was estimated: there are more than {MOST_RESAMPLED:,} sentences."
-        console.print(about, soft_wrap=True)
+        console.print(about)
         return
     first, *others = found.scores
     columns, lines, legend = ["system"], {name: [name] for name in found.scores}, Text()
@@ -131,7 +131,7 @@ def show_systems(found: Systems, console: Console) -> None:
         legend.append(f"{first}, by paired bootstrap")
     legend.rstrip()
     console.print(plain_table(columns, [list(lines.values())], 1))
-    console.print(legend, soft_wrap=True)
+    console.print(legend)
 
 
 def aligned(*paths: Path) -> Iterator[tuple[str, ...]]:

@@ -339,7 +339,7 @@ class _View:
                 f"{found.row}, seed {found.seed}: dev perplexity {found.perplexity:.2f}, "
                 f"BLEU {found.bleu:.2f}, {found.seconds / 60:.1f} min ({self._counted()})"
             )
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(text)
 
     def __enter__(self) -> "_View":
         if self._console.is_terminal:

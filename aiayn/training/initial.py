@@ -95,7 +95,7 @@ def start_from(
     lines = [f"Starting from {path}: {len(taken)} of its {len(model.params)} tensors."]
     for what, names in (("Drawn anew", about["drawn"]), ("Left out", about["left_out"])):
         lines += [f"{what}: {', '.join(names)}."] if names else []
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    console.print("\n".join(lines))
     params = {name: np.asarray(model.params[name], own[name].dtype) for name in taken}
     return unflatten({**own, **params})
 

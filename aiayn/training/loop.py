@@ -112,7 +112,7 @@ def _train(
     # Log, progress, checkpoints.
     log = Log(run_dir, experiment)
     if lost := log.resume(start, not states.is_between, states.totals()):
-        console.print(f"{lost} Totals are those of the checkpoint.", markup=False, soft_wrap=True)
+        console.print(f"{lost} Totals are those of the checkpoint.")
     self_check(experiment, prepared, feed.updates, console)
     progress = TrainingProgress(console, config.num_steps, start)
     validate = make_validator(experiment, prepared, graphdef, mesh)

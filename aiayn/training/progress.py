@@ -73,8 +73,8 @@ def self_check(
         console.print(f"Left out of dev: {prepared.dev.too_long:,} pairs too long for any row.")
     console.print("The first pairs:")
     for src, tgt in prepared.first_pairs(3):
-        console.print(f"  {data.src}  {src}", markup=False, highlight=False, soft_wrap=True)
-        console.print(f"  {data.tgt}  {tgt}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {data.src}  {src}")
+        console.print(f"  {data.tgt}  {tgt}")
 
 
 class TrainingProgress:
@@ -115,7 +115,7 @@ class TrainingProgress:
         if not self._console.is_terminal:
             minutes = f"{row['seconds'] / 60:.1f} min"
             line = f"step {row['step']:,}/{self._num_steps:,}  {minutes}  {text}"
-            self._console.print(line, soft_wrap=True, highlight=False)
+            self._console.print(line)
 
     def __enter__(self) -> "TrainingProgress":
         if self._console.is_terminal:

@@ -198,7 +198,7 @@ def data_of_run(
     # Each of several processes looks; all see the same file system.
     for root in places:
         if found := find_prepared(begun, root):
-            console.print(f"Prepared data of {run_dir}: {found}", markup=False, soft_wrap=True)
+            console.print(f"Prepared data of {run_dir}: {found}")
             return prepare_once(data, root, True, open_source, begun)
     if data_dir is None:
         raise UserError(
@@ -208,8 +208,6 @@ def data_of_run(
         )
     console.print(
         f"{data_dir} does not hold the prepared data of {run_dir}; preparing it there anew.",
-        markup=False,
-        soft_wrap=True,
     )
     return prepare_once(data, data_dir, True, open_source, begun)
 
