@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from aiayn.__main__ import _VERBS, main
-from aiayn.commands.verb import existing
+from aiayn.commands.verb import check_read_once, existing, text_file
 from aiayn.errors import UserError
+from aiayn.system.streams import STANDARD_INPUT
 
 
 def refusal(capsys, *arguments) -> str:
@@ -72,6 +73,14 @@ def test_a_tilde_that_the_shell_left_is_the_users_home(tmp_path, monkeypatch):
         existing("~/nothing")
     with pytest.raises(UserError, match="~nobody-here"):
         existing("~nobody-here/x")
+
+
+def test_a_dash_is_standard_input_which_is_one_text(tmp_path):
+    assert text_file("-") == STANDARD_INPUT
+    assert text_file(str(tmp_path)) == tmp_path
+    check_read_once([tmp_path, STANDARD_INPUT, None, None, tmp_path])
+    with pytest.raises(UserError, match="which is one text"):
+        check_read_once([STANDARD_INPUT, None, STANDARD_INPUT])
 
 
 @pytest.mark.parametrize("verb", _VERBS, ids=lambda verb: verb.name)

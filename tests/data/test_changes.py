@@ -89,6 +89,12 @@ def test_a_table_names_the_pair_and_a_limit_is_heeded(source: Path, tmp_path: Pa
     assert first_change(data, tmp_path / "text") == f"pair 3 of {path}"
 
 
+def test_lines_that_no_reader_gives_are_counted(prepared, source: Path):
+    change(source / "train.en", 4, "\0")
+    files = f"{source / 'train.en'} and {source / 'train.de'}"
+    assert first_change(*prepared) == f"one of lines 4 to 5 of {files}"
+
+
 def test_what_cannot_be_read_any_more_says_so(prepared, source: Path):
     change(source / "train.en", 20, None)
     with pytest.raises(UserError, match="19 lines"):

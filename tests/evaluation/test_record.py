@@ -1,6 +1,7 @@
 """Records of runs: committed ones are read without loss, damaged ones are named."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,18 @@ def test_a_damaged_record_is_a_line_that_names_the_value_found_and_wanted(
         read_record(folder)
     assert main(["info", str(folder)]) == UserError.status
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_info_names_the_tokeniser_of_bleu_where_it_is_not_the_usual_one(damaged, capsys):
+    def in_chinese(record):
+        for entry in record["scores"]["unseen"]["average of 5"]["entries"]:
+            entry["how"] = entry["how"].replace("tok:13a", "tok:zh")
+
+    folder = damaged(in_chinese)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    assert main(["info", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (others,) = (line for line in lines if line.startswith("  unseen, last checkpoint"))
+    (chinese,) = (line for line in lines if line.startswith("  unseen, average of 5"))
+    assert ": BLEU zh " in chinese
+    assert re.search(r": BLEU \d", others)
