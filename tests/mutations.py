@@ -265,6 +265,7 @@ MUTATIONS = [
         ("__main__.py", "else 130", "else 1"),
         ("__main__.py", "gc.freeze()", "pass"),
         ("system/files.py", "return Path(text).expanduser()", "return Path(text)"),
+        ("system/flags.py", "if done.returncode and found else", "if False else"),
         # Configs, records, verbs.
         (
             "commands/verb.py",

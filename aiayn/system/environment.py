@@ -15,6 +15,7 @@ import jax
 
 import aiayn
 from aiayn.system.checkout import commit
+from aiayn.system.flags import check_flags
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
 
@@ -82,6 +83,8 @@ one, as it may for other programs, it is changed back: a seed means the same num
 def configure_jax() -> None:
     """JAX's settings as this program needs them, and no idle warnings.
 
+    Raises UserError if XLA_FLAGS holds what XLA does not take.
+
     Compiled programs are kept between processes, in the user's cache folder. Orbax warns through
     absl of what we ask for on purpose, and asyncio repeats each error of a write in the background
     that has already been raised.
@@ -96,6 +99,7 @@ def configure_jax() -> None:
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # JAX keeps what took a second; a start has a dozen programs that take a tenth and more.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    check_flags()
 
 
 def cache_folder() -> Path:

@@ -94,7 +94,7 @@ def test_the_cache_is_where_it_can_be_written(home, given, tmp_path, monkeypatch
     assert not (tmp_path / "relative").exists()
 
 
-@pytest.mark.parametrize("planted", ["open to all", "a link", "a file"])
+@pytest.mark.parametrize("planted", ["open to all", "a link", "a file", "another user's"])
 def test_a_cache_that_others_could_write_is_not_used(planted, tmp_path, monkeypatch):
     # Programs that are found there are run.
     monkeypatch.setattr(environment.tempfile, "gettempdir", lambda: str(tmp_path))
@@ -105,6 +105,10 @@ def test_a_cache_that_others_could_write_is_not_used(planted, tmp_path, monkeypa
     if planted == "open to all":
         place.mkdir()
         place.chmod(0o777)
+    elif planted == "another user's":
+        monkeypatch.setattr(os, "getuid", lambda: 4_321)
+        place = tmp_path / "aiayn-4321"
+        place.mkdir(mode=0o700)
     elif planted == "a link":
         (tmp_path / "elsewhere").mkdir(mode=0o700)
         place.symlink_to(tmp_path / "elsewhere")
