@@ -245,9 +245,17 @@ def read_text(path: Path) -> Iterator[str]:
                 f"{path}, line {number}, is too long; wanted at most {LONGEST_LINE:,} bytes."
             )
         if not _is_text(line):
-            encoding = likely_encoding([line.encode("utf-8", "surrogateescape")])
-            raise UserError(f"{path}, line {number}, is not UTF-8. It looks like {encoding}.")
+            raise UserError(f"{path}, line {number}, {_damage(line)}.")
         yield line
+
+
+def _damage(line: str) -> str:
+    """What keeps a line from being text."""
+    try:
+        raw = line.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # UTF-16 and UTF-32 can spell one
+        return "holds half of a character, without the other half"
+    return f"is not UTF-8. It looks like {likely_encoding([raw])}"
 
 
 def _is_text(line: str) -> bool:

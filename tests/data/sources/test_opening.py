@@ -47,6 +47,13 @@ def test_a_packed_file_is_known_by_its_first_bytes_whatever_its_name(file, pack,
     assert list(lines(file(name, pack(TEXT.encode())))) == LINES
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_half_a_character_is_named_with_its_line(file, encoding):
+    path = file("a.en", "Satz\n\ud83d.\n".encode(encoding, "surrogatepass"))
+    with pytest.raises(UserError, match=r"a\.en, line 2, holds half of a character"):
+        list(read_text(path))
+
+
 @pytest.mark.parametrize("pack", [bytes, *PACKERS.values()])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("blocking", [True, False])
