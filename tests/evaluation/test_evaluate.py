@@ -22,6 +22,7 @@ from aiayn.evaluation.scores import Score, Scores
 from aiayn.evaluation.systems import read_aligned
 from aiayn.model.saved import load_model
 from aiayn.model.structure import params_sha256
+from aiayn.render.terminal import Terminal
 from aiayn.system.environment import hardware
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics, totals_of
@@ -115,7 +116,7 @@ def scored(corpus, data_dir, straight, tmp_path, decoded):
             for name, lines in tests.items()
         }
         output = io.StringIO()
-        console = Console(file=output, width=300)
+        console = Terminal(file=output)
         evaluate_run(run_dir, replace(prepared, tests=tests), console)
         return json.loads((run_dir / "result.json").read_text()), output.getvalue()
 
@@ -243,7 +244,7 @@ def test_a_log_that_is_deleted_between_two_starts_falsifies_no_total(
     (run_dir / "metrics.jsonl").unlink()
     output = io.StringIO()
     experiment = straight_experiment(corpus)
-    prepared = train_here(experiment, run_dir, data_dir, Console(file=output, width=500))
+    prepared = train_here(experiment, run_dir, data_dir, Terminal(file=output))
     assert "metrics.jsonl has lost lines, or was changed." in output.getvalue()
     found = evaluate_here(run_dir, prepared)
     wanted = evaluate_here(copied(straight, tmp_path / "straight"), prepared)

@@ -7,13 +7,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
 
 from aiayn.data.prepare import prepare
 from aiayn.errors import UserError
 from aiayn.evaluation.average import average_run
 from aiayn.model.saved import Model, load_model, save_model
 from aiayn.model.structure import build, flatten, params_sha256, unflatten
+from aiayn.render.terminal import Terminal
 from aiayn.training import loop
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.feed import Feed
@@ -56,7 +56,7 @@ def started(experiment, prepared, run_dir):
     said = io.StringIO()
     drawn = drawn_by_numpy(experiment.model, prepared.tokenizer.num_words)[1]
     run_dir.mkdir()
-    console = Console(file=said)
+    console = Terminal(file=said)
     return start_from(experiment, prepared.tokenizer, drawn, run_dir, console), said.getvalue()
 
 

@@ -2,6 +2,7 @@ import io
 
 from rich.console import Console
 
+from aiayn.render.terminal import Terminal
 from aiayn.training.progress import TrainingProgress
 
 ROW = {
@@ -31,7 +32,7 @@ def test_all_figures_fit_into_eighty_columns():
 
 def test_without_a_terminal_each_report_is_a_line():
     written = io.StringIO()
-    console = Console(file=written, width=20)
+    console = Terminal(file=written, width=20)
     with TrainingProgress(console, num_steps=1_000, start=0) as progress:
         progress.show(ROW)
     (line,) = written.getvalue().splitlines()
