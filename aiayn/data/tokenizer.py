@@ -35,10 +35,11 @@ class Tokenizer:
             self._processor.LoadFromSerializedProto(model)
         except (RuntimeError, TypeError, ValueError) as error:
             raise UserError("The tokenizer is no SentencePiece model, or is damaged.") from error
-        self.pad, self.bos, self.eos = (
+        self.pad, self.bos, self.eos, self.unknown = (
             self._processor.pad_id(),
             self._processor.bos_id(),
             self._processor.eos_id(),
+            self._processor.unk_id(),
         )
         ids = {"padding": self.pad, "BOS": self.bos, "EOS": self.eos}
         if missing := [name for name, number in ids.items() if number < 0]:
@@ -113,7 +114,7 @@ class PairTokenizer(Tokenizer):
             "".join(self._ids).encode()  # JSON can spell surrogates, which are no text
             self._files: dict[str, bytes] = {"source.spm": models[0], "target.spm": models[1]}
             self.bos = int(values["starts_with"])
-            self.pad, self.eos, self._unknown = (
+            self.pad, self.eos, self.unknown = (
                 self._ids[piece] for piece in ("<pad>", "</s>", "<unk>")
             )
         except (
@@ -147,7 +148,7 @@ class PairTokenizer(Tokenizer):
         return self._files
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        special = {self.pad, self.eos, self._unknown}
+        special = {self.pad, self.eos, self.unknown}
         kept = [[n for n in map(int, sentence) if n not in special] for sentence in ids]
         texts = [self._sides[1].decode_pieces(self.pieces(sentence)) for sentence in kept]
         # The pieces that the source's model alone knows come back as they are.
@@ -160,7 +161,7 @@ class PairTokenizer(Tokenizer):
         code = _CODE.match(text)
         pieces = side.encode(text[code.end() :] if code else text, out_type=str)
         pieces = [code[0], *pieces] if code else pieces
-        return [self._ids.get(piece, self._unknown) for piece in pieces]
+        return [self._ids.get(piece, self.unknown) for piece in pieces]
 
 
 def own_tokenizer(data: DataConfig) -> Tokenizer:

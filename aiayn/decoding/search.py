@@ -2,7 +2,8 @@
 
 A hypothesis ends with EOS, which counts in its length; its score is its log-probability in nats
 over GNMT's length penalty ((5 + length) / 6)^α, or over length^α where the experiment says so. At
-its length limit a hypothesis can only end.
+its length limit a hypothesis can only end. What else may be asked of an output, samples among it,
+is in `aiayn.decoding.controls`.
 
 `Search` has a fixed number of slots, one sentence each: `begin` puts new sentences into slots whose
 own are finished, `step` takes one word more of every hypothesis, `gather` collects the results. The
@@ -25,6 +26,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from aiayn.decoding.controls import NOTHING, Controls, allowed_words, draw
 from aiayn.decoding.incremental import IncrementalDecoder, LayerCache, Weights
 from aiayn.model.structure import Params
 from aiayn.model.transformer import VOCABULARY_MULTIPLE, Transformer
@@ -57,6 +59,7 @@ class Sentences(NamedTuple):
     ended_scores_BW: Float[Array, "batch beam"]
     finished_B: Bool[Array, " batch"]
     cut_B: Bool[Array, " batch"]
+    controls: Controls
 
 
 class State(NamedTuple):
@@ -116,13 +119,19 @@ class Search:
         self.beam_size, self.alpha, self.room = beam_size, alpha, room
         self.bos, self.eos, self.num_best, self.form = bos, eos, num_best, form
 
-    def start(self, batch: int, width: int, nobody: int = -1) -> State:
-        """Empty slots for sources of `width` tokens; no sentence has the number `nobody`."""
+    def start(
+        self, batch: int, width: int, nobody: int = -1, controls: Controls = NOTHING
+    ) -> State:
+        """Empty slots for sources of `width` tokens; no sentence has the number `nobody`.
+
+        What the `controls` of any sentences hold is compiled in, and each group that begins must
+        have arrays for it.
+        """
         zero, none_B = jnp.zeros((), jnp.int32), jnp.zeros(batch, jnp.int32)
         nobody_B, no_source_BS = jnp.full(batch, nobody), jnp.zeros((batch, width), jnp.int32)
         return State(
             time=zero,
-            now=self._unborn(nobody_B, zero, none_B, no_source_BS),
+            now=self._unborn(nobody_B, zero, none_B, no_source_BS, controls.of_nobody(batch)),
             caches=self.decoder.start(batch, self.beam_size, self.room, width),
         )
 
@@ -135,14 +144,15 @@ class Search:
         src_segments_GS: Int[Array, "group source"],
         src_positions_GS: Int[Array, "group source"],
         limit_G: Int[Array, " group"],
+        controls: Controls = NOTHING,
     ) -> State:
         """With a group of sentences in the slots `place_G`, whose own are finished.
 
         `limit_G` is the most tokens, EOS included, that each output may have; with a limit of 0 a
-        sentence is finished at once.
+        sentence is finished at once. `controls` is what else is asked of each.
         """
         memory_GSD = self.model.encode(src_GS, src_segments_GS, src_positions_GS)
-        new = self._unborn(number_G, state.time, limit_G, src_segments_GS)
+        new = self._unborn(number_G, state.time, limit_G, src_segments_GS, controls)
         return state._replace(
             now=jax.tree.map(lambda x, y: x.at[place_G].set(y), state.now, new),
             caches=self.decoder.read(state.caches, place_G, memory_GSD),
@@ -156,6 +166,10 @@ class Search:
 
         living_BC = jnp.where(grown.ends_BC, -jnp.inf, grown.log_probs_BC)
         live_log_probs_BW, next_BW = lax.top_k(living_BC, self.beam_size)
+        if now.controls.num_samples_B is not None:  # whose places stay as they are
+            is_sampled_B1 = (now.controls.num_samples_B > 0)[:, None]
+            next_BW = jnp.where(is_sampled_B1, jnp.arange(self.beam_size)[None], next_BW)
+            live_log_probs_BW = jnp.take_along_axis(living_BC, next_BW, axis=1)
         parent_BW = jnp.take_along_axis(grown.parent_BC, next_BW, axis=1)
 
         finished_B = self._finished(now, live_log_probs_BW, ended_scores_BW)
@@ -198,9 +212,12 @@ class Search:
         time: Int[Array, ""],
         limit_B: Int[Array, " batch"],
         src_segments_BS: Int[Array, "batch source"],
+        controls: Controls = NOTHING,
     ) -> Sentences:
         none_BWT = jnp.zeros((len(number_B), self.beam_size, self.room), jnp.int32)
-        first_1W = (jnp.arange(self.beam_size) == 0)[None]
+        begins = (jnp.arange(self.beam_size) == 0)[None]
+        if controls.num_samples_B is not None:  # each begins in a place of its own
+            begins |= jnp.arange(self.beam_size)[None] < controls.num_samples_B[:, None]
         none_BW = jnp.full((len(number_B), self.beam_size), -jnp.inf)
         return Sentences(
             number_B=number_B,
@@ -208,12 +225,13 @@ class Search:
             limit_B=limit_B,
             src_segments_BS=src_segments_BS,
             live_words_BWT=none_BWT,
-            live_log_probs_BW=jnp.where(first_1W, 0.0, none_BW),
+            live_log_probs_BW=jnp.where(begins, 0.0, none_BW),
             places_BWT=none_BWT,
             ended_words_BWT=none_BWT,
             ended_scores_BW=none_BW,
             finished_B=limit_B <= 0,
             cut_B=jnp.zeros(len(number_B), bool),
+            controls=controls,
         )
 
     def _grow(
@@ -234,17 +252,33 @@ class Search:
         logits_VN, caches = self.decoder.step(
             last_BW, state.caches, time, age_B, places_BWT, now.src_segments_BS
         )
-        log_probs_BC, parent_BC, word_BC = _continuations(
-            logits_VN,
-            now.live_log_probs_BW,
-            age_B + 1 >= now.limit_B,
-            2 * self.beam_size,
-            self.eos,
-        )
+        log_probs_BC, parent_BC, word_BC = self._candidates(now, logits_VN, age_B)
         words_BCT = jnp.take_along_axis(now.live_words_BWT, parent_BC[..., None], axis=1)
         words_BCT = write(words_BCT, word_BC[..., None])
         grown = _Grown(log_probs_BC, words_BCT, parent_BC, word_BC == self.eos)
         return grown, places_BWT, caches
+
+    def _candidates(
+        self,
+        now: Sentences,
+        logits_VN: Float[Array, "vocabulary columns"],
+        age_B: Int[Array, " batch"],
+    ) -> tuple[Float[Array, "batch count"], Int[Array, "batch count"], Int[Array, "batch count"]]:
+        """As `_continuations`, of what is asked: masked, and of samples the one word drawn."""
+        asked, live_BW, allowed_VN = now.controls, now.live_log_probs_BW, None
+        if asked.masks:
+            words_BWT = self._in_order(now, now.live_words_BWT)
+            sizes = self.model.num_words, len(logits_VN)
+            allowed_VN = allowed_words(asked, words_BWT, age_B, *sizes, self.eos)
+        at_limit_B = age_B + 1 >= now.limit_B
+        found = _continuations(
+            logits_VN, live_BW, at_limit_B, 2 * self.beam_size, self.eos, allowed_VN
+        )
+        if asked.num_samples_B is None:
+            return found
+        drawn = draw(asked, logits_VN, allowed_VN, live_BW, age_B)
+        is_drawn_B1 = ((asked.num_samples_B > 0) & ~at_limit_B)[:, None]  # at the limit all end
+        return jax.tree.map(partial(jnp.where, is_drawn_B1), drawn, found)
 
     def _ended(
         self, now: Sentences, grown: _Grown, age_B: Int[Array, " batch"]
@@ -316,6 +350,7 @@ def search(
     src_AS: Int[Array, "all source"],
     src_segments_AS: Int[Array, "all source"],
     limit_A: Int[Array, " all"],
+    controls: Controls = NOTHING,
     *,
     beam_size: int,
     alpha: float,
@@ -329,8 +364,8 @@ def search(
     """The best hypotheses of a whole file of sentences, `at_once` of them searched at a time; see
     `Search`.
 
-    `limit_A` is the most tokens, EOS included, that each sentence's output may have. The last
-    sentences may be empty, with a limit of 0, and take no time.
+    `limit_A` is the most tokens, EOS included, that each sentence's output may have; `controls` is
+    what else is asked. The last sentences may be empty, with a limit of 0, and take no time.
     """
     slots = Search(
         nnx.merge(graphdef, params),
@@ -346,8 +381,8 @@ def search(
     (most, width), total = src_AS.shape, (limit_A > 0).sum()
     batch = min(at_once, most)
     group = _group_size(batch, width)
-    src_AS, src_segments_AS = (jnp.pad(x, [(0, group), (0, 0)]) for x in (src_AS, src_segments_AS))
-    limit_A = jnp.pad(limit_A, (0, group))
+    given = (src_AS, src_segments_AS, limit_A, controls)
+    given = jax.tree.map(lambda x: jnp.pad(x, [(0, group)] + [(0, 0)] * (x.ndim - 1)), given)
     positions_GS = jnp.broadcast_to(jnp.arange(width)[None], (group, width))
 
     def collect(file: _File, place_G: Int[Array, " group"] | None = None) -> Hypotheses:
@@ -362,13 +397,12 @@ def search(
     def begin(file: _File) -> _File:
         """The next group, in the place of finished sentences."""
         place_G = jnp.nonzero(file.state.now.finished_B, size=group)[0]
-        src_GS, segments_GS, limit_G = (
-            lax.dynamic_slice_in_dim(x, file.begun, group)
-            for x in (src_AS, src_segments_AS, limit_A)
+        src_GS, segments_GS, limit_G, controls_G = jax.tree.map(
+            lambda x: lax.dynamic_slice_in_dim(x, file.begun, group), given
         )
         number_G = file.begun + jnp.arange(group)
         state = slots.begin(
-            file.state, place_G, number_G, src_GS, segments_GS, positions_GS, limit_G
+            file.state, place_G, number_G, src_GS, segments_GS, positions_GS, limit_G, controls_G
         )
         return _File(state, file.begun + group, collect(file, place_G))
 
@@ -378,7 +412,7 @@ def search(
 
     first = _File(
         begun=jnp.zeros((), jnp.int32),
-        state=slots.start(batch, width, nobody=most),
+        state=slots.start(batch, width, nobody=most, controls=controls),
         found=Hypotheses(
             jnp.zeros((most, num_best, room), jnp.int32),
             jnp.full((most, num_best), -jnp.inf),
@@ -403,9 +437,11 @@ def _continuations(
     at_limit_B: Bool[Array, " batch"],
     count: int,
     eos: int,
+    allowed_VN: Bool[Array, "vocabulary columns"] | None = None,
 ) -> tuple[Float[Array, "batch count"], Int[Array, "batch count"], Int[Array, "batch count"]]:
     """The best continuations of each sentence: their log-probability, the hypothesis that each
-    continues, and its next word. At the limit the only word is EOS, at its true probability.
+    continues, and its next word. At the limit the only word is EOS, at its true probability. What
+    is not allowed is as if it had none, and the rest has no more for that.
 
     The best `count` words lie in the `count` groups with the highest maxima over all hypotheses. So
     most of the vocabulary is read once, for the maxima of its groups.
@@ -417,6 +453,9 @@ def _continuations(
     highest_1N = best_GN.max(axis=0, keepdims=True)
     lse_N = highest_1N[0] + jnp.log(jnp.exp(logits_VN - highest_1N).sum(axis=0))
     before_N = live_log_probs_BW.reshape(-1) - lse_N
+    if allowed_VN is not None:
+        logits_GEN = jnp.where(allowed_VN, logits_VN, -jnp.inf).reshape(logits_GEN.shape)
+        best_GN = logits_GEN.max(axis=1)
 
     groups = len(best_GN)
     of_groups = (best_GN + before_N[None]).T.reshape(batch, -1)

@@ -1,0 +1,120 @@
+"""What a user asks of outputs besides being probable, checked before anything runs.
+
+Nothing here imports JAX or a tokenizer, so that refusals answer at once.
+"""
+
+import hashlib
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import TypedDict, cast
+
+from aiayn.errors import UserError
+
+_LARGEST = 3e38
+"""The largest number of 32 bits, nearly."""
+_MOST_SAMPLES = 1_000
+"""As of beams: far more than is of use."""
+
+
+class WishOptions(TypedDict, total=False):
+    """The fields of `Wishes`, for functions that take them by name."""
+
+    no_repeat: int | None
+    min_length: int | None
+    ban: Iterable[str]
+    sample: int | None
+    seed: int | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked of every output of a model; None asks for nothing.
+
+    Raises:
+        UserError: a value is out of its range, or is one of samples and none are drawn.
+    """
+
+    no_repeat: int | None = None
+    """No sequence of this many tokens comes twice in an output."""
+    min_length: int | None = None
+    """The fewest tokens before the end, as far as the limit of an output allows."""
+    ban: Iterable[str] = ()
+    """Words, or words in a row, that no output has."""
+    sample: int | None = None
+    """How many outputs are drawn by their probability, instead of searching for the best."""
+    seed: int | None = None
+    """Of the samples; 0 unless given."""
+    temperature: float | None = None
+    """What logits are divided by; 1 unless given, and 0 draws the most probable token."""
+    top_k: int | None = None
+    """Each token is one of the k most probable, ..."""
+    top_p: float | None = None
+    """... of the fewest most probable that have this probability together, ..."""
+    min_p: float | None = None
+    """... and at least this share as probable as the most probable one."""
+
+    def __post_init__(self):
+        for name in ("no_repeat", "min_length", "top_k"):
+            _check(name, getattr(self, name), whole=True, least=1)
+        _check("sample", self.sample, whole=True, least=1, most=_MOST_SAMPLES)
+        _check("seed", self.seed, whole=True)
+        _check("temperature", self.temperature, least=0.0, most=_LARGEST)
+        _check("top_p", self.top_p, least=0.0, most=1.0, above=True)
+        _check("min_p", self.min_p, least=0.0, most=1.0)
+        object.__setattr__(self, "ban", tuple(self.ban))  # so that equal wishes are equal
+        of_samples = ("seed", "temperature", "top_k", "top_p", "min_p")
+        given = [name for name in of_samples if getattr(self, name) is not None]
+        if given and self.sample is None:
+            raise UserError(f"{given[0]} is of samples; wanted sample, their number, as well.")
+
+    @property
+    def none(self) -> bool:
+        """Whether nothing is asked."""
+        return not any(getattr(self, field.name) for field in fields(self))
+
+    def check_num_best(self, num_best: int, name: str = "num_best") -> None:
+        """Raises UserError if more outputs are wanted than are drawn."""
+        if self.sample is not None and num_best > self.sample:
+            raise UserError(
+                f"{name} is {num_best}, and sample is {self.sample}; wanted at most as many "
+                "outputs as are drawn."
+            )
+
+    def seed_of(self, source: Sequence[int]) -> int:
+        """A sentence's own seed, of 32 bits: sentences differ in their noise, and each has the same
+        whatever is translated beside it."""
+        text = f"{self.seed or 0} {list(source)}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+
+
+def _check(
+    name: str,
+    value: object,
+    *,
+    whole: bool = False,
+    least: int | float = -math.inf,
+    most: int | float = math.inf,
+    above: bool = False,
+) -> None:
+    """Raises UserError for what is no number from `least` (or above it) to `most`."""
+    if value is None:
+        return
+    is_number = not isinstance(value, bool) and (
+        isinstance(value, numbers.Integral) if whole else isinstance(value, numbers.Real)
+    )
+    if is_number:
+        number = cast(float, value)
+        if least <= number <= most and not (above and number == least):
+            return
+    wanted = "a whole number" if whole else "a number"
+    if least > -math.inf:
+        wanted += f" above {least:g}" if above else f" of {least:g} or more"
+    if most < math.inf:
+        wanted += f", at most {most:g}"
+    raise UserError(f"{name} is {value!r}; wanted {wanted}.")
