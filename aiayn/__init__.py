@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
     from aiayn.decoding.heads import Looks
-    from aiayn.decoding.translator import Hypothesis
+    from aiayn.decoding.outputs import Detailed, Hypothesis
     from aiayn.errors import Preempted, UserError
     from aiayn.evaluation.record import Record
     from aiayn.experiments import load_experiment
@@ -26,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DataConfig",
     "DecodeConfig",
+    "Detailed",
     "Experiment",
     "Hypothesis",
     "Looks",
@@ -46,7 +47,7 @@ __all__ = [
 _MODULES = {
     "aiayn.config": ("DataConfig", "DecodeConfig", "Experiment", "ModelConfig", "TrainConfig"),
     "aiayn.decoding.heads": ("Looks",),
-    "aiayn.decoding.translator": ("Hypothesis",),
+    "aiayn.decoding.outputs": ("Detailed", "Hypothesis"),
     "aiayn.errors": ("Preempted", "UserError"),
     "aiayn.evaluation.record": ("Record",),
     "aiayn.experiments": ("load_experiment",),

@@ -61,20 +61,40 @@ class Programs:
         src_AS: Int[Array, "all source"],
         src_segments_AS: Int[Array, "all source"],
         limit_A: Int[Array, " all"],
+        controls: tuple[Any, ...] | None = None,
         **settings: Any,
     ) -> Found:
-        """As `aiayn.decoding.search.search`."""
-        if self._keep:
+        """As `aiayn.decoding.search.search`.
+
+        Only searches without `controls` are kept: each set of wishes and each length of a prefix
+        would be a file of its own, for what few processes repeat.
+        """
+        if self._keep and controls is None:
             chosen = tuple(sorted(settings.items()))
             program = _search(self._config, self._num_words, src_AS.shape, chosen)
             return program(jax.tree.leaves(params), weights, src_AS, src_segments_AS, limit_A)
         from aiayn.decoding.search import search
 
-        return search(self.graphdef, params, weights, src_AS, src_segments_AS, limit_A, **settings)
+        text = (src_AS, src_segments_AS, limit_A) + (() if controls is None else (controls,))
+        if self._keep:
+            weights = jax.tree.unflatten(self._layout_tree, weights)
+        return search(self.graphdef, params, weights, *text, **settings)
 
     def forced(self, params: Params, rows: Rows) -> Float[Array, " batch"]:
         """Log-probability in nats of each row's target."""
         return _forced(self.graphdef, params, rows)
+
+    def forced_words(self, params: Params, rows: Rows) -> Float[Array, "batch target"]:
+        """Log-probability in nats of each word of each row's target."""
+        return _forced_words(self.graphdef, params, rows)
+
+    @cached_property
+    def _layout_tree(self) -> Any:
+        """How the weights lie that a kept program gives as a flat list."""
+        from aiayn.decoding.incremental import lay_out
+
+        nested = abstract_parameters(self._config, self._num_words)
+        return jax.tree.structure(jax.eval_shape(partial(lay_out, self.graphdef), nested))
 
 
 _one_at_a_time = Lock()
@@ -148,6 +168,20 @@ def _kept(kind: str, about: object, trace: Callable[[], export.Exported]) -> Cal
 def _forced(
     graphdef: "nnx.GraphDef[AutoregressiveModel]", params: Params, rows: Rows
 ) -> Float[Array, " batch"]:
+    return _word_log_probs(graphdef, params, rows).sum(axis=1)
+
+
+@partial(jax.jit, static_argnums=0)
+def _forced_words(
+    graphdef: "nnx.GraphDef[AutoregressiveModel]", params: Params, rows: Rows
+) -> Float[Array, "batch target"]:
+    return _word_log_probs(graphdef, params, rows)
+
+
+def _word_log_probs(
+    graphdef: "nnx.GraphDef[AutoregressiveModel]", params: Params, rows: Rows
+) -> Float[Array, "batch target"]:
+    """The log-probability in nats of each word of the targets; 0 for padding."""
     from flax import nnx
 
     from aiayn.model.loss import token_log_probs
@@ -161,4 +195,4 @@ def _forced(
         model.num_words,
         model.bias_V,
     )
-    return (log_probs_N.reshape(rows.tgt_out_BT.shape) * rows.weight_BT).sum(axis=1)
+    return log_probs_N.reshape(rows.tgt_out_BT.shape) * rows.weight_BT

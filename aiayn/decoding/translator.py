@@ -1,22 +1,26 @@
 """Raw text in, raw text out: batching, searching and scoring with a model (§6.1)."""
 
-import re
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from aiayn.config import DecodeConfig
-from aiayn.data.rows import rows_of_pairs
+from aiayn.data.rows import Rows, rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer
+from aiayn.decoding.outputs import Detailed, Hypothesis, joined_line, one_line
 from aiayn.decoding.programs import Programs
-from aiayn.decoding.sentences import joined, place_to_cut, sentences
+from aiayn.decoding.sentences import place_to_cut, sentences
+from aiayn.decoding.spellings import banned_sequences, prefix_ids
+from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import Params, unflatten
@@ -30,13 +34,6 @@ _FEWEST = 16
 """The fewest sentences searched at once, even where there are fewer: few sizes, few programs."""
 _LONGEST_SCORED = 4_096
 """Tokens; attention's memory grows with the square."""
-
-
-class Hypothesis(NamedTuple):
-    """A translation and its score: log-probability in nats over the length penalty."""
-
-    text: str
-    score: float
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,8 @@ class Translator:
     def __init__(
         self, model: Model, decode: DecodeConfig | None = None, params: Params | None = None
     ):
-        """`decode` and `params`, where given, replace the model's own."""
+        """`decode` and `params`, where given, replace the model's own. It asks for nothing but
+        probable outputs; `asked` gives one that does."""
         self.tokenizer: Tokenizer = model.tokenizer
         self.config = decode or model.experiment.decode
         self.max_tokens = model.experiment.data.max_tokens
@@ -69,6 +67,15 @@ class Translator:
         keep, num_words = params is None and usual, model.tokenizer.num_words
         self.programs = Programs(model.experiment.model, num_words, keep)
         self._weights = self.programs.lay_out(self.params)
+        self.wishes = Wishes()
+        self._banned: Mapping[tuple[int, ...], str] = {}
+
+    def asked(self, wishes: Wishes) -> "Translator":
+        """The same model, asked for more than probable outputs."""
+        other = copy(self)
+        other.wishes = wishes
+        other._banned = banned_sequences(wishes.ban, self.tokenizer, self.language)
+        return other
 
     def translate(
         self,
@@ -76,9 +83,10 @@ class Translator:
         num_best: int = 1,
         on_done: Callable[[int], None] = lambda count: None,
         on_long: Callable[[Long], None] = lambda long: None,
+        prefixes: Sequence[str] | None = None,
     ) -> list[list[Hypothesis]]:
         """The `num_best` best translations of each line; see `stream`."""
-        return list(self.stream(lines, num_best, on_done, on_long))
+        return list(self.stream(lines, num_best, on_done, on_long, prefixes))
 
     def stream(
         self,
@@ -86,6 +94,7 @@ class Translator:
         num_best: int = 1,
         on_done: Callable[[int], None] = lambda count: None,
         on_long: Callable[[Long], None] = lambda long: None,
+        prefixes: Sequence[str] | None = None,
     ) -> Iterator[list[Hypothesis]]:
         """The `num_best` best translations of each line, best first, in the order of the lines.
 
@@ -96,7 +105,25 @@ class Translator:
         between words. The pieces are translated one by one and joined; `on_long` is told, and such
         a line has a single hypothesis with the summed score.
         `on_done` is called with the number of sentences finished so far.
+        `prefixes` has the beginning of each translation, which may be empty; that of a line in
+        pieces begins its first piece.
+
+        Raises:
+            UserError: a line cannot have its prefix; before anything is searched.
         """
+        for found in self.detailed(lines, num_best, on_done, on_long, prefixes, details=False):
+            yield [Hypothesis(each.text, each.score) for each in found]
+
+    def detailed(
+        self,
+        lines: Sequence[str],
+        num_best: int = 1,
+        on_done: Callable[[int], None] = lambda count: None,
+        on_long: Callable[[Long], None] = lambda long: None,
+        prefixes: Sequence[str] | None = None,
+        details: bool = True,
+    ) -> Iterator[list[Detailed]]:
+        """As `stream`, with the tokens of each hypothesis, if `details`, and why it ended."""
         pieces: list[list[int]] = []
         parts: list[range] = []
         for number, ids in enumerate(self.tokenizer.encode(lines)):
@@ -105,13 +132,14 @@ class Translator:
                 on_long(Long(number + 1, len(ids), len(cut)))
             parts.append(range(len(pieces), len(pieces) + len(cut)))
             pieces += cut
-        found: dict[int, list[Hypothesis]] = {}
-        searches = self._search(pieces, num_best)
+        forced = None if prefixes is None else self._forced_ids(prefixes, pieces, parts)
+        found: dict[int, list[Detailed]] = {}
+        searches = self._search(pieces, num_best, forced, details)
         for line, numbers in zip(lines, parts, strict=True):
             while not found.keys() >= set(numbers):
                 found.update(next(searches))
                 on_done(len(found))
-            yield _joined(line, [found[number] for number in numbers], self.language)
+            yield joined_line(line, [found[number] for number in numbers], self.language)
 
     def best(
         self, lines: Sequence[str], on_done: Callable[[int], None] = lambda count: None
@@ -132,24 +160,50 @@ class Translator:
                 strict=True,
             )
         )
-        results = [(0.0, 0)] * len(pairs)
-        longest = [max(len(s), len(t)) + 1 for s, t in encoded]
-        for number, length in enumerate(longest, first):
+        for number, (source, target) in enumerate(encoded, first):
+            length = max(len(source), len(target)) + 1
             if length > _LONGEST_SCORED:
                 raise UserError(
                     f"Line {number} has {length:,} tokens; wanted at most {_LONGEST_SCORED:,}, "
                     "since a translation is scored as a whole."
                 )
-        for width, numbers in _by_width(longest):
+        log_probs = self._forced(encoded, self.programs.forced)
+        return [
+            (float(value), len(target) + 1)
+            for value, (_, target) in zip(log_probs, encoded, strict=True)
+        ]
+
+    def _forced(
+        self,
+        pairs: Sequence[tuple[list[int], list[int]]],
+        score: Callable[[Params, Rows], Array],
+    ) -> list[Any]:
+        """What `score` finds for each pair of ids; EOS is added to both sides."""
+        found: list[Any] = [None] * len(pairs)
+        for width, numbers in _by_width([max(len(s), len(t)) + 1 for s, t in pairs]):
             size = self._batch_size(width, beams=1)
             for part in _parts(numbers, size):
-                chosen = [encoded[n] for n in part]
+                chosen = [pairs[n] for n in part]
                 filled = chosen + [([], [])] * (size - len(chosen))
                 rows = rows_of_pairs(filled, self.tokenizer.bos, self.tokenizer.eos, width)
-                log_probs = np.asarray(self.programs.forced(self.params, rows))
-                for number, value in zip(part, log_probs, strict=False):
-                    results[number] = float(value), len(encoded[number][1]) + 1
-        return results
+                scored = np.asarray(score(self.params, rows))
+                for number, value in zip(part, scored, strict=False):
+                    found[number] = value
+        return found
+
+    def _forced_ids(
+        self, prefixes: Sequence[str], pieces: Sequence[list[int]], parts: Sequence[range]
+    ) -> dict[int, list[int]]:
+        """The ids that the translations of some pieces begin with, by their numbers."""
+        if len(prefixes) != len(parts):
+            raise UserError(f"There are {len(prefixes)} prefixes; wanted {len(parts)}, one a line.")
+        most = [self._limit(pieces[part[0]]) - 1 if part else 0 for part in parts]
+        encoded = prefix_ids(prefixes, self.tokenizer, most, self._banned)
+        return {part[0]: ids for part, ids in zip(parts, encoded, strict=True) if ids}
+
+    def _limit(self, ids: list[int]) -> int:
+        """The most tokens of a sentence's translation, EOS included."""
+        return len(ids) + self.config.max_extra_tokens + 1
 
     def _pieces(self, line: str, ids: list[int]) -> list[list[int]]:
         """A line as training would have it: in one piece, or sentence by sentence."""
@@ -174,11 +228,15 @@ class Translator:
         return [*cut, [*prefix, *ids[begin:]]]
 
     def _search(
-        self, sentences: Sequence[list[int]], num_best: int
-    ) -> Iterator[list[tuple[int, list[Hypothesis]]]]:
+        self,
+        sentences: Sequence[list[int]],
+        num_best: int,
+        prefixes: Mapping[int, list[int]] | None = None,
+        details: bool = False,
+    ) -> Iterator[list[tuple[int, list[Detailed]]]]:
         """The number of each sentence and its best hypotheses, as searches end, long ones first."""
         extra = self.config.max_extra_tokens
-        beams = max(self.config.beam_size, num_best)
+        beams = self._beams(num_best)
         for width, waiting in _by_width([len(ids) + 1 for ids in sentences]):
             at_once = max(1, self._batch_size(width, beams) // num_searches())
             # Few outputs need more; they are searched anew, some at once.
@@ -194,8 +252,14 @@ class Translator:
                     at_once=min(size, needed),
                     room=room,
                     num_best=num_best,
+                    details=details,
                 )
-                chosen = [[sentences[number] for number in share] for share in shares]
+                if prefixes is None:
+                    chosen = [[(sentences[n], None) for n in share] for share in shares]
+                else:
+                    chosen = [
+                        [(sentences[n], prefixes.get(n, [])) for n in share] for share in shares
+                    ]
                 for share, found in zip(shares, side_by_side(find, chosen), strict=True):
                     pairs = list(zip(share, found, strict=True))
                     cut += [number for number, hypotheses in pairs if hypotheses is None]
@@ -203,70 +267,91 @@ class Translator:
                 waiting = cut
 
     def _found(
-        self, chosen: Sequence[list[int]], width: int, at_once: int, room: int, num_best: int
-    ) -> list[list[Hypothesis] | None]:
-        """The best hypotheses of each sentence; none where the room was too small.
+        self,
+        chosen: Sequence[tuple[list[int], list[int] | None]],
+        width: int,
+        at_once: int,
+        room: int,
+        num_best: int,
+        details: bool,
+    ) -> list[list[Detailed] | None]:
+        """The best hypotheses of each sentence, given with the ids that its translation begins
+        with, if any does; none where the room was too small.
 
         Raises:
             UserError: the model's scores are not finite.
         """
-        config, tokenizer = self.config, self.tokenizer
+        tokenizer = self.tokenizer
         src, segments = np.zeros((2, _ROUNDS * at_once, width), np.int32)
         limit = np.zeros(len(src), np.int32)
-        for row, ids in enumerate(chosen):
+        for row, (ids, _) in enumerate(chosen):
             src[row, : len(ids) + 1] = [*ids, tokenizer.eos]
             segments[row, : len(ids) + 1] = 1
-            limit[row] = len(ids) + config.max_extra_tokens + 1
+            limit[row] = self._limit(ids)
         found = self.programs.search(
             self.params,
             self._weights,
             jnp.asarray(src),
             jnp.asarray(segments),
             jnp.asarray(limit),
-            beam_size=max(config.beam_size, num_best),
-            alpha=config.length_penalty,
-            form=config.length_penalty_form,
+            **self._controls(chosen, len(src)),
+            beam_size=self._beams(num_best),
+            alpha=self.config.length_penalty,
+            form=self.config.length_penalty_form,
             at_once=at_once,
             room=room,
-            num_best=num_best,
+            num_best=self.wishes.sample or num_best,  # so that one program draws for any number
             bos=tokenizer.bos,
             eos=tokenizer.eos,
         )
         words, scores, cut = map(np.asarray, found)
-        results: list[list[Hypothesis] | None] = []
-        for row in range(len(chosen)):
-            kept = np.flatnonzero(scores[row] > -np.inf)
-            if cut[row]:
-                results.append(None)
-            elif not len(kept):
-                raise UserError(
-                    "The model's scores are not finite, so that it says nothing: its weights are "
-                    "too large, or not finite themselves."
-                )
-            else:
-                texts = tokenizer.decode([_until(words[row, k], tokenizer.eos) for k in kept])
-                results.append(
-                    [
-                        Hypothesis(_one_line(text), float(scores[row, k]))
-                        for k, text in zip(kept, texts, strict=True)
-                    ]
-                )
+        outputs = [
+            (row, _until(words[row, place], tokenizer.eos), float(scores[row, place]))
+            for row in np.flatnonzero(~cut[: len(chosen)]).tolist()
+            for place in np.flatnonzero(scores[row] > -np.inf)[:num_best]
+        ]
+        texts = tokenizer.decode([ids for _, ids, _ in outputs])
+        log_probs = [np.zeros(0)] * len(outputs)
+        if details:
+            pairs = [(chosen[row][0], ids) for row, ids, _ in outputs]
+            log_probs = self._forced(pairs, self.programs.forced_words)
+        results = [None if is_cut else list[Detailed]() for is_cut in cut[: len(chosen)]]
+        for (row, ids, score), text, by_word in zip(outputs, texts, log_probs, strict=True):
+            tokens = (*tokenizer.pieces(ids), "</s>") if details else ()
+            values = tuple(by_word[: len(tokens)].tolist())
+            ended = "limit" if len(ids) + 1 == limit[row] else "eos"
+            results[row] = [
+                *(results[row] or ()),
+                Detailed(one_line(text), score, tokens, values, ended),
+            ]
+        if [] in results:
+            raise UserError(
+                "The model's scores are not finite, so that it says nothing: its weights are too "
+                "large, or not finite themselves."
+            )
         return results
+
+    def _controls(
+        self, chosen: Sequence[tuple[list[int], list[int] | None]], rows: int
+    ) -> dict[str, Any]:
+        """What is asked of a search besides probable outputs: no argument if it is nothing."""
+        sources, prefixes = (
+            [ids for ids, _ in chosen],
+            [ids for _, ids in chosen if ids is not None],
+        )
+        if self.wishes.none and not prefixes:
+            return {}
+        from aiayn.decoding.controls import controls_of
+
+        given = prefixes if prefixes else None
+        return {"controls": controls_of(self.wishes, list(self._banned), sources, given, rows)}
+
+    def _beams(self, num_best: int) -> int:
+        return self.wishes.sample or max(self.config.beam_size, num_best)
 
     def _batch_size(self, width: int, beams: int) -> int:
         slots = beams * (width + self.config.max_extra_tokens)
         return max(1, self.config.slots_per_batch // slots)
-
-
-def _joined(line: str, pieces: Sequence[list[Hypothesis]], language: str) -> list[Hypothesis]:
-    """The translations of a line from those of its pieces."""
-    if not pieces:
-        return [Hypothesis(_one_line(line.strip()), 0.0)]
-    if len(pieces) == 1:
-        return pieces[0]
-    best = [hypotheses[0] for hypotheses in pieces]
-    text = joined([h.text for h in best], language)
-    return [Hypothesis(text, sum(h.score for h in best))]
 
 
 def _by_width(lengths: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
@@ -280,15 +365,6 @@ def _by_width(lengths: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
 def _parts(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     for start in range(0, len(numbers), size):
         yield numbers[start : start + size]
-
-
-_LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-"""All that one program or another ends a line at."""
-
-
-def _one_line(text: str) -> str:
-    """A model may spell a line break in bytes; a translation is one line all the same."""
-    return _LINE_BREAK.sub(" ", text)
 
 
 def padded_width(length: int) -> int:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from aiayn.decoding import programs
 from aiayn.decoding.translator import Translator
+from aiayn.decoding.wishes import Wishes
 from aiayn.model.saved import model_of
 from aiayn.system.environment import configure_jax
 
@@ -29,7 +30,9 @@ if keep == "half":
     model = replace(model, params=half)
 translator = Translator(model)
 found = translator.translate(["one two three", "four", ""] * 10, num_best=2)
-print(json.dumps({"found": found, "flax": "flax" in sys.modules}))
+flax = "flax" in sys.modules
+asked = translator.asked(Wishes(min_length=9)).translate(["one two three"])
+print(json.dumps({"found": found, "flax": flax, "asked": asked}))
 """
 
 
@@ -52,6 +55,7 @@ def test_kept_programs_give_the_same_bits_and_need_no_flax(run, tmp_path):
     plain, first, second, half = map(translated, ("no", "keep", "keep", "half"))
     assert len(half["found"]) == 30, "weights of another type are none of theirs"
     assert plain["found"] == first["found"] == second["found"]
+    assert plain["asked"] == first["asked"] == second["asked"], "never kept"
     assert (plain["flax"], first["flax"], second["flax"]) == (True, True, False)
     kinds = {path.name.split("-")[1] for path in tmp_path.glob("aiayn-*")}
     assert kinds == {"shapes", "layout", "search"}

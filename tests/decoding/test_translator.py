@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 import aiayn.decoding.translator
 from aiayn.config import DataConfig, DecodeConfig, Experiment
-from aiayn.decoding.translator import Hypothesis, Long, Translator
+from aiayn.decoding.outputs import Detailed
+from aiayn.decoding.translator import Long, Translator
+from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import flatten
@@ -20,16 +22,18 @@ ONE_LAYER = replace(MODEL, num_layers=1)
 LINES = ["one two three", "", "  ", "four", "five six seven eight nine ten one two three four"]
 
 
+EXPERIMENT = Experiment(
+    "small",
+    data=DataConfig(max_tokens=64),
+    model=ONE_LAYER,
+    decode=DecodeConfig(max_extra_tokens=4, slots_per_batch=400),
+)
+
+
 @pytest.fixture(scope="module")
 def translator():
     _, params = drawn_by_numpy(ONE_LAYER, TOKENIZER.num_words)
-    experiment = Experiment(
-        "small",
-        data=DataConfig(max_tokens=64),
-        model=ONE_LAYER,
-        decode=DecodeConfig(max_extra_tokens=4, slots_per_batch=400),
-    )
-    return Translator(Model(experiment, TOKENIZER, flatten(params)))
+    return Translator(Model(EXPERIMENT, TOKENIZER, flatten(params)))
 
 
 def test_order_and_empty_lines_are_kept(translator):
@@ -239,7 +243,7 @@ def test_few_sentences_are_searched_by_few_at_once(translator, monkeypatch):
 
     def seen(chosen, at_once, **rest):
         sizes.append(at_once)
-        return [[Hypothesis("", 0.0)] for _ in chosen]
+        return [[Detailed("", 0.0, (), (), "eos")] for _ in chosen]
 
     config = DecodeConfig(beam_size=1, max_extra_tokens=4, slots_per_batch=40 * (32 + 4))
     monkeypatch.setattr(translator, "config", config)
@@ -257,6 +261,112 @@ def test_a_line_too_long_to_score_is_refused_by_its_number(translator):
 def test_a_line_break_spelled_in_bytes_stays_within_its_line(translator, monkeypatch):
     monkeypatch.setattr(TOKENIZER, "decode", lambda ids: ["one\ntwo\r" for _ in ids])
     assert translator.translate(["one"])[0][0].text == "one two "
+
+
+# --- More than the best translation --------------------------------------------------------------
+
+DRAWN = Wishes(sample=3, seed=5, temperature=1.5, top_p=0.9)
+PREFIXES = ["two ten", "", "", "four four", ""]
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """With all that forbids words; those banned are words of the best outputs otherwise."""
+    _, params = drawn_by_numpy(ONE_LAYER, TOKENIZER.num_words)
+    # Bytes are what a random model says most, and few of them spell a character.
+    pieces = TOKENIZER.pieces(range(TOKENIZER.num_words))
+    is_byte = np.array([piece.startswith("<0x") for piece in pieces])
+    params["embedding"] = params["embedding"].at[: len(pieces)].multiply(~is_byte[:, None])
+    wordy = Translator(Model(EXPERIMENT, TOKENIZER, flatten(params)))
+    words = {word for best in wordy.best(LINES) for word in best.split()}
+    banned = sorted(word for word in words if word.isascii())
+    assert banned
+    return wordy.asked(Wishes(no_repeat=2, min_length=3, ban=banned[:4]))
+
+
+def test_tokens_with_their_log_probabilities_are_those_of_the_score(translator, asked):
+    drawn = translator.asked(DRAWN)
+    for search, options in (
+        (translator, {}),
+        (asked, {"num_best": 3, "prefixes": PREFIXES}),
+        (drawn, {"num_best": 3}),
+    ):
+        found = list(search.detailed(LINES, **options))
+        plain = search.translate(LINES, **options)
+        assert [[(each.text, each.score) for each in best] for best in found] == plain
+        for line, best in zip(LINES, found, strict=True):
+            if not line.strip():
+                assert [(each.tokens, each.ended) for each in best] == [((), "empty")]
+                continue
+            limit = len(TOKENIZER.encode([line])[0]) + 4 + 1
+            for each in best:
+                assert each.tokens[-1] == "</s>"
+                total = each.score * ((5 + len(each.tokens)) / 6) ** 0.6
+                assert sum(each.log_probs) == pytest.approx(total, rel=1e-4)
+                assert len(each.log_probs) == len(each.tokens)
+                assert each.ended == ("limit" if len(each.tokens) == limit else "eos")
+
+
+def test_each_translation_begins_with_its_prefix_and_keeps_what_is_asked(asked):
+    found = list(asked.detailed(LINES, 3, prefixes=PREFIXES))
+    for prefix, line, best in zip(PREFIXES, LINES, found, strict=True):
+        for each in best if line.strip() else ():
+            assert each.text.startswith(prefix)
+            assert len(each.tokens) > 3
+            assert not set(asked.wishes.ban) & set(each.text.split())
+            begun = len(TOKENIZER.encode([prefix])[0])
+            free = [*zip(each.tokens, each.tokens[1:], strict=False)]
+            assert all(pair not in free[:at] for at, pair in enumerate(free) if at >= begun)
+    open_ends = list(asked.detailed(LINES, 3, prefixes=[""] * 5))
+    assert [each.text for each in open_ends[4]] == [each.text for each in found[4]]
+    paragraph = "Six seven three four five. " * 12
+    (best,) = asked.translate([paragraph], 3, prefixes=["ten nine"])
+    assert best[0].text.startswith("ten nine")
+    assert best[0].text.count("ten nine") < 12, "of its first piece alone"
+
+
+def test_prefixes_are_judged_before_anything_is_searched(asked, monkeypatch):
+    monkeypatch.setattr(asked.programs, "search", None)
+    most = len(TOKENIZER.encode(LINES[4:])[0]) + 4
+    banned = asked.wishes.ban[0]
+    for prefixes, message in (
+        (["one"], "There are 1 prefixes; wanted 5, one a line."),
+        (["", "one", "", "", ""], "prefix of line 2 is 'one', and the line is empty"),
+        (["", "", "", "", "e" * 99], f"of line 5 has [0-9]+ tokens; wanted at most {most},"),
+        (["", "", "", "", f"e {banned}"], f"wanted one without '{banned}', a banned word"),
+    ):
+        with pytest.raises(UserError, match=message):
+            asked.translate(LINES, prefixes=prefixes)
+
+
+def test_a_prefix_may_be_as_long_as_the_longest_output(asked):
+    most = len(TOKENIZER.encode(["four"])[0]) + 4
+    prefix = "four four four"
+    assert len(TOKENIZER.encode([prefix])[0]) == most
+    ((found,),) = asked.detailed(["four"], 3, prefixes=[prefix])
+    assert found.text == prefix
+    assert (len(found.tokens), found.ended) == (most + 1, "limit")
+
+
+def test_a_sample_depends_on_its_sentence_and_the_seed_alone(translator):
+    drawn = translator.asked(DRAWN)
+    lines = ["one two three", "four", *[f"{n % 7} six" for n in range(13)], "one two three"]
+    found = drawn.translate(lines, num_best=3)
+    assert found[0] == found[-1]
+    texts = [each.text for each in found[0]]
+    assert [each.text for each in drawn.translate(lines[:1], num_best=3)[0]] == texts
+    assert len(set(texts)) == 3
+    other = translator.asked(replace(DRAWN, seed=6)).translate(lines[:1], num_best=3)[0]
+    assert {each.text for each in other} != set(texts)
+    scores = [each.score for each in found[0]]
+    assert scores == sorted(scores, reverse=True)
+    (two,) = drawn.translate(lines[:1], num_best=2)
+    assert [each.text for each in two] == texts[:2]
+
+
+def test_wishes_are_of_the_one_who_asks(translator, asked):
+    assert translator.wishes.none
+    assert asked.wishes.min_length == 3
 
 
 def test_decoding_imports_neither_training_nor_what_it_alone_needs():
