@@ -1,16 +1,17 @@
 """The interface for Python: load a trained model and use it, or train one (`docs/python.md`)."""
 
 from collections.abc import Iterable, Mapping
-from copy import copy
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack, overload
 
 from aiayn.config import Experiment, all_keys, unknown
 from aiayn.data.text import visible
 from aiayn.decoding.heads import Looks, look
-from aiayn.decoding.translator import Hypothesis, Translator
+from aiayn.decoding.outputs import Detailed, Hypothesis
+from aiayn.decoding.translator import Translator
+from aiayn.decoding.wishes import Wishes, WishOptions
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
 from aiayn.model.saved import Model, model_of
@@ -59,6 +60,9 @@ class TrainedModel:
         num_best: None = None,
         beam_size: int | None = None,
         length_penalty: float | None = None,
+        prefix: Iterable[str] | None = None,
+        details: Literal[False] = False,
+        **asked: Unpack[WishOptions],
     ) -> list[str]: ...
     @overload
     def translate(
@@ -68,7 +72,11 @@ class TrainedModel:
         num_best: int,
         beam_size: int | None = None,
         length_penalty: float | None = None,
+        prefix: Iterable[str] | None = None,
+        details: Literal[False] = False,
+        **asked: Unpack[WishOptions],
     ) -> list[list[Hypothesis]]: ...
+    @overload
     def translate(
         self,
         sentences: Iterable[str],
@@ -76,7 +84,21 @@ class TrainedModel:
         num_best: int | None = None,
         beam_size: int | None = None,
         length_penalty: float | None = None,
-    ) -> list[str] | list[list[Hypothesis]]:
+        prefix: Iterable[str] | None = None,
+        details: Literal[True],
+        **asked: Unpack[WishOptions],
+    ) -> list[list[Detailed]]: ...
+    def translate(
+        self,
+        sentences: Iterable[str],
+        *,
+        num_best: int | None = None,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+        prefix: Iterable[str] | None = None,
+        details: bool = False,
+        **asked: Unpack[WishOptions],
+    ) -> list[str] | list[list[Hypothesis]] | list[list[Detailed]]:
         """The best translation of each sentence, in their order; with `num_best`, the best few of
         each with their scores, best first.
 
@@ -85,6 +107,17 @@ class TrainedModel:
         given. An empty sentence stays empty. One longer than any of training
         (`experiment.data.max_tokens`) is translated in pieces and has a single hypothesis.
 
+        `details` gives each hypothesis with its tokens, their log-probabilities and why it ended.
+        `prefix` has the beginning of each translation, "" where it is open. What else may be asked
+        of every output:
+
+        - `no_repeat`: no sequence of so many tokens comes twice; `min_length`: the fewest tokens;
+          `ban`: words that never come.
+        - `sample`: so many outputs are drawn instead of searched for, by `temperature` (1; 0 is
+          greedy), then from the `top_k` most probable tokens, then from the fewest that have
+          probability `top_p` together, then from those at least `min_p` times as probable as the
+          first. A sample depends on its sentence and on `seed` (0) alone.
+
         >>> import aiayn
         >>> model = aiayn.load("runs/phrasebook")
         >>> len(model.translate(["Good morning.", "Thank you."]))
@@ -92,21 +125,36 @@ class TrainedModel:
         >>> (hypotheses,) = model.translate(["Good morning."], num_best=4)
         >>> hypotheses[0].score >= hypotheses[1].score
         True
+        >>> (drawn,) = model.translate(["Good morning."], num_best=3, sample=3, seed=7)
+        >>> len(drawn)
+        3
 
         Raises:
             UserError: `sentences` is one string, or holds something else than strings; a setting is
-                out of its range.
+                out of its range, or does not go with another; a sentence cannot have its prefix.
         """
         lines = _texts(sentences, "sentence")
+        prefixes = None if prefix is None else _texts(prefix, "prefix", "prefix")
+        if prefixes is not None and len(prefixes) != len(lines):
+            raise UserError(
+                f"prefix has {len(prefixes):,} texts; wanted {len(lines):,}, one for each sentence."
+            )
+        if "ban" in asked:
+            asked["ban"] = _texts(asked["ban"], "banned word", "ban")
+        wishes = Wishes(**asked)
         if num_best is not None and num_best < 1:
             raise UserError(f"num_best is {num_best}; wanted 1 or more.")
+        wishes.check_num_best(num_best or 1)
+        if beam_size is not None and wishes.sample is not None:
+            raise UserError("beam_size is of a search; wanted it without sample, which draws.")
         given = {"decode.beam_size": beam_size, "decode.length_penalty": length_penalty}
         changes = {key: value for key, value in given.items() if value is not None}
-        translator = copy(self._translator)
+        translator = self._translator.asked(wishes)
         translator.config = _changed(self.experiment, changes).decode
-        if num_best is None:
-            return translator.best(lines)
-        return translator.translate(lines, num_best)
+        if details:
+            return list(translator.detailed(lines, num_best or 1, prefixes=prefixes))
+        found = translator.translate(lines, num_best or 1, prefixes=prefixes)
+        return [best[0].text for best in found] if num_best is None else found
 
     def score(self, pairs: Iterable[tuple[str, str]]) -> list[PairScore]:
         """How likely the model finds each given translation: pairs of a sentence and its
@@ -260,14 +308,15 @@ def _changed(experiment: Experiment, settings: Mapping[str, object]) -> Experime
     return Experiment.from_dict(values)
 
 
-def _texts(given: object, name: str) -> list[str]:
+def _texts(given: object, name: str, argument: str = "") -> list[str]:
     """The strings of a list. Raises UserError for anything else, also for a single string, which
     would be read letter by letter.
     """
+    argument = argument or f"{name}s"
     if isinstance(given, str):
-        raise UserError(f"{name}s is the string {_short(given)}; wanted a list of strings.")
+        raise UserError(f"{argument} is the string {_short(given)}; wanted a list of strings.")
     if not isinstance(given, Iterable):
-        raise UserError(f"{name}s is {_short(given)}; wanted a list of strings.")
+        raise UserError(f"{argument} is {_short(given)}; wanted a list of strings.")
     return [_text(each, f"{name} {number}") for number, each in enumerate(given, 1)]
 
 

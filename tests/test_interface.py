@@ -149,6 +149,37 @@ def test_settings_of_a_call_are_of_that_call_alone(model):
     assert [len(best) for best in model.translate(["red", "blue"], num_best=2)] == [2, 2]
 
 
+def test_more_may_be_asked_of_translations(model):
+    sentences = ["red blue green", "gold"]
+    banned = model.translate(sentences)[1].split()[0]
+    found = model.translate(sentences, prefix=["teal", ""], ban=[banned], details=True)
+    assert found[0][0].text.startswith("teal")
+    assert [len(best) for best in found] == [1, 1]
+    assert banned not in found[1][0].text.split()
+    assert len(found[0][0].tokens) == len(found[0][0].log_probs) > 1
+    drawn = model.translate(sentences, num_best=2, sample=3, seed=3, top_k=50)
+    assert [len(best) for best in drawn] == [2, 2]
+    best = model.translate(sentences, sample=3, seed=3, top_k=50)
+    assert best == [hypotheses[0].text for hypotheses in drawn]
+    assert model._translator.wishes.none, "of that call alone"
+
+
+def test_wishes_that_cannot_be_are_refused(model):
+    for wishes, message in (
+        ({"prefix": ["red"]}, "prefix has 1 texts; wanted 2, one for each sentence."),
+        ({"prefix": "red"}, "prefix is the string 'red'; wanted a list of strings."),
+        ({"prefix": ["", "red " * 300]}, r"The prefix of line 2 has \d+ tokens; wanted at most"),
+        ({"ban": "red"}, "ban is the string 'red'; wanted a list of strings."),
+        ({"ban": ["red"], "prefix": ["red", ""]}, "wanted one without 'red', a banned word"),
+        ({"sample": 2, "num_best": 3}, "num_best is 3, and sample is 2; wanted at most"),
+        ({"sample": 2, "beam_size": 3}, "beam_size is of a search; wanted it without sample"),
+        ({"top_p": 0.5}, "top_p is of samples; wanted sample"),
+        ({"no_repeat": 0}, "no_repeat is 0; wanted a whole number of 1 or more"),
+    ):
+        with pytest.raises(aiayn.UserError, match=message):
+            model.translate(["blue", "gold"], **wishes)
+
+
 def test_threads_may_share_a_model(model):
     sentences = [[f"{a} {b}"] for a in ("red", "blue", "green") for b in ("gold", "teal")]
     alone = [model.translate(each) for each in sentences]

@@ -1,16 +1,20 @@
 """From a model to text: `translate`, `score`."""
 
+import json
+import re
 import select
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedIOBase, IOBase
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from aiayn.commands.verb import Verb, check_read_once, model_argument, positive, text_file
 from aiayn.data.sources.opening import BYTE_ORDER_MARK, LONGEST_LINE, Doubts, Stream
 from aiayn.data.text import visible
+from aiayn.decoding.outputs import Detailed, Hypothesis
+from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
 
 _T = TypeVar("_T")
@@ -24,7 +28,14 @@ _MOMENT = 0.01
 
 
 def translate(
-    model: Path, beam_size: int | None, length_penalty: float | None, num_best: int
+    model: Path,
+    beam_size: int | None,
+    length_penalty: float | None,
+    num_best: int | None,
+    json: bool,
+    prefix: Path | None,
+    ban: Path | None,
+    **asked: Any,
 ) -> None:
     """Translate lines of standard input.
 
@@ -33,17 +44,37 @@ def translate(
       aiayn translate runs/phrasebook < in.txt > out.txt
     A line longer than any sentence of training is translated sentence by sentence, which standard
     error says.
+
+    More may be asked of each output. Its score stays what `aiayn score` gives it.
+      aiayn translate runs/phrasebook --prefix begun.txt --json < in.txt > out.jsonl
+      aiayn translate runs/phrasebook --sample 3 --seed 7 --top-p 0.9 < in.txt
+    With --prefix, all lines are read before the first is translated. A sample depends on its
+    sentence and the seed alone.
     """
     from dataclasses import replace
 
-    from aiayn.decoding.translator import Hypothesis, Long, Translator
+    from aiayn.data.sources.formats import read_text
+    from aiayn.decoding.translator import Long, Translator
     from aiayn.model.saved import model_of
     from aiayn.render.terminal import Terminal, counter
 
+    words = [] if ban is None else [visible(line) for line in read_text(ban)]
+    prefixes = None if prefix is None else [visible(line) for line in read_text(prefix)]
+    wishes = _wishes(ban=words, **asked)
+    num_best = num_best or wishes.sample or 1
+    source = windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW)
+    if prefixes is not None:
+        lines = [line for window in source for line in window]
+        if len(lines) != len(prefixes):
+            raise UserError(
+                f"{prefix} has {len(prefixes):,} lines; wanted {len(lines):,}, one for each of "
+                "standard input."
+            )
+        source = iter([lines])
     loaded = model_of(model)
     changes = {"beam_size": beam_size, "length_penalty": length_penalty}
     given = {name: value for name, value in changes.items() if value is not None}
-    translator = Translator(loaded, replace(loaded.experiment.decode, **given))
+    translator = Translator(loaded, replace(loaded.experiment.decode, **given)).asked(wishes)
     errors = Terminal(stderr=True)
     done = 0
 
@@ -53,11 +84,13 @@ def translate(
             f"{translator.max_tokens} of training; translated in {long.pieces} pieces"
         )
 
-    def print_line(number: int, hypotheses: Sequence[Hypothesis]) -> None:
-        for hypothesis in hypotheses[:num_best]:
-            line = hypothesis.text
-            if num_best > 1:
-                line = f"{number}\t{hypothesis.score:.4f}\t{line}"
+    def print_line(number: int, found: Sequence[Hypothesis | Detailed]) -> None:
+        for each in found[:num_best]:
+            line = each.text
+            if isinstance(each, Detailed):
+                line = _as_json(number, each)
+            elif num_best > 1:
+                line = f"{number}\t{each.score:.4f}\t{line}"
             sys.stdout.buffer.write(line.encode() + b"\n")
         sys.stdout.buffer.flush()
 
@@ -65,13 +98,46 @@ def translate(
     shown = sys.stdin.isatty() or sys.stdout.isatty()
     with counter(errors, "lines", hidden=shown) as bar:
         task = bar.add_task("Translating", total=None)
-        for lines in windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW):
+        for lines in source:
             lines = [visible(line) for line in lines]
-            found = translator.stream(lines, num_best, on_long=say_long)
+            search = translator.detailed if json else translator.stream
+            found = search(lines, num_best, on_long=say_long, prefixes=prefixes)
             for number, hypotheses in enumerate(found, done + 1):
                 print_line(number, hypotheses)
                 bar.update(task, completed=number)
             done += len(lines)
+
+
+def _as_json(number: int, found: Detailed) -> str:
+    values = {"line": number, **found._asdict(), "score": round(found.score, 6)}
+    values["log_probs"] = [round(value, 6) for value in found.log_probs]
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _wishes(**asked: Any) -> Wishes:
+    """What is asked, by the names of the options.
+
+    Raises:
+        UserError: it does not go together; the message names the option.
+    """
+    try:
+        return Wishes(**asked)
+    except UserError as error:
+        option = re.sub(r"^\w+", lambda name: f"--{name[0].replace('_', '-')}", str(error))
+        raise UserError(option) from None
+
+
+def _check(
+    num_best: int | None, beam_size: int | None, ban: Path | None, json: bool, **asked: Any
+) -> None:
+    """Refuse options that do not go together, before a line is read."""
+    for name in ("model", "length_penalty", "prefix"):
+        asked.pop(name, None)
+    wishes = _wishes(**asked)
+    if num_best is not None:
+        wishes.check_num_best(num_best, "--num-best")
+    if beam_size is not None and wishes.sample:
+        raise UserError("--beam-size is of a search; wanted it without --sample, which draws.")
 
 
 def _translate_arguments(parser: ArgumentParser) -> None:
@@ -84,9 +150,56 @@ def _translate_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--num-best",
         type=positive,
-        default=1,
         metavar="N",
-        help="print the N best as: line number, score, text (tab-separated); default: text alone",
+        help="print the N best as: line number, score, text (tab-separated); default: text alone, "
+        "or all samples",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print each output as a line of JSON: line, text, score, tokens, log_probs (of each "
+        "token, in nats), ended (eos, limit of length, or empty)",
+    )
+    asked = parser.add_argument_group("what else is asked of each output")
+    asked.add_argument(
+        "--prefix",
+        type=existing,
+        metavar="FILE",
+        help="how each translation begins, one a line; an empty line leaves it open",
+    )
+    asked.add_argument(
+        "--no-repeat", type=positive, metavar="N", help="no N tokens in a row come twice"
+    )
+    asked.add_argument(
+        "--min-length",
+        type=positive,
+        metavar="N",
+        help="at least N tokens, as far as the limit allows",
+    )
+    asked.add_argument(
+        "--ban", type=existing, metavar="FILE", help="words that never come, one a line"
+    )
+    drawn = parser.add_argument_group(
+        "samples", "drawn token by token: temperature, then top-k, then top-p, then min-p"
+    )
+    drawn.add_argument(
+        "--sample", type=positive, metavar="N", help="draw N outputs instead of searching"
+    )
+    drawn.add_argument("--seed", type=int, metavar="S", help="same seed, same samples (default: 0)")
+    drawn.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="below 1 more probable (default: 1; 0: greedy)",
+    )
+    drawn.add_argument(
+        "--top-k", type=positive, metavar="K", help="from the K most probable tokens"
+    )
+    drawn.add_argument(
+        "--top-p", type=float, metavar="P", help="from the fewest that have probability P together"
+    )
+    drawn.add_argument(
+        "--min-p", type=float, metavar="P", help="from those P times as probable as the first"
     )
 
 
@@ -218,5 +331,5 @@ def _check_score(src: Path, tgt: Path, **_: object) -> None:
     check_read_once([src, tgt])
 
 
-TRANSLATE = Verb("translate", translate, _translate_arguments, large_pages=True)
+TRANSLATE = Verb("translate", translate, _translate_arguments, check=_check, large_pages=True)
 SCORE = Verb("score", score, _score_arguments, _check_score, large_pages=True)

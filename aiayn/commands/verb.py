@@ -152,6 +152,7 @@ class _Parser(argparse.ArgumentParser):
 _WORDS = (
     (r"^argument (\S+): invalid choice: (.*) \(choose from (.*)\)", r"\1 is \2; wanted one of \3"),
     (r"^argument (\S+): invalid float value: (.*)", r"\1 is \2; wanted a number"),
+    (r"^argument (\S+): invalid int value: (.*)", r"\1 is \2; wanted a whole number"),
     (r"^argument (\S+): is ", r"\1 is "),
 )
 """argparse's messages, and ours."""

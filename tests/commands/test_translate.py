@@ -3,6 +3,7 @@
 import gzip
 import io
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -166,6 +167,95 @@ def test_parts_of_a_list_are_the_list_and_an_error_comes_after_the_rest():
         assert [next(found) for _ in parts] == parts
         with pytest.raises(UserError, match="no more"):
             next(found)
+
+
+# --- More than the best translation
+
+
+def _file(folder, name, text):
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def test_json_has_a_line_for_each_output(model, monkeypatch, capfdbinary):
+    text = b"one two\n\nthree\n"
+    out, _ = _filter(monkeypatch, capfdbinary, model, text, "--num-best", "2", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    plain, _ = _filter(monkeypatch, capfdbinary, model, text, "--num-best", "2")
+    for each, line in zip(found, plain.splitlines(), strict=True):
+        assert f"{each['line']}\t{each['score']:.4f}\t{each['text']}" == line
+    assert [each["line"] for each in found] == [1, 1, 2, 3, 3]
+    assert [each["ended"] == "empty" for each in found] == [False, False, True, False, False]
+    for each in found:
+        assert [*each] == ["line", "text", "score", "tokens", "log_probs", "ended"]
+        assert len(each["tokens"]) == len(each["log_probs"])
+
+
+def test_each_line_begins_as_its_line_of_the_prefixes(model, monkeypatch, capfdbinary, tmp_path):
+    monkeypatch.setattr(aiayn.commands.translate, "_WINDOW", 2)  # but all lines are read at once
+    prefix = _file(tmp_path, "begun", "\n\ufeffthree four\n\nten\n")
+    lines = b"one two\nfive six\n\none two\n"
+    out, _ = _filter(monkeypatch, capfdbinary, model, lines, "--prefix", prefix)
+    free, _ = _filter(monkeypatch, capfdbinary, model, lines)
+    found, free = out.split("\n"), free.split("\n")
+    assert (found[0], found[2]) == (free[0], free[2])
+    assert found[1].startswith("three four")
+    assert found[3].startswith("ten")
+
+
+def test_samples_are_all_printed_unless_fewer_are_wanted(model, monkeypatch, capfdbinary):
+    options = ("--sample", "3", "--seed", "7", "--temperature", "2", "--top-k", "40")
+    out, _ = _filter(monkeypatch, capfdbinary, model, b"one two\nthree\n", *options)
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["1"] * 3 + ["2"] * 3
+    best, _ = _filter(monkeypatch, capfdbinary, model, b"one two\n", *options, "--num-best", "1")
+    assert best == out.splitlines()[0].split("\t")[2] + "\n"
+    again, _ = _filter(monkeypatch, capfdbinary, model, b"three\n", *options)
+    texts = [line.split("\t")[2] for line in out.splitlines()]
+    assert [line.split("\t")[2] for line in again.splitlines()] == texts[3:]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--no-repeat 0", "--no-repeat is 0; wanted 1 or more."),
+        ("--no-repeat -1", "--no-repeat is -1; wanted 1 or more."),
+        ("--min-length x", "--min-length is 'x'; wanted a whole number."),
+        ("--sample 2 --seed x", "--seed is 'x'; wanted a whole number."),
+        ("--sample 2 --temperature nan", "--temperature is nan; wanted a number of 0 or more"),
+        ("--sample 2 --temperature -1", "--temperature is -1.0; wanted a number of 0 or more"),
+        ("--sample 2 --temperature inf", "--temperature is inf; wanted a number of 0 or more"),
+        ("--sample 2 --top-p 0", "--top-p is 0.0; wanted a number above 0, at most 1."),
+        ("--sample 2 --top-p 1.1", "--top-p is 1.1; wanted a number above 0, at most 1."),
+        ("--sample 2 --min-p 2", "--min-p is 2.0; wanted a number of 0 or more, at most 1."),
+        ("--sample 2 --num-best 3", "--num-best is 3, and sample is 2; wanted at most as many"),
+        ("--sample 2 --beam-size 3", "--beam-size is of a search; wanted it without --sample"),
+        ("--top-p 0.5", "--top-p is of samples; wanted sample, their number, as well."),
+        ("--prefix nothing", "nothing does not exist."),
+    ],
+)
+def test_wishes_that_cannot_be_are_refused_at_once(model, capsys, options, message):
+    assert message in refusal(capsys, "translate", model, *options.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--prefix", "two"), "two has 2 lines; wanted 3, one for each of standard input."),
+        (("--prefix", "long"), "The prefix of line 2 has 60 tokens; wanted at most 10,"),
+        (("--prefix", "fits", "--ban", "two"), "wanted one without 'ten one', a banned word."),
+        (("--prefix", "latin"), "latin, line 1, is not UTF-8."),
+    ],
+)
+def test_files_that_cannot_be_obeyed_are_refused_before_a_line_is_translated(
+    model, capsys, monkeypatch, tmp_path, options, message
+):
+    _file(tmp_path, "two", "one\nten one\n")
+    _file(tmp_path, "long", f"\n{'one ' * 60}\n\n")
+    _file(tmp_path, "fits", "\n\nten one two\n")
+    (tmp_path / "latin").write_bytes("größer\n".encode("latin-1"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\ntwo\nthree\n")))
+    assert message in refusal(capsys, "translate", model, *options)
 
 
 # --- Lines that come and go
