@@ -218,8 +218,8 @@ MUTATIONS = [
         ),
         (
             "decoding/translator.py",
-            "limit[row] = len(ids) + config.max_extra_tokens + 1",
-            "limit[row] = len(ids) + config.max_extra_tokens",
+            "return len(ids) + self.config.max_extra_tokens + 1",
+            "return len(ids) + self.config.max_extra_tokens",
         ),
         ("decoding/controls.py", "(back >= length_B11)", "(back > length_B11)"),
         ("decoding/controls.py", "banned_B1KL == FREE", "banned_B1KL == 0"),
