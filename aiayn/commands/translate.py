@@ -10,7 +10,14 @@ from io import BufferedIOBase, IOBase
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from aiayn.commands.verb import Verb, check_read_once, model_argument, positive, text_file
+from aiayn.commands.verb import (
+    Verb,
+    check_read_once,
+    existing,
+    model_argument,
+    positive,
+    text_file,
+)
 from aiayn.data.sources.opening import BYTE_ORDER_MARK, LONGEST_LINE, Doubts, Stream
 from aiayn.data.text import visible
 from aiayn.decoding.outputs import Detailed, Hypothesis

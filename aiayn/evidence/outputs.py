@@ -28,7 +28,7 @@ from aiayn.evaluation.record import Record, TestSet, read_record
 from aiayn.evaluation.scores import Scores
 from aiayn.evidence.records import RunRecord, load_records
 from aiayn.system import checkout, records
-from aiayn.system.files import user_os_errors, write_bytes
+from aiayn.system.files import place, user_os_errors, write_bytes
 from aiayn.tasks import task_of
 from aiayn.training.run_folder import RECORD
 
@@ -240,7 +240,7 @@ def _read_folder(experiment: Experiment, folder: Path) -> Mapping[str, Sequence[
 def main(arguments: Sequence[str] | None = None) -> int:
     """Keep a run."""
     parser = argparse.ArgumentParser(prog="python -m aiayn.evidence.outputs", description=__doc__)
-    parser.add_argument("run", type=Path, help="the directory of a finished run")
+    parser.add_argument("run", type=place, help="the directory of a finished run")
     parser.add_argument("--name", default="", help="of the record (default: the experiment's)")
     parser.add_argument("--metrics", action="store_true", help="keep metrics.jsonl beside it")
     given = parser.parse_args(arguments)

@@ -54,7 +54,7 @@ from aiayn.render.markdown import (
     software_text,
 )
 from aiayn.system import checkout
-from aiayn.system.files import write_text
+from aiayn.system.files import place, write_text
 from aiayn.training.run_folder import differences
 
 TABLE, OUTPUT, FAULTS = "results", "output", "faults"
@@ -361,11 +361,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
     parser.add_argument(
-        "--data-dir", type=Path, default=Path("data"), help="prepared data, which has references"
+        "--data-dir", type=place, default=Path("data"), help="prepared data, which has references"
     )
     parser.add_argument(
         "--references",
-        type=Path,
+        type=place,
         action="append",
         default=[],
         metavar="DIR",
