@@ -241,8 +241,8 @@ MUTATIONS = [
         ),
         (
             "decoding/translator.py",
-            "for number, length in enumerate(longest, first)",
-            "for number, length in enumerate(longest, 1)",
+            "in enumerate(encoded, first)",
+            "in enumerate(encoded, 1)",
         ),
         # Models of others, pictures.
         ("interop/marian.py", "= kernel.T", "= kernel"),

@@ -71,7 +71,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Plain text; special pieces vanish."""
-        return self._processor.decode([[int(i) for i in sentence] for sentence in ids])
+        return [self._processor.decode([int(i) for i in sentence]) for sentence in ids]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces as they are, for pictures: `▁` marks the start of a word."""

@@ -94,8 +94,9 @@ def test_choices_are_timed_in_turns_with_the_step(tmp_path, capsys, monkeypatch)
     assert [next(iter(pair)) for pair in found["rounds"]] == ["with", "without"]
     assert json.loads((tmp_path / "choices-tiny.json").read_text()) == record
     text = render_bench([record])
-    assert "| a program for each step | 4 steps in one program | – | " in text
-    assert "| attention | none | – | no kernel |  |  |" in text
+    ratio = f"{found['ratio']:.2f} ({min(found['ratios']):.2f}–{max(found['ratios']):.2f})"
+    assert f"| a program for each step | 4 steps in one program | {ratio}, expected –, " in text
+    assert "| attention | none | no kernel |" in text
     keys = set(found) | set(failed) | set(record["step"]) | set(found["rounds"][0]["with"])
     assert keys <= set(record["definitions"]), "every figure is defined"
     record["choices"].pop("a program for each step")

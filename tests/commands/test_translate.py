@@ -16,7 +16,8 @@ import aiayn.decoding.translator
 import aiayn.evaluation.systems
 from aiayn.__main__ import main
 from aiayn.commands.translate import in_parts, windows
-from aiayn.decoding.translator import Hypothesis, Translator
+from aiayn.decoding.outputs import Detailed
+from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
 from aiayn.model.saved import load_model
 from tests.commands.test_verb import refusal
@@ -321,11 +322,11 @@ class _Text(str):
         type(self).alive -= 1
 
 
-def _given_back(self, sentences, num_best):
+def _given_back(self, sentences, num_best, forced, details):
     """In place of a search: each sentence is its own translation, the last one first."""
     for number in reversed(range(len(sentences))):
         (text,) = self.tokenizer.decode(sentences[number : number + 1])
-        yield [(number, [Hypothesis(_Text(text), 0.0)])]
+        yield [(number, [Detailed(_Text(text), 0.0, (), (), "eos")])]
 
 
 class _Made(io.RawIOBase):

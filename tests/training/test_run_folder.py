@@ -125,6 +125,7 @@ def _other_value(key, value):
         "data.columns": ("2", "3"),
         "train.keep_last": 9,
         "decode.average_last": 2,
+        "decode.length_penalty_form": "length",
     }
     if key in fixed:
         return fixed[key]
