@@ -66,7 +66,7 @@ def test_it_is_finished_for_the_experiment_that_it_ran(old, capsys):
     assert "run is finished: 20 updates." in capsys.readouterr().out
 
 
-def test_training_goes_on_from_its_checkpoint(old, capsys):
+def test_training_goes_on_from_its_checkpoint(old, capsys, one_device):
     more = ["--set", "train.num_steps=22", "--set", "train.checkpoint_every=11"]
     assert main(["train", "tiny.py", "--run-dir", "run", "--data-dir", "data", *more]) == 0
     assert "Resuming from step 20 of 22." in capsys.readouterr().out

@@ -72,6 +72,7 @@ def test_attention_of_packed_rows_is_that_of_jax(length):
             np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_choices_are_timed_in_turns_with_the_step(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(aiayn.bench.choices, "ROUNDS", 2)
 

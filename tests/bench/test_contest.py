@@ -26,6 +26,7 @@ def test_flops_of_a_step_are_those_that_others_count(name, gigaflops):
 CEILINGS = cache(contest._ceilings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["train", "decode"])
 def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", environment(num_devices=1)["XLA_FLAGS"])  # as users have

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 import aiayn.bench.growth
@@ -8,6 +9,7 @@ from aiayn.bench.workloads import DECODING, TRAINING
 from aiayn.evidence.bench_tables import render_bench
 
 
+@pytest.mark.slow
 def test_growth_is_timed_and_fitted(tmp_path, monkeypatch):
     monkeypatch.setattr(aiayn.bench.growth, "_ROUNDS", 1)
     small = replace(TRAINING["tiny"], num_rows=32, num_words=600)

@@ -220,6 +220,7 @@ _ENDS = {
 """What the second process does at the end, and its exit status."""
 
 
+@pytest.mark.slow
 def test_processes_share_work_and_leave_together():
     pairs = {}  # all at once, since two of them wait long
     for end, status in _ENDS.items():
