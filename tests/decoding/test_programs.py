@@ -58,4 +58,4 @@ def test_kept_programs_give_the_same_bits_and_need_no_flax(run, tmp_path):
     assert plain["asked"] == first["asked"] == second["asked"], "never kept"
     assert (plain["flax"], first["flax"], second["flax"]) == (True, True, False)
     kinds = {path.name.split("-")[1] for path in tmp_path.glob("aiayn-*")}
-    assert kinds == {"shapes", "layout", "search"}
+    assert kinds == {"flags", "shapes", "layout", "search"}, "and the flags of XLA were tried"
