@@ -51,7 +51,7 @@ def test_a_peer_trains_a_model_of_our_size_on_the_same_rows(peer):
 @pytest.mark.parametrize("beam_size", ["1", "4"])
 @pytest.mark.parametrize("worker", ["peers hf", "ctranslate2"])
 def test_a_peer_translates_to_the_same_length(worker, beam_size):
-    about, first, second = _answers(*f"aiayn.bench.{worker} decode tiny".split(), beam_size)
+    about, first, second, _ = _answers(*f"aiayn.bench.{worker} decode tiny".split(), beam_size)
     tiny = DECODING["tiny"]
     if about["name"] == "hf":  # whose bias of the logits is no parameter
         assert about["parameters"] == _parameters(tiny) - tiny.num_words
