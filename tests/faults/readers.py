@@ -145,7 +145,9 @@ def check_tsv(folder: Path) -> Counts:
 
     def given(found: int) -> int:
         lines = _raw_lines(path)
-        cells = lines[0].decode(errors="replace").lower().split("\t") if lines else []
+        # Empty lines may stand before a header.
+        text = next((line for line in lines if line.strip()), b"").decode(errors="replace")
+        cells = text.lower().split("\t")
         is_header = sum(any(word in cell for word in HEADINGS) for cell in cells) > 1
         return len(lines) - (is_header and found < len(lines))
 
@@ -158,7 +160,8 @@ HEADINGS = ("en", "de", "ger", "source", "target", "src", "tgt", "put", "score",
 
 def check_jsonl(folder: Path) -> Counts:
     path = _the_file(folder)
-    return _read((path,), lambda _: sum(bool(line.strip()) for line in _raw_lines(path)))[1]
+    texts = [line.decode(errors="replace") for line in _raw_lines(path)]
+    return _read((path,), lambda _: sum(bool(text.strip()) for text in texts))[1]
 
 
 def check_tmx(folder: Path) -> Counts:
