@@ -71,13 +71,7 @@ def translate(
     num_best = num_best or wishes.sample or 1
     source = windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW)
     if prefixes is not None:
-        lines = [line for window in source for line in window]
-        if len(lines) != len(prefixes):
-            raise UserError(
-                f"{prefix} has {len(prefixes):,} lines; wanted {len(lines):,}, one for each of "
-                "standard input."
-            )
-        source = iter([lines])
+        source = iter([_as_many(source, len(prefixes), prefix)])
     loaded = model_of(model)
     changes = {"beam_size": beam_size, "length_penalty": length_penalty}
     given = {name: value for name, value in changes.items() if value is not None}
@@ -113,6 +107,16 @@ def translate(
                 print_line(number, hypotheses)
                 bar.update(task, completed=number)
             done += len(lines)
+
+
+def _as_many(source: Iterable[list[str]], count: int, prefix: Path | None) -> list[str]:
+    """All lines of standard input. Raises UserError unless `prefix` has as many, `count`."""
+    lines = [line for window in source for line in window]
+    if len(lines) != count:
+        raise UserError(
+            f"{prefix} has {count:,} lines; wanted {len(lines):,}, one for each of standard input."
+        )
+    return lines
 
 
 def _as_json(number: int, found: Detailed) -> str:
