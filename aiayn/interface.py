@@ -86,6 +86,7 @@ class TrainedModel:
         length_penalty: float | None = None,
         prefix: Iterable[str] | None = None,
         details: Literal[True],
+        align: bool = False,
         **asked: Unpack[WishOptions],
     ) -> list[list[Detailed]]: ...
     def translate(
@@ -97,6 +98,7 @@ class TrainedModel:
         length_penalty: float | None = None,
         prefix: Iterable[str] | None = None,
         details: bool = False,
+        align: bool = False,
         **asked: Unpack[WishOptions],
     ) -> list[str] | list[list[Hypothesis]] | list[list[Detailed]]:
         """The best translation of each sentence, in their order; with `num_best`, the best few of
@@ -107,7 +109,8 @@ class TrainedModel:
         given. An empty sentence stays empty. One longer than any of training
         (`experiment.data.max_tokens`) is translated in pieces and has a single hypothesis.
 
-        `details` gives each hypothesis with its tokens, their log-probabilities and why it ended.
+        `details` gives each hypothesis with its tokens, their log-probabilities and why it ended;
+        with `align` also with the links of its words, pairs of a source word and a target word.
         `prefix` has the beginning of each translation, "" where it is open. What else may be asked
         of every output:
 
@@ -124,6 +127,9 @@ class TrainedModel:
         2
         >>> (hypotheses,) = model.translate(["Good morning."], num_best=4)
         >>> hypotheses[0].score >= hypotheses[1].score
+        True
+        >>> ((detailed,),) = model.translate(["Good morning."], details=True, align=True)
+        >>> len(detailed.alignment) == len(detailed.text.split())
         True
         >>> (drawn,) = model.translate(["Good morning."], num_best=3, sample=3, seed=7)
         >>> len(drawn)
@@ -147,12 +153,14 @@ class TrainedModel:
         wishes.check_num_best(num_best or 1)
         if beam_size is not None and wishes.sample is not None:
             raise UserError("beam_size is of a search; wanted it without sample, which draws.")
+        if align and not details:
+            raise UserError("align is of details; wanted details=True as well.")
         given = {"decode.beam_size": beam_size, "decode.length_penalty": length_penalty}
         changes = {key: value for key, value in given.items() if value is not None}
         translator = self._translator.asked(wishes)
         translator.config = _changed(self.experiment, changes).decode
         if details:
-            return list(translator.detailed(lines, num_best or 1, prefixes=prefixes))
+            return list(translator.detailed(lines, num_best or 1, prefixes=prefixes, align=align))
         found = translator.translate(lines, num_best or 1, prefixes=prefixes)
         return [best[0].text for best in found] if num_best is None else found
 

@@ -233,6 +233,10 @@ MUTATIONS = [
         ),
         ("decoding/wishes.py", "{self.seed or 0} {list(source)}", "{self.seed or 0}"),
         ("decoding/spellings.py", "if tokenizer.unknown in ids", "if tokenizer.eos in ids"),
+        ("decoding/alignment.py", "share_TN.T @ between_TS @ share_SM", "share_TN.T @ between_TS"),
+        ("decoding/alignment.py", "slice(num_layers // 2, None)", "slice(0, None)"),
+        ("decoding/alignment.py", "bare = text if number else", "bare = text if not number else"),
+        ("evidence/alignment.py", "weights_TS[after:]", "weights_TS"),
         ("decoding/outputs.py", "score=sum(each.score for each in best)", "score=best[0].score"),
         (
             "decoding/heads.py",

@@ -162,6 +162,9 @@ def test_more_may_be_asked_of_translations(model):
     best = model.translate(sentences, sample=3, seed=3, top_k=50)
     assert best == [hypotheses[0].text for hypotheses in drawn]
     assert model._translator.wishes.none, "of that call alone"
+    aligned = model.translate([*sentences, ""], details=True, align=True)
+    for (each,) in aligned:
+        assert len(each.alignment) == len(each.text.split())
 
 
 def test_wishes_that_cannot_be_are_refused(model):
@@ -174,6 +177,7 @@ def test_wishes_that_cannot_be_are_refused(model):
         ({"sample": 2, "num_best": 3}, "num_best is 3, and sample is 2; wanted at most"),
         ({"sample": 2, "beam_size": 3}, "beam_size is of a search; wanted it without sample"),
         ({"top_p": 0.5}, "top_p is of samples; wanted sample"),
+        ({"align": True}, "align is of details; wanted details=True as well."),
         ({"no_repeat": 0}, "no_repeat is 0; wanted a whole number of 1 or more"),
     ):
         with pytest.raises(aiayn.UserError, match=message):

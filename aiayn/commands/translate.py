@@ -40,6 +40,7 @@ def translate(
     length_penalty: float | None,
     num_best: int | None,
     json: bool,
+    align: bool,
     prefix: Path | None,
     ban: Path | None,
     **asked: Any,
@@ -57,10 +58,15 @@ def translate(
       aiayn translate runs/phrasebook --sample 3 --seed 7 --top-p 0.9 < in.txt
     With --prefix, all lines are read before the first is translated. A sample depends on its
     sentence and the seed alone.
+
+    --align says which word of the source each word comes from: after a tab, 0-0 1-2, which are
+    source-target, both counted from 0. So a name, a link or a mark can be carried over.
+      echo "We meet Anna on Monday." | aiayn translate runs/phrasebook --align
     """
     from dataclasses import replace
 
     from aiayn.data.sources.formats import read_text
+    from aiayn.decoding.alignment import pharaoh
     from aiayn.decoding.translator import Long, Translator
     from aiayn.model.saved import model_of
     from aiayn.render.terminal import Terminal, counter
@@ -88,10 +94,11 @@ def translate(
     def print_line(number: int, found: Sequence[Hypothesis | Detailed]) -> None:
         for each in found[:num_best]:
             line = each.text
-            if isinstance(each, Detailed):
-                line = _as_json(number, each)
-            elif num_best > 1:
+            if num_best > 1:
                 line = f"{number}\t{each.score:.4f}\t{line}"
+            if isinstance(each, Detailed):
+                links = pharaoh(each.alignment or ())
+                line = _as_json(number, each) if json else f"{line}\t{links}"
             sys.stdout.buffer.write(line.encode() + b"\n")
         sys.stdout.buffer.flush()
 
@@ -101,8 +108,11 @@ def translate(
         task = bar.add_task("Translating", total=None)
         for lines in source:
             lines = [visible(line) for line in lines]
-            search = translator.detailed if json else translator.stream
-            found = search(lines, num_best, on_long=say_long, prefixes=prefixes)
+            settings: dict[str, Any] = {"on_long": say_long, "prefixes": prefixes}
+            if json or align:
+                found = translator.detailed(lines, num_best, **settings, details=json, align=align)
+            else:
+                found = translator.stream(lines, num_best, **settings)
             for number, hypotheses in enumerate(found, done + 1):
                 print_line(number, hypotheses)
                 bar.update(task, completed=number)
@@ -122,6 +132,8 @@ def _as_many(source: Iterable[list[str]], count: int, prefix: Path | None) -> li
 def _as_json(number: int, found: Detailed) -> str:
     values = {"line": number, **found._asdict(), "score": round(found.score, 6)}
     values["log_probs"] = [round(value, 6) for value in found.log_probs]
+    if found.alignment is None:
+        del values["alignment"]
     return json.dumps(values, ensure_ascii=False)
 
 
@@ -142,7 +154,7 @@ def _check(
     num_best: int | None, beam_size: int | None, ban: Path | None, json: bool, **asked: Any
 ) -> None:
     """Refuse options that do not go together, before a line is read."""
-    for name in ("model", "length_penalty", "prefix"):
+    for name in ("model", "length_penalty", "align", "prefix"):
         asked.pop(name, None)
     wishes = _wishes(**asked)
     if num_best is not None:
@@ -170,6 +182,12 @@ def _translate_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="print each output as a line of JSON: line, text, score, tokens, log_probs (of each "
         "token, in nats), ended (eos, limit of length, or empty)",
+    )
+    parser.add_argument(
+        "--align",
+        action="store_true",
+        help="print the pairs of source word and target word as well: after a tab, or in the JSON "
+        "as alignment; words are cut at blanks, or are characters in scripts without blanks",
     )
     asked = parser.add_argument_group("what else is asked of each output")
     asked.add_argument(

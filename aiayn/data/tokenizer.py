@@ -4,8 +4,9 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,21 @@ class Tokenizer:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces as they are, for pictures: `▁` marks the start of a word."""
         return [self._processor.id_to_piece(int(i)) for i in ids]
+
+    @cached_property
+    def special(self) -> Mapping[str, str]:
+        """The special pieces and what they are in text: nothing, or a sign for what is unknown."""
+        numbers = (self.pad, self.bos, self.eos, self.unknown)
+        texts = self.decode([[number] for number in numbers])
+        return dict(zip(self.pieces(numbers), texts, strict=True))
+
+    def ids(self, pieces: Sequence[str]) -> list[int]:
+        """The ids of pieces."""
+        return [self._processor.piece_to_id(piece) for piece in pieces]
+
+    def spell(self, sentence: str) -> list[str]:
+        """As `encode`, as pieces; what the vocabulary lacks is spelled as it is."""
+        return self._processor.encode(composed(sentence), out_type=str, num_threads=1)
 
     @staticmethod
     def of(model: bytes) -> "Tokenizer":
@@ -157,11 +173,21 @@ class PairTokenizer(Tokenizer):
     def pieces(self, ids: Sequence[int]) -> list[str]:
         return [self._pieces[int(number)] for number in ids]
 
+    def ids(self, pieces: Sequence[str]) -> list[int]:
+        return [self._ids[piece] for piece in pieces]
+
+    def spell(self, sentence: str) -> list[str]:
+        return _spell(sentence, self._sides[0])
+
     def _encode(self, text: str, side: Any) -> list[int]:
-        code = _CODE.match(text)
-        pieces = side.encode(text[code.end() :] if code else text, out_type=str)
-        pieces = [code[0], *pieces] if code else pieces
-        return [self._ids.get(piece, self.unknown) for piece in pieces]
+        return [self._ids.get(piece, self.unknown) for piece in _spell(text, side)]
+
+
+def _spell(text: str, side: Any) -> list[str]:
+    """The pieces of a text, of which a code before it is one."""
+    code = _CODE.match(text)
+    pieces = side.encode(text[code.end() :] if code else text, out_type=str)
+    return [code[0], *pieces] if code else pieces
 
 
 def own_tokenizer(data: DataConfig) -> Tokenizer:

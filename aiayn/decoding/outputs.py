@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 from aiayn.decoding.sentences import joined
 
 Ended = Literal["eos", "limit", "empty"]
+Alignment = tuple[tuple[int, int], ...]
+"""Links of words: number in the source, number in the target."""
 
 
 class Hypothesis(NamedTuple):
@@ -29,6 +31,9 @@ class Detailed(NamedTuple):
     ended: Ended
     """Why it ended: the model chose to (`eos`), it was as long as allowed (`limit`), or there was
     nothing to translate (`empty`)."""
+    alignment: Alignment | None = None
+    """If asked for, a pair for each word of the text: the number of the word of the source that it
+    comes from, and its own, both from 0 (`aiayn.decoding.alignment`)."""
 
 
 def joined_line(line: str, pieces: Sequence[list[Detailed]], language: str) -> list[Detailed]:
@@ -38,15 +43,34 @@ def joined_line(line: str, pieces: Sequence[list[Detailed]], language: str) -> l
     if len(pieces) == 1:
         return pieces[0]
     best = [hypotheses[0] for hypotheses in pieces]
+    text = joined([each.text for each in best], language)
     return [
         Detailed(
-            text=joined([each.text for each in best], language),
+            text=text,
             score=sum(each.score for each in best),
             tokens=tuple(token for each in best for token in each.tokens),
             log_probs=tuple(value for each in best for value in each.log_probs),
             ended="limit" if any(each.ended == "limit" for each in best) else "eos",
+            alignment=_joined_alignment(text, best),
         )
     ]
+
+
+def _joined_alignment(text: str, parts: Sequence[Detailed]) -> Alignment | None:
+    """The links of a text's words, of which its parts have those of their own words."""
+    from aiayn.decoding.alignment import word_numbers  # with NumPy, which help does not wait for
+
+    numbers, at = word_numbers(text), 0
+    found: dict[int, int] = {}
+    for part in parts:
+        if part.alignment is None:
+            return None
+        own = word_numbers(part.text)
+        number_of = dict(zip(own, numbers[at:], strict=False))
+        at += len(own)
+        for source, target in part.alignment:
+            found.setdefault(number_of[target], source)
+    return tuple(sorted((source, target) for target, source in found.items()))
 
 
 _LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from aiayn.config import ModelConfig
 from aiayn.data.rows import Rows
+from aiayn.decoding.alignment import layers_of
 from aiayn.model.structure import Params, abstract_parameters, build
 from aiayn.system.kept import kept
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from flax import nnx
 
     from aiayn.model.interface import AutoregressiveModel
+    from aiayn.model.transformer import Transformer
 
 Weights = Any
 """The decoder's weights as a step needs them, whatever holds them."""
@@ -87,6 +89,10 @@ class Programs:
     def forced_words(self, params: Params, rows: Rows) -> Float[Array, "batch target"]:
         """Log-probability in nats of each word of each row's target."""
         return _forced_words(self.graphdef, params, rows)
+
+    def alignment(self, params: Params, rows: Rows) -> Float[Array, "batch target source"]:
+        """How much each word of the targets comes from each of the sources."""
+        return _alignment(self.graphdef, params, rows)
 
     @cached_property
     def _layout_tree(self) -> Any:
@@ -176,6 +182,16 @@ def _forced_words(
     graphdef: "nnx.GraphDef[AutoregressiveModel]", params: Params, rows: Rows
 ) -> Float[Array, "batch target"]:
     return _word_log_probs(graphdef, params, rows)
+
+
+@partial(jax.jit, static_argnums=0)
+def _alignment(
+    graphdef: "nnx.GraphDef[Transformer]", params: Params, rows: Rows
+) -> Float[Array, "batch target source"]:
+    from aiayn.decoding.heads import all_weights
+
+    cross_LBHTS = all_weights(graphdef, params, rows).cross
+    return cross_LBHTS[layers_of(len(cross_LBHTS))].mean(axis=(0, 2))
 
 
 def _word_log_probs(

@@ -16,6 +16,7 @@ from jaxtyping import Array
 from aiayn.config import DecodeConfig
 from aiayn.data.rows import Rows, rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer
+from aiayn.decoding.alignment import links, source_words, target_words
 from aiayn.decoding.outputs import Detailed, Hypothesis, joined_line, one_line
 from aiayn.decoding.programs import Programs
 from aiayn.decoding.sentences import place_to_cut, sentences
@@ -122,8 +123,11 @@ class Translator:
         on_long: Callable[[Long], None] = lambda long: None,
         prefixes: Sequence[str] | None = None,
         details: bool = True,
+        align: bool = False,
     ) -> Iterator[list[Detailed]]:
-        """As `stream`, with the tokens of each hypothesis, if `details`, and why it ended."""
+        """As `stream`, with the tokens of each hypothesis and why it ended; with `details`, their
+        log-probabilities, and with `align`, the links of its words.
+        """
         pieces: list[list[int]] = []
         parts: list[range] = []
         for number, ids in enumerate(self.tokenizer.encode(lines)):
@@ -135,11 +139,20 @@ class Translator:
         forced = None if prefixes is None else self._forced_ids(prefixes, pieces, parts)
         found: dict[int, list[Detailed]] = {}
         searches = self._search(pieces, num_best, forced, details)
+        if align:
+            words = [
+                each
+                for line, numbers in zip(lines, parts, strict=True)
+                for each in source_words(line, [pieces[n] for n in numbers], self.tokenizer)
+            ]
+            searches = (self._aligned(found, pieces, words) for found in searches)
         for line, numbers in zip(lines, parts, strict=True):
             while not found.keys() >= set(numbers):
                 found.update(next(searches))
                 on_done(len(found))
-            yield joined_line(line, [found[number] for number in numbers], self.language)
+            best = joined_line(line, [found[number] for number in numbers], self.language)
+            # A line without text has no words.
+            yield [b._replace(alignment=b.alignment or ()) for b in best] if align else best
 
     def best(
         self, lines: Sequence[str], on_done: Callable[[int], None] = lambda count: None
@@ -167,13 +180,13 @@ class Translator:
                     f"Line {number} has {length:,} tokens; wanted at most {_LONGEST_SCORED:,}, "
                     "since a translation is scored as a whole."
                 )
-        log_probs = self._forced(encoded, self.programs.forced)
+        log_probs = self.forced(encoded, self.programs.forced)
         return [
             (float(value), len(target) + 1)
             for value, (_, target) in zip(log_probs, encoded, strict=True)
         ]
 
-    def _forced(
+    def forced(
         self,
         pairs: Sequence[tuple[list[int], list[int]]],
         score: Callable[[Params, Rows], Array],
@@ -190,6 +203,23 @@ class Translator:
                 for number, value in zip(part, scored, strict=False):
                     found[number] = value
         return found
+
+    def _aligned(
+        self,
+        found: Sequence[tuple[int, list[Detailed]]],
+        pieces: Sequence[list[int]],
+        words: Sequence[list[list[int]]],
+    ) -> list[tuple[int, list[Detailed]]]:
+        """The hypotheses of some pieces with their links to the words of the lines."""
+        outputs = [(number, each) for number, hypotheses in found for each in hypotheses]
+        pairs = [(pieces[n], self.tokenizer.ids(each.tokens[:-1])) for n, each in outputs]
+        weights = iter(self.forced(pairs, self.programs.alignment))
+
+        def with_links(number: int, each: Detailed) -> Detailed:
+            of_tokens = target_words(each.tokens[:-1], each.text, self.tokenizer)
+            return each._replace(alignment=links(next(weights), of_tokens, words[number]))
+
+        return [(n, [with_links(n, each) for each in hypotheses]) for n, hypotheses in found]
 
     def _forced_ids(
         self, prefixes: Sequence[str], pieces: Sequence[list[int]], parts: Sequence[range]
@@ -314,10 +344,10 @@ class Translator:
         log_probs = [np.zeros(0)] * len(outputs)
         if details:
             pairs = [(chosen[row][0], ids) for row, ids, _ in outputs]
-            log_probs = self._forced(pairs, self.programs.forced_words)
+            log_probs = self.forced(pairs, self.programs.forced_words)
         results = [None if is_cut else list[Detailed]() for is_cut in cut[: len(chosen)]]
         for (row, ids, score), text, by_word in zip(outputs, texts, log_probs, strict=True):
-            tokens = (*tokenizer.pieces(ids), "</s>") if details else ()
+            tokens = (*tokenizer.pieces(ids), "</s>")
             values = tuple(by_word[: len(tokens)].tolist())
             ended = "limit" if len(ids) + 1 == limit[row] else "eos"
             results[row] = [

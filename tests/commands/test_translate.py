@@ -16,6 +16,7 @@ import aiayn.decoding.translator
 import aiayn.evaluation.systems
 from aiayn.__main__ import main
 from aiayn.commands.translate import in_parts, windows
+from aiayn.decoding.alignment import word_numbers
 from aiayn.decoding.outputs import Detailed
 from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
@@ -190,6 +191,28 @@ def test_json_has_a_line_for_each_output(model, monkeypatch, capfdbinary):
     for each in found:
         assert [*each] == ["line", "text", "score", "tokens", "log_probs", "ended"]
         assert len(each["tokens"]) == len(each["log_probs"])
+
+
+def test_links_follow_a_tab_or_are_pairs_in_json(model, monkeypatch, capfdbinary):
+    text = b"one two\n\nthree\n"
+    out, _ = _filter(monkeypatch, capfdbinary, model, text, "--align")
+    plain, _ = _filter(monkeypatch, capfdbinary, model, text)
+    lines = [line.rsplit("\t", 1) for line in out.split("\n")[:-1]]
+    assert [line for line, _ in lines] == plain.split("\n")[:-1]
+    assert lines[1] == ["", ""]
+    for (translation, links), source in zip(lines, text.decode().split("\n"), strict=False):
+        pairs = [[int(number) for number in link.split("-")] for link in links.split()]
+        assert sorted(target for _, target in pairs) == sorted(set(word_numbers(translation)))
+        assert {found for found, _ in pairs} <= set(range(len(source.split())))
+    out, _ = _filter(monkeypatch, capfdbinary, model, text, "--align", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [" ".join(f"{s}-{t}" for s, t in each["alignment"]) for each in found] == [
+        links for _, links in lines
+    ]
+    out, _ = _filter(monkeypatch, capfdbinary, model, text, "--align", "--num-best", "2")
+    plain, _ = _filter(monkeypatch, capfdbinary, model, text, "--num-best", "2")
+    without = [line.rsplit("\t", 1)[0] for line in out.split("\n")[:-1]]
+    assert without == plain.split("\n")[:-1]
 
 
 def test_each_line_begins_as_its_line_of_the_prefixes(model, monkeypatch, capfdbinary, tmp_path):

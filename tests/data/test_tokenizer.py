@@ -102,6 +102,15 @@ def test_pieces_that_the_source_alone_knows_are_spelled_in_blanks_too(pair):
     ]
 
 
+def test_pieces_have_their_ids_and_text_is_spelled_as_it_is_encoded(pair):
+    for tokenizer in (TOKENIZER, pair):
+        numbers = range(tokenizer.num_words)
+        assert tokenizer.ids(tokenizer.pieces(numbers)) == list(numbers)
+        for text in ("we  saw\u00a0elk", "cafe\u0301", ""):
+            assert tokenizer.ids(tokenizer.spell(text)) == tokenizer.encode([text])[0]
+    assert pair.spell(">>xx<< we")[0] == ">>xx<<", "which has no id"
+
+
 def test_a_code_of_a_language_ends_where_it_is_closed(pair):
     (plain,) = pair.encode([" we << saw"])
     (coded,) = pair.encode([">>de<< we << saw"])

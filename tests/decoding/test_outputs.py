@@ -19,6 +19,19 @@ def test_a_line_in_pieces_has_the_sum_of_the_scores_and_all_tokens():
     assert both.ended == "eos"
 
 
+def test_links_of_pieces_are_of_the_words_of_the_line():
+    # The words of the source are counted through the line already, those of each text from 0.
+    first = Detailed("Eins zwei.", 0.0, (), (), "eos", ((0, 1), (1, 0)))
+    second = Detailed("Drei.", 0.0, (), (), "eos", ((2, 0),))
+    empty = Detailed("", 0.0, (), (), "eos", ())
+    (found,) = joined_line("", [[first], [empty], [second]], "de")
+    assert found.alignment == ((0, 1), (1, 0), (2, 2))
+    # Without blanks "ab" is one word, which the first piece has linked.
+    parts = [first._replace(text=text, alignment=((n, 0),)) for n, text in enumerate("a\u4f60ab")]
+    (found,) = joined_line("", [[part] for part in parts], "zh")
+    assert (found.text, found.alignment) == ("a\u4f60ab", ((0, 0), (1, 1), (2, 2)))
+
+
 def test_a_line_without_text_is_its_own_translation():
     assert joined_line(" ", [], "de") == [Detailed("", 0.0, (), (), "empty")]
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import aiayn.decoding.translator
 from aiayn.config import DataConfig, DecodeConfig, Experiment
+from aiayn.decoding.heads import look
 from aiayn.decoding.outputs import Detailed
 from aiayn.decoding.translator import Long, Translator
 from aiayn.decoding.wishes import Wishes
@@ -362,6 +363,56 @@ def test_a_sample_depends_on_its_sentence_and_the_seed_alone(translator):
     assert scores == sorted(scores, reverse=True)
     (two,) = drawn.translate(lines[:1], num_best=2)
     assert [each.text for each in two] == texts[:2]
+
+
+def _looking_at(place_of):
+    """In place of attention: each target piece looks at the source piece `place_of` gives."""
+
+    def weights(params, rows):
+        batch, width = rows.src_BS.shape
+        found = np.zeros((batch, width, width), np.float32)
+        for row, segments in enumerate(rows.src_segments_BS):
+            for place in range(width):
+                found[row, place, place_of(place, segments.sum() - 1)] = 1.0
+        return found
+
+    return weights
+
+
+def test_words_are_linked_by_the_weights_of_their_pieces(asked, monkeypatch):
+    line, prefix = LINES[4], "ten four six two"
+    (ids,), (begun,) = TOKENIZER.encode([line]), TOKENIZER.encode([prefix])
+    monkeypatch.setattr(asked.programs, "alignment", _looking_at(lambda place, width: 4))
+    word = "".join(TOKENIZER.pieces(ids[:5])).count("\u2581") - 1
+    (found, empty) = asked.detailed([line, " "], 3, prefixes=[prefix, ""], align=True)
+    for each in found:
+        assert each.alignment == tuple((word, n) for n in range(len(each.text.split())))
+    assert [each.alignment for each in empty] == [()]
+    # Each looks at the piece of its own place: of a word of the prefix, most of its pieces say.
+    monkeypatch.setattr(asked.programs, "alignment", _looking_at(min))
+    ((best,),) = asked.detailed([prefix], prefixes=[prefix], align=True)
+    assert best.alignment[:4] == tuple((n, n) for n in range(4))
+    assert len(begun) > 4, "words of several pieces"
+    plain = list(asked.detailed([prefix], prefixes=[prefix]))
+    assert plain == [[best._replace(alignment=None)]]
+
+
+def test_links_of_a_line_in_pieces_are_of_the_whole_line(asked, monkeypatch):
+    monkeypatch.setattr(asked.programs, "alignment", _looking_at(lambda place, width: width - 1))
+    alone = [f"{words} three four five." for words in ("Six seven", "Eight nine", "Ten two")] * 3
+    ((found,),) = asked.detailed([" ".join(alone)], align=True)
+    # Every word of the n-th piece looks at the last word of the n-th sentence.
+    numbers = [n for n, each in enumerate(asked.best(alone)) for _ in each.split()]
+    wanted = [(5 * n + 4, target) for target, n in enumerate(numbers)]
+    assert sorted(found.alignment) == sorted(wanted)
+
+
+def test_the_weights_of_words_are_the_mean_of_the_heads_of_a_layer(translator):
+    src, tgt = TOKENIZER.encode(["one two three", "four five"])
+    (found,) = translator.forced([(src, tgt)], translator.programs.alignment)
+    looks = look(translator, "one two three", "four five")
+    places = tuple(map(slice, looks.cross.shape[2:]))
+    np.testing.assert_allclose(found[places], looks.cross[0].mean(axis=0), atol=1e-6)
 
 
 def test_wishes_are_of_the_one_who_asks(translator, asked):
