@@ -177,7 +177,7 @@ def check_tmx(folder: Path) -> Counts:
         starts = len(re.findall(rb"<tu[\s>/]", content))
         try:
             units = _num_units(content)
-        except expat.ExpatError:
+        except (expat.ExpatError, LookupError):  # the latter of the name of an encoding
             hidden = re.search(rb"<!|<\?(?!xml )|\0", content)
             demand(bool(hidden) or found >= starts, f"{starts} units begin, {found} were found")
             return found

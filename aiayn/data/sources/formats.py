@@ -398,7 +398,7 @@ def _read_parquet(
             _check_cells(file.metadata, path)
             for batch in file.iter_batches(num_rows, columns=sorted({p[0] for p in paths})):
                 yield from arrow_pairs(batch, paths, str(path), skipped)
-    except (OSError, arrow.ArrowException) as error:
+    except (OSError, arrow.ArrowException, UnicodeDecodeError) as error:  # in a column's name
         raise UserError(f"{path} cannot be read as Parquet: {error}") from error
 
 

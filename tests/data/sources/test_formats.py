@@ -170,6 +170,14 @@ def test_parquet_with_invalid_utf8_loses_only_that_pair(tmp_path: Path):
     assert found == ([("cat", "Katze"), ("bird", "Vogel")], {"invalid_utf8": 1})
 
 
+def test_parquet_whose_columns_have_no_readable_names_is_refused(tmp_path: Path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"en": ["cat"], "de": ["Katze"], "note": ["x"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"note", b"n\xe5te"))
+    with pytest.raises(UserError, match=r"a\.parquet cannot be read as Parquet: .*0xe5"):
+        list(read_pairs((path,), "en", "de", Skipped()))
+
+
 def test_parquet_columns_win_over_a_translation_that_is_none(tmp_path: Path):
     table = pa.table({"translation": ["note"], "en": ["cat"], "de": ["Katze"]})
     pq.write_table(table, tmp_path / "a.parquet")
