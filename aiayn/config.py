@@ -67,7 +67,6 @@ NotNegative = Annotated[float, _Where(lambda value: 0 <= value < math.inf, "zero
 Rate = Annotated[float, _Where(lambda value: 0 <= value < 1, "0 <= rate < 1")]
 Columns = Annotated[
     tuple[Name, ...],
-    _Where(lambda names: len(names) in (0, 2), "two, source first, or none"),
     _Where(lambda names: len(set(names)) == len(names), "two different ones"),
 ]
 RowWidth = Annotated[
@@ -108,17 +107,24 @@ class _Settings:
 
 @dataclass(frozen=True)
 class DataConfig(_Settings):
-    """Sentence pairs, their cleaning, the tokenizer and the rows (§5.1).
+    """Sentence pairs or plain text, their cleaning, the tokenizer and the rows (§5.1).
 
     The pairs come from the embedded phrasebook (`corpus="phrasebook"`), else from local files where
     `folder` is set, else from the Hugging Face Hub. File patterns are relative to `folder`; one
     that holds `{lang}` names two parallel text files, any other a single file with both sides.
+
+    Where `src` is empty there is text in the language `tgt` instead, from the same places: of a
+    corpus of pairs, that side. Settings that count pairs count its documents.
     """
 
     prefix: ClassVar[str] = "data."
     corpus: Name = "phrasebook"
-    src: Name = "en"
+    src: str = "en"
+    """Nothing for text without a translation, which a language model learns from."""
     tgt: Name = "de"
+    documents: Literal["line", "blank_line", "file"] = "line"
+    """What one document of text is: a line, what lies between blank lines, or a whole file. In a
+    table or on the Hub each cell is as a file. Line breaks inside documents are kept."""
     folder: str = ""
     train_files: tuple[str, ...] = ()
     dev_files: tuple[str, ...] = ()
@@ -126,7 +132,8 @@ class DataConfig(_Settings):
     """Each `NAME=PATTERN`; the scores of a test set are reported under its name."""
     columns: Columns = ()
     """Source and target in TSV (a number, or a name in its header), JSONL (a key), Parquet and the
-    Hub (a column). By default those named after the languages, or the only two of a TSV."""
+    Hub (a column). By default those named after the languages, or the only two of a TSV. Of text
+    the one column, by default that named after the language, or `text`, or the only one."""
     hub: str = ""
     hub_config: str = ""
     revision: str = ""
@@ -147,7 +154,8 @@ class DataConfig(_Settings):
     """A SentencePiece model to use instead of training one, or the directory of a run or model that
     has one; data.vocab_size is its number of pieces."""
     max_tokens: Positive = 256
-    """Training pairs with more tokens on either side, EOS included, are dropped (T2T's limit)."""
+    """Training pairs with more tokens on either side, EOS included, are dropped (T2T's limit).
+    Documents of text are cut into pieces of at most so many."""
     row_widths: RowWidths = (64, 128, 256)
     src_tokens_per_update: Tokens = 25_000  # §5.1
     tgt_tokens_per_update: Tokens = 25_000  # §5.1
@@ -158,6 +166,22 @@ class DataConfig(_Settings):
         self.require(self.src != self.tgt, "tgt", wanted)
         widest = self.row_widths[-1]
         self.require(self.max_tokens <= widest, "max_tokens", f"at most the widest row, {widest}")
+        if self.src:
+            wanted = "two, source first, or none"
+            self.require(len(self.columns) in (0, 2), "columns", wanted)
+            wanted = "'line', since data.src is set and pairs are of sentences"
+            self.require(self.documents == "line", "documents", wanted)
+            return
+        self.require(len(self.columns) < 2, "columns", "one or none, since data.src is empty")
+        for name in ("max_ratio", "src_tokens_per_update"):
+            default = getattr(DataConfig, name)
+            wanted = f"{default}, since data.src is empty and there is no source"
+            self.require(getattr(self, name) == default, name, wanted)
+
+    @property
+    def tokens_per_update(self) -> int:
+        """Of source and target together, where there is a source."""
+        return self.tgt_tokens_per_update + (self.src_tokens_per_update if self.src else 0)
 
 
 @dataclass(frozen=True)
@@ -268,7 +292,12 @@ Sizes, step counts and what Table 3 varies belong to experiments.
 
 _PATHS = ("data", "tokenizer"), ("train", "initial")
 """Paths of this machine, besides `data.folder`."""
-_LATER = (*_PATHS, ("data", "columns"), ("decode", "length_penalty_form"))
+_LATER = (
+    *_PATHS,
+    ("data", "columns"),
+    ("data", "documents"),
+    ("decode", "length_penalty_form"),
+)
 """What was no setting when hashes were first recorded; it counts where it is not the default."""
 
 
@@ -290,6 +319,8 @@ class Experiment(_Settings):
         if self.train.initial and not self.data.tokenizer:
             data = dataclasses.replace(self.data, tokenizer=self.train.initial)
             object.__setattr__(self, "data", data)
+        if self.task in ("translation", "translation_of_tokens"):
+            self.data.require(bool(self.data.src), "src", "a name, since text is not translated")
         if self.preset not in PRESETS:
             raise UserError(unknown("preset", self.preset, PRESETS))
         for key, allowed in PRESETS[self.preset].items():
@@ -389,8 +420,9 @@ def data_hash(data: DataConfig) -> str:
     `folder` counts: another folder may hold other text.
     """
     values = data.to_dict()
-    for name in ("tokenizer", "columns"):  # no settings when hashes were first recorded
-        if not values[name]:
+    default = DataConfig().to_dict()
+    for section, name in _LATER:
+        if section == "data" and values[name] == default[name]:
             del values[name]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

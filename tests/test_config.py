@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -78,6 +79,20 @@ def test_columns_count_in_the_hashes_once_they_are_set():
     assert experiment.is_same(earlier)
 
 
+def test_text_has_no_settings_of_a_source():
+    text = DataConfig(src="", columns=("text",), documents="file", tgt_tokens_per_update=800)
+    assert (text.tokens_per_update, DataConfig().tokens_per_update) == (800, 50_000)
+    assert data_hash(text) != data_hash(replace(text, documents="line"))
+    for setting, wanted in (
+        ({"columns": ("a", "b")}, "columns is ('a', 'b'); wanted one or none"),
+        ({"max_ratio": 2.0}, "max_ratio is 2.0; wanted 0.0, since data.src is empty"),
+        ({"src_tokens_per_update": 800}, "src_tokens_per_update is 800; wanted 25000"),
+        ({"src": "en", "columns": ()}, "documents is 'file'; wanted 'line', since data.src is set"),
+    ):
+        with pytest.raises(UserError, match=re.escape(f"data.{wanted}")):
+            replace(text, **setting)
+
+
 def test_overrides_take_the_type_of_the_setting():
     changed = Experiment("x").with_overrides(
         [
@@ -125,6 +140,7 @@ def test_overrides_take_the_type_of_the_setting():
         ("data.test_files=a=x,b", "data.test_files is 'b'; wanted NAME=PATTERN"),
         ("data.columns=1", "data.columns is ('1',); wanted two, source first, or none"),
         ("data.columns=2,2", "wanted two different ones"),
+        ("data.documents=page", "wanted one of line, blank_line, file"),
         ("data.limit=-1", "wanted zero or more"),
         ("data.max_ratio=-0.1", "wanted zero or more"),
         ("model.d_model=7", "wanted an even number"),

@@ -265,8 +265,7 @@ def _by_sentencepiece(prepared: Prepared) -> float:
 
 
 def _seconds_per_update(prepared: Prepared) -> float:
-    data = load_experiment(_EXPERIMENT).data
-    tokens = data.src_tokens_per_update + data.tgt_tokens_per_update
+    tokens = load_experiment(_EXPERIMENT).data.tokens_per_update
     updates = Updates(prepared.train, 1, tokens, prepared.tokenizer.bos)
     seconds: list[float] = []
     for step in range(_UPDATES):

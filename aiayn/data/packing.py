@@ -3,10 +3,13 @@
 Both sides of a row must fill up together, which is bin packing in two dimensions. Rows of a class
 have as many source slots per target slot as the corpus has tokens, and pairs are chosen to keep the
 two sides level: on captions and on news alike some 2 to 4 % of the slots stay empty.
+
+Text is packed as pairs whose source has no tokens, into rows without source slots. A document that
+no row holds is cut into pieces, none of which sees another.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,6 +26,9 @@ from aiayn.render import terminal
 from aiayn.system.files import write_text
 from aiayn.system.workers import parallel_map
 
+_Job = tuple[bytes, int, list[tuple[str, str]]]
+"""A tokenizer's model, `max_tokens`, and a chunk of pairs."""
+_Encoded = tuple[Ints, Ints, Ints, int]
 _PACK_BLOCK = 8_192
 _FILLED_UP = 0.95
 """Of the room that pairs leave in wide rows. The last few slots are too small for any."""
@@ -39,7 +45,8 @@ def pack_split(
     split: str,
     progress: bool = False,
 ) -> PackedSplit:
-    """Tokenize the pairs, pack them, write `SPLIT.*` into `folder`.
+    """Tokenize the pairs, or the texts on their target side, pack them, write `SPLIT.*` into
+    `folder`.
 
     Memory is bounded: the tokens of a large corpus pass through a file. Chunks go to a pool of
     processes; the result does not depend on how many there are.
@@ -48,10 +55,11 @@ def pack_split(
     tokens_path = folder / f"{split}.tokens.tmp"
     try:
         with terminal.progress(terminal.Terminal(), hidden=not progress) as bar:
+            encode = _encode_chunk if config.src else _encode_texts
             src_n, tgt_n, too_long = _tokenize(
-                lines, num_pairs, tokenizer, config.max_tokens, tokens_path, split, bar
+                lines, num_pairs, tokenizer, config.max_tokens, encode, tokens_path, split, bar
             )
-            if not len(src_n):
+            if not len(tgt_n):
                 raise UserError(
                     f"No pair of {split} is left: all {too_long} are over {config.max_tokens} "
                     "tokens."
@@ -70,6 +78,7 @@ def _tokenize(
     num_pairs: int,
     tokenizer: Tokenizer,
     max_tokens: int,
+    encode: Callable[[_Job], _Encoded],
     path: Path,
     split: str,
     bar: Progress,
@@ -81,12 +90,12 @@ def _tokenize(
     task = bar.add_task(f"Tokenizing {split}", total=num_pairs)
     with path.open("wb") as out:
         jobs = ((tokenizer.model, max_tokens, chunk) for chunk in chunked(lines))
-        for _, (src_n, tgt_n, flat, dropped) in parallel_map(_encode_chunk, jobs):
+        for (_, _, chunk), (src_n, tgt_n, flat, dropped) in parallel_map(encode, jobs):
             out.write(flat.tobytes())
             src_lengths.append(src_n)
             tgt_lengths.append(tgt_n)
             too_long += dropped
-            bar.advance(task, len(src_n) + dropped)
+            bar.advance(task, len(chunk))
     return np.concatenate(src_lengths), np.concatenate(tgt_lengths), too_long
 
 
@@ -152,7 +161,11 @@ def _blocks(members: Ints) -> list[Ints]:
 
 
 def unlimited(config: DataConfig) -> DataConfig:
-    """Settings for dev, where no pair is dropped: row widths up to its longest sentence."""
+    """Settings for dev, where no pair is dropped: row widths up to its longest sentence. Texts are
+    cut as those of train are, to what a model is trained to read at once.
+    """
+    if not config.src:
+        return config
     widths = list(config.row_widths)
     while widths[-1] < _WIDEST_ROW:
         widths.append(2 * widths[-1])
@@ -166,13 +179,13 @@ def choose_widths(src_n: Ints, tgt_n: Ints, config: DataConfig) -> list[tuple[in
     width that no pair needs is left out.
     """
     ratio = float(src_n.sum() / tgt_n.sum())
-    enough = 4 * (config.src_tokens_per_update + config.tgt_tokens_per_update)
+    enough = 4 * config.tokens_per_update
     longest = int(src_n.max()), int(tgt_n.max())
     kept: list[tuple[int, int]] = []
     waiting = 0
     remaining = np.ones(len(src_n), bool)
     for tgt_width in config.row_widths:
-        src_width = max(8, 2 * round(tgt_width * ratio / 2))
+        src_width = max(8, 2 * round(tgt_width * ratio / 2)) if ratio else 0
         if tgt_width == config.row_widths[-1]:
             src_width = max(src_width, longest[0])
         fits = remaining & (src_n <= src_width) & (tgt_n <= tgt_width)
@@ -190,7 +203,7 @@ def choose_widths(src_n: Ints, tgt_n: Ints, config: DataConfig) -> list[tuple[in
     return kept
 
 
-def _encode_chunk(job: tuple[bytes, int, list[tuple[str, str]]]) -> tuple[Ints, Ints, Ints, int]:
+def _encode_chunk(job: _Job) -> _Encoded:
     """Lengths of both sides, EOS included, and their ids one after the other."""
     model, max_tokens, chunk = job
     tokenizer = _tokenizer(model)
@@ -209,6 +222,37 @@ def _encode_chunk(job: tuple[bytes, int, list[tuple[str, str]]]) -> tuple[Ints, 
             flat.append(tokenizer.eos)
     lengths = np.array(src_n, np.uint16), np.array(tgt_n, np.uint16)
     return *lengths, np.array(flat, np.uint16), len(chunk) - len(src_n)
+
+
+def _encode_texts(job: _Job) -> _Encoded:
+    """As `_encode_chunk`, of the target sides alone: the pieces that they are cut into."""
+    model, max_tokens, chunk = job
+    tokenizer = _tokenizer(model)
+    lengths: list[int] = []
+    flat: list[int] = []
+    for ids in tokenizer.encode_target([text for _, text in chunk]):
+        whole = [*ids, tokenizer.eos]
+        lengths += cut(whole, max_tokens, tokenizer.line_break)
+        flat += whole
+    tgt_n = np.array(lengths, np.uint16)
+    return np.zeros_like(tgt_n), tgt_n, np.array(flat, np.uint16), 0
+
+
+def cut(ids: Sequence[int], max_tokens: int, line_break: int | None) -> list[int]:
+    """The lengths of the pieces of a document, none over `max_tokens`: as much of it as ends with a
+    line break, or else as much as fits.
+
+    The last piece has more than EOS, which after nothing would teach documents without text.
+    """
+    pieces: list[int] = []
+    start = 0
+    while len(ids) - start > max_tokens:
+        most = max(1, min(max_tokens, len(ids) - start - 2))
+        ends = (n for n in range(start + most, start, -1) if ids[n - 1] == line_break)
+        end = next(ends, start + most)
+        pieces.append(end - start)
+        start = end
+    return [*pieces, len(ids) - start]
 
 
 _loaded: dict[bytes, Tokenizer] = {}
@@ -251,11 +295,12 @@ def assign_rows(src_n: Ints, tgt_n: Ints, src_width: int, tgt_width: int) -> Int
     """The row of each pair, rows filled one after another.
 
     The next pair is the longest of those that still fit, minus the imbalance it would leave between
-    the two sides: room on one side alone is useless.
+    the two sides: room on one side alone is useless. Without a source there is none.
     """
     lengths, cell_of = np.unique(np.stack([src_n, tgt_n]), axis=1, return_inverse=True)
     waiting = np.split(np.argsort(cell_of, kind="stable"), np.cumsum(np.bincount(cell_of))[:-1])
-    src_share, tgt_share = lengths[0] / src_width, lengths[1] / tgt_width
+    tgt_share = lengths[1] / tgt_width
+    src_share = lengths[0] / src_width if src_width else tgt_share
     left = np.array([len(pairs) for pairs in waiting])
     row_of = np.zeros(len(src_n), np.int64)
     row = 0

@@ -1,6 +1,7 @@
 """Sentence pairs packed into rows of a few widths, and which rows make up update number n (§5.1).
 
-A row is a fixed number of source slots and of target slots that holds one or several pairs.
+A row is a fixed number of source slots and of target slots that holds one or several pairs. Text
+without a source is the case of no source slots.
 `segments` says which (1, 2, ...; 0 is padding) and `positions` count within the sentence. An
 unpacked batch is the case of one pair a row.
 
@@ -60,13 +61,25 @@ def rows_of_pairs(
 ) -> Rows:
     """One pair of encoded sentences a row, as wide as the longest side or `width`."""
     width = max(width, 1 + max(max(len(s), len(t)) for s, t in pairs))
-    src, src_segments, tgt, tgt_segments = np.zeros((4, len(pairs), width), np.int32)
-    for row, (source, target) in enumerate(pairs):
-        src[row, : len(source) + 1] = [*source, eos]
-        tgt[row, : len(target) + 1] = [*target, eos]
-        src_segments[row, : len(source) + 1] = 1
-        tgt_segments[row, : len(target) + 1] = 1
+    src, src_segments = _side([source for source, _ in pairs], eos, width)
+    tgt, tgt_segments = _side([target for _, target in pairs], eos, width)
     return make_rows(src, src_segments, tgt, tgt_segments, bos)
+
+
+def rows_of_texts(texts: Sequence[Sequence[int]], bos: int, eos: int, width: int = 0) -> Rows:
+    """One encoded text a row, without a source, as wide as the longest or `width`."""
+    tgt, tgt_segments = _side(texts, eos, max(width, 1 + max(map(len, texts))))
+    no_source = np.zeros((len(texts), 0), np.int32)
+    return make_rows(no_source, no_source, tgt, tgt_segments, bos)
+
+
+def _side(texts: Sequence[Sequence[int]], eos: int, width: int) -> tuple[Ints, Ints]:
+    """The ids of one side, each row ending with EOS, and their segments."""
+    ids, segments = np.zeros((2, len(texts), width), np.int32)
+    for row, text in enumerate(texts):
+        ids[row, : len(text) + 1] = [*text, eos]
+        segments[row, : len(text) + 1] = 1
+    return ids, segments
 
 
 def _positions(segments: Ints) -> Ints:

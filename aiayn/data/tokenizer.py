@@ -54,6 +54,12 @@ class Tokenizer:
         """V: the pieces, special ones included."""
         return int(self._processor.get_piece_size())
 
+    @property
+    def line_break(self) -> int | None:
+        """The id of the piece for a line break; None where text is taken as one line."""
+        number = int(self._processor.piece_to_id("\n"))
+        return None if number == self.unknown else number
+
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """The ids of each sentence, without BOS or EOS."""
         return self._processor.encode([composed(text) for text in sentences], num_threads=1)
@@ -150,6 +156,10 @@ class PairTokenizer(Tokenizer):
     @property
     def num_words(self) -> int:
         return len(self._ids)
+
+    @property
+    def line_break(self) -> int | None:
+        return None
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         return [self._encode(text, self._sides[0]) for text in sentences]

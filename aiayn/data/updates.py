@@ -38,7 +38,7 @@ class Updates:
     packed: PackedSplit
     seed: int
     tokens_per_update: int
-    """Real tokens, source and target together."""
+    """Real tokens, source (where there is one) and target together."""
     bos: int
 
     @property

@@ -24,8 +24,8 @@ class Feed(NamedTuple):
     def of(cls, experiment: Experiment, prepared: Prepared, mesh: Mesh) -> "Feed":
         """The feed of a run."""
         data, config = experiment.data, experiment.train
-        tokens = data.src_tokens_per_update + data.tgt_tokens_per_update
-        updates = Updates(prepared.train, config.seed, tokens, prepared.tokenizer.bos)
+        bos = prepared.tokenizer.bos
+        updates = Updates(prepared.train, config.seed, data.tokens_per_update, bos)
         return cls(updates, mesh, config.slots_per_device)
 
     def layout(self, step: int) -> Layout:

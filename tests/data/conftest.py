@@ -3,7 +3,7 @@ import random
 import pytest
 
 from aiayn.data.packing import pack_split
-from tests.support.corpora import PACKING
+from tests.support.corpora import PACKING, TEXT_PACKING
 from tests.support.models import TOKENIZER
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -19,3 +19,13 @@ def packed(tmp_path_factory):
     ]
     folder = tmp_path_factory.mktemp("rows")
     return pairs, pack_split(pairs, len(pairs), TOKENIZER, PACKING, folder, "train")
+
+
+@pytest.fixture(scope="session")
+def packed_texts(tmp_path_factory):
+    """Texts of one to fifty words, and the rows without a source that hold their pieces."""
+    rng = random.Random(1)
+    texts = [" ".join(rng.choices(WORDS, k=rng.randint(1, 50))) for _ in range(200)]
+    folder = tmp_path_factory.mktemp("text_rows")
+    pairs = [("", text) for text in texts]
+    return texts, pack_split(pairs, len(pairs), TOKENIZER, TEXT_PACKING, folder, "train")

@@ -1,12 +1,21 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aiayn.config import DataConfig
-from aiayn.data.packing import assign_rows, choose_widths, pack_split, share_out, unlimited
+from aiayn.data.packing import (
+    assign_rows,
+    choose_widths,
+    cut,
+    pack_split,
+    share_out,
+    unlimited,
+)
 from aiayn.errors import UserError
-from tests.support.corpora import PACKING
+from tests.support.corpora import PACKING, TEXT_PACKING
 from tests.support.models import TOKENIZER
 
 
@@ -99,3 +108,73 @@ def test_95_percent_of_the_slots_hold_a_token(name, median, spread, ratio_spread
             slots += rows * (src_width + tgt_width)
     assert sorted(np.concatenate(seen)) == list(range(len(src))), "each pair once"
     assert (src.sum() + tgt.sum()) / slots >= 0.95, name
+
+
+# --- Text without a source ----------------------------------------------------------------------
+
+
+def _pieces(split):
+    """The ids of each segment of each row."""
+    return [
+        tgt[segments == segment].tolist()
+        for row_class in split.classes
+        for tgt, segments in zip(*split.arrays(row_class)[2:], strict=True)
+        for segment in range(1, int(segments.max()) + 1)
+    ]
+
+
+def test_the_pieces_of_texts_are_whole_and_each_in_one_row(packed_texts):
+    texts, split = packed_texts
+    wanted = []
+    for ids in TOKENIZER.encode(texts):
+        whole = [*ids, TOKENIZER.eos]
+        for size in cut(whole, 32, None):
+            wanted.append(whole[:size])
+            whole = whole[size:]
+    assert sorted(_pieces(split)) == sorted(wanted)
+    assert len(wanted) > len(texts), "some are cut"
+    assert (sum(c.num_pairs for c in split.classes), split.too_long) == (len(wanted), 0)
+    for row_class in split.classes:
+        src, src_segments, tgt, _ = split.arrays(row_class)
+        assert (src.shape[1], src_segments.shape[1], row_class.src_tokens) == (0, 0, 0)
+        assert tgt.shape == (row_class.num_rows, row_class.tgt_width)
+    assert [c.tgt_width for c in split.classes] == [16, 32]
+    # Of bins that are filled with the longest piece that fits, few have room left.
+    assert sum(c.fill * c.num_rows for c in split.classes) > 0.9 * sum(
+        c.num_rows for c in split.classes
+    )
+
+
+@given(
+    st.lists(st.sampled_from([7, 8, 9, 5]), max_size=40),
+    st.integers(1, 12),
+)
+def test_a_document_is_cut_at_line_ends_where_it_can(ids, most):
+    # 5 is the line break, 3 is EOS.
+    whole, pieces, start = [*ids, 3], [], 0
+    for size in cut(whole, most, 5):
+        pieces.append(whole[start : start + size])
+        start += size
+    assert [word for piece in pieces for word in piece] == whole
+    assert all(1 <= len(piece) <= most for piece in pieces)
+    for piece, later in itertools.pairwise(pieces):
+        full = len(piece) >= most - 1 or len(later) == 2  # one less where EOS would be alone
+        assert piece[-1] == 5 or (full and 5 not in piece)
+    if most > 1 and ids:
+        assert len(pieces[-1]) > 1, "EOS is not alone"
+
+
+def test_a_document_of_exactly_the_limit_is_one_piece():
+    # Two lines of two words: 7 7 5 7 7 EOS.
+    whole = [7, 7, 5, 7, 7, 3]
+    assert cut(whole, 6, 5) == [6]
+    assert cut(whole, 5, 5) == [3, 3], "after the line break, though four would fit"
+    assert cut(whole, 5, None) == [4, 2], "not five, which would leave EOS alone"
+    assert cut(whole, 2, 5) == [2, 1, 1, 2]
+
+
+def test_texts_of_dev_are_cut_to_what_a_model_reads_at_once(tmp_path):
+    assert unlimited(TEXT_PACKING) == TEXT_PACKING
+    split = pack_split([("", "one " * 100)], 1, TOKENIZER, TEXT_PACKING, tmp_path, "dev")
+    assert sorted(map(len, _pieces(split))) == [5, 32, 32, 32]
+    assert split.too_long == 0

@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 
-from aiayn.data.rows import make_rows, rows_of_pairs
+from aiayn.data.rows import make_rows, rows_of_pairs, rows_of_texts
 
 
 def test_targets_shift_by_one_within_each_sentence():
@@ -25,6 +25,16 @@ def test_a_row_of_one_pair_by_hand():
     assert rows.src_segments_BS.tolist() == [[1, 1, 1], [1, 1, 0]]
     assert rows.tgt_segments_BT.tolist() == [[1, 1, 0], [1, 0, 0]]
     assert rows_of_pairs([([5], [7])], 2, 3, width=9).src_BS.shape == (1, 9)
+
+
+def test_a_row_of_one_text_is_that_of_a_pair_without_its_source():
+    texts = [[7, 8, 9], [6]]
+    rows = rows_of_texts(texts, bos=2, eos=3, width=5)
+    assert [field.shape for field in rows[:3]] == [(2, 0)] * 3
+    pairs = rows_of_pairs([([], text) for text in texts], bos=2, eos=3, width=5)
+    for field, wanted in zip(rows[3:], pairs[3:], strict=True):
+        np.testing.assert_array_equal(field, wanted)
+    assert rows_of_texts(texts, 2, 3).tgt_in_BT.tolist() == [[2, 7, 8, 9], [2, 6, 0, 0]]
 
 
 def test_a_model_imports_rows_without_what_makes_them():

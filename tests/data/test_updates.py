@@ -105,3 +105,18 @@ def test_batches_bring_every_row_once_whatever_is_left_over(packed, slots, multi
         size = max(1, slots // row_class.tgt_width // multiple) * multiple
         left_over += row_class.num_rows % size
     assert left_over > 0, "a class has rows left over for the last batch"
+
+
+def test_an_update_of_texts_holds_the_wanted_target_tokens(packed_texts):
+    texts, split = packed_texts
+    updates = Updates(split, seed=1, tokens_per_update=80, bos=2)
+    tokens = 0
+    for step in range(updates.per_epoch):
+        rows = updates.rows(step, updates.layout(updates.choose(step)[0], 2, 64))
+        assert rows.src_BS.shape == (*rows.tgt_in_BT.shape[:2], 0)
+        assert rows.src_positions_BS.shape == rows.src_segments_BS.shape == rows.src_BS.shape
+        tokens += int(rows.weight_BT.sum())
+    assert tokens == sum(len(ids) + 1 for ids in TOKENIZER.encode(texts))
+    assert tokens / updates.per_epoch == pytest.approx(80, rel=0.03)
+    found = sum(int(rows.weight_BT.sum()) for rows in batches(split, 64, bos=2, multiple=3))
+    assert found == tokens

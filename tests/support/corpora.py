@@ -15,6 +15,8 @@ PACKING = DataConfig(
     row_widths=(16, 32), max_tokens=32, src_tokens_per_update=40, tgt_tokens_per_update=40
 )
 """Rows of two widths, with a few sentences in each."""
+TEXT_PACKING = DataConfig(src="", row_widths=(16, 32), max_tokens=32, tgt_tokens_per_update=80)
+"""The same for text without a source."""
 
 
 def pair(number: int) -> Pair:
