@@ -179,6 +179,11 @@ class DataConfig(_Settings):
             self.require(getattr(self, name) == default, name, wanted)
 
     @property
+    def noun(self) -> str:
+        """What messages call the units of the text."""
+        return "pairs" if self.src else "documents"
+
+    @property
     def tokens_per_update(self) -> int:
         """Of source and target together, where there is a source."""
         return self.tgt_tokens_per_update + (self.src_tokens_per_update if self.src else 0)

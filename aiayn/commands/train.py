@@ -50,11 +50,12 @@ def prepare(experiment: Experiment, data_dir: Path) -> None:
     prepared = prepare(experiment.data, data_dir, open_source=task_of(experiment).open_source)
     for name, split in prepared.manifest.splits.items():
         dropped = "".join(f", {count:,} {reason}" for reason, count in split.dropped.items())
-        print(f"{name}: {split.kept:,} of {split.read:,} pairs{dropped}")
+        print(f"{name}: {split.kept:,} of {split.read:,} {experiment.data.noun}{dropped}")
     show(report(prepared)[0], Terminal())
     for row_class in prepared.train.classes:
+        widths = f"{row_class.src_width} + " if row_class.src_width else ""
         print(
-            f"rows of {row_class.src_width} + {row_class.tgt_width} slots: {row_class.num_rows:,}, "
+            f"rows of {widths}{row_class.tgt_width} slots: {row_class.num_rows:,}, "
             f"{row_class.fill:.1%} filled"
         )
     print(f"Prepared in {prepared.folder}")

@@ -14,7 +14,7 @@ import numpy as np
 from aiayn.config import DataConfig
 from aiayn.data.cleaning import NEVER, Rules, SeenHashes, judge
 from aiayn.data.corpus import Manifest, read_lines
-from aiayn.data.sources.formats import Pair, Skipped, find_files, read_pairs
+from aiayn.data.sources.formats import Pair, Skipped, find_files, read_files
 from aiayn.data.text import one_line, visible
 
 
@@ -35,6 +35,7 @@ def first_change(data: DataConfig, folder: Path) -> str:
     """
     manifest = Manifest.load(folder)
     dev = (each._replace(pair=_as_dev(each.pair)) for each in _placed(data, data.dev_files, "dev"))
+    dev = (each for each in dev if data.src or each.pair[1].strip())
     train = islice(_placed(data, data.train_files, "train"), data.limit or None)
     kept = _kept(data, _rules(data, manifest, folder), train)
     return _compared(kept, _prepared(folder, "train")) or (
@@ -47,7 +48,7 @@ def _placed(data: DataConfig, patterns: Sequence[str], split: str) -> Iterator[_
         setting = f"data.{split}_files"
         for files in find_files(pattern, data.folder, data.src, data.tgt, setting):
             skipped = Skipped()
-            pairs = read_pairs(files, data.src, data.tgt, skipped, data.columns)
+            pairs = read_files(files, data, skipped)
             for count, pair in enumerate(pairs, 1):
                 yield _Placed(pair, files, count + skipped.counts.total())
 

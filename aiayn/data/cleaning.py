@@ -1,5 +1,7 @@
 """The rules that drop a training pair: blanks, lengths, overlap with dev and test, language (§5.1).
 
+Without a source the target side is a document, whose line breaks are as `sources/documents` says.
+
 Pure functions of a pair or of a chunk of pairs, and the workers that run them over a corpus.
 """
 
@@ -18,8 +20,19 @@ from rich.text import Text
 
 from aiayn.config import DataConfig
 from aiayn.data.languages import parse, same_language
+from aiayn.data.sources.documents import folded
 from aiayn.data.sources.formats import Pair
-from aiayn.data.text import MAX_CHARACTERS, T, clean, normalise, num_words, sentence_key
+from aiayn.data.text import (
+    MAX_CHARACTERS,
+    T,
+    clean,
+    composed,
+    composed_document,
+    normalise,
+    num_words,
+    sentence_key,
+    visible,
+)
 from aiayn.errors import UserError
 from aiayn.render.terminal import Terminal, progress
 from aiayn.system.workers import parallel_map
@@ -41,6 +54,8 @@ class Rules:
     """Whether sentences are compared by `sentence_key` or, else, by `clean`."""
     held_src: frozenset[str]
     held_tgt: frozenset[str]
+    documents: str = ""
+    """As `data.documents` where there is no source."""
 
     @classmethod
     def of(
@@ -51,11 +66,15 @@ class Rules:
             frozenset(key(pair[side]) for pairs in evaluation.values() for pair in pairs) - {""}
             for side in (0, 1)
         )
-        return cls(data.max_words, data.max_ratio, normalised, src, tgt)
+        documents = "" if data.src else data.documents
+        return cls(data.max_words, data.max_ratio, normalised, src, tgt, documents)
 
 
 def judge(pair: Pair, rules: Rules) -> tuple[str, str, str]:
     """The reason to drop a training pair, or nothing; and its two sides, cleaned."""
+    if rules.documents:
+        reason, text = _judge_document(pair[1], rules)
+        return reason, "", text
     if max(map(len, pair)) > MAX_CHARACTERS:
         return "too_long", "", ""
     src, tgt = clean(pair[0]), clean(pair[1])
@@ -73,6 +92,21 @@ def judge(pair: Pair, rules: Rules) -> tuple[str, str, str]:
     else:
         held = src in rules.held_src or tgt in rules.held_tgt
     return ("in_dev_or_test" if held else ""), src, tgt
+
+
+def _judge_document(document: str, rules: Rules) -> tuple[str, str]:
+    """As `judge`; a document has no length at which it is none."""
+    shown = visible(document)
+    text = composed(shown) if rules.documents == "line" else folded(composed_document(shown))
+    if not text.strip():
+        return "empty", text
+    if not document.isprintable() and _CONTROL.search(document):
+        return "control", text
+    if rules.max_words and num_words(composed(text)) > rules.max_words:
+        return "max_words", text
+    key = sentence_key if rules.normalised else composed
+    held = bool(rules.held_tgt) and key(text) in rules.held_tgt
+    return ("in_dev_or_test" if held else ""), text
 
 
 class Cleaned(NamedTuple):
@@ -95,29 +129,36 @@ def clean_chunk(chunk: Sequence[Pair], rules: Rules) -> Cleaned:
             dropped[reason] += 1
         else:
             kept.append((src, tgt))
+    src_words = [src.count(" ") + 1 if src else 0 for src, _ in kept]
+    if rules.documents:
+        tgt_words = [len(document.split()) for _, document in kept]
+    else:
+        tgt_words = [tgt.count(" ") + 1 for _, tgt in kept]
     # Of 40 million pairs, two that differ have one 64-bit hash with a probability of 1 in 20,000.
     digests = (hashlib.blake2b(f"{s}\n{t}".encode(), digest_size=8).digest() for s, t in kept)
     return Cleaned(
         "".join(f"{src}\n" for src, _ in kept).encode(),
         "".join(f"{tgt}\n" for _, tgt in kept).encode(),
-        np.array([src.count(" ") + 1 for src, _ in kept], np.int64),
-        np.array([tgt.count(" ") + 1 for _, tgt in kept], np.int64),
+        np.array(src_words, np.int64),
+        np.array(tgt_words, np.int64),
         np.frombuffer(b"".join(digests), np.uint64),
         dropped,
     )
 
 
 def holdout_order(chunk: Sequence[Pair], rules: Rules) -> Hashes:
-    """Each pair's place in the order of holding out: a hash of its source, smallest first.
+    """Each pair's place in the order of holding out: a hash of its source, smallest first; of a
+    document if there is none.
 
     Sources without a letter are in the later half, so that few of them measure a model of text.
     """
     order: list[int] = []
     for pair in chunk:
-        reason, src, _ = judge(pair, rules)
-        key = sentence_key(src)
+        reason, src, tgt = judge(pair, rules)
+        text = tgt if rules.documents else src
+        key = sentence_key(text)
         place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
-        if not normalise(src):
+        if not normalise(text):
             place |= 1 << 63
         order.append(place if key and not reason else NEVER)
     return np.array(order, np.uint64)
@@ -171,7 +212,9 @@ def check_direction(pairs: Sequence[Pair], src: str, tgt: str, name: str) -> Non
     Raises:
         UserError: naming the languages found and wanted.
     """
-    if same_language(src, tgt):
+    if not src:
+        _check_language([text for _, text in pairs], tgt, name)
+    if not src or same_language(src, tgt):
         return
     same = sum(clean(a) == clean(b) for a, b in pairs)
     if len(pairs) >= 10 and same > len(pairs) / 2:
@@ -195,6 +238,23 @@ def check_direction(pairs: Sequence[Pair], src: str, tgt: str, name: str) -> Non
             f"In {name}, the source side reads like {tgt!r} and the target side like {src!r}; "
             f"wanted data.src={src} and data.tgt={tgt}. Swap the two settings, or the files."
         )
+
+
+def _check_language(texts: Sequence[str], lang: str, name: str) -> None:
+    """Refuse text that reads like another language, by as much as `check_direction` asks for."""
+    known = {code: set(words.split()) for code, words in _FREQUENT_WORDS.items()}
+    own = known.get(parse(lang).language)
+    if not own:
+        return
+    count = Counter(word for text in texts for word in text.lower().split())
+    for other, words in known.items():
+        like_own = sum(count[word] for word in own - words)
+        like_other = sum(count[word] for word in words - own)
+        if like_other >= max(20, 2 * like_own):
+            raise UserError(
+                f"In {name}, the text reads like {other!r}; wanted data.tgt={lang}. Set data.tgt="
+                f"{other}, or name other files."
+            )
 
 
 @dataclass(frozen=True)

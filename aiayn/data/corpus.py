@@ -3,6 +3,9 @@
 One sentence a line, UTF-8: `train.src`, `train.tgt`, `dev.src`, ..., `test.NAME.tgt`, and
 `manifest.json`, which says where the text came from and what became of every pair. Only \\n ends a
 line; `read_lines` reads it so. Train is cleaned; dev and test stay as they are.
+
+Without a source, documents are the targets and every source is empty. A document is one line here,
+as `sources/documents` folds it.
 """
 
 import hashlib
@@ -34,6 +37,7 @@ from aiayn.data.cleaning import (
 )
 from aiayn.data.languages import find, parse
 from aiayn.data.plain import check_plain
+from aiayn.data.sources.documents import unfolded
 from aiayn.data.sources.formats import Pair, Skipped, Source, Split, open_files, open_tests
 from aiayn.data.sources.hub import open_hub
 from aiayn.data.text import chunked, one_line, visible
@@ -117,6 +121,13 @@ def read_lines(path: Path) -> Iterator[str]:
             yield line.removesuffix("\n")
 
 
+def read_split(folder: Path, split: str, src: str) -> Iterator[Pair]:
+    """The pairs of a split of prepared text; without a source, its documents as they are."""
+    sides = (read_lines(folder / f"{split}.{side}") for side in ("src", "tgt"))
+    pairs = zip(*sides, strict=True)
+    return pairs if src else (("", unfolded(text)) for _, text in pairs)
+
+
 def prepare_corpus(
     config: DataConfig,
     out: Path,
@@ -156,8 +167,8 @@ def prepare_corpus(
 
 
 def open_pairs(data: DataConfig) -> Source:
-    """The sentence pairs that the settings name: the phrasebook's, local files', the Hub's; with
-    the first and the last the test sets in `data.test_files` as well.
+    """The sentence pairs, or the text, that the settings name: the phrasebook's, local files', the
+    Hub's; with the first and the last the test sets in `data.test_files` as well.
 
     Raises:
         UserError: the settings name none, or it cannot be opened; or one has no meaning there.
@@ -210,13 +221,18 @@ def _heeded(data: DataConfig) -> tuple[str, ...]:
 def _open_phrasebook(data: DataConfig) -> Source:
     from aiayn.data.sources.phrasebook import generate
 
+    data.require(data.documents == "line", "documents", "'line', as the phrasebook has them")
     held = ("en-US", "de-DE", "fr-FR", "pt-BR")
     src, tgt = (
         code if place is None else parse(held[place]).language
         for code in (data.src, data.tgt)
         for place in (find(code, held),)
     )
-    splits: dict[str, list[Pair]] = generate(src, tgt, seed=1)._asdict()
+    # A language's sentences are the same whatever the other one is.
+    other = src or ("de" if tgt == "en" else "en")
+    splits: dict[str, list[Pair]] = generate(other, tgt, seed=1)._asdict()
+    if not src:
+        splits = {name: [("", text) for _, text in pairs] for name, pairs in splits.items()}
 
     def split(name: str) -> Split:
         return Split(lambda _: iter(splits[name]), len(splits[name]))
@@ -321,7 +337,7 @@ def read_test_files(data: DataConfig) -> dict[str, list[Pair]]:
     """
     found: dict[str, list[Pair]] = {}
     for name, split in open_tests(data, {}).items():
-        found[name], _ = _read_whole(split, f"test.{name}")
+        found[name], _ = _read_whole(data, split, f"test.{name}")
         check_direction(found[name], data.src, data.tgt, f"test.{name}")
     return found
 
@@ -331,18 +347,19 @@ def read_test_files(data: DataConfig) -> dict[str, list[Pair]]:
 
 def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> Manifest:
     """Write all files of the preparation into `folder`."""
-    sample = list(islice(source.train.pairs(Skipped()), 2_000))
+    sample = next(chunked(islice(source.train.pairs(Skipped()), 2_000)), [])
     check_direction(sample, data.src, data.tgt, "train")
-    check_plain("target sentences at the beginning of train", [tgt for _, tgt in sample])
+    what = ("target sentences", "references") if data.src else ("lines", "lines")
+    check_plain(f"{what[0]} at the beginning of train", _lines(sample))
     evaluation: dict[str, list[Pair]] = {}
     line_breaks: Counter[str] = Counter()
     sets = {"dev": source.dev} if source.dev else {}
     for name, split in (sets | {f"test.{k}": v for k, v in source.tests.items()}).items():
-        evaluation[name], line_breaks[name] = _read_whole(split, name)
+        evaluation[name], line_breaks[name] = _read_whole(data, split, name)
         check_direction(evaluation[name], data.src, data.tgt, name)
         named = ", ".join(file["name"] for file in source.details.get(name, []))
-        title = f"references of {name}" + (f" ({named})" if named else "")
-        check_plain(title, [tgt for _, tgt in evaluation[name]])
+        title = f"{what[1]} of {name}" + (f" ({named})" if named else "")
+        check_plain(title, _lines(evaluation[name]))
 
     missing = ([] if source.dev else ["dev"]) + ([] if source.tests else ["test.test"])
     holding_out = bool(missing) and data.holdout_pairs > 0
@@ -353,7 +370,7 @@ def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> 
     elif "dev" in missing:
         raise UserError(
             "The corpus has no dev set. Name one in data.dev_files, or set data.holdout_pairs to "
-            "the number of pairs to take out of train for it."
+            f"the number of {data.noun} to take out of train for it."
         )
 
     files: dict[str, WrittenFile] = {}
@@ -376,19 +393,25 @@ def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> 
     return manifest
 
 
-def _read_whole(split: Split, name: str) -> tuple[list[Pair], int]:
+def _lines(pairs: Sequence[Pair]) -> list[str]:
+    """The lines of the target sides."""
+    return [line for _, text in pairs for line in unfolded(text).split("\n")]
+
+
+def _read_whole(data: DataConfig, split: Split, name: str) -> tuple[list[Pair], int]:
     """The pairs of dev or test, without what nobody sees, and in how many of them a line break had
-    to become a blank.
+    to become a blank. Documents without text are none.
     """
     skipped = Skipped()
     pairs = [(visible(src), visible(tgt)) for src, tgt in split.pairs(skipped)]
+    pairs = [pair for pair in pairs if data.src or pair[1].strip()]
     if skipped.counts:
         raise UserError(
-            f"{name} has {skipped.counts.total():,} pairs that cannot be used; the first is "
+            f"{name} has {skipped.counts.total():,} {data.noun} that cannot be used; the first is "
             f"{skipped.first}. A set that measures models is not filtered: mend the file."
         )
     if not pairs:
-        raise UserError(f"{name} holds no pairs.")
+        raise UserError(f"{name} holds no {data.noun}.")
     joined = [(one_line(src), one_line(tgt)) for src, tgt in pairs]
     return joined, sum(a != b for a, b in zip(pairs, joined, strict=True))
 
@@ -414,9 +437,10 @@ def _hold_out(
                 best = dict(sorted(best.items())[:wanted])
                 bound = max(best)
     if len(best) < wanted:
+        unit = "sentences" if data.src else data.noun
         raise UserError(
             f"data.holdout_pairs is {data.holdout_pairs:,} for each of {', '.join(names)}, but "
-            f"train has only {len(best):,} distinct usable sentences."
+            f"train has only {len(best):,} distinct usable {unit}."
         )
     chosen = [pair for _, pair in sorted(best.items())]
     return {name: chosen[i :: len(names)] for i, name in enumerate(names)}
@@ -455,6 +479,7 @@ def _write_train(
     dropped += skipped.counts
     if not kept:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in dropped.items()) or "it is empty"
+        reasons += f"; the first is {skipped.first}" if skipped.counts else ""
         raise UserError(f"Nothing of train is left ({reasons}).{_limits(data, dropped)}")
     return SplitCounts(read, kept, src_words, tgt_words, dict(sorted(dropped.items())))
 

@@ -25,9 +25,11 @@ from aiayn.data.corpus import (
     open_pairs,
     prepare_corpus,
     read_lines,
+    read_split,
     read_test_files,
 )
 from aiayn.data.packing import pack_split, unlimited
+from aiayn.data.sources.documents import unfolded
 from aiayn.data.sources.formats import Pair
 from aiayn.data.store import PackedSplit
 from aiayn.data.text import clean
@@ -61,11 +63,14 @@ class Prepared:
     """By split, files of train and dev that are not any more what a run was begun with."""
 
     def lines(self, split: str, side: str) -> list[str]:
-        """All sentences of `dev` or of `test.NAME`, on side `src` or `tgt`."""
+        """All sentences of `dev` or of `test.NAME`, on side `src` or `tgt`; or all documents, whose
+        sources are empty."""
         name = split.removeprefix("test.")
         if self.tests is not None and name in self.tests and name != split:
-            return [pair[side == "tgt"] for pair in self.tests[name]]
-        return list(read_lines(self.folder / "text" / f"{split}.{side}"))
+            found = (pair[side == "tgt"] for pair in self.tests[name])
+        else:
+            found = read_lines(self.folder / "text" / f"{split}.{side}")
+        return list(found if self.manifest.src else map(unfolded, found))
 
     @property
     def test_sets(self) -> dict[str, str]:
@@ -101,9 +106,7 @@ class Prepared:
 
     def first_pairs(self, count: int) -> list[tuple[str, str]]:
         """The beginning of train."""
-        text = self.folder / "text"
-        pairs = zip(read_lines(text / "train.src"), read_lines(text / "train.tgt"), strict=True)
-        return list(islice(pairs, count))
+        return list(islice(read_split(self.folder / "text", "train", self.manifest.src), count))
 
     @property
     def fingerprint(self) -> str:
@@ -150,7 +153,8 @@ def _folder(data: DataConfig, root: Path) -> Path:
 
 
 def _prefix(data: DataConfig) -> str:
-    return re.sub(r"[^\w.-]", "_", f"{data.corpus}-{data.src}-{data.tgt}-")
+    names = "".join(f"{name}-" for name in (data.corpus, data.src, data.tgt) if name)
+    return re.sub(r"[^\w.-]", "_", names)
 
 
 def find_prepared(begun: Begun, root: Path) -> Path | None:
@@ -340,7 +344,7 @@ def _tokenizer(
         elif not made and begun and begun.tokenizer and begun.fits(manifest):
             write_bytes(path, begun.tokenizer)
         elif not made and not _is_of_earlier_version(path, stamp, origin):
-            job = folder / "text" / "train", data.vocab_size, data.split_digits
+            job = folder / "text", data
             is_large = manifest.splits["train"].kept >= _LARGE
             write_bytes(path, apart(_train, job) if is_large else _train(job))
     return Tokenizer.load(path)
@@ -359,10 +363,12 @@ def _is_of_earlier_version(path: Path, stamp: Path, origin: Sequence[str]) -> bo
         return False
 
 
-def _train(job: tuple[Path, int, bool]) -> bytes:
-    """A tokenizer model of N pieces for this text; `job` is (text, N, whether digits are split)."""
-    text, vocab_size, split_digits = job
-    return train_tokenizer(_both_sides(text), vocab_size, split_digits).model
+def _train(job: tuple[Path, DataConfig]) -> bytes:
+    """A tokenizer model for this text; `job` is the text and the settings."""
+    text, data = job
+    sentences = _both_sides(text) if data.src else map(unfolded, read_lines(text / "train.tgt"))
+    keeps_lines = data.documents != "line"
+    return train_tokenizer(sentences, data.vocab_size, data.split_digits, keeps_lines).model
 
 
 def _rows(
@@ -382,11 +388,10 @@ def _rows(
         if not made:
             num_pairs = manifest.splits[split].kept
             if not num_pairs:
-                raise UserError(f"The {split} split of {data.corpus} is empty; wanted some pairs.")
-            text = folder / "text"
-            pairs = zip(
-                read_lines(text / f"{split}.src"), read_lines(text / f"{split}.tgt"), strict=True
-            )
+                raise UserError(
+                    f"The {split} split of {data.corpus} is empty; wanted some {data.noun}."
+                )
+            pairs = read_split(folder / "text", split, data.src)
             limits = data if split == "train" else unlimited(data)
             pack_split(pairs, num_pairs, tokenizer, limits, rows, split, progress)
 
@@ -427,6 +432,6 @@ def sha256_of_lines(lines: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _both_sides(train: Path) -> Iterator[str]:
-    yield from read_lines(train.with_suffix(".src"))
-    yield from read_lines(train.with_suffix(".tgt"))
+def _both_sides(text: Path) -> Iterator[str]:
+    yield from read_lines(text / "train.src")
+    yield from read_lines(text / "train.tgt")

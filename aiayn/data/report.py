@@ -20,9 +20,9 @@ import numpy as np
 from rich.console import Console
 
 from aiayn.data import languages
-from aiayn.data.corpus import Manifest, read_lines
+from aiayn.data.corpus import Manifest, read_split
 from aiayn.data.prepare import Prepared
-from aiayn.data.text import clean, num_words
+from aiayn.data.text import CHUNK_CHARACTERS, clean, composed, num_words
 from aiayn.errors import UserError
 from aiayn.system.files import read_json, write_text
 
@@ -41,7 +41,7 @@ _RENAMED = {"Hans": "CJK", "Hant": "CJK", "Beng": "BENGALI", "Orya": "ORIYA", "C
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the sampled pairs."""
+    """One side of the sampled pairs, or the documents."""
 
     language: str
     words: Sequence[float]
@@ -60,12 +60,17 @@ class Report:
     """The fingerprint of the prepared data."""
     sides: Sequence[Side]
     identical: float
-    """Share of pairs with one text on both sides; likewise of those without a letter."""
+    """Share of pairs with one text on both sides; likewise of those, or of the documents, without a
+    letter."""
     numbers: float
     dropped: Mapping[str, float]
     """Shares of all pairs that were read, by reason."""
     pairs: Sequence[Sequence[str]]
     warnings: Sequence[str]
+
+    @property
+    def noun(self) -> str:
+        return "pairs" if len(self.sides) == 2 else "documents"
 
     @classmethod
     def load(cls, folder: Path) -> "Report":
@@ -97,6 +102,7 @@ def _make(prepared: Prepared) -> Report:
     sides = [
         _side(code, [pair[place] for pair in pairs], prepared)
         for place, code in enumerate((manifest.src, manifest.tgt))
+        if code
     ]
     identical = sum(clean(a) == clean(b) for a, b in pairs) / len(pairs)
     numbers = sum(not any(map(str.isalpha, a + b)) for a, b in pairs) / len(pairs)
@@ -107,11 +113,12 @@ def _make(prepared: Prepared) -> Report:
 
 
 def _sampled(prepared: Prepared) -> list[tuple[str, str]]:
-    """The same pairs of train for the same text, in their order."""
-    kept = prepared.manifest.splits["train"].kept
-    chosen = sorted(random.Random(0).sample(range(kept), min(SAMPLE, kept)))
-    text = prepared.folder / "text"
-    pairs = zip(read_lines(text / "train.src"), read_lines(text / "train.tgt"), strict=True)
+    """The same pairs of train for the same text, in their order; few where documents are long."""
+    manifest = prepared.manifest
+    kept, size = manifest.splits["train"].kept, manifest.files["train.tgt"].size
+    held = max(1, CHUNK_CHARACTERS * kept // size)
+    chosen = sorted(random.Random(0).sample(range(kept), min(SAMPLE, held, kept)))
+    pairs = read_split(prepared.folder / "text", "train", manifest.src)
     steps = [place - before - 1 for before, place in zip([-1, *chosen], chosen, strict=False)]
     return [next(islice(pairs, step, None)) for step in steps]
 
@@ -120,7 +127,7 @@ def _side(code: str, texts: Sequence[str], prepared: Prepared) -> Side:
     tokens = map(len, prepared.tokenizer.encode(texts))
     return Side(
         code,
-        _quantiles(map(num_words, texts)),
+        _quantiles(num_words(composed(text)) for text in texts),
         _quantiles(map(len, texts)),
         _quantiles(tokens),
         script_shares(texts),
@@ -156,16 +163,17 @@ def dropped_shares(manifest: Manifest, too_many_tokens: int) -> dict[str, float]
 
 
 def _warnings(found: Report) -> list[str]:
-    first, second = (side.language for side in found.sides)
+    first, second = found.sides[0].language, found.sides[-1].language
     said: list[str] = []
     if found.identical > IDENTICAL and not languages.same_language(first, second):
         said.append(f"{found.identical:.0%} of the pairs have the same text on both sides")
     if found.numbers > NUMBERS:
-        said.append(f"{found.numbers:.0%} of the pairs have no letter at all")
+        said.append(f"{found.numbers:.0%} of the {found.noun} have no letter at all")
     for reason, share in found.dropped.items():
         if share > DROPPED:
             said.append(f"{share:.0%} of train was left out: {reason.replace('_', ' ')}")
-    for name, side in zip(("source", "target"), found.sides, strict=True):
+    names = ("source", "target") if len(found.sides) == 2 else ("text",)
+    for name, side in zip(names, found.sides, strict=True):
         usual = _usual_scripts(side.language)
         for script, share in side.scripts.items():
             if usual and share > FOREIGN and script not in usual:
@@ -187,9 +195,11 @@ def _usual_scripts(code: str) -> set[str]:
 
 def show(found: Report, console: Console) -> None:
     """Print a report on a console of ours, which takes text of users as it is."""
-    console.print(f"{len(found.pairs)} pairs of train, chosen at random:")
-    for src, tgt in found.pairs:
-        console.print(f"  {src[:_SHOWN_OF]}\n  {tgt[:_SHOWN_OF]}\n")
+    console.print(f"{len(found.pairs)} {found.noun} of train, chosen at random:")
+    for pair in found.pairs:
+        for text in pair[-len(found.sides) :]:
+            console.print("  " + text[:_SHOWN_OF].replace("\n", "\n  "))
+        console.print()
     console.print("Lengths: least, 5 %, median, 95 %, most")
     for side in found.sides:
         for unit in ("words", "characters", "tokens"):
@@ -197,7 +207,8 @@ def show(found: Report, console: Console) -> None:
             console.print(f"  {side.language:8} {unit:10} {values}")
         scripts = [f"{n.title()} {share:.1%}" for n, share in list(side.scripts.items())[:5]]
         console.print(f"  {side.language:8} scripts    {', '.join(scripts) or 'none'}")
-    shares = {"same on both sides": found.identical, "without a letter": found.numbers}
+    shares = {"same on both sides": found.identical} if len(found.sides) == 2 else {}
+    shares |= {"without a letter": found.numbers}
     shares |= {reason.replace("_", " "): share for reason, share in found.dropped.items()}
     listed = ", ".join(f"{share:.1%} {name}" for name, share in shares.items())
     console.print(f"Shares: {listed}")

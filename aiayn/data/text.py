@@ -53,6 +53,15 @@ def composed(text: str) -> str:
     return " ".join(text.split())
 
 
+def composed_document(text: str) -> str:
+    """NFC, with `\\n` for every kind of line break and a plain blank for each of Unicode's others;
+    tabs, and as many blanks as there are, stay.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return re.sub(r"[^\S\n\t]", " ", re.sub("\r\n|[\r\x85\u2028\u2029]", "\n", text))
+
+
 def one_line(text: str) -> str:
     """The text with a blank for the line breaks in it, one for those in a row."""
     return re.sub(r"[\r\n]+", " ", text)

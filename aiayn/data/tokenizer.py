@@ -13,11 +13,13 @@ from typing import Any
 import sentencepiece
 
 from aiayn.config import DataConfig
-from aiayn.data.text import composed
+from aiayn.data.text import composed, composed_document
 from aiayn.errors import UserError, naming
 from aiayn.system.files import place
 
 _MAX_SENTENCES = 10_000_000
+_PART = 500
+"""Characters of a document after which it is cut at the next line break."""
 _CODE = re.compile(">>.+?<<")
 
 
@@ -26,6 +28,9 @@ class Tokenizer:
 
     Pieces cover every byte, so no text is unknown. Text is composed as the training text was: NFC,
     and any run of blanks is one plain blank. Whoever takes text in leaves out what nobody sees.
+
+    A tokenizer of documents has a piece for a line break. It takes blanks and line breaks as they
+    are, and gives them back so.
     """
 
     def __init__(self, model: bytes):
@@ -54,7 +59,7 @@ class Tokenizer:
         """V: the pieces, special ones included."""
         return int(self._processor.get_piece_size())
 
-    @property
+    @cached_property
     def line_break(self) -> int | None:
         """The id of the piece for a line break; None where text is taken as one line."""
         number = int(self._processor.piece_to_id("\n"))
@@ -62,7 +67,25 @@ class Tokenizer:
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """The ids of each sentence, without BOS or EOS."""
+        if self.line_break is not None:
+            return [self._encode_document(composed_document(text)) for text in sentences]
         return self._processor.encode([composed(text) for text in sentences], num_threads=1)
+
+    def _encode_document(self, text: str) -> list[int]:
+        """The ids of a document, in parts: the memory of SentencePiece is some 40 times the text.
+
+        No piece reaches over a line break, so those before one make no difference but for the blank
+        that SentencePiece puts before each text.
+        """
+        first, *others = self._processor.encode(parts_of(text), num_threads=1)
+        ids: list[int] = first
+        for part in others:
+            ids += part[1:] if part[0] == self._blank else part
+        return ids
+
+    @cached_property
+    def _blank(self) -> int:
+        return int(self._processor.piece_to_id("\u2581"))
 
     def encode_target(self, sentences: Sequence[str]) -> list[list[int]]:
         """The ids of sentences of the target language: here the same pieces."""
@@ -97,7 +120,8 @@ class Tokenizer:
 
     def spell(self, sentence: str) -> list[str]:
         """As `encode`, as pieces; what the vocabulary lacks is spelled as it is."""
-        return self._processor.encode(composed(sentence), out_type=str, num_threads=1)
+        text = composed(sentence) if self.line_break is None else composed_document(sentence)
+        return self._processor.encode(text, out_type=str, num_threads=1)
 
     @staticmethod
     def of(model: bytes) -> "Tokenizer":
@@ -157,7 +181,7 @@ class PairTokenizer(Tokenizer):
     def num_words(self) -> int:
         return len(self._ids)
 
-    @property
+    @cached_property
     def line_break(self) -> int | None:
         return None
 
@@ -200,11 +224,23 @@ def _spell(text: str, side: Any) -> list[str]:
     return [code[0], *pieces] if code else pieces
 
 
+def parts_of(document: str) -> list[str]:
+    """A document in parts of some thousand characters, of which all but the first begin with a line
+    break."""
+    parts: list[str] = []
+    start = 0
+    while (end := document.find("\n", start + _PART)) > 0:
+        parts.append(document[start:end])
+        start = end
+    return [*parts, document[start:]]
+
+
 def own_tokenizer(data: DataConfig) -> Tokenizer:
     """The tokenizer that `data.tokenizer` names: a file, or that of a run or a model.
 
     Raises:
-        UserError: there is none, or it has another number of pieces than `data.vocab_size`.
+        UserError: there is none, or it has another number of pieces than `data.vocab_size`, or none
+            for the line breaks in documents.
     """
     path = place_of_own(data)
     tokenizer = Tokenizer.load(path)
@@ -214,6 +250,11 @@ def own_tokenizer(data: DataConfig) -> Tokenizer:
         raise UserError(
             f"data.vocab_size is {data.vocab_size}; {path} has {tokenizer.num_words} pieces: "
             f"--set data.vocab_size={tokenizer.num_words}"
+        )
+    if data.documents != "line" and tokenizer.line_break is None:
+        raise UserError(
+            f"{path} has no piece for a line break, and data.documents is {data.documents!r}; "
+            "wanted a tokenizer trained on such documents, or data.documents=line."
         )
     return tokenizer
 
@@ -225,9 +266,13 @@ def place_of_own(data: DataConfig) -> Path:
 
 
 def train_tokenizer(
-    sentences: Iterable[str], vocab_size: int, split_digits: bool = False
+    sentences: Iterable[str],
+    vocab_size: int,
+    split_digits: bool = False,
+    documents: bool = False,
 ) -> Tokenizer:
-    """A BPE model of `vocab_size` pieces from both sides of the training text.
+    """A BPE model of `vocab_size` pieces from both sides of the training text, or from documents
+    whose blanks and line breaks it keeps.
 
     The result depends on the sentences and their order only. Of corpora past ten million sentences
     a fixed random sample is used.
@@ -237,9 +282,13 @@ def train_tokenizer(
     """
     sentencepiece.set_random_generator_seed(1)
     model = io.BytesIO()
+    kept: dict[str, Any] = {}
+    if documents:
+        kept = {"user_defined_symbols": ["\n"], "remove_extra_whitespaces": False}
+        kept["allow_whitespace_only_pieces"] = True  # indentation
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_short_lines(sentences),
+            sentence_iterator=_parts(sentences) if documents else _short_lines(sentences),
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
@@ -254,6 +303,7 @@ def train_tokenizer(
             bos_id=2,
             eos_id=3,
             minloglevel=2,
+            **kept,
         )
     except RuntimeError as error:
         most = re.search(r"<= (\d+)", str(error))
@@ -265,6 +315,12 @@ def train_tokenizer(
             reason = f"the characters of the training text alone need {int(least[2]):,}"
         raise UserError(f"data.vocab_size is {vocab_size}; {reason}.") from error
     return Tokenizer(model.getvalue())
+
+
+def _parts(documents: Iterable[str]) -> Iterator[str]:
+    """All of the documents, in parts as short."""
+    for document in documents:
+        yield from (part[:1000] for part in parts_of(document))
 
 
 def _short_lines(sentences: Iterable[str]) -> Iterator[str]:

@@ -27,8 +27,16 @@ _HEADINGS = {
 
 
 def sides(names: Sequence[str], src: str, tgt: str) -> tuple[int, int] | None:
-    """The places of source and target among the names of columns, or None."""
-    codes = [_code(name, src, tgt) for name in names]
+    """The places of source and target among the names of columns, or None.
+
+    Without a source they are the same one: that of the target's language, or of text.
+    """
+    codes = [_code(name, src or tgt, tgt) for name in names]
+    if not src:
+        lower = [name.strip().lower() for name in names]
+        place = languages.find(tgt, codes)
+        found = lower.index("text") if place is None and lower.count("text") == 1 else place
+        return None if found is None else (found, found)
     places = [languages.find(wanted, codes) for wanted in (src, tgt)]
     if None in places or places[0] == places[1]:
         parts = [_role(name) for name in names]
@@ -90,16 +98,23 @@ def of_table(
     Raises:
         UserError: the columns that were asked for are not there; or none were, and it has more than
             two without a header that tells, other names in its header, no tab, or numbers in a
-            column.
+            column; or, without a source, more than one.
     """
     rows = [line.split("\t") for line in lines if line is not TOO_LONG and line.strip()]
     if not rows:
-        return 0, 1, False
+        return 0, 1 if src else 0, False
     header = [cell.strip().strip('"') for cell in rows[0]]
     if columns:
         return _asked(path, rows, header, src, tgt, columns)
     if found := sides(header, src, tgt):
         return *found, True
+    if not src:
+        if (width := max(map(len, rows))) > 1:
+            raise UserError(
+                f"{path} has {width} columns and no header that names {tgt!r} or text: "
+                f"{_examples(rows)}. {_how([2])}"
+            )
+        return 0, 0, False
     if len(header) > 1 and len({cell.lower() for cell in header}) > 1:
         filled = [cell for cell in header if cell]
         if all(map(_is_heading, filled)):
@@ -139,7 +154,7 @@ def _asked(
 ) -> tuple[int, int, bool]:
     """The columns that the setting names, by the header's words or by number."""
     named = [header.index(name) if name in header else None for name in columns]
-    first, second = named
+    first, second = named[0], named[-1]
     if first is not None and second is not None:
         return first, second, True
     if not all(re.fullmatch("[1-9][0-9]?", name) for name in columns):
@@ -147,7 +162,7 @@ def _asked(
             f"{path} begins with {_listed(header)}, and data.columns is {','.join(columns)}; "
             "wanted names from there, or numbers of columns."
         )
-    first, second = (int(name) - 1 for name in columns)
+    first, second = int(columns[0]) - 1, int(columns[-1]) - 1
     if max(map(len, rows)) <= max(first, second):
         raise UserError(
             f"{path} has {max(map(len, rows))} columns, and data.columns is {','.join(columns)}: "
@@ -155,7 +170,8 @@ def _asked(
         )
     chosen = [header[place] if place < len(header) else "" for place in (first, second)]
     words = [_words(cell) for cell in chosen]
-    above = all(words) and words[0] != words[1] and set(words[0] + words[1]) <= _HEADINGS
+    differ = words[0] != words[1] or not src
+    above = all(words) and differ and set(words[0] + words[1]) <= _HEADINGS
     return first, second, above or sides(chosen, src, tgt) is not None
 
 
@@ -168,8 +184,9 @@ def not_found(
     where: str, keys: Sequence[str], src: str, tgt: str, columns: Sequence[str]
 ) -> UserError:
     """What to say of objects or of a table without the two sides."""
-    wanted = " and ".join(map(repr, columns or (src, tgt)))
-    hint = "" if columns else f" {_how(_proposed(keys))}"
+    names = columns or [name for name in (src, tgt) if name]
+    wanted = " and ".join(map(repr, names)) + ("" if src or columns else " or 'text'")
+    hint = "" if columns else f" {_how(_proposed(keys)[: len(names)])}"
     return UserError(
         f"{where} has the columns {', '.join(map(_short, keys[:50]))}; wanted {wanted}.{hint}"
     )
@@ -180,10 +197,8 @@ def _proposed(keys: Sequence[str]) -> list[str]:
 
 
 def _how(columns: Sequence[object]) -> str:
-    return (
-        "Say which hold the source and the target, for example "
-        f"--set data.columns={','.join(map(str, columns))}."
-    )
+    what = "hold the source and the target" if len(columns) == 2 else "holds the text"
+    return f"Say which {what}, for example --set data.columns={','.join(map(str, columns))}."
 
 
 def _listed(cells: Sequence[str]) -> str:
@@ -210,11 +225,11 @@ def by_path(
         known = list(chain(dotted, (d.removeprefix("translation.") for d in dotted)))
         if any(name not in known for name in columns):
             return None
-        first, second = (known.index(name) % len(dotted) for name in columns)
-        return first, second
+        places = [known.index(name) % len(dotted) for name in columns]
+        return places[0], places[-1]
     for inside in (False, True):
         places = [n for n, name in enumerate(names) if (name[0] == "translation") == inside]
         found = sides([names[n][-1] for n in places], src, tgt)
         if found:
             return places[found[0]], places[found[1]]
-    return None
+    return (0, 0) if not src and len(names) == 1 else None

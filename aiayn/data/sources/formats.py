@@ -1,5 +1,7 @@
 """Parallel text on disk, in five formats, as streams of sentence pairs (§5.1).
 
+Without a source each pair is ("", document). The readers of tables take its column for both sides.
+
 Every reader runs in bounded memory and reports what it could not use in a `Skipped`; nothing is
 lost without being counted. A file that cannot be read at all is a `UserError` with its name.
 """
@@ -7,7 +9,7 @@ lost without being counted. A file that cannot be read at all is a `UserError` w
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -24,6 +26,7 @@ from aiayn.data.sources.columns import (
     not_found,
     of_table,
 )
+from aiayn.data.sources.documents import Document, How, documents, lines_of
 from aiayn.data.sources.opening import (
     FOREIGN_SUFFIXES,
     LONGEST_LINE,
@@ -137,7 +140,7 @@ def _files_split(
 
     def pairs(skipped: Skipped) -> Iterator[Pair]:
         for files in found:
-            yield from read_pairs(files, data.src, data.tgt, skipped, data.columns)
+            yield from read_files(files, data, skipped)
 
     return Split(pairs)
 
@@ -149,6 +152,8 @@ _HINTS = {
     ".txt": " If it has tabs between columns, give it a name that ends in .tsv.",
 }
 """More to say of formats that come close."""
+_TABLES = (".csv", ".xlsx", ".json")
+"""Those of them that are no plain text either."""
 
 
 def find_files(
@@ -157,7 +162,8 @@ def find_files(
     """The files that a pattern names, sorted; two parallel ones each where it holds `{lang}`.
 
     `*` and `?` stand for any characters of one path component. Where `{lang}` and wildcards meet,
-    the two files of a pair have the same text in the wildcards' places.
+    the two files of a pair have the same text in the wildcards' places. Without a source `{lang}`
+    is the target's language, and what is no table is plain text, whatever its name ends in.
 
     Raises:
         UserError: nothing there, one language without the other, or a format unknown here.
@@ -169,8 +175,10 @@ def find_files(
             f"{setting} is {pattern!r}, packed in a way that is not read here; wanted plain files, "
             f"or {', '.join(PACKED)}. Unpack it first: {FOREIGN_SUFFIXES[suffix]}"
         )
+    if not src:
+        pattern = pattern.replace("{lang}", tgt)
     if "{lang}" not in pattern:
-        if extension not in READERS:
+        if extension not in READERS and (src or extension in _TABLES):
             hint = _HINTS.get(extension, "")
             raise UserError(
                 f"{setting} is {pattern!r}, a format unknown here. Known: {', '.join(READERS)} "
@@ -215,6 +223,15 @@ def _matches(pattern: str, folder: str, setting: str) -> dict[tuple[str, ...], P
     return found
 
 
+def read_files(files: tuple[Path, ...], data: DataConfig, skipped: Skipped) -> Iterator[Pair]:
+    """The pairs of one file, or of two parallel text files, or the documents of one."""
+    if not data.src and _extension(files[0]) not in READERS:
+        found = documents(lines(files[0], [data.tgt]), data.documents, str(files[0]))
+        return _usable(found, files[0], skipped)
+    pairs = read_pairs(files, data.src, data.tgt, skipped, data.columns)
+    return pairs if data.src else as_documents(pairs, data.documents, str(files[0]), skipped)
+
+
 def read_pairs(
     files: tuple[Path, ...], src: str, tgt: str, skipped: Skipped, columns: Sequence[str] = ()
 ) -> Iterator[Pair]:
@@ -225,6 +242,23 @@ def read_pairs(
     if columns and extension in WITH_COLUMNS:
         return READERS[extension](files[0], src, tgt, skipped, columns)
     return READERS[extension](files[0], src, tgt, skipped)
+
+
+def as_documents(pairs: Iterable[Pair], how: How, where: str, skipped: Skipped) -> Iterator[Pair]:
+    """The documents in the cells of one column, which readers give as both sides of pairs."""
+    for _, cell in pairs:
+        found = documents(lines_of(cell), how, f"A cell of {where}")
+        yield from _usable(found, where, skipped)
+
+
+def _usable(found: Iterable[Document], where: object, skipped: Skipped) -> Iterator[Pair]:
+    """Documents as the target sides of pairs without a source."""
+    for text, line, too_long in found:
+        flaw = "too_long" if too_long else "control" if "\0" in text else ""
+        if flaw := flaw or ("" if _is_text(text) else "invalid_utf8"):
+            skipped.add(flaw, f"{where}, document of line {line}")
+        else:
+            yield "", text
 
 
 def _extension(path: Path) -> str:
@@ -493,7 +527,7 @@ def _read_tmx(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair
 
     @lru_cache(1_000)
     def places(codes: tuple[str, ...]) -> tuple[int | None, int | None]:
-        return languages.find(src, codes), languages.find(tgt, codes)
+        return languages.find(src or tgt, codes), languages.find(tgt, codes)
 
     doubts = Doubts(str(path), (src, tgt), noun="units")
     for number, unit in enumerate(units(path), 1):
@@ -501,7 +535,7 @@ def _read_tmx(path: Path, src: str, tgt: str, skipped: Skipped) -> Iterator[Pair
         doubts.decode("\n".join(texts).encode("utf-8", "surrogateescape"))
         src_place, tgt_place = places(tuple(code for code, _ in unit.segments))
         flaw = unit.flaw
-        if src_place is None or tgt_place is None or src_place == tgt_place:
+        if src_place is None or tgt_place is None or (src and src_place == tgt_place):
             flaw = flaw or "missing_side"
         else:
             flaw = flaw or _flaw(texts[src_place], texts[tgt_place])

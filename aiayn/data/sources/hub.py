@@ -18,6 +18,7 @@ from aiayn.data.sources.formats import (
     Split,
     arrow_columns,
     arrow_pairs,
+    as_documents,
 )
 from aiayn.errors import UserError
 from aiayn.system.files import place
@@ -40,9 +41,10 @@ def open_hub(data: DataConfig) -> Source:
     if "train" not in splits:
         raise UserError(f"{_title(data)} has the splits {', '.join(loaded)}; wanted 'train'.")
     counts = {name: len(split) for name, split in splits.items()}
+    noun = "pairs" if data.src else "rows"
     if data.num_pairs and tuple(counts.values()) != data.num_pairs:
         raise UserError(
-            f"{_title(data)} has {_listed(counts.values())} pairs in {', '.join(counts)}; "
+            f"{_title(data)} has {_listed(counts.values())} {noun} in {', '.join(counts)}; "
             f"data.num_pairs expects {_listed(data.num_pairs)}. The dataset has changed, or "
             "data.revision names another version."
         )
@@ -78,7 +80,8 @@ def _load(data: DataConfig) -> Any:
         # name and describe none.
         with suppress(Exception):
             return load(data_dir=data.hub_config)
-    files = [p.replace("{lang}", lang) for p in data.train_files for lang in (data.src, data.tgt)]
+    codes = [code for code in (data.src, data.tgt) if code]
+    files = [p.replace("{lang}", code) for p in data.train_files for code in codes]
     named = ", ".join(dict.fromkeys(files)) if files else "the files that data.train_files names"
     first_line = str(problem).strip().split("\n")[0][:300]
     raise UserError(
@@ -93,11 +96,15 @@ def _split(dataset: Any, data: DataConfig) -> Split:
     paths = arrow_columns(dataset.data.schema, data.src, data.tgt, where, data.columns)
     tables = dataset.select_columns(sorted({path[0] for path in paths})).with_format("arrow")
 
-    def pairs(skipped: Skipped) -> Iterator[Pair]:
+    def rows(skipped: Skipped) -> Iterator[Pair]:
         for table in tables.iter(ARROW_ROWS):
             yield from arrow_pairs(table, paths, where, skipped)
 
-    return Split(pairs, len(dataset))
+    def pairs(skipped: Skipped) -> Iterator[Pair]:
+        found = rows(skipped)
+        return found if data.src else as_documents(found, data.documents, where, skipped)
+
+    return Split(pairs, len(dataset) if data.src else None)
 
 
 def _commit(dataset: Any, data: DataConfig) -> str:
