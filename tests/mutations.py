@@ -139,7 +139,7 @@ MUTATIONS = [
         ("data/plain.py", "if 10 * len(found) > len(lines)", "if 10 * len(found) >= len(lines)"),
         ("data/corpus.py", "manifest.data_hash != data_hash(data) or ", ""),
         ("data/corpus.py", "if data.deduplicate:", "if True:"),
-        ("data/prepare.py", 'yield from read_lines(train.with_suffix(".tgt"))', "pass"),
+        ("data/prepare.py", 'yield from read_lines(text / "train.tgt")', "pass"),
         (
             "data/prepare.py",
             "origin = [*_hashes(manifest, split), hashlib.sha256(tokenizer.model).hexdigest()]",

@@ -24,6 +24,8 @@ class _Placed(NamedTuple):
     pair: Pair
     files: tuple[Path, ...]
     number: int
+    unit: str
+    """What the number counts."""
 
 
 def first_change(data: DataConfig, folder: Path) -> str:
@@ -49,8 +51,9 @@ def _placed(data: DataConfig, patterns: Sequence[str], split: str) -> Iterator[_
         for files in find_files(pattern, data.folder, data.src, data.tgt, setting):
             skipped = Skipped()
             pairs = read_files(files, data, skipped)
+            unit = "line" if len(files) == 2 else data.noun.removesuffix("s")
             for count, pair in enumerate(pairs, 1):
-                yield _Placed(pair, files, count + skipped.counts.total())
+                yield _Placed(pair, files, count + skipped.counts.total(), unit)
 
 
 def _prepared(folder: Path, split: str) -> Iterator[Pair]:
@@ -103,7 +106,7 @@ def _compared(now: Iterator[_Placed], before: Iterator[Pair]) -> str:
 
 def _place(each: _Placed, begin: int, was: Pair | None = None) -> str:
     """The lines from `begin` to that of a pair, of the file that is not as it was, or of both."""
-    files, unit = each.files, "line" if len(each.files) == 2 else "pair"
+    files, unit = each.files, each.unit
     if was and len(files) == 2:
         same = [now == before for now, before in zip(each.pair, was, strict=True)]
         files = (files[same.index(False)],) if any(same) else files

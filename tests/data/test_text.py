@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiayn.data.text import clean, normalise, num_words, sentence_key, visible
+from aiayn.data.text import (
+    clean,
+    composed_document,
+    normalise,
+    num_words,
+    sentence_key,
+    visible,
+)
 
 
 def test_normalised_sentences_are_words_alone():
@@ -80,3 +87,15 @@ def test_sums_are_told_apart_by_what_they_are():
 )
 def test_words_are_counted_in_scripts_without_blanks(text, words):
     assert num_words(text) == words
+
+
+def test_a_document_keeps_its_blanks_and_line_breaks():
+    text = "  cafe\u0301\u00a0\u3000a\tb  \r\n\r\n\tc\rd\x85e\u2028f\u2029"
+    assert composed_document(text) == "  café  a\tb  \n\n\tc\nd\ne\nf\n"
+
+
+@given(st.text())
+def test_a_composed_document_stays_as_it_is(text):
+    once = composed_document(text)
+    assert composed_document(once) == once
+    assert once.split() == clean(text).split() or visible(text) != text

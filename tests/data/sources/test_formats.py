@@ -355,3 +355,150 @@ def test_readers_are_lazy(tmp_path: Path):
     de = write(tmp_path / "a.de", "1\n2\n")
     pairs = islice(read_pairs((en, de), "en", "de", Skipped()), 2)
     assert list(pairs) == [("1", "1"), ("2", "2")]
+
+
+# --- Text without a source ----------------------------------------------------------------------
+
+
+def read_text(path: Path, **changes: Any) -> tuple[list[str], dict[str, int]]:
+    """The documents of one file, and what was skipped."""
+    values: dict[str, Any] = {"corpus": "c", "src": "", "folder": str(path.parent)}
+    data = DataConfig(**(values | {"train_files": (path.name,)} | changes))
+    skipped = Skipped()
+    pairs = list(open_files(data).train.pairs(skipped))
+    assert {src for src, _ in pairs} <= {""}
+    return [text.replace("\u2028", "\n") for _, text in pairs], dict(skipped.counts)
+
+
+TWO = "Ein Haus.\n  Der Hund.\n\nEin Tag."
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.md", "a.txt.gz", "a.en-de.de"])
+def test_text_is_read_from_files_of_any_name(tmp_path: Path, name: str):
+    content = TWO.encode()
+    path = write(tmp_path / name, gzip.compress(content) if name.endswith(".gz") else content)
+    assert read_text(path) == (["Ein Haus.", "  Der Hund.", "", "Ein Tag."], {})
+    assert read_text(path, documents="blank_line") == (TWO.split("\n\n"), {})
+    assert read_text(path, documents="file") == ([TWO], {})
+
+
+def test_text_may_be_one_side_of_a_corpus_of_pairs(tmp_path: Path):
+    write(tmp_path / "a.en", "a house\n")
+    write(tmp_path / "a.de", "ein Haus\n")
+    assert read_text(tmp_path / "a.{lang}") == (["ein Haus"], {})
+    assert read_text(tmp_path / "a.{lang}", tgt="en") == (["a house"], {})
+    tmx = TMX.format(doctype="", units=unit("a house", "ein Haus") + unit("no", "nein"))
+    assert read_text(write(tmp_path / "a.tmx", tmx))[0] == ["ein Haus", "nein"]
+    assert read_text(tmp_path / "a.tmx", tgt="fr") == ([], {"missing_side": 2})
+
+
+@pytest.mark.parametrize(
+    ("lines", "changes"),
+    [
+        (["id\ten\tde", "1\ta\tb"], {}),
+        (["a\tb", "a\tb"], {"columns": ("2",)}),
+        (["x\ty", "a\tb"], {"columns": ("y",)}),
+        (["text\turl", "b\tu"], {}),
+        (["b"], {}),
+        (["target", "b"], {"columns": ("1",)}),
+    ],
+)
+def test_the_column_of_text_in_a_tsv(tmp_path: Path, lines: list[str], changes: dict[str, Any]):
+    path = write(tmp_path / "a.tsv", "\n".join(lines))
+    wanted = ["b", "b"] if lines[0] == "a\tb" else ["b"]
+    assert read_text(path, **changes) == (wanted, {})
+
+
+def test_a_tsv_whose_column_of_text_nobody_names_is_refused(tmp_path: Path):
+    path = write(tmp_path / "a.tsv", "a\tb\nc\td\n")
+    with pytest.raises(UserError, match=r"2 columns and no header that names 'de' or text: a \| b"):
+        read_text(path)
+    with pytest.raises(UserError, match=r"has 2 columns, and data\.columns is 3"):
+        read_text(path, columns=("3",))
+    with pytest.raises(UserError, match=r"begins with 'a', 'b', and data\.columns is body; wanted"):
+        read_text(path, columns=("body",))
+
+
+ROWS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"de": TWO, "en": "x"}, {}),
+    ({"text": TWO, "id": "x"}, {}),
+    ({"body": TWO}, {}),
+    ({"body": TWO, "title": "x"}, {"columns": ("body",)}),
+    ({"id": "x", "translation": {"de": TWO, "en": "y"}}, {}),
+]
+
+
+@pytest.mark.parametrize(("row", "changes"), ROWS)
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_cells_of_tables_are_as_files_are(tmp_path: Path, kind: str, row: Any, changes: Any):
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        write(path, f"{json.dumps(row)}\n" * 2)
+    else:
+        pq.write_table(pa.Table.from_pylist([row] * 2), path)
+    for how, wanted in (
+        ("line", TWO.split("\n")),
+        ("blank_line", TWO.split("\n\n")),
+        ("file", [TWO]),
+    ):
+        assert read_text(path, documents=how, **changes) == (wanted * 2, {})
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_column_of_text_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path, kind):
+    path = tmp_path / f"a.{kind}"
+    row = {"title": "x", "body": "y"}
+    if kind == "jsonl":
+        write(path, json.dumps(row))
+    else:
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    with pytest.raises(UserError, match=r"columns title, body; wanted 'de' or 'text'\. Say which "
+                       r"holds the text, for example --set data\.columns=title\."):  # fmt: skip
+        read_text(path)
+    with pytest.raises(UserError, match=r"columns title, body; wanted 'abstract'\."):
+        read_text(path, columns=("abstract",))
+    with pytest.raises(UserError, match=r"no file has columns to choose from"):
+        read_text(write(tmp_path / "a.txt", "x"), columns=("body",))
+
+
+def test_what_cannot_be_text_is_counted_by_document(tmp_path: Path):
+    path = write(tmp_path / "a", b"one\n\ntwo\0\ntwo\n\nthree \xff\n\nfour")
+    assert read_text(path) == (
+        ["one", "", "two", "", "", "four"],
+        {"control": 1, "invalid_utf8": 1},
+    )
+    assert read_text(path, documents="blank_line") == (
+        ["one", "four"],
+        {"control": 1, "invalid_utf8": 1},
+    )
+    assert read_text(path, documents="file") == ([], {"control": 1})
+    write(path, "grün\n".encode("latin-1") * 3)
+    with pytest.raises(UserError, match=r"3 of 3 lines are not UTF-8.*iconv -f ISO-8859-1"):
+        read_text(path, documents="file")
+
+
+def test_an_endless_line_is_left_out_of_train_without_taking_memory(tmp_path: Path):
+    path = write(tmp_path / "a", b"one\n" + b"x" * (formats.LONGEST_LINE + 1) + b"\n\ntwo\n")
+    for how, wanted in (("line", ["one", "", "two"]), ("blank_line", ["two"]), ("file", [])):
+        assert read_text(path, documents=how) == (wanted, {"too_long": 1})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("b*.txt", r"b\*\.txt does not exist; data\.train_files names it"),
+        ("b.{lang}", r"b\.de does not exist"),
+        ("b.csv", "save it as TSV"),
+        ("b.json", "jq -c"),
+        ("b.zip", "unzip"),
+    ],
+)
+def test_text_that_is_not_there_or_not_read_is_refused(tmp_path: Path, pattern: str, message: str):
+    with pytest.raises(UserError, match=message):
+        read_text(tmp_path / pattern)
+
+
+def test_a_pattern_names_many_files_of_one_document_each(tmp_path: Path):
+    for number in (2, 1):
+        write(tmp_path / f"{number}.txt", f"file {number}\nends\n")
+    assert read_text(tmp_path / "*.txt", documents="file")[0] == ["file 1\nends", "file 2\nends"]

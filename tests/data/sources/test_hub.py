@@ -1,6 +1,7 @@
 """The Hub's part is played by a folder of Parquet files, which `datasets` loads in the same way."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,24 @@ def test_offline_and_not_cached_is_one_clear_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="'someone/else' could not be downloaded"):
         open_hub(DataConfig(corpus="c", hub="someone/else"))
+
+
+def test_the_column_of_text_of_a_dataset(tmp_path: Path):
+    root = make_dataset(tmp_path / "pairs", {"train": 2}, card=False)
+    data = DataConfig(corpus="c", src="", hub=str(root / "de-en"), num_pairs=(2,))
+    wanted = [("", "train Satz 0"), ("", "train Satz 1")]
+    assert list(open_hub(data).train.pairs(Skipped())) == wanted
+    (tmp_path / "wiki").mkdir()
+    rows = [{"title": "A", "text": "Ein Tag.\n\nEin Haus.\n"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "wiki" / "train.parquet")
+    wiki = replace(data, hub=str(tmp_path / "wiki"), num_pairs=(1,))
+    for how, texts in (
+        ("line", ["Ein Tag.", "", "Ein Haus.", ""]),
+        ("file", ["Ein Tag.\u2028\u2028Ein Haus."]),
+    ):
+        source = open_hub(replace(wiki, documents=how))
+        assert [text for _, text in source.train.pairs(Skipped())] == texts
+    with pytest.raises(UserError, match=r"has 1 rows in train; data\.num_pairs expects 2"):
+        open_hub(replace(wiki, num_pairs=(2,)))
+    with pytest.raises(UserError, match=r"has the columns title, text; wanted 'body'"):
+        open_hub(replace(wiki, columns=("body",)))
