@@ -241,7 +241,9 @@ def check_direction(pairs: Sequence[Pair], src: str, tgt: str, name: str) -> Non
 
 
 def _check_language(texts: Sequence[str], lang: str, name: str) -> None:
-    """Refuse text that reads like another language, by as much as `check_direction` asks for."""
+    """Refuse text that reads like another language, by as much as `check_direction` asks for, and
+    by some of its words, lest one be all of the evidence.
+    """
     known = {code: set(words.split()) for code, words in _FREQUENT_WORDS.items()}
     own = known.get(parse(lang).language)
     if not own:
@@ -249,8 +251,8 @@ def _check_language(texts: Sequence[str], lang: str, name: str) -> None:
     count = Counter(word for text in texts for word in text.lower().split())
     for other, words in known.items():
         like_own = sum(count[word] for word in own - words)
-        like_other = sum(count[word] for word in words - own)
-        if like_other >= max(20, 2 * like_own):
+        theirs = [count[word] for word in words - own if word in count]
+        if len(theirs) >= 5 and sum(theirs) >= max(20, 2 * like_own):
             raise UserError(
                 f"In {name}, the text reads like {other!r}; wanted data.tgt={lang}. Set data.tgt="
                 f"{other}, or name other files."

@@ -7,7 +7,7 @@ import pytest
 
 from aiayn.data.changes import first_change
 from aiayn.errors import UserError
-from tests.support.corpora import config, pair, prepare, write_pairs
+from tests.support.corpora import config, pair, prepare, write_pairs, write_texts
 
 
 @pytest.fixture
@@ -99,3 +99,19 @@ def test_what_cannot_be_read_any_more_says_so(prepared, source: Path):
     change(source / "train.en", 20, None)
     with pytest.raises(UserError, match="19 lines"):
         first_change(replace(prepared[0], dev_files=()), prepared[1])
+
+
+def test_an_edited_document_is_named_by_its_number(tmp_path: Path):
+    text = "eins\n zwei\n\n\ndrei\n\nvier\n"
+    data = write_texts(tmp_path / "source", train=text, dev="a\n\nb\n")
+    data = replace(data, documents="blank_line")
+    prepare(data, tmp_path / "text")
+    assert first_change(data, tmp_path / "text") == ""
+    path = tmp_path / "source" / "train.txt"
+    path.write_text(text.replace(" zwei", "zwei"))
+    assert first_change(data, tmp_path / "text") == f"document 1 of {path}"
+    path.write_text(text.replace("drei", "fünf"))
+    assert first_change(data, tmp_path / "text") == f"document 2 of {path}"
+    path.write_text(text)
+    (tmp_path / "source" / "dev.txt").write_text("a\n\nc\n")
+    assert first_change(data, tmp_path / "text").startswith("document 2 of")

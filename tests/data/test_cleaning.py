@@ -1,4 +1,5 @@
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,20 @@ from hypothesis import strategies as st
 
 from aiayn.config import DataConfig
 from aiayn.data.cleaning import Rules, SeenHashes, check_direction, judge
+from aiayn.data.corpus import read_split
 from aiayn.data.sources.formats import Pair
 from aiayn.data.text import clean, normalise
 from aiayn.errors import UserError
-from tests.support.corpora import DE, EN, config, pair, prepare, read, write_pairs
+from tests.support.corpora import (
+    DE,
+    EN,
+    config,
+    pair,
+    prepare,
+    read,
+    write_pairs,
+    write_texts,
+)
 
 # --- What train loses ---------------------------------------------------------------------------
 
@@ -291,3 +302,90 @@ def test_one_language_on_both_sides_may_say_the_same(source: Path, tmp_path: Pat
 )
 def test_direction_check_is_silent_without_evidence(pairs: list[Pair], src: str, tgt: str):
     check_direction(pairs, src, tgt, "train")
+
+
+# --- Text without a source ----------------------------------------------------------------------
+
+
+def test_each_reason_to_drop_a_document_is_counted_once(tmp_path: Path):
+    train = [
+        "Caf\u0065\u0301  ist\u00a0offen ",  # kept: NFC, single blanks
+        "Café ist offen",  # the same after cleaning
+        " \u2003 ",
+        "\u200b",
+        "bad \udcff byte",
+        "escape \x1b[0m",
+        "nul \0",
+        "eins zwei drei vier fünf sechs",
+        "in  dev",
+        "in test",
+        "x" * 10_001,  # kept: a document has no length at which it is none
+    ]
+    data = write_texts(tmp_path, train="\n".join(train), dev="in dev\n\n", news="in test")
+    manifest = prepare(replace(data, max_words=5), tmp_path / "out")
+    counts = manifest.splits["train"]
+    assert counts.dropped == {
+        "control": 2,
+        "duplicate": 1,
+        "empty": 2,
+        "in_dev_or_test": 2,
+        "invalid_utf8": 1,
+        "max_words": 1,
+    }
+    assert (counts.read, counts.kept, counts.src_words, counts.tgt_words) == (11, 2, 0, 4)
+    assert read(tmp_path / "out", "train") == [("", "Café ist offen"), ("", "x" * 10_001)]
+    assert manifest.splits["dev"].kept == 1, "an empty line is no document"
+
+
+def test_cleaning_keeps_the_layout_of_documents(tmp_path: Path):
+    paragraphs = [
+        "def f(x):\n\tif x:\n        return\u00a0x  ",
+        "def f(x):\n\tif x:\n        return x  ",  # the same after cleaning
+        "cafe\u0301\n  zu\u200b",
+        "a\n b",  # in dev, in other lines
+    ]
+    data = write_texts(tmp_path, train="\n\n".join(paragraphs), dev="a b")
+    data = replace(data, documents="blank_line")
+    manifest = prepare(data, tmp_path / "out")
+    assert manifest.splits["train"].dropped == {"duplicate": 1, "in_dev_or_test": 1}
+    assert manifest.splits["train"].tgt_words == 8
+    assert list(read_split(tmp_path / "out", "train", "")) == [
+        ("", "def f(x):\n\tif x:\n        return x  "),
+        ("", "café\n  zu"),
+    ]
+
+
+def test_documents_are_held_out_and_train_loses_them(tmp_path: Path):
+    lines = [f"text of {chr(97 + n // 26)}{chr(97 + n % 26)}\n indented {n}" for n in range(60)]
+    data = write_texts(tmp_path, train="\n\n".join([*lines, *lines]))
+    data = replace(data, documents="blank_line", holdout_pairs=5)
+    manifest = prepare(data, tmp_path / "out")
+    assert {name: counts.kept for name, counts in manifest.splits.items()} == {
+        "train": 50,
+        "dev": 5,
+        "test.test": 5,
+    }
+    assert manifest.splits["train"].dropped == {"duplicate": 50, "in_dev_or_test": 20}
+    found = [
+        text
+        for name in ("train", "dev", "test.test")
+        for _, text in read_split(tmp_path / "out", name, "")
+    ]
+    assert sorted(found) == sorted(lines)
+    with pytest.raises(UserError, match=r"train has only 60 distinct usable documents"):
+        prepare(replace(data, holdout_pairs=31), tmp_path / "more")
+    with pytest.raises(UserError, match=r"the number of documents to take out of train"):
+        prepare(replace(data, holdout_pairs=0), tmp_path / "none")
+
+
+def test_text_of_another_language_is_refused(tmp_path: Path):
+    data = write_texts(tmp_path, train=f"{EN}\n" * 9, dev=DE)
+    with pytest.raises(UserError, match=r"In train, the text reads like 'en'; wanted .*tgt=de\."):
+        prepare(data, tmp_path / "out")
+    data = write_texts(tmp_path, train=f"{DE}\n" * 9, dev=DE, news=f"{EN}\n" * 9)
+    with pytest.raises(UserError, match=r"In test\.news, the text reads like 'en'"):
+        prepare(data, tmp_path / "out")
+    for lang in ("de-AT", "xx", "en-x-simple"):  # right; a language without a list
+        text = EN if lang.startswith("en") else DE
+        check_direction([("", text)] * 9, "", lang, "train")
+    check_direction([("", EN)], "", "de", "train")  # thin evidence

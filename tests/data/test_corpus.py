@@ -28,8 +28,9 @@ from aiayn.data.corpus import (
     read_test_files,
 )
 from aiayn.data.sources.formats import Pair, Source, Split
+from aiayn.data.sources.opening import LONGEST_LINE
 from aiayn.errors import UserError
-from tests.support.corpora import config, pair, prepare, read, write_pairs
+from tests.support.corpora import config, pair, prepare, read, write_pairs, write_texts
 
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -462,3 +463,78 @@ def test_multi30k(tmp_path: Path):
     data = config(swapped, train_files=("train.{lang}.gz",), dev_files=(), test_files=())
     with pytest.raises(UserError, match="source side reads like 'de'"):
         prepare(data, tmp_path / "out")
+
+
+# --- Text without a source ----------------------------------------------------------------------
+
+
+def test_text_is_written_as_targets_of_no_sources(tmp_path: Path):
+    data = write_texts(tmp_path, train="eins zwei\ndrei\n", dev="vier\u2028fünf", news="sechs")
+    manifest = prepare(data, tmp_path / "out")
+    names = {f"{n}.{s}" for n in ("train", "dev", "test.news") for s in ("src", "tgt")}
+    assert manifest.files.keys() == names
+    assert (manifest.src, manifest.tgt, manifest.tests) == ("", "de", ("news",))
+    assert read(tmp_path / "out", "train") == [("", "eins zwei"), ("", "drei")]
+    assert read(tmp_path / "out", "dev") == [("", "vier fünf")]
+    train = manifest.splits["train"]
+    assert (train.read, train.kept, train.src_words, train.tgt_words) == (2, 2, 0, 3)
+    assert changed_source(data, manifest) == {}
+    (tmp_path / "news.txt").write_text("sieben")
+    assert changed_source(data, manifest) == {"test.news": ["news.txt"]}
+    assert read_test_files(data) == {"news": [("", "sieben")]}
+    # By file: dev as it is, its line breaks as one character.
+    data = replace(data, documents="file")
+    prepare(data, tmp_path / "file")
+    assert read(tmp_path / "file", "train") == [("", "eins zwei\u2028drei")]
+    assert read(tmp_path / "file", "dev") == [("", "vier\u2028fünf")]
+
+
+def test_the_target_side_of_the_phrasebook_is_text(tmp_path: Path, monkeypatch):
+    asked: list[tuple[str, str]] = []
+
+    class Small(NamedTuple):
+        train: list[Pair]
+        dev: list[Pair]
+        test_seen: list[Pair]
+
+    def generate(src: str, tgt: str, seed: int) -> Small:
+        asked.append((src, tgt))
+        return Small([pair(1), pair(2)], [pair(50)], [pair(60)])
+
+    monkeypatch.setattr("aiayn.data.sources.phrasebook.generate", generate)
+    manifest = prepare(DataConfig(src="", tgt="de-DE"), tmp_path / "out")
+    assert manifest.tests == ("seen",)
+    assert read(tmp_path / "out", "train") == [("", pair(1)[1]), ("", pair(2)[1])]
+    prepare(DataConfig(src="", tgt="en"), tmp_path / "en")
+    assert asked == [("en", "de"), ("de", "en")]
+    with pytest.raises(UserError, match=r"data\.documents is 'file'; wanted 'line', as the phrase"):
+        prepare(DataConfig(src="", documents="file"), tmp_path / "file")
+
+
+@pytest.mark.parametrize("how", ["line", "blank_line", "file"])
+def test_text_that_is_none_is_refused_with_its_place(tmp_path: Path, how):
+    def refused(**splits: str) -> str:
+        data = write_texts(tmp_path / "source", **({"train": "eins", "dev": "zwei"} | splits))
+        with pytest.raises(UserError) as error:
+            prepare(replace(data, documents=how), tmp_path / "out")
+        return str(error.value)
+
+    assert refused(train="").startswith("Nothing of train is left (")
+    assert refused(dev=" \n\n") == "dev holds no documents."
+    train = refused(train="a\0b")
+    assert train.startswith("Nothing of train is left (1 control; the first is ")
+    assert train.endswith("train.txt, document of line 1: control).")
+    dev = refused(dev="drei\n\n\na\0b")
+    line = 1 if how == "file" else 4
+    assert dev.startswith("dev has 1 documents that cannot be used; the first is ")
+    assert f"dev.txt, document of line {line}: control. A set that measures models" in dev
+    endless = refused(dev="x" * (LONGEST_LINE + 1))
+    assert "dev.txt, document of line 1: too long. A set that measures models" in endless
+    assert "wanted plain, detokenised sentences" in refused(train="Satz ei@@ nes Tex@@ tes\n" * 3)
+
+
+def test_a_line_in_ten_of_one_document_may_be_no_plain_text(tmp_path: Path):
+    # One document of many lines, of which one looks like a subword marker.
+    text = "@@ -1 +1 @@\n" + "ein Satz\n" * 20
+    data = write_texts(tmp_path / "source", train=text, dev="zwei")
+    assert prepare(replace(data, documents="file"), tmp_path / "out").splits["train"].kept == 1

@@ -1,13 +1,21 @@
 import base64
 import json
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aiayn.config import DataConfig
-from aiayn.data.tokenizer import PairTokenizer, Tokenizer, own_tokenizer, train_tokenizer
+from aiayn.data.text import composed_document
+from aiayn.data.tokenizer import (
+    PairTokenizer,
+    Tokenizer,
+    own_tokenizer,
+    parts_of,
+    train_tokenizer,
+)
 from aiayn.errors import UserError
 from tests.support.models import TOKENIZER
 
@@ -117,3 +125,62 @@ def test_a_code_of_a_language_ends_where_it_is_closed(pair):
     assert pair.pieces(coded[:1]) == [">>de<<"]
     assert coded[1:] == plain
     assert (pair.prefix(coded), pair.prefix(plain), pair.prefix([])) == (coded[:1], [], [])
+
+
+# --- Documents ----------------------------------------------------------------------------------
+
+CODE = "def one(two):\n\tthree = two\n    return  three + three\n\n\nclass Four:\n    five = 5\n"
+
+
+@pytest.fixture(scope="module")
+def of_documents():
+    return train_tokenizer([CODE] * 9, 310, documents=True)
+
+
+@given(st.text() | st.text(st.sampled_from(" \n\t\u2581a</s>é")))
+def test_a_document_comes_back_with_its_blanks_and_line_breaks(of_documents, text):
+    # SentencePiece's own sign for a blank is one, in text too.
+    wanted = composed_document(text).replace("\u2581", " ")
+    wanted = wanted.replace("\0", "")  # which has no place in its strings
+    assert of_documents.decode(of_documents.encode([text.replace("\0", "")])) == [wanted]
+
+
+def test_a_line_break_is_a_piece_that_the_model_itself_has(of_documents):
+    assert of_documents.pieces([of_documents.line_break]) == ["\n"]
+    assert Tokenizer(of_documents.model).line_break == of_documents.line_break
+    assert TOKENIZER.line_break is None
+    assert TOKENIZER.encode(["one\ntwo"]) == TOKENIZER.encode(["one two"])
+    (ids,) = of_documents.encode(["one\r\ntwo\n"])
+    assert ids.count(of_documents.line_break) == 2
+    # Indentation is a piece, not a blank after the other.
+    assert len(of_documents.encode(["\n    five"])[0]) < len("    five")
+
+
+def test_a_document_encoded_in_parts_is_as_it_is_in_one(of_documents):
+    text = CODE * 40
+    parts = parts_of(text)
+    assert "".join(parts) == text
+    assert len(parts) > 2
+    assert all(part[0] == "\n" for part in parts[1:])
+    whole = of_documents._processor.encode(text)
+    assert of_documents.encode([text]) == [whole]
+    assert parts_of("x" * 2_000) == ["x" * 2_000]
+
+
+def test_all_of_a_document_teaches_the_pieces():
+    # The word stands past the first thousand characters, which are all that is read of a line.
+    text = "a b c d e\n" * 150 + "zebra zebra zebra zebra\n" * 10
+    tokenizer = train_tokenizer([text], 278, documents=True)
+    assert "\u2581zebra" in tokenizer.pieces(range(tokenizer.num_words))
+
+
+def test_a_tokenizer_without_line_breaks_is_refused_for_documents_with_them(tmp_path, of_documents):
+    for name, tokenizer in (("plain", TOKENIZER), ("documents", of_documents)):
+        (tmp_path / name).write_bytes(tokenizer.model)
+    data = DataConfig(src="", tokenizer=str(tmp_path / "plain"), vocab_size=TOKENIZER.num_words)
+    assert own_tokenizer(data).model == TOKENIZER.model
+    with pytest.raises(UserError, match=r"plain has no piece for a line break, .* is 'file'"):
+        own_tokenizer(replace(data, documents="file"))
+    own = replace(data, tokenizer=str(tmp_path / "documents"), vocab_size=310)
+    for how in ("line", "file"):
+        assert own_tokenizer(replace(own, documents=how)).model == of_documents.model

@@ -41,6 +41,16 @@ def config(folder: Path, **changes: Any) -> DataConfig:
     return DataConfig(**(values | changes))
 
 
+def write_texts(folder: Path, **splits: str) -> DataConfig:
+    """Files of text by the names of splits, and the settings that name them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in splits.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8", errors="surrogateescape")
+    named = {f"{name}_files": (f"{name}.txt",) for name in ("train", "dev") if name in splits}
+    tests = tuple(f"{n}={n}.txt" for n in splits if n not in ("train", "dev"))
+    return DataConfig("texts", "", folder=str(folder), test_files=tests, **named)
+
+
 def read(out: Path, name: str) -> list[Pair]:
     return list(zip(read_lines(out / f"{name}.src"), read_lines(out / f"{name}.tgt"), strict=True))
 
