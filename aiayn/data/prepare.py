@@ -41,7 +41,8 @@ from aiayn.system.workers import apart
 
 
 class TestText(NamedTuple):
-    """The text of a test set: how many sentences, and the SHA-256 of both sides, one a line."""
+    """The text of a test set: how many sentences or documents, and the SHA-256 of both sides, one a
+    line."""
 
     sentences: int
     src: str
@@ -65,12 +66,15 @@ class Prepared:
     def lines(self, split: str, side: str) -> list[str]:
         """All sentences of `dev` or of `test.NAME`, on side `src` or `tgt`; or all documents, whose
         sources are empty."""
+        found = self._lines(split, side)
+        return found if self.manifest.src else list(map(unfolded, found))
+
+    def _lines(self, split: str, side: str) -> list[str]:
+        """As `lines`, each document on one line."""
         name = split.removeprefix("test.")
         if self.tests is not None and name in self.tests and name != split:
-            found = (pair[side == "tgt"] for pair in self.tests[name])
-        else:
-            found = read_lines(self.folder / "text" / f"{split}.{side}")
-        return list(found if self.manifest.src else map(unfolded, found))
+            return [pair[side == "tgt"] for pair in self.tests[name]]
+        return list(read_lines(self.folder / "text" / f"{split}.{side}"))
 
     @property
     def test_sets(self) -> dict[str, str]:
@@ -83,7 +87,7 @@ class Prepared:
 
     def test_text(self, split: str) -> TestText:
         """What a record says of a split that was scored."""
-        src, ref = (self.lines(split, side) for side in ("src", "tgt"))
+        src, ref = (self._lines(split, side) for side in ("src", "tgt"))
         return TestText(len(src), *(sha256_of_lines(lines) for lines in (src, ref)))
 
     def seen_in_train(self, split: str) -> int | None:
@@ -101,7 +105,7 @@ class Prepared:
                 places.setdefault(clean(line), []).append(number)
             places.pop("", None)
             for line in read_lines(self.folder / "text" / f"train.{side}"):
-                seen.update(places.pop(line, ()))
+                seen.update(places.pop(line if self.manifest.src else clean(line), ()))
         return len(seen)
 
     def first_pairs(self, count: int) -> list[tuple[str, str]]:

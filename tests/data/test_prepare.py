@@ -4,6 +4,9 @@ import hashlib
 import io
 import json
 import os
+import random
+import re
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -12,9 +15,10 @@ import sentencepiece
 import aiayn.data.prepare
 from aiayn.data.prepare import Begun, find_prepared, fingerprint, prepare
 from aiayn.data.tokenizer import train_tokenizer
+from aiayn.data.updates import batches
 from aiayn.errors import UserError
 from aiayn.system import checksums
-from tests.support.corpora import config, copy_corpus, pair, write_pairs
+from tests.support.corpora import config, copy_corpus, pair, write_pairs, write_texts
 from tests.support.runs import reverse_experiment
 
 
@@ -409,3 +413,100 @@ def test_a_tokenizer_without_padding_is_refused_before_anything_is_read(corpus, 
         asked = replace(data, tokenizer=str(name), folder=str(tmp_path / "no corpus"))
         with pytest.raises(UserError, match=message):
             prepare(asked, tmp_path, progress=False)
+
+
+# --- Text without a source ----------------------------------------------------------------------
+
+
+def _play(seed, count):
+    """Speeches of some lines, as plays are printed."""
+    rng = random.Random(seed)
+    words = ["ein", "Haus", "am", "Fluss", "steht", "leer", "und", "kalt", "im", "Wind"]
+    return "\n\n".join(
+        f"Person {rng.randint(1, 9)}:\n"
+        + "\n".join("  " + " ".join(rng.choices(words, k=5)) for _ in range(rng.randint(1, 9)))
+        for _ in range(count)
+    )
+
+
+@pytest.fixture(scope="module")
+def play(tmp_path_factory):
+    """Prepared text, whole files and speeches, of files that were the same."""
+    folder = tmp_path_factory.mktemp("play")
+    texts = {"train": _play(0, 300), "dev": _play(1, 30), "own": _play(2, 20)}
+    data = replace(
+        write_texts(folder / "source", **texts),
+        vocab_size=300,
+        row_widths=(32,),
+        max_tokens=32,
+        tgt_tokens_per_update=400,
+    )
+    found = {
+        how: prepare(replace(data, documents=how), folder / "data", progress=False)
+        for how in ("file", "blank_line")
+    }
+    return texts, data, found
+
+
+def test_documents_come_back_as_they_were_in_their_files(play):
+    texts, _, found = play
+    assert found["file"].test_sets == {"own": "test.own"}
+    for split, name in (("dev", "dev"), ("test.own", "own")):
+        assert found["file"].lines(split, "tgt") == [texts[name]]
+        speeches = found["blank_line"].lines(split, "tgt")
+        assert speeches == texts[name].split("\n\n")
+        assert found["blank_line"].lines(split, "src") == [""] * len(speeches)
+    assert found["file"].first_pairs(2) == [("", texts["train"])]
+    assert found["file"].test_text("dev").sentences == 1
+    assert found["blank_line"].seen_in_train("dev") is None
+    for prepared in found.values():
+        lines = prepared.lines("dev", "tgt")
+        assert prepared.tokenizer.decode(prepared.tokenizer.encode(lines)) == lines
+
+
+def test_rows_of_text_hold_all_of_it_in_pieces_that_end_with_lines(play):
+    texts, _, found = play
+    tokenizer = found["file"].tokenizer
+    for split, name in ((found["file"].dev, "dev"), (found["file"].train, "train")):
+        pieces = []
+        for rows in batches(split, 10_000, tokenizer.bos, 1):
+            assert rows.src_BS.shape[1] == 0
+            for ids, segments in zip(rows.tgt_out_BT, rows.tgt_segments_BT, strict=True):
+                pieces += [ids[segments == n].tolist() for n in range(1, segments.max() + 1)]
+        # Every line is shorter than a row, so none is cut; one piece ends the document.
+        ends = Counter(piece[-1] for piece in pieces)
+        assert ends == {tokenizer.eos: 1, tokenizer.line_break: len(pieces) - 1}
+        assert 16 < max(map(len, pieces)) <= 32
+        texts_of_pieces = "".join(tokenizer.decode(pieces))
+        assert Counter("".join(texts_of_pieces.split())) == Counter("".join(texts[name].split()))
+
+
+def test_prepared_text_is_found_again_under_its_corpus_and_language(play, capsys):
+    _, data, found = play
+    for how, prepared in found.items():
+        assert re.fullmatch("texts-de-[0-9a-f]{10}", prepared.folder.name)
+        own, root = replace(data, documents=how), prepared.folder.parent
+        begun = Begun(own, prepared.fingerprint, prepared.tokenizer.model)
+        assert find_prepared(begun, root) == prepared.folder
+        stamps = {path: path.stat().st_mtime_ns for path in prepared.folder.rglob("*.bin")}
+        assert prepare(own, root, progress=False).fingerprint == prepared.fingerprint
+        assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+    assert capsys.readouterr().err == ""
+
+
+def test_test_sets_of_text_named_later_are_documents_too(play, tmp_path):
+    _, data, found = play
+    seen = found["blank_line"].first_pairs(1)[0][1]
+    text = "Person 1:\n  ein Haus\n\nPerson 2:\n  am Fluss"
+    (tmp_path / "new.txt").write_text(f"{text}\n\n{seen}\n")
+    for how, wanted in (
+        ("file", [f"{text}\n\n{seen}"]),
+        ("blank_line", [*text.split("\n\n"), seen]),
+    ):
+        own, prepared = replace(data, documents=how), found[how]
+        begun = Begun(own, prepared.fingerprint, prepared.tokenizer.model)
+        later = replace(own, test_files=(f"new={tmp_path}/new.txt",))
+        with_new = prepare(later, prepared.folder.parent, progress=False, begun=begun)
+        assert with_new.folder == prepared.folder
+        assert with_new.lines("test.new", "tgt") == wanted
+        assert with_new.seen_in_train("test.new") == (how == "blank_line")

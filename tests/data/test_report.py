@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from aiayn.data.prepare import Prepared
 from aiayn.data.report import REPORT, report, script_shares, show
 from aiayn.data.store import PackedSplit
 from aiayn.render.terminal import Terminal
-from tests.support.corpora import config, prepare, write_pairs
+from tests.support.corpora import config, prepare, write_pairs, write_texts
 from tests.support.models import TOKENIZER
 
 
@@ -117,3 +118,41 @@ def test_shares_are_of_all_that_was_read(tmp_path):
     found, _ = report(prepared(tmp_path, pairs, too_long=1))
     assert found.dropped == {"empty": 0.5, "max_tokens": 0.25}
     assert len(found.warnings) == 2
+
+
+def prepared_texts(folder, text, documents="blank_line"):
+    data = replace(write_texts(folder / "source", train=text, dev="dev"), documents=documents)
+    manifest = prepare(data, folder / "data" / "text")
+    rows = PackedSplit(folder / "data", "train", (), 0)
+    return Prepared(folder / "data", manifest, TOKENIZER, rows, rows)
+
+
+def test_a_report_on_text_is_of_its_documents(tmp_path):
+    texts = ["Satz:\n  " + " ".join(["ab"] * n) for n in range(1, 22)]
+    found, _ = report(prepared_texts(tmp_path, "\n\n".join([*texts, "12", "12"])))
+    (side,) = found.sides
+    assert (side.language, side.words[0], side.words[-1]) == ("de", 1, 22)
+    assert side.characters[-1] == len(texts[-1])
+    assert (found.identical, found.numbers) == (0, pytest.approx(1 / 22))
+    assert found.dropped == {"duplicate": pytest.approx(1 / 23, abs=1e-4)}
+    assert found.warnings == []
+    shown = text_of(found)
+    assert shown.startswith("5 documents of train, chosen at random:\n  Satz:\n    ab")
+    assert "Shares: 4.5% without a letter, 4.3% duplicate" in shown.replace("\n", " ")
+    assert "both sides" not in shown
+    again, is_new = report(prepared_texts(tmp_path / "cyrillic", "дом\n\nдень"))
+    assert is_new
+    assert again.warnings == [
+        "100% of the letters of the text are Cyrillic, which de is not written in"
+    ]
+    numbers, _ = report(prepared_texts(tmp_path / "numbers", "12\n\ntext"))
+    assert numbers.warnings == ["50% of the documents have no letter at all"]
+
+
+def test_few_documents_stand_for_a_corpus_of_long_ones(tmp_path, monkeypatch):
+    # 40 documents of 108 bytes with their line ends, of which 1,000 bytes are looked at.
+    monkeypatch.setattr(report_module, "CHUNK_CHARACTERS", 1_000)
+    asked = []
+    monkeypatch.setattr(report_module, "num_words", lambda text: asked.append(text) or 1)
+    report(prepared_texts(tmp_path, "\n".join(f"{n:07} {'x' * 99}" for n in range(40)), "line"))
+    assert len(asked) == 1_000 * 40 // (108 * 40)
