@@ -14,7 +14,8 @@ from aiayn.errors import UserError
 How = Literal["line", "blank_line", "file"]
 """As `data.documents`."""
 LONGEST_DOCUMENT = 64 << 20
-"""Characters of the longest document that is held in memory: ten times the Bible's."""
+"""Characters of the longest document that is held in memory, ten times the Bible's; of a file that
+is one, bytes."""
 _LINE_BREAK = "\u2028"
 _LINE_END = re.compile("\r\n|[\n\r]")
 _BREAKS = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
@@ -70,15 +71,19 @@ def documents(lines: Iterable[str], how: How, where: str) -> Iterator[Document]:
         too_long |= line is TOO_LONG
         if size > LONGEST_DOCUMENT:
             if how == "file":
-                raise UserError(
-                    f"{where} has over {LONGEST_DOCUMENT:,} characters, and data.documents is "
-                    "'file', which makes it one document; wanted smaller files, or "
-                    "data.documents=blank_line or line."
-                )
+                raise too_large(where, f"over {LONGEST_DOCUMENT:,} characters")
             held, too_long = [], True
         held.append(line)
     if size or how == "file":
         yield _document(held, begin, too_long)
+
+
+def too_large(where: object, size: str) -> UserError:
+    """What to say of one document that is too large for memory."""
+    return UserError(
+        f"{where} has {size}, and data.documents is 'file', which makes it one document; wanted at "
+        f"most {LONGEST_DOCUMENT:,}. Cut it into files, or set data.documents=blank_line or line."
+    )
 
 
 def _document(lines: list[str], begin: int, too_long: bool) -> Document:

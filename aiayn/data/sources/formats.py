@@ -26,7 +26,14 @@ from aiayn.data.sources.columns import (
     not_found,
     of_table,
 )
-from aiayn.data.sources.documents import Document, How, documents, lines_of
+from aiayn.data.sources.documents import (
+    LONGEST_DOCUMENT,
+    Document,
+    How,
+    documents,
+    lines_of,
+    too_large,
+)
 from aiayn.data.sources.opening import (
     FOREIGN_SUFFIXES,
     LONGEST_LINE,
@@ -137,6 +144,11 @@ def _files_split(
         for files in found
         for f in files
     ]
+
+    for file, about in zip(chain(*found), details[split], strict=True):
+        is_document = data.documents == "file" and _extension(file) not in READERS
+        if is_document and about["bytes"] > LONGEST_DOCUMENT:
+            raise too_large(file, f"{about['bytes']:,} bytes")
 
     def pairs(skipped: Skipped) -> Iterator[Pair]:
         for files in found:

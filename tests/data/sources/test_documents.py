@@ -69,7 +69,7 @@ def test_a_document_past_all_memory_is_refused_or_left_out_before_it_is_held(mon
             read.append(number)
             yield "four"
 
-    with pytest.raises(UserError, match=r"big\.txt has over 20 characters, .*wanted smaller files"):
+    with pytest.raises(UserError, match=r"big\.txt has over 20 char.*wanted at most 20\. Cut"):
         list(documents(lines(), "file", "big.txt"))
     assert len(read) == 5, "five characters a line: the fifth is one too many"
     found = list(documents(["one", "", *["four"] * 9, "", "two"], "blank_line", ""))

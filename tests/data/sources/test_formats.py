@@ -502,3 +502,17 @@ def test_a_pattern_names_many_files_of_one_document_each(tmp_path: Path):
     for number in (2, 1):
         write(tmp_path / f"{number}.txt", f"file {number}\nends\n")
     assert read_text(tmp_path / "*.txt", documents="file")[0] == ["file 1\nends", "file 2\nends"]
+
+
+def test_a_file_that_is_one_document_too_large_is_refused_before_any_is_read(tmp_path: Path):
+    write(tmp_path / "1.txt", "one")
+    with (tmp_path / "2.txt").open("wb") as file:
+        file.truncate(10**10)  # a hole, which takes no room
+    for how in ("line", "blank_line", "file"):
+        data = DataConfig("c", "", documents=how, folder=str(tmp_path), train_files=("*.txt",))
+        if how != "file":
+            assert open_files(data)
+            continue
+        wanted = r"2\.txt has 10,000,000,000 bytes, and data\.documents is 'file'.*67,108,864\."
+        with pytest.raises(UserError, match=wanted):
+            open_files(data)
