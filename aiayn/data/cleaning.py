@@ -275,7 +275,11 @@ class Workers:
         total: int | None,
     ) -> Generator[tuple[list[Pair], T], None, None]:
         """Each chunk with the value of `function(chunk, rules=rules)`, in order."""
-        with progress(Terminal(), _PairsPerSecond(), hidden=not self.progress) as bar:
+        with progress(
+            Terminal(),
+            _PerSecond("documents" if rules.documents else "pairs"),
+            hidden=not self.progress,
+        ) as bar:
             task = bar.add_task(title, total=total)
             judged = parallel_map(partial(function, rules=rules), chunks, self.num_workers)
             for chunk, value in judged:
@@ -283,7 +287,11 @@ class Workers:
                 bar.update(task, advance=len(chunk))
 
 
-class _PairsPerSecond(ProgressColumn):
+class _PerSecond(ProgressColumn):
+    def __init__(self, noun: str) -> None:
+        super().__init__()
+        self._noun = noun
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} pairs/s" if speed else "")
+        return Text(f"{speed:,.0f} {self._noun}/s" if speed else "")

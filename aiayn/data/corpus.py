@@ -350,7 +350,7 @@ def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> 
     sample = next(chunked(islice(source.train.pairs(Skipped()), 2_000)), [])
     check_direction(sample, data.src, data.tgt, "train")
     what = ("target sentences", "references") if data.src else ("lines", "lines")
-    check_plain(f"{what[0]} at the beginning of train", _lines(sample))
+    check_plain(f"{what[0]} at the beginning of train", _lines(sample, data.src))
     evaluation: dict[str, list[Pair]] = {}
     line_breaks: Counter[str] = Counter()
     sets = {"dev": source.dev} if source.dev else {}
@@ -359,7 +359,7 @@ def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> 
         check_direction(evaluation[name], data.src, data.tgt, name)
         named = ", ".join(file["name"] for file in source.details.get(name, []))
         title = f"{what[1]} of {name}" + (f" ({named})" if named else "")
-        check_plain(title, _lines(evaluation[name]))
+        check_plain(title, _lines(evaluation[name], data.src))
 
     missing = ([] if source.dev else ["dev"]) + ([] if source.tests else ["test.test"])
     holding_out = bool(missing) and data.holdout_pairs > 0
@@ -393,9 +393,10 @@ def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> 
     return manifest
 
 
-def _lines(pairs: Sequence[Pair]) -> list[str]:
-    """The lines of the target sides."""
-    return [line for _, text in pairs for line in unfolded(text).split("\n")]
+def _lines(pairs: Sequence[Pair], src: str) -> list[str]:
+    """The target sides, and the lines of documents one by one."""
+    texts = [text for _, text in pairs]
+    return texts if src else [line for text in texts for line in unfolded(text).split("\n")]
 
 
 def _read_whole(data: DataConfig, split: Split, name: str) -> tuple[list[Pair], int]:

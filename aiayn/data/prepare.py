@@ -317,6 +317,8 @@ def open_prepared(folder: Path) -> Prepared:
 _LARGE = 100_000
 """Pairs from which on a tokenizer is trained in a process of its own: SentencePiece holds all of
 them, and much of that memory would stay with what follows."""
+_LONG = 100
+"""Bytes of a text that counts as one of them; a document can be many."""
 
 
 def _own_tokenizer(data: DataConfig, folder: Path, begun: Begun | None) -> bytes:
@@ -349,7 +351,8 @@ def _tokenizer(
             write_bytes(path, begun.tokenizer)
         elif not made and not _is_of_earlier_version(path, stamp, origin):
             job = folder / "text", data
-            is_large = manifest.splits["train"].kept >= _LARGE
+            kept, size = manifest.splits["train"].kept, manifest.files["train.tgt"].size
+            is_large = max(kept, size // _LONG) >= _LARGE
             write_bytes(path, apart(_train, job) if is_large else _train(job))
     return Tokenizer.load(path)
 

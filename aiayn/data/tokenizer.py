@@ -320,7 +320,8 @@ def train_tokenizer(
 def _parts(documents: Iterable[str]) -> Iterator[str]:
     """All of the documents, in parts as short."""
     for document in documents:
-        yield from (part[:1000] for part in parts_of(document))
+        for part in parts_of(document):
+            yield from (part[start : start + 1000] for start in range(0, len(part), 1000))
 
 
 def _short_lines(sentences: Iterable[str]) -> Iterator[str]:

@@ -523,13 +523,14 @@ def test_text_that_is_none_is_refused_with_its_place(tmp_path: Path, how):
     assert refused(dev=" \n\n") == "dev holds no documents."
     train = refused(train="a\0b")
     assert train.startswith("Nothing of train is left (1 control; the first is ")
-    assert train.endswith("train.txt, document of line 1: control).")
-    dev = refused(dev="drei\n\n\na\0b")
-    line = 1 if how == "file" else 4
+    assert train.endswith("train.txt, line 1: control).")
+    dev = refused(dev="drei\n\n\nvier\na\0b")
     assert dev.startswith("dev has 1 documents that cannot be used; the first is ")
-    assert f"dev.txt, document of line {line}: control. A set that measures models" in dev
+    assert "dev.txt, line 5: control. A set that measures models" in dev
+    bytes_of = refused(dev="drei\n\nvier \udcff")
+    assert "dev.txt, line 3: invalid utf8. A set that measures models" in bytes_of
     endless = refused(dev="x" * (LONGEST_LINE + 1))
-    assert "dev.txt, document of line 1: too long. A set that measures models" in endless
+    assert "dev.txt, line 1: too long. A set that measures models" in endless
     assert "wanted plain, detokenised sentences" in refused(train="Satz ei@@ nes Tex@@ tes\n" * 3)
 
 

@@ -168,10 +168,11 @@ def test_a_document_encoded_in_parts_is_as_it_is_in_one(of_documents):
 
 
 def test_all_of_a_document_teaches_the_pieces():
-    # The word stands past the first thousand characters, which are all that is read of a line.
-    text = "a b c d e\n" * 150 + "zebra zebra zebra zebra\n" * 10
-    tokenizer = train_tokenizer([text], 278, documents=True)
-    assert "\u2581zebra" in tokenizer.pieces(range(tokenizer.num_words))
+    # The word stands past the first thousand characters; no more is read of a sentence.
+    for between, size in (("\n", 278), (" ", 279)):
+        text = f"a b c d e{between}" * 150 + "zebra zebra zebra zebra\n" * 10
+        tokenizer = train_tokenizer([text], size, documents=True)
+        assert "\u2581zebra" in tokenizer.pieces(range(tokenizer.num_words)), between
 
 
 def test_a_tokenizer_without_line_breaks_is_refused_for_documents_with_them(tmp_path, of_documents):

@@ -33,6 +33,7 @@ from aiayn.data.sources.documents import (
     documents,
     lines_of,
     too_large,
+    unfolded,
 )
 from aiayn.data.sources.opening import (
     FOREIGN_SUFFIXES,
@@ -239,7 +240,7 @@ def read_files(files: tuple[Path, ...], data: DataConfig, skipped: Skipped) -> I
     """The pairs of one file, or of two parallel text files, or the documents of one."""
     if not data.src and _extension(files[0]) not in READERS:
         found = documents(lines(files[0], [data.tgt]), data.documents, str(files[0]))
-        return _usable(found, files[0], skipped)
+        return _usable(found, str(files[0]), skipped)
     pairs = read_pairs(files, data.src, data.tgt, skipped, data.columns)
     return pairs if data.src else as_documents(pairs, data.documents, str(files[0]), skipped)
 
@@ -260,15 +261,22 @@ def as_documents(pairs: Iterable[Pair], how: How, where: str, skipped: Skipped) 
     """The documents in the cells of one column, which readers give as both sides of pairs."""
     for _, cell in pairs:
         found = documents(lines_of(cell), how, f"A cell of {where}")
-        yield from _usable(found, where, skipped)
+        yield from _usable(found, f"{where}, a cell", skipped)
 
 
-def _usable(found: Iterable[Document], where: object, skipped: Skipped) -> Iterator[Pair]:
+def _usable(found: Iterable[Document], where: str, skipped: Skipped) -> Iterator[Pair]:
     """Documents as the target sides of pairs without a source."""
-    for text, line, too_long in found:
-        flaw = "too_long" if too_long else "control" if "\0" in text else ""
-        if flaw := flaw or ("" if _is_text(text) else "invalid_utf8"):
-            skipped.add(flaw, f"{where}, document of line {line}")
+    for document in found:
+        text, place = document.text, 0
+        flaw = "too_long" if document.too_long else "control" if "\0" in text else ""
+        if flaw == "control":
+            place = text.index("\0")
+        elif not flaw and not _is_text(text):
+            flaw = "invalid_utf8"
+            place = next(n for n, char in enumerate(text) if not _is_text(char))
+        if flaw:
+            line = document.line + unfolded(text[:place]).count("\n")
+            skipped.add(flaw, f"{where}, line {line}")
         else:
             yield "", text
 
