@@ -179,6 +179,26 @@ def jsonl(rng: random.Random) -> Files:
     return written(rng, "a.jsonl", "\n".join(rows)) | chosen_columns(rng)
 
 
+def trees(rng: random.Random) -> Files:
+    """A treebank of odd words, in which now and then a bracket is empty, or holds too much."""
+    made: list[str] = []
+    for _ in range(rng.choice((0, 1, 2, 3, 5, 8))):
+        between = rng.choice((" ", " ", "", "\n  "))
+        depth, parts = 1, [f"({rng.choice(('', 'TOP', 'S1', 'S'))}"]
+        for _ in range(rng.randrange(12)):
+            if rng.random() < 0.3:
+                depth, parts = depth + 1, [*parts, f"({rng.choice(('S', 'NP-SBJ=1', 'ROOT'))}"]
+            elif rng.random() < 0.2 and depth > 1:
+                depth, parts = depth - 1, [*parts, ")"]
+            else:
+                word = rng.choice(("one", "-LRB-", "\u043f\u044f\u0442\u044c", *BITING))
+                parts.append(f"({rng.choice(('NN', '-NONE-', '.', 'XX-1'))} {word})")
+        made.append(between.join([*parts, ")" * depth]))
+    if rng.random() < 0.005:
+        made.append("(S " * 100_000 + "(NN x)" + ")" * rng.choice((100_000, 99_999, 1)))
+    return written(rng, "a.mrg", "\n".join(made))
+
+
 def tmx(rng: random.Random) -> Files:
     units: list[str] = []
     for sides in pairs(rng):

@@ -24,6 +24,9 @@ from xml.parsers import expat
 
 from aiayn.config import Experiment
 from aiayn.data.sources.formats import Pair, Skipped, read_pairs, read_text
+from aiayn.data.sources.treebank import Malformed, entries, trees
+from aiayn.data.trees import clean, linearise, restore
+from aiayn.data.trees import write as write_tree
 from aiayn.errors import UserError
 
 from . import inputs
@@ -166,6 +169,22 @@ def check_jsonl(folder: Path) -> Counts:
         return sum(bool(text.strip()) for text in texts)
 
     return _read((path,), given)[1]
+
+
+def check_trees(folder: Path) -> Counts:
+    """A line that begins with a root begins an entry, and a tree is spelt and read as it is."""
+    path, malformed = _the_file(folder), Malformed()
+    found = list(trees(path, malformed))
+    counts = Counts(len(found) + malformed.count, len(found), malformed.count)
+    root = re.compile(rb"\(((TOP|S1|ROOT)[ (]|\(|$)")
+    starts = sum(bool(root.match(line)) for line in _raw_lines(path))
+    demand(counts.given >= starts, f"{starts} trees begin, but {counts}")
+    demand(bool(malformed.first) == bool(malformed.count), "a tree left out has no place")
+    for tree in found:
+        bare = clean(tree)
+        demand(restore(linearise(bare), bare.words) == bare, f"{bare} has other symbols")
+        demand([each.tree for each in entries([write_tree(tree)])] == [tree], f"{tree} is another")
+    return counts
 
 
 def check_tmx(folder: Path) -> Counts:
@@ -340,10 +359,11 @@ def write(folder: Path, files: Files) -> None:
 
 
 READERS: Mapping[str, Reader] = {
-    "lines": Reader(inputs.lines, check_lines, 11_000),
+    "lines": Reader(inputs.lines, check_lines, 10_000),
     "parallel": Reader(inputs.parallel, check_parallel, 17_700),
     "tsv": Reader(inputs.tsv, check_tsv, 17_000),
     "jsonl": Reader(inputs.jsonl, check_jsonl, 17_000),
+    "trees": Reader(inputs.trees, check_trees, 1_000),
     "tmx": Reader(inputs.tmx, check_tmx, 16_000),
     "parquet": Reader(inputs.parquet, check_parquet, 4_000),
     "settings": Reader(inputs.settings, check_settings, 9_000),
