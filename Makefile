@@ -72,7 +72,7 @@ bench-accelerator: $(CORE) ## for GPU and TPU: base, big, each choice in the ste
 	  $(BIN)/aiayn bench $$work $(ARGS) || status=1; \
 	done; exit $$status
 
-parity: $(PARITY)/.done ## the same figures as PyTorch, Hugging Face and CTranslate2; own environment
+parity: $(PARITY)/.done ## the same as PyTorch, Hugging Face, CTranslate2, EVALB; own environment
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
 
 record: $(CORE) ## keep the record and the outputs of a finished RUN=runs/phrasebook for make results

@@ -12,6 +12,7 @@ from aiayn.commands.bench import BENCH
 from aiayn.commands.bleu import BLEU
 from aiayn.commands.evaluate import AVERAGE, EVALUATE, INFO
 from aiayn.commands.evidence import ABLATE, REPORT, SWEEP
+from aiayn.commands.f1 import F1
 from aiayn.commands.interop import EXPORT, IMPORT
 from aiayn.commands.train import PREPARE, REPLAY, TRAIN
 from aiayn.commands.translate import SCORE, TRANSLATE
@@ -24,8 +25,8 @@ from aiayn.system.signals import stop_on_sigterm
 from aiayn.system.streams import open_streams
 
 _VERBS = (
-    *(TRAIN, PREPARE, TRANSLATE, SCORE, ATTENTION, AVERAGE, EVALUATE, BLEU, IMPORT, EXPORT),
-    *(SWEEP, ABLATE, BENCH, REPORT, REPLAY, INFO),
+    *(TRAIN, PREPARE, TRANSLATE, SCORE, ATTENTION, AVERAGE, EVALUATE, BLEU, F1),
+    *(IMPORT, EXPORT, SWEEP, ABLATE, BENCH, REPORT, REPLAY, INFO),
 )
 _EPILOG = """\
 examples
