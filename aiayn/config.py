@@ -194,6 +194,8 @@ class ModelConfig(_Settings):
     """The Transformer's sizes; the defaults are Table 3, row "base" (§3)."""
 
     prefix: ClassVar[str] = "model."
+    kind: Literal["encoder_decoder", "decoder"] = "encoder_decoder"
+    """`decoder` is a language model: the decoder alone, without attention to an encoder."""
     num_layers: Layers = 6  # §3.1, N
     d_model: Even = 512  # §3.1
     d_ff: InnerWidth = 2048  # §3.3
@@ -206,7 +208,9 @@ class ModelConfig(_Settings):
     positions: Literal["interleaved", "halves", "huggingface", "learned"] = "interleaved"  # §3.5
     max_positions: Places = 1024
     """Rows of the learned position table; sinusoids need none."""
-    activation: Literal["relu", "swish"] = "relu"  # §3.3; Marian's models have swish
+    activation: Literal["relu", "swish", "gelu"] = "relu"
+    """§3.3; Marian's models have swish, GPT-1 has GELU in its form with tanh."""
+    scale_embedding: bool = True  # §3.4, by √d_model; GPT-1's is not
     layer_norm_epsilon: PositiveReal = 1e-6  # not in the paper; T2T's code
     logits_bias: bool = False
     """Add a learned vector to the logits, as Marian's models do."""
@@ -266,6 +270,7 @@ _COMMON: Mapping[str, Sequence[object]] = {
     "model.attention_dropout_rate": (0.0,),
     "model.relu_dropout_rate": (0.0,),
     "model.activation": ("relu",),
+    "model.scale_embedding": (True,),
     "model.layer_norm_epsilon": (1e-6,),
     "model.logits_bias": (False,),
     "train.learning_rate_constant": (1.0,),
@@ -282,15 +287,30 @@ PRESETS: Mapping[str, Mapping[str, Sequence[object]]] = {
     },
     "t2t_v1": {
         **_COMMON,
+        "model.kind": ("encoder_decoder",),
         "model.positions": ("halves",),
         "model.target_space_embedding": (True,),
         "train.smoothing_over": ("others",),
+    },
+    "gpt1": {
+        "model.kind": ("decoder",),
+        "model.positions": ("learned",),
+        "model.activation": ("gelu",),
+        "model.scale_embedding": (False,),
+        "model.layer_norm_epsilon": (1e-5,),
+        "model.dropout_rate": (0.1,),
+        "model.attention_dropout_rate": (0.1,),
+        "model.relu_dropout_rate": (0.0,),
+        "model.logits_bias": (False,),
+        "train.label_smoothing": (0.0,),
     },
     "custom": {},
 }
 """The recipe that a preset's name promises, as the values that each setting may have.
 
-`paper` is the literal text, `t2t_v1` tensor2tensor's code of June 2017, which produced its numbers.
+`paper` is the literal text, for a language model that of its decoder; `t2t_v1` tensor2tensor's code
+of June 2017, which produced its numbers; `gpt1` the model of Radford et al. (2018), the same blocks
+with learned positions and GELU, whose schedule and optimiser are the experiment's.
 Sizes, step counts and what Table 3 varies belong to experiments.
 """
 
@@ -301,6 +321,8 @@ _LATER = (
     *_PATHS,
     ("data", "columns"),
     ("data", "documents"),
+    ("model", "kind"),
+    ("model", "scale_embedding"),
     ("decode", "length_penalty_form"),
 )
 """What was no setting when hashes were first recorded; it counts where it is not the default."""
@@ -316,7 +338,7 @@ class Experiment(_Settings):
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
-    task: Literal["translation", "translation_of_tokens"] = "translation"
+    task: Literal["translation", "translation_of_tokens", "language_model"] = "translation"
     """The kind of text that goes in and comes out, and its scores (`aiayn/tasks.py`)."""
 
     def __post_init__(self) -> None:
@@ -324,8 +346,6 @@ class Experiment(_Settings):
         if self.train.initial and not self.data.tokenizer:
             data = dataclasses.replace(self.data, tokenizer=self.train.initial)
             object.__setattr__(self, "data", data)
-        if self.task in ("translation", "translation_of_tokens"):
-            self.data.require(bool(self.data.src), "src", "a name, since text is not translated")
         if self.preset not in PRESETS:
             raise UserError(unknown("preset", self.preset, PRESETS))
         for key, allowed in PRESETS[self.preset].items():
@@ -337,14 +357,29 @@ class Experiment(_Settings):
                     f"{key} is {found!r}, but the preset {self.preset!r} means {wanted}. "
                     f"Keep it, or say so with preset=custom."
                 )
+        self._check_kind()
         last = self.decode.average_last
         wanted = f"at least decode.average_last, {last}"
         self.train.require(self.train.keep_last >= last, "keep_last", wanted)
         if self.model.positions == "learned":
-            longest = 2 * self.data.row_widths[-1] + self.decode.max_extra_tokens
+            longest = self.data.row_widths[-1]
+            if self.model.kind == "encoder_decoder":
+                longest = 2 * longest + self.decode.max_extra_tokens
             wanted = f"at least {longest}, the longest output, since positions are learned"
             enough = self.model.max_positions >= longest
             self.model.require(enough, "max_positions", wanted)
+
+    def _check_kind(self) -> None:
+        """Refuse a model of another kind than the task's, or data of another."""
+        is_text, since = self.task == "language_model", f"since the task is {self.task!r}"
+        kind = "decoder" if is_text else "encoder_decoder"
+        self.model.require(self.model.kind == kind, "kind", f"{kind!r}, {since}")
+        wanted = "no source: a language model reads text" if is_text else "the source language"
+        self.data.require((self.data.src == "") == is_text, "src", f"{wanted}, {since}")
+        has_target_space = self.model.target_space_embedding
+        self.model.require(
+            not (is_text and has_target_space), "target_space_embedding", f"false, {since}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()

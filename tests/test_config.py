@@ -129,7 +129,10 @@ def test_overrides_take_the_type_of_the_setting():
         ("decode.average_last=50", "train.keep_last is 20"),
         ("model.positions=halves", "preset 'paper' means 'interleaved'"),
         ("preset=papr", "Unknown preset 'papr'. Did you mean 'paper'?"),
-        ("data.src=", "data.src is ''; wanted a name"),
+        (
+            "data.src=",
+            "data.src is ''; wanted the source language",
+        ),
         ("data.vocab_size=299", "wanted 300 to 65,535"),
         ("data.vocab_size=65536", "wanted 300 to 65,535"),
         ("data.row_widths=", "wanted at least one width"),

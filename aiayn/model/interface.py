@@ -15,8 +15,7 @@ class AutoregressiveModel(Protocol):
     """A model that predicts the next target word at every slot of a row (§3).
 
     The training step, validation, replay, scoring and the FLOP counts use nothing else of a model.
-    `Transformer` is one. A decoder-only language model is another: it ignores the source fields of
-    the rows.
+    `Transformer` is one, and `LanguageModel`, which ignores the source fields of the rows.
     """
 
     @property

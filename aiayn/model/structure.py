@@ -19,6 +19,8 @@ from aiayn.system.kept import kept
 if TYPE_CHECKING:
     from flax import nnx
 
+    from aiayn.model.transformer import WordModel
+
 Params = Any
 """Nested dictionaries of arrays, as `nnx.to_pure_dict` gives them."""
 
@@ -28,16 +30,25 @@ def structure(config: ModelConfig, num_words: int) -> "tuple[nnx.GraphDef[Any], 
     """The model without its parameters, which jit may close over, and their shapes and types."""
     from flax import nnx
 
+    model = nnx.eval_shape(lambda: made(config, num_words, nnx.Rngs(0)))
+    return nnx.split(model, nnx.Param)
+
+
+def made(config: ModelConfig, num_words: int, rngs: "nnx.Rngs") -> "WordModel":
+    """The model of a config's kind, with parameters drawn by T2T's initialisers."""
+    if config.kind == "decoder":
+        from aiayn.model.language_model import LanguageModel
+
+        return LanguageModel(config, num_words, rngs=rngs)
     from aiayn.model.transformer import Transformer
 
-    model = nnx.eval_shape(lambda: Transformer(config, num_words, rngs=nnx.Rngs(0)))
-    return nnx.split(model, nnx.Param)
+    return Transformer(config, num_words, rngs=rngs)
 
 
 def build(config: ModelConfig, num_words: int) -> "nnx.GraphDef[Any]":
     """The model without its parameters, which jit may close over.
 
-    It is of a `Transformer`; each function names as much of that as it needs in its own signature.
+    It is of a `WordModel`; each function names as much of that as it needs in its own signature.
     """
     return structure(config, num_words)[0]
 
@@ -49,9 +60,7 @@ def initial_parameters(config: ModelConfig, num_words: int, seed: int) -> Params
     """
     from flax import nnx
 
-    from aiayn.model.transformer import Transformer
-
-    model = Transformer(config, num_words, rngs=nnx.Rngs(seed))
+    model = made(config, num_words, nnx.Rngs(seed))
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 

@@ -2,7 +2,7 @@
 
 A suffix gives an array's axes: B batch, S source, T target, Q query, M memory, D d_model, H heads,
 K d_k, U d_v, F d_ff, V vocabulary, W beam, 1 broadcast. A mask is True where looking is allowed.
-The paper's model comes first; what T2T, Marian and Hugging Face do otherwise is at the end.
+What T2T, Marian, Hugging Face and GPT-1 do otherwise stands after it in each class.
 """
 
 import math
@@ -236,8 +236,9 @@ def matmul_dtype(config: ModelConfig) -> jnp.dtype:
     return jnp.dtype(config.matmul_dtype)
 
 
-class Transformer(nnx.Module):
-    """Encoder, decoder and the one matrix that embeds both languages and predicts words (§3.4).
+class WordModel(nnx.Module):
+    """What every model here has: one matrix that embeds words and predicts them (§3.4), positions
+    (§3.5) and the loss (§5.4). `features` is between the two.
 
     The matrix has a row for every word of the tokenizer, then unused ones up to a multiple of 128.
     The logits of those are the lowest float: they take no probability and are never predicted.
@@ -250,8 +251,6 @@ class Transformer(nnx.Module):
         scale = config.d_model**-0.5
         self.embedding = nnx.Param(gaussian(rngs.params(), (num_rows, config.d_model), scale))
         self._add_parameters_of_other_layouts(rngs)
-        self.encoder = nnx.List([EncoderLayer(config, rngs=rngs) for _ in range(config.num_layers)])
-        self.decoder = nnx.List([DecoderLayer(config, rngs=rngs) for _ in range(config.num_layers)])
 
     def __call__(
         self, rows: Rows, noise_B2: Noise | None = None
@@ -262,11 +261,8 @@ class Transformer(nnx.Module):
     def features(
         self, rows: Rows, noise_B2: Noise | None = None
     ) -> Float[Array, "batch target d_model"]:
-        """The decoder's output at every target slot, before the shared matrix."""
-        memory_BSD = self.encode(
-            rows.src_BS, rows.src_segments_BS, rows.src_positions_BS, fold(noise_B2, 0)
-        )
-        return self.decode(rows, memory_BSD, fold(noise_B2, 1))
+        """The last layer's output at every target slot, before the shared matrix."""
+        raise NotImplementedError
 
     def loss(
         self,
@@ -286,6 +282,83 @@ class Transformer(nnx.Module):
             over,
             self.bias_V,
         )
+
+    @jax.named_scope("embedding")
+    def embed(
+        self,
+        ids_BT: Int[Array, "batch target"],
+        positions_BT: Int[Array, "batch target"],
+        side: str,
+    ) -> Float[Array, "batch target d_model"]:
+        """Embedding times √d_model plus position (§3.4, §3.5), in the type of the products."""
+        x_BTD = self.embedding[...][ids_BT]
+        x_BTD = x_BTD * self.config.d_model**0.5 if self.config.scale_embedding else x_BTD
+        x_BTD = self._with_target_space(x_BTD, side)
+        x_BTD = x_BTD + self._position_encodings(positions_BT, side)
+        return x_BTD.astype(matmul_dtype(self.config))
+
+    @jax.named_scope("logits")
+    def logits(
+        self, x_BTD: Float[Array, "batch target d_model"]
+    ) -> Float[Array, "batch target vocabulary"]:
+        """Scores of every word at every slot (§3.4)."""
+        return word_logits(x_BTD, self.embedding[...], self.num_words, self.bias_V)
+
+    # --- Other layouts: learned positions (Table 3, row E), T2T, Marian, GPT-1 ------------------
+
+    def _add_parameters_of_other_layouts(self, rngs: nnx.Rngs) -> None:
+        config, num_rows = self.config, self.embedding.shape[0]
+        if config.positions == "learned":
+            shape, scale = (config.max_positions, config.d_model), config.d_model**-0.5
+            if config.kind == "encoder_decoder":
+                self.src_positions = nnx.Param(gaussian(rngs.params(), shape, scale))
+            self.tgt_positions = nnx.Param(gaussian(rngs.params(), shape, scale))
+        if config.logits_bias:
+            self.logits_bias = nnx.Param(jnp.zeros((num_rows,), jnp.float32))
+        if config.target_space_embedding:
+            shape = (NUM_TARGET_SPACES, config.d_model)
+            glorot = nnx.initializers.glorot_uniform()
+            self.target_space = nnx.Param(glorot(rngs.params(), shape, jnp.float32))
+
+    def _position_encodings(
+        self, positions_BT: Int[Array, "batch target"], side: str
+    ) -> Float[Array, "batch target d_model"]:
+        """Sinusoids (§3.5), or the rows of a learned table."""
+        if self.config.positions != "learned":
+            return sinusoids(positions_BT, self.config.d_model, self.config.positions)
+        table = self.src_positions if side == "src" else self.tgt_positions
+        return table[...][positions_BT]
+
+    def _with_target_space(
+        self, x_BTD: Float[Array, "batch target d_model"], side: str
+    ) -> Float[Array, "batch target d_model"]:
+        """T2T adds a vector for the target language to every source word."""
+        if side == "src" and self.config.target_space_embedding:
+            return x_BTD + self.target_space[...][None, :1]
+        return x_BTD
+
+    @property
+    def bias_V(self) -> Float[Array, " vocabulary"] | None:
+        """Marian adds a learned bias to the logits; the paper's model has none."""
+        return self.logits_bias[...] if self.config.logits_bias else None
+
+
+class Transformer(WordModel):
+    """Encoder, decoder and the one matrix that embeds both languages and predicts words (§3)."""
+
+    def __init__(self, config: ModelConfig, num_words: int, *, rngs: nnx.Rngs):
+        super().__init__(config, num_words, rngs=rngs)
+        self.encoder = nnx.List([EncoderLayer(config, rngs=rngs) for _ in range(config.num_layers)])
+        self.decoder = nnx.List([DecoderLayer(config, rngs=rngs) for _ in range(config.num_layers)])
+
+    def features(
+        self, rows: Rows, noise_B2: Noise | None = None
+    ) -> Float[Array, "batch target d_model"]:
+        """The decoder's output at every target slot, before the shared matrix."""
+        memory_BSD = self.encode(
+            rows.src_BS, rows.src_segments_BS, rows.src_positions_BS, fold(noise_B2, 0)
+        )
+        return self.decode(rows, memory_BSD, fold(noise_B2, 1))
 
     def encode(
         self,
@@ -318,63 +391,6 @@ class Transformer(nnx.Module):
             x_BTD = layer(x_BTD, memory_BSD, *masks, fold(noise_B2, 1 + number))
         return x_BTD
 
-    @jax.named_scope("embedding")
-    def embed(
-        self,
-        ids_BT: Int[Array, "batch target"],
-        positions_BT: Int[Array, "batch target"],
-        side: str,
-    ) -> Float[Array, "batch target d_model"]:
-        """Embedding times √d_model plus position (§3.4, §3.5), in the type of the products."""
-        x_BTD = self.embedding[...][ids_BT] * self.config.d_model**0.5
-        x_BTD = self._with_target_space(x_BTD, side)
-        x_BTD = x_BTD + self._position_encodings(positions_BT, side)
-        return x_BTD.astype(matmul_dtype(self.config))
-
-    @jax.named_scope("logits")
-    def logits(
-        self, x_BTD: Float[Array, "batch target d_model"]
-    ) -> Float[Array, "batch target vocabulary"]:
-        """Scores of every word at every slot (§3.4)."""
-        return word_logits(x_BTD, self.embedding[...], self.num_words, self.bias_V)
-
-    # --- Other layouts: learned positions (Table 3, row E), T2T, Marian, Hugging Face -----------
-
-    def _add_parameters_of_other_layouts(self, rngs: nnx.Rngs) -> None:
-        config, num_rows = self.config, self.embedding.shape[0]
-        if config.positions == "learned":
-            shape, scale = (config.max_positions, config.d_model), config.d_model**-0.5
-            self.src_positions = nnx.Param(gaussian(rngs.params(), shape, scale))
-            self.tgt_positions = nnx.Param(gaussian(rngs.params(), shape, scale))
-        if config.logits_bias:
-            self.logits_bias = nnx.Param(jnp.zeros((num_rows,), jnp.float32))
-        if config.target_space_embedding:
-            shape = (NUM_TARGET_SPACES, config.d_model)
-            glorot = nnx.initializers.glorot_uniform()
-            self.target_space = nnx.Param(glorot(rngs.params(), shape, jnp.float32))
-
-    def _position_encodings(
-        self, positions_BT: Int[Array, "batch target"], side: str
-    ) -> Float[Array, "batch target d_model"]:
-        """Sinusoids (§3.5), or the rows of a learned table."""
-        if self.config.positions != "learned":
-            return sinusoids(positions_BT, self.config.d_model, self.config.positions)
-        table = self.src_positions if side == "src" else self.tgt_positions
-        return table[...][positions_BT]
-
-    def _with_target_space(
-        self, x_BTD: Float[Array, "batch target d_model"], side: str
-    ) -> Float[Array, "batch target d_model"]:
-        """T2T adds a vector for the target language to every source word."""
-        if side == "src" and self.config.target_space_embedding:
-            return x_BTD + self.target_space[...][None, :1]
-        return x_BTD
-
-    @property
-    def bias_V(self) -> Float[Array, " vocabulary"] | None:
-        """Marian adds a learned bias to the logits; the paper's model has none."""
-        return self.logits_bias[...] if self.config.logits_bias else None
-
 
 def _sines_then_cosines(
     positions_BT: Int[Array, "batch target"], d_model: int, layout: str
@@ -388,5 +404,5 @@ def _sines_then_cosines(
 
 
 def activation(config: ModelConfig) -> Callable[[Array], Array]:
-    """The function between the two maps of the feed-forward network; Marian's models have swish."""
-    return relu if config.activation == "relu" else jax.nn.swish
+    """The function between the two maps of the feed-forward network (§3.3)."""
+    return {"relu": relu, "swish": jax.nn.swish, "gelu": jax.nn.gelu}[config.activation]
