@@ -17,10 +17,20 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from aiayn.model.language_model import LanguageModel
 from aiayn.model.layers import Dense
 from aiayn.model.structure import Params
-from aiayn.model.transformer import DecoderLayer, Transformer, activation, attention, matmul_dtype
+from aiayn.model.transformer import (
+    DecoderLayer,
+    EncoderLayer,
+    Transformer,
+    activation,
+    attention,
+    causal_mask,
+    matmul_dtype,
+)
 
+AnyModel = Transformer | LanguageModel
 _BIAS_COLUMNS = 8
 """One for the bias; the others are zero and keep the rows aligned for vector instructions."""
 
@@ -30,13 +40,14 @@ class LayerCache(NamedTuple):
 
     `self_*` have a slot for every place of the beam at each of the last steps, step by step. The
     slots are never moved: a hypothesis that grew from another place of the beam reads the slots its
-    words were written to. `cross_*` are computed once per source sentence.
+    words were written to. `cross_*` are computed once per source sentence; a language model has
+    none.
     """
 
     self_k: Float[Array, "batch heads d_k slots"]
     self_v: Float[Array, "batch heads slots d_v"]
-    cross_k: Float[Array, "batch heads d_k source"]
-    cross_v: Float[Array, "batch heads source d_v"]
+    cross_k: Float[Array, "batch heads d_k source"] | None = None
+    cross_v: Float[Array, "batch heads source d_v"] | None = None
 
 
 class _Affine(NamedTuple):
@@ -56,11 +67,16 @@ def _affine(dtype: jnp.dtype, *maps: Dense) -> _Affine:
     return _Affine(kernel.astype(dtype).T, bias.astype(dtype)[:, None])
 
 
+class _CrossWeights(NamedTuple):
+    query: _Affine
+    out: _Affine
+
+
 class _LayerWeights(NamedTuple):
     qkv: _Affine
     self_out: _Affine
-    query: _Affine
-    cross_out: _Affine
+    cross: _CrossWeights | None
+    """Of encoder-decoder attention; a language model has none."""
     inner: _Affine
     outer: _Affine
 
@@ -76,19 +92,22 @@ class Weights(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def lay_out(graphdef: nnx.GraphDef[Transformer], params: Params) -> Weights:
+def lay_out(graphdef: nnx.GraphDef[AnyModel], params: Params) -> Weights:
     """The weights of a model as a step needs them."""
-    model: Transformer = nnx.merge(graphdef, params)
+    model: AnyModel = nnx.merge(graphdef, params)
     dtype = matmul_dtype(model.config)
     layers: list[_LayerWeights] = []
     for layer in model.decoder:
-        own, cross, net = layer.self_attention, layer.cross_attention, layer.feed_forward
+        own, net = layer.self_attention, layer.feed_forward
+        cross = None
+        if isinstance(layer, DecoderLayer):
+            of_query, of_out = layer.cross_attention.query, layer.cross_attention.out
+            cross = _CrossWeights(_affine(dtype, of_query), _affine(dtype, of_out))
         layers.append(
             _LayerWeights(
                 qkv=_affine(dtype, own.query, own.key, own.value),
                 self_out=_affine(dtype, own.out),
-                query=_affine(dtype, cross.query),
-                cross_out=_affine(dtype, cross.out),
+                cross=cross,
                 inner=_affine(dtype, net.inner),
                 outer=_affine(dtype, net.outer),
             )
@@ -104,7 +123,7 @@ def lay_out(graphdef: nnx.GraphDef[Transformer], params: Params) -> Weights:
 class _Layer:
     """A decoder layer for one more word of each hypothesis."""
 
-    def __init__(self, layer: DecoderLayer, weights: _LayerWeights):
+    def __init__(self, layer: DecoderLayer | EncoderLayer, weights: _LayerWeights):
         self.layer = layer
         self.config = layer.feed_forward.config
         self.weights = weights
@@ -129,10 +148,14 @@ class _Layer:
             )
             y_DN = weights.self_out(self._attend(q, cache.self_k, cache.self_v, self_mask_B1WM))
         x_DN = layer.self_norm(x_DN + y_DN, axis=0)
-        with jax.named_scope("attention"):
-            q = weights.query(x_DN)
-            y_DN = weights.cross_out(self._attend(q, cache.cross_k, cache.cross_v, cross_mask_B11S))
-        x_DN = layer.cross_norm(x_DN + y_DN, axis=0)
+        if isinstance(layer, DecoderLayer) and weights.cross:
+            assert cache.cross_k is not None
+            assert cache.cross_v is not None
+            with jax.named_scope("attention"):
+                q = weights.cross.query(x_DN)
+                y_DN = self._attend(q, cache.cross_k, cache.cross_v, cross_mask_B11S)
+                y_DN = weights.cross.out(y_DN)
+            x_DN = layer.cross_norm(x_DN + y_DN, axis=0)
         with jax.named_scope("feed_forward"):
             y_DN = weights.outer(activation(self.config)(weights.inner(x_DN)))
         return layer.feed_forward_norm(x_DN + y_DN, axis=0), cache
@@ -167,7 +190,7 @@ def _logits(
 class IncrementalDecoder:
     """The decoder of a model, one word at a time, with the weights that `lay_out` made of it."""
 
-    def __init__(self, model: Transformer, weights: Weights):
+    def __init__(self, model: AnyModel, weights: Weights):
         self.model = model
         self.layers = [_Layer(*each) for each in zip(model.decoder, weights.layers, strict=True)]
         self.table_VE = weights.table_VE
@@ -179,9 +202,12 @@ class IncrementalDecoder:
         one_layer = LayerCache(
             jnp.zeros((batch, heads, config.d_k, slots), dtype),
             jnp.zeros((batch, heads, slots, config.d_v), dtype),
-            jnp.zeros((batch, heads, config.d_k, source), dtype),
-            jnp.zeros((batch, heads, source, config.d_v), dtype),
         )
+        if isinstance(self.model, Transformer):
+            one_layer = one_layer._replace(
+                cross_k=jnp.zeros((batch, heads, config.d_k, source), dtype),
+                cross_v=jnp.zeros((batch, heads, source, config.d_v), dtype),
+            )
         return (one_layer,) * len(self.layers)
 
     def read(
@@ -193,10 +219,45 @@ class IncrementalDecoder:
         """The caches with new sentences' memories in the slots `number_G`."""
         updated: list[LayerCache] = []
         for layer, cache in zip(self.model.decoder, caches, strict=True):
+            assert isinstance(layer, DecoderLayer)
+            assert cache.cross_k is not None
+            assert cache.cross_v is not None
             k_GHSK, v_GHSU = layer.cross_attention.keys_values(memory_GSD)
             cross_k = cache.cross_k.at[number_G].set(jnp.swapaxes(k_GHSK, 2, 3))
             cross_v = cache.cross_v.at[number_G].set(v_GHSU)
             updated.append(cache._replace(cross_k=cross_k, cross_v=cross_v))
+        return tuple(updated)
+
+    def read_on(
+        self,
+        caches: tuple[LayerCache, ...],
+        number_G: Int[Array, " group"],
+        ids_GP: Int[Array, "group prompt"],
+        segments_GP: Int[Array, "group prompt"],
+        slot_GP: Int[Array, "group prompt"],
+    ) -> tuple[LayerCache, ...]:
+        """A language model's caches with the words of new texts, read in one pass.
+
+        `ids_GP` begins with BOS, as the input of training does; the keys and values of each word go
+        into its slot among those of the sentence `number_G`.
+        """
+        positions_GP = jnp.broadcast_to(jnp.arange(ids_GP.shape[1])[None], ids_GP.shape)
+        x_GPD = self.model.embed(ids_GP, positions_GP, "tgt")
+        mask_G1PP = causal_mask(segments_GP)
+        slots = caches[0].self_k.shape[3]
+        slot_GP = jnp.where(segments_GP > 0, slot_GP, slots)  # padding is written nowhere
+        updated: list[LayerCache] = []
+        for layer, cache in zip(self.model.decoder, caches, strict=True):
+            assert isinstance(layer, EncoderLayer)
+            k_GHPK, v_GHPU = layer.self_attention.keys_values(x_GPD)
+            # Two arrays of indices around a slice come first in what is set.
+            place = (number_G[:, None], slice(None), slot_GP)
+            k_GPHK, v_GPHU = (jnp.swapaxes(each, 1, 2) for each in (k_GHPK, v_GHPU))
+            self_v = cache.self_v.at[place].set(v_GPHU, mode="drop")
+            place = (number_G[:, None], slice(None), slice(None), slot_GP)
+            self_k = cache.self_k.at[place].set(k_GPHK, mode="drop")
+            updated.append(cache._replace(self_k=self_k, self_v=self_v))
+            x_GPD = layer(x_GPD, mask_G1PP)
         return tuple(updated)
 
     def step(

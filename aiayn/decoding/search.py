@@ -27,9 +27,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from aiayn.decoding.controls import NOTHING, Controls, allowed_words, draw
-from aiayn.decoding.incremental import IncrementalDecoder, LayerCache, Weights
+from aiayn.decoding.incremental import AnyModel, IncrementalDecoder, LayerCache, Weights
+from aiayn.model.language_model import LanguageModel
 from aiayn.model.structure import Params
-from aiayn.model.transformer import VOCABULARY_MULTIPLE, Transformer
+from aiayn.model.transformer import VOCABULARY_MULTIPLE
 
 
 class Hypotheses(NamedTuple):
@@ -103,7 +104,7 @@ class Search:
 
     def __init__(
         self,
-        model: Transformer,
+        model: AnyModel,
         weights: Weights,
         *,
         beam_size: int,
@@ -122,16 +123,18 @@ class Search:
     def start(
         self, batch: int, width: int, nobody: int = -1, controls: Controls = NOTHING
     ) -> State:
-        """Empty slots for sources of `width` tokens; no sentence has the number `nobody`.
+        """Empty slots for sources of `width` tokens; no sentence has the number `nobody`. What a
+        language model goes on with is no source: it has a place among the words.
 
         What the `controls` of any sentences hold is compiled in, and each group that begins must
         have arrays for it.
         """
         zero, none_B = jnp.zeros((), jnp.int32), jnp.zeros(batch, jnp.int32)
+        width = 0 if isinstance(self.model, LanguageModel) else width
         nobody_B, no_source_BS = jnp.full(batch, nobody), jnp.zeros((batch, width), jnp.int32)
         return State(
             time=zero,
-            now=self._unborn(nobody_B, zero, none_B, no_source_BS, controls.of_nobody(batch)),
+            now=self._unborn(nobody_B, none_B, none_B, no_source_BS, controls.of_nobody(batch)),
             caches=self.decoder.start(batch, self.beam_size, self.room, width),
         )
 
@@ -149,14 +152,54 @@ class Search:
         """With a group of sentences in the slots `place_G`, whose own are finished.
 
         `limit_G` is the most tokens, EOS included, that each output may have; with a limit of 0 a
-        sentence is finished at once. `controls` is what else is asked of each.
+        sentence is finished at once. `controls` is what else is asked of each. For a language model
+        a source is the beginning of the output, of which it is a part, at most as long as the room.
         """
+        if isinstance(self.model, LanguageModel):
+            text_GS = src_GS, src_segments_GS
+            return self._begin_text(state, place_G, number_G, *text_GS, limit_G, controls)
+        born_G = jnp.full(len(number_G), state.time)
         memory_GSD = self.model.encode(src_GS, src_segments_GS, src_positions_GS)
-        new = self._unborn(number_G, state.time, limit_G, src_segments_GS, controls)
-        return state._replace(
-            now=jax.tree.map(lambda x, y: x.at[place_G].set(y), state.now, new),
-            caches=self.decoder.read(state.caches, place_G, memory_GSD),
-        )
+        new = self._unborn(number_G, born_G, limit_G, src_segments_GS, controls)
+        caches = self.decoder.read(state.caches, place_G, memory_GSD)
+        return self._put(state, place_G, new, caches)
+
+    def _begin_text(
+        self,
+        state: State,
+        place_G: Int[Array, " group"],
+        number_G: Int[Array, " group"],
+        prompt_GP: Int[Array, "group prompt"],
+        segments_GP: Int[Array, "group prompt"],
+        limit_G: Int[Array, " group"],
+        controls: Controls,
+    ) -> State:
+        """As `begin`, with texts that a language model goes on with.
+
+        They are born as many steps ago as they have words, and all that those steps would have
+        left behind is there: so what follows knows of no beginning.
+        """
+        length_G, place_1P = segments_GP.sum(axis=1), jnp.arange(prompt_GP.shape[1])[None]
+        born_G = state.time - length_G
+        then_GP = (born_G[:, None] + place_1P) % self.room
+        new = self._unborn(number_G, born_G, limit_G, segments_GP[:, :0], controls)
+        write_GP = jnp.where(segments_GP > 0, then_GP, self.room)  # padding is written nowhere
+        each_G1, said_GP1 = jnp.arange(len(number_G))[:, None], prompt_GP[..., None]
+        words_GWT = new.live_words_BWT.at[each_G1, :, write_GP].set(said_GP1, mode="drop")
+        read_GP = jnp.pad(prompt_GP, [(0, 0), (1, 0)], constant_values=self.bos)[:, :-1]
+        slots_GP = then_GP * self.beam_size
+        caches = self.decoder.read_on(state.caches, place_G, read_GP, segments_GP, slots_GP)
+        return self._put(state, place_G, new._replace(live_words_BWT=words_GWT), caches)
+
+    def _put(
+        self,
+        state: State,
+        place_G: Int[Array, " group"],
+        new: Sentences,
+        caches: tuple[LayerCache, ...],
+    ) -> State:
+        now = jax.tree.map(lambda x, y: x.at[place_G].set(y), state.now, new)
+        return state._replace(now=now, caches=caches)
 
     def step(self, state: State) -> State:
         """With one word more of every living hypothesis."""
@@ -209,7 +252,7 @@ class Search:
     def _unborn(
         self,
         number_B: Int[Array, " batch"],
-        time: Int[Array, ""],
+        born_B: Int[Array, " batch"],
         limit_B: Int[Array, " batch"],
         src_segments_BS: Int[Array, "batch source"],
         controls: Controls = NOTHING,
@@ -221,7 +264,7 @@ class Search:
         none_BW = jnp.full((len(number_B), self.beam_size), -jnp.inf)
         return Sentences(
             number_B=number_B,
-            born_B=jnp.full(len(number_B), time),
+            born_B=born_B,
             limit_B=limit_B,
             src_segments_BS=src_segments_BS,
             live_words_BWT=none_BWT,
@@ -344,7 +387,7 @@ class _File(NamedTuple):
     ),
 )
 def search(
-    graphdef: nnx.GraphDef[Transformer],
+    graphdef: nnx.GraphDef[AnyModel],
     params: Params,
     weights: Weights,
     src_AS: Int[Array, "all source"],

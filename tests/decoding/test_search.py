@@ -11,7 +11,8 @@ from flax import nnx
 from jax import lax
 
 import aiayn.decoding.search
-from aiayn.data.rows import rows_of_pairs
+from aiayn.data.rows import make_rows, rows_of_pairs
+from aiayn.decoding.controls import FREE, NOTHING, Controls
 from aiayn.decoding.incremental import lay_out
 from aiayn.decoding.search import Search, length_penalty, search
 from tests.support.models import (
@@ -225,7 +226,7 @@ def test_a_sentence_is_finished_once_hope_is_no_better_than_the_best_by_hand():
     slots = Search.__new__(Search)
     slots.beam_size, slots.alpha, slots.room, slots.num_best = 2, 1.0, 3, 1
     limit_B = jnp.full(3, 7)
-    now = slots._unborn(limit_B, jnp.zeros((), jnp.int32), limit_B, jnp.ones((3, 4), jnp.int32))
+    now = slots._unborn(limit_B, jnp.zeros_like(limit_B), limit_B, jnp.ones((3, 4), jnp.int32))
     live_BW = jnp.array([[-4.0, -9.0]] * 3)
     ended_BW = jnp.array([[-1.9, -2.1], [-2.1, -2.2], [-1.0, -1.9]])
     assert slots._finished(now, live_BW, ended_BW).tolist() == [True, False, True]
@@ -341,3 +342,75 @@ def test_every_living_hypothesis_continues_its_parent(turns):
                 assert not words[age:].any()
                 checked += 1
     assert checked > 20
+
+
+# --- A language model -----------------------------------------------------------------------------
+
+PROMPTS = [[5, 6, 7], [], [9, 8, 7, 6, 5, 4, 10, 11], [20], [31, 30, 29, 28, 27]]
+
+
+@pytest.fixture(scope="module")
+def writer():
+    graphdef, params = drawn_by_numpy(replace(ONE_LAYER, kind="decoder"), num_words=60, seed=2)
+    return graphdef, {**params, "embedding": 3 * params["embedding"]}
+
+
+def _continued(writer, prompts, room, controls=NOTHING, read=True):
+    """The three best outputs of each prompt, six words after it at most; two are read at a time."""
+    src, segments = np.zeros((2, len(prompts), 8), np.int32)
+    for row, words in enumerate(prompts if read else ()):
+        src[row, : len(words)], segments[row, : len(words)] = words, 1
+    graphdef, params = writer
+    return search(
+        graphdef,
+        params,
+        lay_out(graphdef, params),
+        jnp.asarray(src),
+        jnp.asarray(segments),
+        jnp.array([len(words) + 7 for words in prompts], jnp.int32),
+        controls,
+        bos=BOS,
+        eos=EOS,
+        **{"beam_size": 3, "alpha": 0.0, "at_once": 2, "room": room, "num_best": 3},
+    )
+
+
+@pytest.fixture(scope="module")
+def continued(writer):
+    return _continued(writer, PROMPTS, room=16)
+
+
+def test_what_follows_a_prompt_read_in_one_pass_has_the_score_of_the_uncached_model(
+    writer, continued
+):
+    for number, prompt in enumerate(PROMPTS):
+        for place in range(3):
+            words = continued.words_AWT[number, place].tolist()
+            words = words[: words.index(EOS)]
+            assert words[: len(prompt)] == prompt
+            none = np.zeros((1, 0), np.int32)
+            ids = np.array([[*words, EOS, *[0] * (15 - len(words))]], np.int32)
+            segments = np.array([[1] * (len(words) + 1) + [0] * (15 - len(words))], np.int32)
+            rows = on_device(make_rows(none, none, ids, segments, BOS))
+            found = jax.nn.log_softmax(logits(*writer, rows)[0])
+            own = sum(found[at, ids[0, at]] for at in range(len(prompt), len(words) + 1))
+            assert continued.scores_AW[number, place] == pytest.approx(float(own), abs=1e-4)
+
+
+def test_a_prompt_read_in_one_pass_is_as_one_forced_word_by_word(writer, continued):
+    prefix = np.full((len(PROMPTS), 8), FREE, np.int32)
+    for row, words in enumerate(PROMPTS):
+        prefix[row, : len(words)] = words
+    asked = Controls(prefix_BP=jnp.asarray(prefix))
+    forced = _continued(writer, PROMPTS, 16, asked, read=False)
+    np.testing.assert_array_equal(forced.words_AWT, continued.words_AWT)
+    # Word by word the prompt's own probability counts, which is the same for all outputs.
+    differences = np.asarray(forced.scores_AW - continued.scores_AW)
+    np.testing.assert_allclose(differences, differences[:, :1].repeat(3, axis=1), atol=1e-4)
+
+
+def test_a_room_that_the_ring_goes_round_in_is_as_good_as_a_large_one(writer, continued):
+    # 15 words of the longest: in a room of 15 every slot is written more than once.
+    tight = _continued(writer, PROMPTS, room=15)
+    np.testing.assert_array_equal(tight.words_AWT, continued.words_AWT[:, :, :15])
+    np.testing.assert_allclose(tight.scores_AW, continued.scores_AW, rtol=1e-5)
