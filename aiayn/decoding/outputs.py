@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from aiayn.decoding.sentences import joined
 
-Ended = Literal["eos", "limit", "empty"]
+Ended = Literal["eos", "limit", "empty", "stop"]
 Alignment = tuple[tuple[int, int], ...]
 """Links of words: number in the source, number in the target."""
 

@@ -16,6 +16,8 @@ _LARGEST = 3e38
 """The largest number of 32 bits, nearly."""
 _MOST_SAMPLES = 1_000
 """As of beams: far more than is of use."""
+OF_SAMPLES = ("sample", "seed", "temperature", "top_k", "top_p", "min_p")
+"""The wishes that have a meaning for samples alone."""
 
 
 class WishOptions(TypedDict, total=False):
@@ -68,8 +70,7 @@ class Wishes:
         _check("top_p", self.top_p, least=0.0, most=1.0, above=True)
         _check("min_p", self.min_p, least=0.0, most=1.0)
         object.__setattr__(self, "ban", tuple(self.ban))  # so that equal wishes are equal
-        of_samples = ("seed", "temperature", "top_k", "top_p", "min_p")
-        given = [name for name in of_samples if getattr(self, name) is not None]
+        given = [name for name in OF_SAMPLES[1:] if getattr(self, name) is not None]
         if given and self.sample is None:
             raise UserError(f"{given[0]} is of samples; wanted sample, their number, as well.")
 

@@ -1,0 +1,173 @@
+"""A search taken some steps at a time, for whoever looks at outputs while they grow.
+
+The programs are compiled once for the sizes in `Turns` and the arrays of its controls; which
+sentences are in the slots, and what each asks, compiles nothing.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Bool, Int
+
+from aiayn.decoding.controls import Controls
+from aiayn.decoding.incremental import AnyModel, Weights
+from aiayn.decoding.search import Hypotheses, Search, State
+from aiayn.model.structure import Params
+
+
+class Sizes(NamedTuple):
+    """What the programs of a search are compiled for."""
+
+    slots: int
+    """Sentences at a time."""
+    width: int
+    """Tokens of the longest source, or of the text that is gone on with."""
+    room: int
+    """Words of the longest output."""
+    beam_size: int
+    bos: int
+    eos: int
+    alpha: float = 0.0
+
+
+class Look(NamedTuple):
+    """What is in the slots after a turn, as NumPy arrays."""
+
+    finished_B: Bool[np.ndarray, " batch"]
+    age_B: Int[np.ndarray, " batch"]
+    """Words of those that grow, with what they go on with."""
+    living: Hypotheses
+    ended: Hypotheses
+
+
+class Turns:
+    """The slots of one search and what is in them.
+
+    `begin` puts sentences into slots that are free, `advance` takes some steps of all, `look` tells
+    what there is, and `end` frees slots whose sentence nobody waits for any more.
+    """
+
+    def __init__(
+        self,
+        graphdef: nnx.GraphDef[AnyModel],
+        params: Params,
+        weights: Weights,
+        sizes: Sizes,
+        controls: Controls,
+    ):
+        """`controls` of any sentence: which arrays it holds is compiled in."""
+        self.sizes = sizes
+        self._model = graphdef, params, weights
+        self._state = _start(*self._model, controls, sizes=sizes)
+
+    def begin(
+        self,
+        places: Int[np.ndarray, " group"],
+        src_GS: Int[np.ndarray, "group source"],
+        segments_GS: Int[np.ndarray, "group source"],
+        limits: Int[np.ndarray, " group"],
+        controls: Controls,
+    ) -> None:
+        """Put a group into slots; one whose place is past the last slot is put nowhere."""
+        given = places, src_GS, segments_GS, limits
+        arrays = (jnp.asarray(each, jnp.int32) for each in given)
+        self._state = _begin(*self._model, self._state, *arrays, controls, sizes=self.sizes)
+
+    def advance(self, count: int) -> None:
+        """Take `count` steps, or fewer where all are finished before."""
+        self._state = _advance(*self._model, self._state, jnp.asarray(count), sizes=self.sizes)
+
+    def end(self, places: Int[np.ndarray, " group"]) -> None:
+        """Finish what is in some slots as it is."""
+        finished_B = self._state.now.finished_B.at[places].set(True)
+        self._state = self._state._replace(now=self._state.now._replace(finished_B=finished_B))
+
+    def look(self) -> Look:
+        """The outputs of all slots: those that grow and those that have ended."""
+        return Look(*jax.device_get(_look(*self._model, self._state, sizes=self.sizes)))
+
+
+def _search(
+    graphdef: nnx.GraphDef[AnyModel], params: Params, weights: Weights, sizes: Sizes
+) -> Search:
+    return Search(
+        nnx.merge(graphdef, params),
+        weights,
+        beam_size=sizes.beam_size,
+        alpha=sizes.alpha,
+        room=sizes.room,
+        bos=sizes.bos,
+        eos=sizes.eos,
+        num_best=sizes.beam_size,
+    )
+
+
+_compiled = partial(jax.jit, static_argnames=("graphdef", "sizes"))
+
+
+@_compiled
+def _start(
+    graphdef: nnx.GraphDef[AnyModel],
+    params: Params,
+    weights: Weights,
+    controls: Controls,
+    *,
+    sizes: Sizes,
+) -> State:
+    slots = _search(graphdef, params, weights, sizes)
+    return slots.start(sizes.slots, sizes.width, controls=controls)
+
+
+@partial(_compiled, donate_argnames="state")
+def _begin(
+    graphdef: nnx.GraphDef[AnyModel],
+    params: Params,
+    weights: Weights,
+    state: State,
+    place_G: Int[Array, " group"],
+    src_GS: Int[Array, "group source"],
+    segments_GS: Int[Array, "group source"],
+    limit_G: Int[Array, " group"],
+    controls: Controls,
+    *,
+    sizes: Sizes,
+) -> State:
+    positions_GS = jnp.broadcast_to(jnp.arange(sizes.width)[None], src_GS.shape)
+    slots = _search(graphdef, params, weights, sizes)
+    return slots.begin(
+        state, place_G, place_G, src_GS, segments_GS, positions_GS, limit_G, controls
+    )
+
+
+@partial(_compiled, donate_argnames="state")
+def _advance(
+    graphdef: nnx.GraphDef[AnyModel],
+    params: Params,
+    weights: Weights,
+    state: State,
+    count: Int[Array, ""],
+    *,
+    sizes: Sizes,
+) -> State:
+    slots, last = _search(graphdef, params, weights, sizes), state.time + count
+    return lax.while_loop(
+        lambda state: (state.time < last) & ~state.now.finished_B.all(), slots.step, state
+    )
+
+
+@_compiled
+def _look(
+    graphdef: nnx.GraphDef[AnyModel],
+    params: Params,
+    weights: Weights,
+    state: State,
+    *,
+    sizes: Sizes,
+) -> tuple[Bool[Array, " batch"], Int[Array, " batch"], Hypotheses, Hypotheses]:
+    slots, now = _search(graphdef, params, weights, sizes), state.now
+    return now.finished_B, state.time - now.born_B, slots.living(state), slots.gather(state)

@@ -1,0 +1,68 @@
+"""Text that grows token by token, told as far as it cannot change any more."""
+
+from collections.abc import Sequence
+
+from aiayn.data.tokenizer import Tokenizer
+
+_INCOMPLETE = "\ufffd"
+"""What a tokenizer makes of the first bytes of a character."""
+
+
+class Unfolding:
+    """The text after a prompt, up to the first of some strings that stop it.
+
+    `tell` gives what is new and certain: it keeps back a character whose bytes are not all there,
+    and an end that a stop string may begin with. All that was told, joined, is the whole text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str] = ()):
+        self._tokenizer, self._prompt, self._stops = tokenizer, list(prompt), tuple(stops)
+        (before,) = tokenizer.decode([self._prompt])
+        self._begin, self._told = len(before), 0
+
+    def text(self, ids: Sequence[int]) -> tuple[str, int | None]:
+        """The text of all tokens after the prompt up to the first stop string, and how many tokens
+        it takes to read that; None where there is none."""
+        text = self._after(ids)
+        stop = self._first_stop(text)
+        if stop is None:
+            return text, None
+        # The fewest tokens that hold a stop: a search, since each more token adds to the text.
+        low, high = 1, len(ids)
+        while low < high:
+            middle = (low + high) // 2
+            if self._first_stop(self._after(ids[:middle])) is None:
+                low = middle + 1
+            else:
+                high = middle
+        return text[:stop], low
+
+    def tell(self, ids: Sequence[int], is_last: bool) -> str:
+        """What is certain of the text of all tokens up to now, and was not told before."""
+        text, stopped = self.text(ids)
+        if stopped is None and not is_last:
+            text = text.rstrip(_INCOMPLETE)
+            text = text[: len(text) - self._may_stop(text)]
+        new = text[self._told :]
+        self._told += len(new)
+        return new
+
+    def _after(self, ids: Sequence[int]) -> str:
+        (text,) = self._tokenizer.decode([[*self._prompt, *ids]])
+        return text[self._begin :]
+
+    def _first_stop(self, text: str) -> int | None:
+        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        return min(found, default=None)
+
+    def _may_stop(self, text: str) -> int:
+        """Characters at the end that a stop string may begin with."""
+        longest = max(map(len, self._stops), default=1) - 1
+        return next(
+            (
+                length
+                for length in range(min(longest, len(text)), 0, -1)
+                if any(stop.startswith(text[-length:]) for stop in self._stops)
+            ),
+            0,
+        )

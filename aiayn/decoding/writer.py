@@ -1,0 +1,314 @@
+"""A language model ready to write: text in, and how it goes on."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aiayn.data.rows import make_rows
+from aiayn.data.tokenizer import Tokenizer
+from aiayn.decoding.controls import NOTHING, Controls, controls_of
+from aiayn.decoding.outputs import Ended
+from aiayn.decoding.programs import Programs
+from aiayn.decoding.spellings import banned_sequences
+from aiayn.decoding.translator import padded_width
+from aiayn.decoding.turns import Look, Sizes, Turns
+from aiayn.decoding.unfolding import Unfolding
+from aiayn.decoding.wishes import OF_SAMPLES, Wishes
+from aiayn.errors import UserError
+from aiayn.model.saved import Model
+from aiayn.model.structure import Params, unflatten
+
+_GROUP = 8
+"""Prompts that are read together, if as many wait."""
+_STEPS, _STEPS_SHOWN = 32, 4
+"""Of a turn; fewer where somebody watches."""
+_MOST_SLOTS = 64
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What is wanted of every text.
+
+    Raises:
+        UserError: a value is out of its range, or does not go with another.
+    """
+
+    max_tokens: int | None = None
+    """The most tokens that are written; as many as the context holds unless given."""
+    stop: tuple[str, ...] = ()
+    """Text ends before the first of these strings."""
+    wishes: Wishes = Wishes(sample=1)  # noqa: RUF009, it is frozen
+    """What else is asked; temperature 0 writes the most probable words, once."""
+
+    def __post_init__(self):
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise UserError(f"max_tokens is {self.max_tokens}; wanted 1 or more.")
+        if "" in self.stop:
+            raise UserError("stop has an empty string; wanted some characters.")
+        if self.is_greedy and (self.wishes.sample or 1) > 1:
+            raise UserError(
+                f"temperature is 0 and {self.wishes.sample} samples are asked for; wanted one, "
+                "since all would be the same."
+            )
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most probable word is taken, so that nothing is drawn."""
+        return self.wishes.sample is None or self.wishes.temperature == 0
+
+    @property
+    def num_texts(self) -> int:
+        """Texts for each prompt."""
+        return 1 if self.is_greedy else (self.wishes.sample or 1)
+
+
+class Written(NamedTuple):
+    """How a prompt goes on."""
+
+    text: str
+    """Without the prompt."""
+    tokens: tuple[str, ...]
+    """Its pieces; `</s>` at the end where the model ended it. Up to the one that a stop string ends
+    in, which the text has no more."""
+    log_probs: tuple[float, ...]
+    """The log-probability of each token in nats, given the prompt and those before."""
+    ended: Ended
+    """Why it ended: the model chose to (`eos`), a stop string came (`stop`), or it was as long as
+    allowed (`limit`)."""
+
+
+class Writer:
+    """A language model with its tokenizer, its programs and its weights as a step needs them."""
+
+    def __init__(self, model: Model, params: Params | None = None):
+        """`params`, where given, replace the model's own."""
+        self.tokenizer: Tokenizer = model.tokenizer
+        self.context = model.experiment.data.max_tokens
+        """Tokens of the longest text of training, BOS or EOS included."""
+        self.language = model.experiment.data.tgt
+        self.slots_per_batch = model.experiment.decode.slots_per_batch
+        self.params = jax.device_put(unflatten(model.params)) if params is None else params
+        self.programs = Programs(model.experiment.model, model.tokenizer.num_words, keep=False)
+        self.weights = self.programs.lay_out(self.params)
+
+    def write(
+        self,
+        prompts: Sequence[str],
+        asked: Writing,
+        on_text: Callable[[int, str], None] | None = None,
+        details: bool = False,
+    ) -> Iterator[list[Written]]:
+        """The texts that follow each prompt, in the order of the prompts, most probable first.
+
+        Each is yielded as soon as it and those before it are done. `on_text` is given the number of
+        a prompt and a part of its text as soon as that is certain; the parts of one joined are its
+        text, of which there may be but one for each prompt. `details` gives tokens and their
+        log-probabilities.
+
+        Raises:
+            UserError: a prompt leaves no room for a word; before anything is written.
+        """
+        encoded = self.tokenizer.encode(prompts)
+        for number, ids in enumerate(encoded, 1):
+            self._check(ids, f"Prompt {number}" if len(prompts) > 1 else "The prompt")
+        if on_text is not None and asked.num_texts > 1:
+            raise ValueError("Several texts cannot be told as they grow.")
+        found: dict[int, list[Written]] = {}
+        waiting = self._written(encoded, asked, on_text, details) if encoded else iter(())
+        for number in range(len(prompts)):
+            while number not in found:
+                found.update([next(waiting)])
+            yield found.pop(number)
+
+    def _check(self, ids: Sequence[int], name: str) -> None:
+        if len(ids) > self.context - 2:
+            raise UserError(
+                f"{name} has {len(ids):,} tokens; wanted at most {self.context - 2:,}, since the "
+                f"model's context is {self.context:,} with its beginning and one word more."
+            )
+
+    def _written(
+        self,
+        prompts: Sequence[list[int]],
+        asked: Writing,
+        on_text: Callable[[int, str], None] | None,
+        details: bool,
+    ) -> Iterator[tuple[int, list[Written]]]:
+        """The number of each prompt and its texts, as they are done."""
+        most = [self._most(ids, asked) for ids in prompts]
+        slots = _Slots(self, prompts, most, asked)
+        told = {}
+        if on_text is not None:
+            told = {
+                number: Unfolding(self.tokenizer, ids, asked.stop)
+                for number, ids in enumerate(prompts)
+            }
+        while slots.busy:
+            for number, outputs, is_done in slots.turn(_STEPS_SHOWN if told else _STEPS):
+                if number in told and on_text is not None and outputs:
+                    new = told[number].tell(outputs[0].ids, is_done)
+                    if new:
+                        on_text(number, new)
+                if is_done:
+                    yield number, self._told(prompts[number], outputs, asked, details)
+
+    def _most(self, ids: Sequence[int], asked: Writing) -> int:
+        """The most tokens that may follow a prompt."""
+        most = self.context - 1 - len(ids)
+        return most if asked.max_tokens is None else min(most, asked.max_tokens)
+
+    def _told(
+        self, prompt: list[int], outputs: Sequence["_Output"], asked: Writing, details: bool
+    ) -> list[Written]:
+        """The texts of the outputs of one prompt."""
+        unfolding = Unfolding(self.tokenizer, prompt, asked.stop)
+        found: list[Written] = []
+        for output in outputs:
+            text, count = unfolding.text(output.ids)
+            ended: Ended = (output.ended or "limit") if count is None else "stop"
+            ids = list(output.ids if count is None else output.ids[:count])
+            ids += [self.tokenizer.eos] if ended == "eos" else []
+            tokens, log_probs = (), ()
+            if details:
+                tokens = tuple(self.tokenizer.pieces(ids))
+                log_probs = tuple(self.log_probs([[*prompt, *ids]])[0][len(prompt) :].tolist())
+            found.append(Written(text, tokens, log_probs, ended))
+        return found
+
+    def log_probs(self, texts: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """The log-probability in nats of each id of each text, at most `context` of them, given BOS
+        and those before."""
+        found: list[np.ndarray] = [np.zeros(0)] * len(texts)
+        order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
+        while order:
+            width = padded_width(max(len(texts[order[0]]), 1))
+            size = max(1, self.slots_per_batch // width)
+            part, order = order[:size], order[size:]
+            rows = 1 << (min(size, len(part)) - 1).bit_length()  # few sizes, few programs
+            ids, segments = np.zeros((2, rows, width), np.int32)
+            for row, number in enumerate(part):
+                length = len(texts[number])
+                ids[row, :length], segments[row, :length] = texts[number], 1
+            none = np.zeros((rows, 0), np.int32)
+            made = make_rows(none, none, ids, segments, self.tokenizer.bos)
+            values = np.asarray(self.programs.forced_words(self.params, made))
+            for row, number in enumerate(part):
+                found[number] = values[row, : len(texts[number])]
+        return found
+
+
+class _Output(NamedTuple):
+    """The tokens after a prompt up to now, and why there are no more, if so."""
+
+    ids: tuple[int, ...]
+    ended: Ended | None
+
+
+class _Slots:
+    """The prompts of one call on their way through the slots of a search."""
+
+    def __init__(
+        self, writer: Writer, prompts: Sequence[list[int]], most: Sequence[int], asked: Writing
+    ):
+        self._writer, self._prompts, self._most, self._asked = writer, prompts, most, asked
+        tokenizer, beam_size = writer.tokenizer, asked.num_texts
+        width = padded_width(max(map(len, prompts)))
+        room = padded_width(max(len(ids) + n + 1 for ids, n in zip(prompts, most, strict=True)))
+        room = max(room, width)
+        slots = max(1, min(_MOST_SLOTS, writer.slots_per_batch // (beam_size * room)))
+        slots = min(slots, 1 << (len(prompts) - 1).bit_length())
+        self._sizes = Sizes(slots, width, room, beam_size, tokenizer.bos, tokenizer.eos)
+        self._banned = list(banned_sequences(asked.wishes.ban, tokenizer, writer.language))
+        self._waiting = deque(range(len(prompts)))
+        self._inside: dict[int, int] = {}
+        """The number of the prompt in each slot that is taken."""
+        graphdef, params, weights = writer.programs.graphdef, writer.params, writer.weights
+        self._turns = Turns(graphdef, params, weights, self._sizes, self._controls([]))
+
+    @property
+    def busy(self) -> bool:
+        """Whether a prompt is not done."""
+        return bool(self._waiting or self._inside)
+
+    def turn(self, steps: int) -> list[tuple[int, list[_Output], bool]]:
+        """Take some steps; the outputs of each prompt up to now, and whether they are done."""
+        self._begin()
+        self._turns.advance(steps)
+        look, found = self._turns.look(), list[tuple[int, list[_Output], bool]]()
+        stopped: list[int] = []
+        for place, number in list(self._inside.items()):
+            outputs = self._outputs(look, place, number)
+            is_done = bool(look.finished_B[place])
+            if not is_done and all(map(partial(self._is_over, number), outputs)):
+                is_done = True
+                stopped.append(place)
+            if is_done:
+                if not outputs:
+                    raise UserError("The model's scores are not finite, so that it says nothing.")
+                del self._inside[place]
+            found.append((number, outputs, is_done))
+        if stopped:
+            self._turns.end(np.array(stopped))
+        return found
+
+    def _begin(self) -> None:
+        """Let prompts that wait into free slots."""
+        sizes = self._sizes
+        free = [place for place in range(sizes.slots) if place not in self._inside]
+        while free and self._waiting:
+            count = min(len(free), len(self._waiting))
+            group = min(_GROUP, sizes.slots) if count > 1 else 1
+            taken = [(free.pop(0), self._waiting.popleft()) for _ in range(min(group, count))]
+            places, limits = np.full(group, sizes.slots), np.zeros(group)
+            ids, segments = np.zeros((2, group, sizes.width))
+            for row, (place, number) in enumerate(taken):
+                prompt = self._prompts[number]
+                ids[row, : len(prompt)], segments[row, : len(prompt)] = prompt, 1
+                # At its limit an output can only end, which is one token more.
+                places[row], limits[row] = place, len(prompt) + self._most[number] + 1
+                self._inside[place] = number
+            controls = self._controls([self._prompts[number] for _, number in taken], group)
+            self._turns.begin(places, ids, segments, limits, controls)
+
+    def _controls(self, prompts: Sequence[list[int]], rows: int = 1) -> Controls:
+        wishes = self._asked.wishes
+        if self._asked.is_greedy:
+            wishes = replace(wishes, **dict.fromkeys(OF_SAMPLES))
+        if wishes.none:
+            return NOTHING
+        controls = controls_of(wishes, self._banned, prompts, None, rows)
+        if controls.min_length_B is not None:  # which counts what was there
+            lengths = [len(ids) for ids in prompts] + [0] * (rows - len(prompts))
+            longer_B = controls.min_length_B + jnp.array(lengths, jnp.int32)
+            controls = controls._replace(min_length_B=longer_B)
+        return controls
+
+    def _outputs(self, look: Look, place: int, number: int) -> list[_Output]:
+        """Those that have ended, then those that grow."""
+        before, most, age = len(self._prompts[number]), self._most[number], look.age_B[place]
+        found: list[_Output] = []
+        for words, score in zip(*(each[place] for each in look.ended[:2]), strict=True):
+            if score > -np.inf:
+                ids = words[before : before + most + 1].tolist()
+                ids = ids[: ids.index(self._sizes.eos)]
+                found.append(_Output(tuple(ids), "limit" if len(ids) == most else "eos"))
+        if not look.finished_B[place]:
+            for words, score in zip(*(each[place] for each in look.living[:2]), strict=True):
+                if score > -np.inf:
+                    found.append(_Output(tuple(words[before:age].tolist()), None))
+        return found
+
+    def _is_over(self, number: int, output: _Output) -> bool:
+        """Whether an output has ended, or has a stop string."""
+        if output.ended:
+            return True
+        if not self._asked.stop:
+            return False
+        unfolding = Unfolding(self._writer.tokenizer, self._prompts[number], self._asked.stop)
+        return unfolding.text(output.ids)[1] is not None
