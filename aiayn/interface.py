@@ -1,7 +1,6 @@
 """The interface for Python: load a trained model and use it, or train one (`docs/python.md`)."""
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack, overload
@@ -251,9 +250,8 @@ def train(
     """
     from aiayn.data.prepare import prepare_once
     from aiayn.data.report import report, show
-    from aiayn.evaluation.evaluate import evaluate_run, unfit_tests
+    from aiayn.evaluation.evaluate import unfit_tests
     from aiayn.evaluation.record import finished_record, show_record
-    from aiayn.evaluation.validation import validator
     from aiayn.render.terminal import Terminal
     from aiayn.system import hosts
     from aiayn.tasks import task_of
@@ -282,9 +280,8 @@ def train(
             if record := finished_record(experiment, folder, prepared):
                 show_record(folder, record, console)
             else:
-                validate = partial(validator, headline=task.headline)
-                train(experiment, folder, prepared, console, validate)
-                evaluate_run(folder, prepared, console, task.score)
+                train(experiment, folder, prepared, console, task.make_validator)
+                task.evaluate(folder, prepared, console)
     return read_record(folder)  # which the first of several processes has written
 
 

@@ -1,37 +1,87 @@
 """A task: where the text of an experiment comes from, and how its outputs are scored.
 
-Everything between the two (rows, model, training, search) is the same for all tasks.
+Everything between the two (rows, step, training) is the same for all tasks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from rich.console import Console
 
 from aiayn.config import Experiment
 from aiayn.data.corpus import OpenSource, open_pairs
+from aiayn.data.prepare import Prepared
+from aiayn.errors import UserError
 from aiayn.evaluation.bleu import headline, score
+from aiayn.evaluation.evaluate import evaluate_run
 from aiayn.evaluation.scores import Headline, Scores
+from aiayn.evaluation.texts import evaluate_texts
+from aiayn.evaluation.validation import validator
+from aiayn.training.loop import MakeValidator
+
+
+@runtime_checkable
+class Task(Protocol):
+    """The two ends of an experiment."""
+
+    @property
+    def open_source(self) -> OpenSource:
+        """The text of train, dev and the test sets, as it comes."""
+        ...
+
+    @property
+    def make_validator(self) -> MakeValidator:
+        """What is measured on dev before each checkpoint."""
+        ...
+
+    def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
+        """Score a trained run on its test sets, show and record it."""
+        ...
 
 
 @dataclass(frozen=True)
-class Task:
-    """The two ends of an experiment."""
+class Translation:
+    """Text goes in, and other text comes out, which references are held against."""
 
     open_source: OpenSource
-    """The pairs of train, dev and the test sets, as they come."""
     score: Callable[..., Scores]
     """Every figure of outputs, references and sources, and what readers should know of the text."""
     headline: Callable[[Sequence[str], Sequence[str], str], Headline]
     """The one figure of outputs and references in a target language, which validation, sweeps and
     ablations go by."""
 
+    @property
+    def make_validator(self) -> MakeValidator:
+        return partial(validator, headline=self.headline)
 
-TASKS: Mapping[str, Task] = {
-    "translation": Task(open_pairs, score, headline),
-    "translation_of_tokens": Task(
+    def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
+        evaluate_run(run_dir, prepared, console, self.score)
+
+
+@dataclass(frozen=True)
+class LanguageModelling:
+    """Text is gone on with; its own next words are what predictions are held against."""
+
+    open_source: OpenSource
+
+    @property
+    def make_validator(self) -> MakeValidator:
+        return partial(validator, headline=None)
+
+    def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
+        evaluate_texts(run_dir, prepared, console)
+
+
+_TRANSLATIONS: Mapping[str, Translation] = {
+    "translation": Translation(open_pairs, score, headline),
+    "translation_of_tokens": Translation(
         open_pairs, partial(score, tokens=True), partial(headline, tokens=True)
     ),
 }
+TASKS: Mapping[str, Task] = {**_TRANSLATIONS, "language_model": LanguageModelling(open_pairs)}
 """By the name that an experiment gives its task; text of tokens is tokenised already, and is scored
 as it is."""
 
@@ -39,3 +89,17 @@ as it is."""
 def task_of(experiment: Experiment) -> Task:
     """The task of an experiment."""
     return TASKS[experiment.task]
+
+
+def translation_of(experiment: Experiment) -> Translation:
+    """The task of an experiment that translates.
+
+    Raises:
+        UserError: it does not.
+    """
+    if experiment.task not in _TRANSLATIONS:
+        raise UserError(
+            f"{experiment.name} is a language model, which does not translate; wanted one of "
+            f"{' or '.join(_TRANSLATIONS)}."
+        )
+    return _TRANSLATIONS[experiment.task]

@@ -11,7 +11,7 @@ from aiayn.data.sources.formats import Source, Split
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import headline, score
 from aiayn.experiments import list_experiments, load_experiment
-from aiayn.tasks import TASKS, task_of
+from aiayn.tasks import TASKS, LanguageModelling, task_of, translation_of
 from tests.support.corpora import config, pair
 
 RESULTS = Path(__file__).parents[1] / "experiments" / "results"
@@ -35,14 +35,25 @@ def test_the_task_that_all_recorded_runs_had_changes_no_hash():
         assert Experiment.from_dict(record["config"]).task == "translation"
 
 
+def _translation(name):
+    return translation_of(Experiment("x", task=name))
+
+
+def test_what_translates_is_not_asked_of_a_language_model():
+    experiment = load_experiment("phrasebook_lm")
+    assert isinstance(task_of(experiment), LanguageModelling)
+    with pytest.raises(UserError, match="phrasebook_lm is a language model, which does not trans"):
+        translation_of(experiment)
+
+
 def test_the_headline_is_the_same_figure_as_among_all_scores():
     hypotheses, references = ["the old man saw the river", "a b c d"], ["the old man", "a b c d"]
     every = score(hypotheses, references, src="en", tgt="de")["sacrebleu"]
     found = headline(hypotheses, references, "de")
     assert (found.value, found.signature) == (every.value, every.how)
     assert found.length_ratio == 10 / 7
-    assert TASKS["translation"].headline(hypotheses, references, "de") == found
-    of_tokens = TASKS["translation_of_tokens"]
+    assert _translation("translation").headline(hypotheses, references, "de") == found
+    of_tokens = _translation("translation_of_tokens")
     every = of_tokens.score(hypotheses, references, src="en", tgt="de")["sacrebleu"]
     found = of_tokens.headline(hypotheses, references, "de")
     assert (found.value, found.signature) == (every.value, every.how)

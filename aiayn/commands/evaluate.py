@@ -27,17 +27,17 @@ def evaluate(
       --set data.test_files=news=news.{lang},talks=talks.{lang}
     With --src and --ref: translates and scores those files; - is standard input.
     """
-    from aiayn.evaluation.evaluate import evaluate_files, evaluate_run
+    from aiayn.evaluation.evaluate import evaluate_files
     from aiayn.evaluation.record import scored_sets
     from aiayn.render.terminal import Terminal
     from aiayn.system import hosts
-    from aiayn.tasks import task_of
+    from aiayn.tasks import task_of, translation_of
     from aiayn.training.run_folder import data_of_run, in_use, open_run, read_run
 
     with hosts.joined():
         console = Terminal(quiet=not hosts.first())
         if src:
-            evaluate_files(model, src, refs, console, lambda found: task_of(found).score)
+            evaluate_files(model, src, refs, console, lambda found: translation_of(found).score)
             return
         experiment = read_run(model)[0].with_overrides(changes)
         task = task_of(experiment)
@@ -48,7 +48,7 @@ def evaluate(
             if hosts.first() and changes:
                 open_run(experiment, model, prepared)
             hosts.wait_for_all()
-            evaluate_run(model, prepared, console, task.score)
+            task.evaluate(model, prepared, console)
 
 
 _CHANGES = ("data.test_files=", "data.folder=", "decode.")

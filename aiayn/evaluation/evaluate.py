@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -40,22 +41,13 @@ def evaluate_run(
     Raises:
         UserError: the run was trained on other data than this.
     """
-    check_data(run_dir, prepared)
-    experiment, _ = read_run(run_dir)
-    averaged, steps = average_run(run_dir)
-    checkpoints = Checkpoints.open(run_dir)
-    last = Model(experiment, averaged.tokenizer, checkpoints.params(steps[-1]))
-    totals = checkpoints.totals(steps[-1])
-    checkpoints.close()
-
+    trained = trained_models(run_dir, prepared)
+    experiment, averaged = trained.experiment, trained.by_label[AVERAGED][1]
     test_sets = scored_sets(experiment, prepared)
     results: dict[str, dict[str, Scores]] = {name: {} for name in test_sets}
     outputs: dict[str, list[str]] = {}
     seen = {name: [*_seen_in_train(prepared, split)] for name, split in test_sets.items()}
-    for model, label, folder in (
-        (last, f"last checkpoint ({steps[-1]:,})", "last"),
-        (averaged, f"average of {len(steps)}", "averaged"),
-    ):
+    for folder, (label, model) in trained.by_label.items():
         for name, split in test_sets.items():
             text = sources, references = prepared.lines(split, "src"), prepared.lines(split, "tgt")
             outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
@@ -69,12 +61,59 @@ def evaluate_run(
     show(results, console, f"{experiment.name}: BLEU and chrF2")
     _show_samples(prepared, outputs, console)
     _pictures(run_dir, averaged, prepared, outputs)
-
-    record = make_record(experiment, run_dir, prepared, steps, results, totals)
-    records.write(run_dir / RECORD, record)
-    if record.lost:
-        console.print(f"{run_dir}: {record.lost}.")
+    write_record(run_dir, prepared, console, trained, results)
     console.print(f"Record {run_dir / RECORD}, pictures curves.png and attention.png there.")
+
+
+LAST, AVERAGED = "last", "averaged"
+"""The two models of a run that are scored."""
+
+
+class Trained(NamedTuple):
+    """What a run has come to."""
+
+    experiment: Experiment
+    by_label: Mapping[str, tuple[str, Model]]
+    """`LAST` and `AVERAGED`, each with its name for a reader."""
+    steps: Sequence[int]
+    """Of the checkpoints that are averaged."""
+    totals: Mapping[str, Any] | None
+
+
+def trained_models(run_dir: Path, prepared: Prepared) -> Trained:
+    """The last checkpoint of a run and the average of its last few, which is written.
+
+    Raises:
+        UserError: the run was trained on other data than this.
+    """
+    check_data(run_dir, prepared)
+    experiment, _ = read_run(run_dir)
+    averaged, steps = average_run(run_dir)
+    checkpoints = Checkpoints.open(run_dir)
+    last = Model(experiment, averaged.tokenizer, checkpoints.params(steps[-1]))
+    totals = checkpoints.totals(steps[-1])
+    checkpoints.close()
+    by_label = {
+        LAST: (f"last checkpoint ({steps[-1]:,})", last),
+        AVERAGED: (f"average of {len(steps)}", averaged),
+    }
+    return Trained(experiment, by_label, steps, totals)
+
+
+def write_record(
+    run_dir: Path,
+    prepared: Prepared,
+    console: Console,
+    trained: Trained,
+    results: Mapping[str, Mapping[str, Scores]],
+) -> None:
+    """Write the record of a run, last of all that is written, and say what was lost."""
+    made = make_record(
+        trained.experiment, run_dir, prepared, trained.steps, results, trained.totals
+    )
+    records.write(run_dir / RECORD, made)
+    if made.lost:
+        console.print(f"{run_dir}: {made.lost}.")
 
 
 def _scored(
@@ -161,14 +200,20 @@ def _show_samples(
         console.print()
 
 
-def _pictures(
-    run_dir: Path, model: Model, prepared: Prepared, outputs: Mapping[str, Sequence[str]]
-) -> None:
-    from aiayn.render.heads import plot_attention
+def plot_run(run_dir: Path) -> None:
+    """The curves of a run, where its log is there."""
     from aiayn.training.curves import plot_curves
 
     if rows := read_metrics(run_dir / "metrics.jsonl"):
         plot_curves(rows, run_dir / "curves.png")
+
+
+def _pictures(
+    run_dir: Path, model: Model, prepared: Prepared, outputs: Mapping[str, Sequence[str]]
+) -> None:
+    from aiayn.render.heads import plot_attention
+
+    plot_run(run_dir)
     name, split = next(iter(prepared.test_sets.items()))
     sources = prepared.lines(split, "src")
     # A sentence long enough to show something and short enough to read; a model that has learnt

@@ -120,7 +120,7 @@ def finished_record(experiment: Experiment, run_dir: Path, prepared: Prepared) -
 def show_record(run_dir: Path, record: Record, console: Console) -> None:
     """The scores of a finished run, as its end showed them."""
     console.print(f"{run_dir} is finished: {record.updates:,} updates.")
-    show(record.scores, console, f"{record.experiment}: BLEU and chrF2")
+    show(record.scores, console, record.experiment)
 
 
 def scored_sets(experiment: Experiment, prepared: Prepared) -> dict[str, str]:
@@ -153,7 +153,7 @@ def make_record(
     rows = [row for row in read_metrics(run_dir / "metrics.jsonl") if row["step"] <= newest]
     lost = what_is_lost(rows, newest, totals)
     totals = totals or totals_of(rows)
-    if totals["dev"] is None or not totals["src_tokens"]:
+    if totals["dev"] is None or not totals["tgt_tokens"]:
         raise UserError(f"{run_dir / 'metrics.jsonl'} lacks the rows up to step {newest:,}.")
     sessions = read_sessions(run_dir)
     tokens = totals["src_tokens"] + totals["tgt_tokens"]
@@ -227,12 +227,18 @@ def record_lines(values: dict[str, Any], where: Path) -> list[str]:
     ]
     for test, labels in record.scores.items():
         for label, scores in labels.items():
-            value = scores.values().get("sacrebleu")
-            how = next((entry.how for entry in scores.entries if entry.name == "sacrebleu"), "")
-            usual = tokeniser(how) in ("", "13a")
-            figure = "BLEU" if usual else f"BLEU {tokeniser(how)}"
-            lines.append(f"  {test}, {label}: {figure} {number(value)}")
+            lines.append(f"  {test}, {label}: {_first_figure(scores)}")
     return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]
+
+
+def _first_figure(scores: Scores) -> str:
+    """BLEU, or what a language model has instead."""
+    first = next((e for e in scores.entries if e.name == "sacrebleu"), scores.entries[0])
+    if first.name != "sacrebleu":
+        return f"{first.name.replace('_', ' ')} {number(first.value)}"
+    usual = tokeniser(first.how) in ("", "13a")
+    figure = "BLEU" if usual else f"BLEU {tokeniser(first.how)}"
+    return f"{figure} {number(first.value)}"
 
 
 def _describe(params: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class Score:
 
     name: str
     value: float | None
-    """0 to 100; None where it could not be taken, and then `how` gives the reason."""
+    """None where it could not be taken, and then `how` gives the reason. Scores of outputs are 0 to
+    100."""
     how: str
     """Changes of ours to the text, if any, and sacreBLEU's signature."""
     compare: str
@@ -154,8 +155,18 @@ def _legend(results: Results, every: bool) -> Text:
 
 def _headings(results: Results, every: bool) -> dict[str, str]:
     """The columns by the name of their figure; BLEU's first two with their tokeniser."""
-    signatures = (s["sacrebleu"].how for rows in results.values() for s in rows.values())
+    entries = [e for rows in results.values() for s in rows.values() for e in s.entries]
+    signatures = (entry.how for entry in entries if entry.name == "sacrebleu")
     tokens = "/".join(dict.fromkeys(filter(None, map(tokeniser, signatures))))
+    taken = {entry.name for entry in entries}
+    of_text = {
+        "perplexity": "perplexity\nper token",
+        "word_perplexity": "perplexity\nper word",
+        "bits_per_byte": "bits\nper byte",
+        "nats_per_character": "nats per\ncharacter",
+    }
+    if not taken.isdisjoint(of_text):
+        return of_text
     headings = {
         "sacrebleu": f"BLEU\n{tokens}",
         "sacrebleu-lc": f"{tokens}\nuncased",
@@ -167,7 +178,6 @@ def _headings(results: Results, every: bool) -> dict[str, str]:
         "compound-split-quotes": "Moses\nquotes",
         "tokens": "tokens\nas they are",
     }
-    taken = {each.name for rows in results.values() for s in rows.values() for each in s.entries}
     if "tokens" in taken:  # of text that is tokenised, the others are not taken
         return {name: heading for name, heading in headings.items() if name in taken}
     rare = ("tokens",) if every else ("intl", "compound-split-quotes", "tokens")

@@ -29,19 +29,20 @@ def validator(
     prepared: Prepared,
     graphdef: nnx.GraphDef[AutoregressiveModel],
     mesh: Mesh,
-    headline: Callable[[Sequence[str], Sequence[str], str], Headline] = headline,
+    headline: Callable[[Sequence[str], Sequence[str], str], Headline] | None = headline,
 ) -> Callable[[TrainState, Callable[[], None]], dict[str, float]]:
     """A function from a state to `dev_loss` (nats per token), `dev_perplexity` and `dev_bleu`.
 
     Rows are shared out to devices, sentences to processes. `dev_bleu` is the task's headline figure
-    of greedy outputs for the first sentences of dev: really decoded, not teacher-forced. A state
+    of greedy outputs for the first sentences of dev: really decoded, not teacher-forced; a language
+    model, whose outputs have no references, has none. A state
     whose `dev_loss` is not finite is a UserError: it is not worth keeping. Its other argument is
     called after each batch, and may end it.
     """
     config = experiment.train
     evaluate = mapped_evaluation_step(graphdef, mesh)
     slots = config.slots_per_device * mesh.size
-    src = prepared.lines("dev", "src")[: config.validate_sentences]
+    src = prepared.lines("dev", "src")[: config.validate_sentences] if headline else []
     references = prepared.lines("dev", "tgt")[: config.validate_sentences]
     greedy = replace(experiment.decode, beam_size=1)
 
@@ -58,7 +59,7 @@ def validator(
                 f"earlier checkpoints are. {ADVICE}"
             )
         found = {"dev_loss": total / count, "dev_perplexity": math.exp(min(total / count, 50.0))}
-        if src:
+        if src and headline:
             model = Model(experiment, prepared.tokenizer, {})
             translator = Translator(model, greedy, params=one_copy(state.params))
             translate = partial(translator.best, on_done=lambda _: go_on())

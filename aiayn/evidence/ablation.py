@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from aiayn.config import Experiment
 from aiayn.data.prepare import Prepared, open_prepared, prepare
 from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError, naming
-from aiayn.evaluation.validation import validator
 from aiayn.evidence.paper import TABLE_3
 from aiayn.evidence.records import AblatedRun, Ablation, Row
 from aiayn.evidence.table3 import DEVIATIONS, ROWS, panels
@@ -38,7 +36,7 @@ from aiayn.system import records
 from aiayn.system.environment import configure_jax
 from aiayn.system.files import locked, user_os_errors
 from aiayn.system.workers import as_finished
-from aiayn.tasks import task_of
+from aiayn.tasks import translation_of
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
 from aiayn.training.loop import train
@@ -146,7 +144,7 @@ def ablate(
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with user_os_errors(folder), locked(folder / "lock", wait=False):
-        prepared = prepare(base.data, data_dir, open_source=task_of(base).open_source)
+        prepared = prepare(base.data, data_dir, open_source=translation_of(base).open_source)
         runs = {
             (row, seed): Run(row, made, folder / f"{row}-{seed}", prepared.folder, num_jobs)
             for (row, seed), made in variants.items()
@@ -245,10 +243,10 @@ def _perform(run: Run) -> FinishedRun:
     """Train a run to its end, score dev, and write the scores; in a process of its own."""
     configure_jax()
     experiment, prepared = run.experiment, open_prepared(run.data)
-    task = task_of(experiment)
+    task = translation_of(experiment)
     try:
         with in_use(run.run_dir):
-            validate = partial(validator, headline=task.headline)
+            validate = task.make_validator
             train(experiment, run.run_dir, prepared, Terminal(quiet=True), validate)
     except UserError as error:
         raise UserError(f"Row {run.row}, seed {experiment.train.seed}: {error}") from None

@@ -29,7 +29,7 @@ from aiayn.evaluation.scores import Scores
 from aiayn.evidence.records import RunRecord, load_records
 from aiayn.system import checkout, records
 from aiayn.system.files import place, user_os_errors, write_bytes
-from aiayn.tasks import task_of
+from aiayn.tasks import translation_of
 from aiayn.training.run_folder import RECORD
 
 FOLDER = "outputs"
@@ -167,7 +167,7 @@ def _scored_again(record: Record, outputs: Sequence[str], text: Text) -> Scores:
     experiment = Experiment.from_dict(record.config)
     sources, references = text
     languages = {"src": experiment.data.src, "tgt": experiment.data.tgt}
-    return task_of(experiment).score(outputs, references, sources, **languages)
+    return translation_of(experiment).score(outputs, references, sources, **languages)
 
 
 def _differences(where: str, recorded: Scores, found: Scores) -> Iterator[str]:

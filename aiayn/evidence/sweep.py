@@ -23,7 +23,7 @@ from aiayn.model.saved import Model
 from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
-from aiayn.tasks import task_of
+from aiayn.tasks import translation_of
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.run_folder import in_use, read_run
 
@@ -61,7 +61,7 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     checkpoints = Checkpoints.open(run_dir)
     steps = checkpoints.last(len(checkpoints.steps()))
     _, tokenizer = checkpoints.about(steps[-1])
-    headline = task_of(experiment).headline
+    headline = translation_of(experiment).headline
     known: dict[DecodeConfig, Headline] = {}
 
     @lru_cache(maxsize=1)  # one model at a time in memory

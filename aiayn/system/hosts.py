@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -33,6 +33,7 @@ _LONGEST_WAIT = 7 * 24 * 3600
 """Seconds. The first process may prepare a corpus meanwhile; if it dies, nobody waits for it."""
 _LOST = re.compile(r"gloo|nccl|heartbeat|barrier|coordination", re.IGNORECASE)
 """In what JAX says where it misses another process."""
+T = TypeVar("T")
 _barriers = itertools.count()
 _LONGEST_MEETING = 300
 """Seconds for which a process waits for the first sign of the others."""
@@ -220,15 +221,13 @@ def share(count: int) -> slice:
     return slice(jax.process_index() * each, (jax.process_index() + 1) * each)
 
 
-def shared_out(
-    translate: Callable[[Sequence[str]], Sequence[str]], lines: Sequence[str]
-) -> list[str]:
-    """`translate(lines)`, of which every process does a share and receives all."""
+def shared_out(work: Callable[[Sequence[str]], Sequence[T]], lines: Sequence[str]) -> list[T]:
+    """`work(lines)`, of which every process does a share and receives all; JSON can hold it."""
     count = jax.process_count()
-    mine = list(translate(lines[jax.process_index() :: count]))
+    mine = list(work(lines[jax.process_index() :: count]))
     if count == 1:
         return mine
-    found = [""] * len(lines)
+    found: list[Any] = [None] * len(lines)
     for number, share in enumerate(_gathered(mine)):
         found[number::count] = share
     return found

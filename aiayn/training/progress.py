@@ -19,6 +19,7 @@ from rich.text import Text
 
 from aiayn.config import Experiment, ModelConfig
 from aiayn.data.prepare import Prepared
+from aiayn.data.text import one_line
 from aiayn.data.updates import Updates
 from aiayn.model.structure import count_parameters
 from aiayn.training.optim import learning_rate
@@ -42,9 +43,17 @@ def self_check(
     table.add_column("")
     table.add_column("this run", justify="right")
     table.add_column("paper, base", justify="right")
-    rows: list[tuple[str, str, str]] = [
-        ("direction", f"{data.src} to {data.tgt}", "en to de"),
-        ("sentence pairs", f"{prepared.manifest.splits['train'].kept:,}", "about 4,500,000"),
+    kept = f"{prepared.manifest.splits['train'].kept:,}"
+    if data.src:
+        rows = [
+            ("direction", f"{data.src} to {data.tgt}", "en to de"),
+            ("sentence pairs", kept, "about 4,500,000"),
+            ("source tokens per update", f"{src_tokens / updates.per_epoch:,.0f}", "about 25,000"),
+        ]
+    else:
+        rows = [("language", data.tgt, "en to de"), ("documents", kept, "")]
+    rows += [
+        ("target tokens per update", f"{tgt_tokens / updates.per_epoch:,.0f}", "about 25,000"),
         ("words in the shared vocabulary", f"{num_words:,}", "about 37,000"),
         ("parameters", f"{count_parameters(model, num_words):,}", "65,000,000"),
         (
@@ -53,8 +62,6 @@ def self_check(
             f"{paper.num_layers}, {paper.d_model}, {paper.d_ff}, {paper.num_heads}",
         ),
         ("dropout, label smoothing", f"{model.dropout_rate}, {config.label_smoothing}", "0.1, 0.1"),
-        ("source tokens per update", f"{src_tokens / updates.per_epoch:,.0f}", "about 25,000"),
-        ("target tokens per update", f"{tgt_tokens / updates.per_epoch:,.0f}", "about 25,000"),
         ("slots that hold a token", f"{(src_tokens + tgt_tokens) / slots:.1%}", ""),
         ("peak learning rate", f"{float(peak):.3g}", "0.000699"),
         ("warm-up, steps", f"{config.warmup_steps:,}, {config.num_steps:,}", "4,000, 100,000"),
@@ -71,10 +78,11 @@ def self_check(
         console.print(f"Left out of {prepared.manifest.splits['train'].read:,} pairs read: {text}.")
     if prepared.dev.too_long:
         console.print(f"Left out of dev: {prepared.dev.too_long:,} pairs too long for any row.")
-    console.print("The first pairs:")
+    console.print("The first pairs:" if data.src else "How the first documents begin:")
     for src, tgt in prepared.first_pairs(3):
-        console.print(f"  {data.src}  {src}")
-        console.print(f"  {data.tgt}  {tgt}")
+        if data.src:
+            console.print(f"  {data.src}  {src}")
+        console.print(f"  {data.tgt}  {one_line(tgt[:200])}")
 
 
 class TrainingProgress:

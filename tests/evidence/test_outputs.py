@@ -16,7 +16,7 @@ from aiayn.evidence.outputs import NOT_KEPT, check, keep, main
 from aiayn.experiments import load_experiment
 from aiayn.system import checkout
 from aiayn.system.records import read, write
-from aiayn.tasks import task_of
+from aiayn.tasks import translation_of
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 SRC = ["one house", "two rivers"]
@@ -27,7 +27,7 @@ HYP = {"last": ["ein Haus am See", "zwei Flüsse"], "averaged": [REF[0], "zwei F
 def _run(folder, experiment="tatoeba_ende", tests=("test",)):
     """A finished run as far as its record and outputs go."""
     config = load_experiment(experiment)
-    score = task_of(config).score
+    score = translation_of(config).score
     labels = dict(zip(HYP, ("last checkpoint (9)", "average of 2"), strict=True))
     scores = {
         labels[weights]: score(lines, REF, SRC, src="en", tgt="de")

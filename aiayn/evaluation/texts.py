@@ -1,0 +1,80 @@
+"""From a trained language model to its figures: perplexities, samples, record."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from aiayn.data.prepare import Prepared
+from aiayn.decoding.wishes import Wishes
+from aiayn.decoding.writer import Writer, Writing
+from aiayn.evaluation.evaluate import AVERAGED, plot_run, trained_models, write_record
+from aiayn.evaluation.perplexity import TextLoss, scores_of, text_losses
+from aiayn.evaluation.record import scored_sets
+from aiayn.evaluation.scores import Scores, show
+from aiayn.model.saved import Model
+from aiayn.render.terminal import progress
+from aiayn.system import hosts, records
+from aiayn.system.files import user_os_errors, write_text
+from aiayn.training.run_folder import RECORD
+
+NUM_SAMPLES, SAMPLE_TOKENS = 5, 100
+
+
+def evaluate_texts(run_dir: Path, prepared: Prepared, console: Console) -> None:
+    """Score every test set with the last checkpoint and with the average; show samples, record all.
+
+    Writes `scores.json`, `samples.txt`, `curves.png` and, last of all, `result.json`. All processes
+    score, the first alone does the rest.
+
+    Raises:
+        UserError: the run was trained on other data than this.
+    """
+    trained = trained_models(run_dir, prepared)
+    experiment = trained.experiment
+    test_sets = scored_sets(experiment, prepared)
+    results: dict[str, dict[str, Scores]] = {name: {} for name in test_sets}
+    for label, model in trained.by_label.values():
+        writer = Writer(model)
+        for name, split in test_sets.items():
+            documents = prepared.lines(split, "tgt")
+            results[name][label] = score_texts(writer, documents, console, f"{name}, {label}")
+    if not hosts.first():
+        return
+    records.write(run_dir / "scores.json", results)
+    show(results, console, f"{experiment.name}: how well it predicts")
+    _show_samples(run_dir, trained.by_label[AVERAGED][1], console)
+    plot_run(run_dir)
+    write_record(run_dir, prepared, console, trained, results)
+    console.print(f"Record {run_dir / RECORD}, picture curves.png there.")
+
+
+def score_texts(
+    writer: Writer, documents: Sequence[str], console: Console, description: str
+) -> Scores:
+    """The figures of some documents, which are shared out to all processes, with a bar."""
+    with progress(console) as bar:
+
+        def losses(share: Sequence[str]) -> list[list[float]]:
+            total = sum(map(len, writer.tokenizer.encode(share)))
+            task = bar.add_task(f"Scoring {description}", total=total)
+            on_done = partial(bar.update, task)
+            found = text_losses(writer, share, lambda count: on_done(completed=count))
+            return [list(loss) for loss in found]
+
+        found = hosts.shared_out(losses, documents)
+    made = [TextLoss(nats, *map(int, counts)) for nats, *counts in found]
+    return scores_of(made, writer.context, writer.language)
+
+
+def _show_samples(run_dir: Path, model: Model, console: Console) -> None:
+    """Some texts that the model writes from their beginning on."""
+    asked = Writing(SAMPLE_TOKENS, wishes=Wishes(sample=NUM_SAMPLES, seed=0))
+    (written,) = Writer(model).write([""], asked)
+    console.print("Some texts of its own:")
+    for each in written:
+        console.print(f"  {each.text}" + ("" if each.ended == "eos" else " ..."))
+        console.print()
+    with user_os_errors(run_dir):
+        write_text(run_dir / "samples.txt", "".join(f"{each.text}\n\n" for each in written))
