@@ -7,7 +7,8 @@ import aiayn.interface
 from aiayn.__main__ import main
 from aiayn.experiments import load_experiment
 from tests.commands.test_verb import refusal
-from tests.support.corpora import copy_corpus
+from tests.support.corpora import copy_corpus, write_texts
+from tests.support.models import TOKENIZER
 from tests.support.runs import reverse_experiment
 
 
@@ -106,6 +107,38 @@ def test_prepare_says_what_is_kept_and_dropped(tmp_path, capsys):
     assert len(list((tmp_path / "data").glob("*/report.json"))) == 1
     assert said[-2].startswith("rows of 32 + 32 slots: ")
     assert said[-1].startswith(f"Prepared in {tmp_path / 'data'}")
+
+
+def test_prepare_speaks_of_text_without_a_source_as_documents(tmp_path, capsys):
+    write_texts(tmp_path / "corpus", train="ein Haus\n\n" * 9 + "\n".join("abcdefg"), dev="h")
+    options = [
+        f"data.folder={tmp_path / 'corpus'}",
+        "data.corpus=mine",
+        "data.train_files=train.txt",
+        "data.dev_files=dev.txt",
+        "data.vocab_size=300",
+        "data.documents=blank_line",
+        "name=mine",
+    ]
+    sets = [word for option in options for word in ("--set", option)]
+    place = tmp_path / "data"
+    assert main(["prepare", "phrasebook_lm", *sets, "--data-dir", str(place)]) == 2
+    found = capsys.readouterr().err
+    assert "data.vocab_size is 300; the training text allows at most" in found
+    sets[sets.index("data.vocab_size=300")] = "data.tokenizer=" + str(tmp_path / "own")
+    (tmp_path / "own").write_bytes(TOKENIZER.model)
+    sets += ["--set", f"data.vocab_size={TOKENIZER.num_words}"]
+    assert main(["prepare", "phrasebook_lm", *sets, "--data-dir", str(place)]) == 2
+    assert "own has no piece for a line break" in capsys.readouterr().err
+    sets += ["--set", "data.documents=line"]
+    assert main(["prepare", "phrasebook_lm", *sets, "--data-dir", str(place)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "train: 8 of 25 documents, 8 duplicate, 9 empty"
+    assert lines[1] == "dev: 1 of 1 documents"
+    assert "5 documents of train, chosen at random:" in lines
+    assert lines[-2].startswith("rows of 96 slots: 1, ")
+    assert lines[-1].startswith(f"Prepared in {place / 'mine-de-'}")
+    assert "pairs" not in "".join(lines)
 
 
 def test_replay_needs_a_run_that_gave_up(tmp_path, capsys):

@@ -178,3 +178,10 @@ def test_texts_of_dev_are_cut_to_what_a_model_reads_at_once(tmp_path):
     split = pack_split([("", "one " * 100)], 1, TOKENIZER, TEXT_PACKING, tmp_path, "dev")
     assert sorted(map(len, _pieces(split))) == [5, 32, 32, 32]
     assert split.too_long == 0
+
+
+def test_rows_without_a_source_are_filled_with_the_longest_piece_that_fits():
+    # 10 + 6, 9 + 7, 8 + 8 fill rows of 16; the shortest first would be 6 + 7, 8 + 8, 9, 10.
+    tgt = np.array([6, 7, 8, 8, 9, 10])
+    row_of = assign_rows(np.zeros_like(tgt), tgt, 0, 16)
+    assert sorted(tgt[row_of == row].sum() for row in range(row_of.max() + 1)) == [16, 16, 16]
