@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
     from aiayn.decoding.heads import Looks
     from aiayn.decoding.outputs import Detailed, Hypothesis
+    from aiayn.decoding.writer import Written
     from aiayn.errors import Preempted, UserError
     from aiayn.evaluation.record import Record
     from aiayn.experiments import load_experiment
-    from aiayn.interface import PairScore, TrainedModel, load, read_record, train
+    from aiayn.interface import (
+        PairScore,
+        TrainedLanguageModel,
+        TrainedModel,
+        load,
+        load_language_model,
+        read_record,
+        train,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,11 +44,14 @@ __all__ = [
     "Preempted",
     "Record",
     "TrainConfig",
+    "TrainedLanguageModel",
     "TrainedModel",
     "UserError",
+    "Written",
     "__version__",
     "load",
     "load_experiment",
+    "load_language_model",
     "read_record",
     "train",
 ]
@@ -51,7 +63,11 @@ _MODULES = {
     "aiayn.errors": ("Preempted", "UserError"),
     "aiayn.evaluation.record": ("Record",),
     "aiayn.experiments": ("load_experiment",),
-    "aiayn.interface": ("PairScore", "TrainedModel", "load", "read_record", "train"),
+    "aiayn.decoding.writer": ("Written",),
+    "aiayn.interface": (
+        *("PairScore", "TrainedLanguageModel", "TrainedModel"),
+        *("load", "load_language_model", "read_record", "train"),
+    ),
 }
 """Where each name is defined."""
 

@@ -13,6 +13,7 @@ from aiayn.commands.bleu import BLEU
 from aiayn.commands.evaluate import AVERAGE, EVALUATE, INFO
 from aiayn.commands.evidence import ABLATE, REPORT, SWEEP
 from aiayn.commands.f1 import F1
+from aiayn.commands.generate import GENERATE
 from aiayn.commands.interop import EXPORT, IMPORT
 from aiayn.commands.train import PREPARE, REPLAY, TRAIN
 from aiayn.commands.translate import SCORE, TRANSLATE
@@ -25,7 +26,7 @@ from aiayn.system.signals import stop_on_sigterm
 from aiayn.system.streams import open_streams
 
 _VERBS = (
-    *(TRAIN, PREPARE, TRANSLATE, SCORE, ATTENTION, AVERAGE, EVALUATE, BLEU, F1),
+    *(TRAIN, PREPARE, TRANSLATE, GENERATE, SCORE, ATTENTION, AVERAGE, EVALUATE, BLEU, F1),
     *(IMPORT, EXPORT, SWEEP, ABLATE, BENCH, REPORT, REPLAY, INFO),
 )
 _EPILOG = """\
@@ -33,6 +34,7 @@ examples
   aiayn train phrasebook                         minutes on a laptop, ends in a BLEU table
   aiayn train multi30k_ende --set data.folder=DIR
   echo "Good morning." | aiayn translate runs/phrasebook
+  aiayn generate runs/phrasebook_lm "Wir treffen"
   aiayn info runs/phrasebook --json
 
 `aiayn COMMAND --help` says more.

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack, overload
 
 from aiayn.config import Experiment, all_keys, unknown
 from aiayn.data.text import visible
-from aiayn.decoding.heads import Looks, look
+from aiayn.decoding.heads import Looks, look, look_at_text
 from aiayn.decoding.outputs import Detailed, Hypothesis
 from aiayn.decoding.translator import Translator
 from aiayn.decoding.wishes import Wishes, WishOptions
+from aiayn.decoding.writer import Writer, Writing, Written
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
 from aiayn.model.saved import Model, model_of
@@ -210,6 +211,105 @@ class TrainedModel:
         return look(self._translator, source, _text(target, "target"))
 
 
+class TrainedLanguageModel:
+    """A trained language model that writes, scores and shows its attention. `load_language_model`
+    makes it.
+
+    It never changes, so several threads may use one at the same time. The first call for each width
+    of prompts compiles some programs, which takes seconds.
+    """
+
+    def __init__(self, model: Model):
+        self.experiment: Experiment = model.experiment
+        """All settings that the model was trained with."""
+        self.num_parameters: int = sum(value.size for value in model.params.values())
+        """Trained numbers, biases and norms included."""
+        self._writer = Writer(model)
+
+    def __repr__(self) -> str:
+        name, language = self.experiment.name, self.experiment.data.tgt
+        return f"<TrainedLanguageModel {name}, {language}, {self.num_parameters:,} parameters>"
+
+    def generate(
+        self,
+        prompts: Iterable[str],
+        *,
+        max_tokens: int | None = None,
+        stop: Iterable[str] = (),
+        num_samples: int = 1,
+        details: bool = False,
+        **asked: Unpack[WishOptions],
+    ) -> list[list[Written]]:
+        """How each text goes on, in their order: `num_samples` texts of each, most probable first.
+
+        A text ends where the model ends it, before the first of the `stop` strings, or after
+        `max_tokens` tokens, by default as many as the model's context holds. `details` gives its
+        tokens and their log-probabilities. What else may be asked is as in `TrainedModel.translate`
+        (`sample` is `num_samples` here); with `temperature` 0 the most probable words are taken.
+        The same prompt and seed give the same texts, whatever is written beside them.
+
+        >>> import aiayn
+        >>> model = aiayn.load_language_model("runs/phrasebook_lm")
+        >>> ((written,),) = model.generate(["Wir"], max_tokens=3, temperature=0.0, details=True)
+        >>> len(written.tokens) <= 3
+        True
+
+        Raises:
+            UserError: `prompts` is one string, or holds something else than strings; a setting is
+                out of its range, or does not go with another; a prompt is as long as the context.
+        """
+        if "ban" in asked:
+            asked["ban"] = _texts(asked["ban"], "banned word", "ban")
+        asked.setdefault("sample", num_samples)
+        stops = tuple(_texts(stop, "stop string", "stop"))
+        writing = Writing(max_tokens, stops, Wishes(**asked))
+        return list(self._writer.write(_texts(prompts, "prompt"), writing, details=details))
+
+    def score(self, texts: Iterable[str]) -> list[PairScore]:
+        """How likely the model finds each text, from its beginning to its end.
+
+        >>> import aiayn
+        >>> model = aiayn.load_language_model("runs/phrasebook_lm")
+        >>> (scored,) = model.score(["Guten Morgen."])
+        >>> scored.log_prob < 0 < scored.num_tokens
+        True
+
+        Raises:
+            UserError: one is no string, or longer than the model's context.
+        """
+        return [PairScore(*found) for found in self._writer.score(_texts(texts, "text"))]
+
+    def attention(self, text: str) -> Looks:
+        """Which words each head looks at while the model reads `text`: `decoder` of the result.
+
+        >>> import aiayn
+        >>> model = aiayn.load_language_model("runs/phrasebook_lm")
+        >>> looks = model.attention("Guten Morgen.")
+        >>> len(looks.tokens("decoder")[0]) == looks.decoder.shape[-1]
+        True
+
+        Raises:
+            UserError: it is empty, or longer than the model's context.
+        """
+        return look_at_text(self._writer, _text(text, "text"))
+
+
+def load_language_model(path: str | PathLike[str]) -> TrainedLanguageModel:
+    """The language model in a run directory or in a model's own, as `load` reads others.
+
+    >>> import aiayn
+    >>> aiayn.load_language_model("runs/phrasebook_lm").experiment.data.src
+    ''
+
+    Raises:
+        UserError: there is no model, or it is damaged, or translates.
+    """
+    configure_jax()
+    folder = place(path)
+    with user_os_errors(folder):
+        return TrainedLanguageModel(model_of(folder))
+
+
 def load(path: str | PathLike[str]) -> TrainedModel:
     """The model in a run directory, or in a model's own directory as `aiayn average` or
     `aiayn import` writes it. Nothing in it is run as code.
@@ -219,7 +319,7 @@ def load(path: str | PathLike[str]) -> TrainedModel:
     True
 
     Raises:
-        UserError: there is no model, or it is damaged.
+        UserError: there is no model, or it is damaged, or is a language model.
     """
     configure_jax()
     folder = place(path)

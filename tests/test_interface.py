@@ -18,6 +18,7 @@ import aiayn
 import aiayn.interface
 from aiayn.decoding.translator import Translator
 from aiayn.model.saved import Model, load_model, save_model
+from tests.support.models import language_model
 from tests.support.runs import environment
 from tests.test_formats_of_old import FIXTURE
 
@@ -42,6 +43,8 @@ def folder(tmp_path_factory):
         name: rng.normal(size=value.shape).astype(np.float32) for name, value in old.params.items()
     }
     save_model(folder / "runs/phrasebook/model", Model(old.experiment, old.tokenizer, params))
+    (folder / "runs/phrasebook_lm").mkdir()
+    save_model(folder / "runs/phrasebook_lm/model", language_model())
     record = (folder / "runs/old/result.json").read_bytes()
     (folder / "runs/phrasebook/result.json").write_bytes(record)
     return folder

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from aiayn.commands.verb import Verb, model_argument, positive
+from aiayn.errors import UserError
 from aiayn.system.files import place
 
 _Kind = Literal["encoder", "decoder", "cross"]
@@ -14,7 +15,7 @@ def attention(
     model: Path,
     sentence: str,
     target: str | None,
-    kind: _Kind,
+    kind: _Kind | None,
     layer: int | None,
     heads: list[int],
     word: str,
@@ -26,19 +27,30 @@ def attention(
     and links.png (the form of the paper's Figures 3 to 5). Figure 4 would be
       aiayn attention RUN "The Law will never be perfect , but its application should be just ." \\
         --kind encoder --layer 5 --heads 5 6 --word its
+    A language model has one kind, and its sentence is the text that it reads.
     """
-    from aiayn.decoding.heads import draw, look
+    from aiayn.decoding.heads import draw, look, look_at_text
     from aiayn.decoding.translator import Translator
+    from aiayn.decoding.writer import Writer
     from aiayn.model.saved import model_of
 
     loaded = model_of(model)
-    translator = Translator(loaded)
-    if target is None:
-        target = translator.translate([sentence])[0][0].text
-        print(target)
+    if loaded.experiment.model.kind == "decoder":
+        if target is not None or kind not in (None, "decoder"):
+            given = "--target" if target is not None else f"--kind {kind}"
+            raise UserError(f"{given} is for a model that translates; wanted it without.")
+        chosen: _Kind = "decoder"
+        looks = look_at_text(Writer(loaded), sentence)
+    else:
+        translator = Translator(loaded)
+        if target is None:
+            target = translator.translate([sentence])[0][0].text
+            print(target)
+        chosen = kind or "cross"
+        looks = look(translator, sentence, target)
     draw(
-        look(translator, sentence, target),
-        kind,
+        looks,
+        chosen,
         layer if layer is not None else loaded.experiment.model.num_layers,
         heads,
         word,
@@ -50,12 +62,11 @@ def attention(
 
 def _attention_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
-    parser.add_argument("sentence", help="the source sentence")
+    parser.add_argument("sentence", help="the source sentence, or a text")
     parser.add_argument("--target", help="its translation (default: the model's own)")
     parser.add_argument(
         "--kind",
         choices=get_args(_Kind),
-        default="cross",
         help="encoder or decoder self-attention, or the decoder's of the encoder (default: cross)",
     )
     parser.add_argument("--layer", type=positive, metavar="N", help="from 1 (default: the last)")

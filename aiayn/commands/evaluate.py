@@ -17,7 +17,12 @@ from aiayn.errors import UserError
 
 
 def evaluate(
-    model: Path, src: Path | None, refs: list[Path], data_dir: Path | None, changes: list[str]
+    model: Path,
+    src: Path | None,
+    refs: list[Path],
+    text: Path | None,
+    data_dir: Path | None,
+    changes: list[str],
 ) -> None:
     """Score a model on its test sets or on files.
 
@@ -25,10 +30,13 @@ def evaluate(
     average, made anew as the experiment says, and rewrites model, translations, scores, pictures
     and result.json. Test sets may have been mended since, and --set names others, for example
       --set data.test_files=news=news.{lang},talks=talks.{lang}
-    With --src and --ref: translates and scores those files; - is standard input.
+    With --src and --ref: translates and scores those files; - is standard input. With --text: how
+    well a language model predicts that file, read as its training text was.
+      aiayn evaluate runs/phrasebook_lm --text page.txt
     """
     from aiayn.evaluation.evaluate import evaluate_files
     from aiayn.evaluation.record import scored_sets
+    from aiayn.evaluation.texts import evaluate_text
     from aiayn.render.terminal import Terminal
     from aiayn.system import hosts
     from aiayn.tasks import task_of, translation_of
@@ -36,6 +44,9 @@ def evaluate(
 
     with hosts.joined():
         console = Terminal(quiet=not hosts.first())
+        if text:
+            evaluate_text(model, text, console)
+            return
         if src:
             evaluate_files(model, src, refs, console, lambda found: translation_of(found).score)
             return
@@ -55,7 +66,12 @@ _CHANGES = ("data.test_files=", "data.folder=", "decode.")
 
 
 def _check_evaluate(
-    model: Path, src: Path | None, refs: list[Path], changes: list[str], **_: object
+    model: Path,
+    src: Path | None,
+    refs: list[Path],
+    text: Path | None,
+    changes: list[str],
+    **_: object,
 ) -> None:
     for change in changes:
         if not change.startswith(_CHANGES):
@@ -63,15 +79,17 @@ def _check_evaluate(
                 f"--set {change!r}: a trained run can be scored with other values of "
                 "data.test_files, data.folder and decode.* only."
             )
-    if changes and src:
-        raise UserError("--set is for the test sets of a run; with --src and --ref it has no use.")
+    if changes and (src or text):
+        raise UserError("--set is for the test sets of a run; for a file it has no use.")
+    if text and (src or refs):
+        raise UserError("--text is for language models, --src and --ref for others; wanted one.")
     check_read_once([src, *refs])
     if bool(src) != bool(refs):
         raise UserError("--src and --ref go together: the sentences, and their translations.")
-    if not src and (model / "weights.safetensors").is_file():
+    if not (src or text) and (model / "weights.safetensors").is_file():
         raise UserError(
             f"{model} is a model, which has no test sets of its own; name the files to "
-            "score it on with --src and --ref."
+            "score it on with --src and --ref, or with --text for a language model."
         )
 
 
@@ -87,6 +105,7 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
         metavar="REF",
         help="reference translations, one a line; several files count together",
     )
+    parser.add_argument("--text", type=text_file, help="text that a language model is scored on")
     parser.add_argument(
         "--set",
         action="append",

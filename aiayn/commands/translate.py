@@ -1,7 +1,6 @@
 """From a model to text: `translate`, `score`."""
 
 import json
-import re
 import select
 import sys
 from argparse import ArgumentParser
@@ -10,6 +9,7 @@ from io import BufferedIOBase, IOBase
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from aiayn.commands.asked import SAMPLED, masks_arguments, sampling_arguments, wishes_of
 from aiayn.commands.verb import (
     Verb,
     check_read_once,
@@ -21,7 +21,6 @@ from aiayn.commands.verb import (
 from aiayn.data.sources.opening import BYTE_ORDER_MARK, LONGEST_LINE, Doubts, Stream
 from aiayn.data.text import visible
 from aiayn.decoding.outputs import Detailed, Hypothesis
-from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
 
 _T = TypeVar("_T")
@@ -73,7 +72,7 @@ def translate(
 
     words = [] if ban is None else [visible(line) for line in read_text(ban)]
     prefixes = None if prefix is None else [visible(line) for line in read_text(prefix)]
-    wishes = _wishes(ban=words, **asked)
+    wishes = wishes_of(ban=words, **asked)
     num_best = num_best or wishes.sample or 1
     source = windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW)
     if prefixes is not None:
@@ -137,26 +136,13 @@ def _as_json(number: int, found: Detailed) -> str:
     return json.dumps(values, ensure_ascii=False)
 
 
-def _wishes(**asked: Any) -> Wishes:
-    """What is asked, by the names of the options.
-
-    Raises:
-        UserError: it does not go together; the message names the option.
-    """
-    try:
-        return Wishes(**asked)
-    except UserError as error:
-        option = re.sub(r"^\w+", lambda name: f"--{name[0].replace('_', '-')}", str(error))
-        raise UserError(option) from None
-
-
 def _check(
     num_best: int | None, beam_size: int | None, ban: Path | None, json: bool, **asked: Any
 ) -> None:
     """Refuse options that do not go together, before a line is read."""
     for name in ("model", "length_penalty", "align", "prefix"):
         asked.pop(name, None)
-    wishes = _wishes(**asked)
+    wishes = wishes_of(**asked)
     if num_best is not None:
         wishes.check_num_best(num_best, "--num-best")
     if beam_size is not None and wishes.sample:
@@ -196,40 +182,12 @@ def _translate_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="how each translation begins, one a line; an empty line leaves it open",
     )
-    asked.add_argument(
-        "--no-repeat", type=positive, metavar="N", help="no N tokens in a row come twice"
-    )
-    asked.add_argument(
-        "--min-length",
-        type=positive,
-        metavar="N",
-        help="at least N tokens, as far as the limit allows",
-    )
-    asked.add_argument(
-        "--ban", type=existing, metavar="FILE", help="words that never come, one a line"
-    )
-    drawn = parser.add_argument_group(
-        "samples", "drawn token by token: temperature, then top-k, then top-p, then min-p"
-    )
+    masks_arguments(asked)
+    drawn = parser.add_argument_group("samples", SAMPLED)
     drawn.add_argument(
         "--sample", type=positive, metavar="N", help="draw N outputs instead of searching"
     )
-    drawn.add_argument("--seed", type=int, metavar="S", help="same seed, same samples (default: 0)")
-    drawn.add_argument(
-        "--temperature",
-        type=float,
-        metavar="T",
-        help="below 1 more probable (default: 1; 0: greedy)",
-    )
-    drawn.add_argument(
-        "--top-k", type=positive, metavar="K", help="from the K most probable tokens"
-    )
-    drawn.add_argument(
-        "--top-p", type=float, metavar="P", help="from the fewest that have probability P together"
-    )
-    drawn.add_argument(
-        "--min-p", type=float, metavar="P", help="from those P times as probable as the first"
-    )
+    sampling_arguments(drawn)
 
 
 def windows(file: BufferedIOBase, size: int) -> Iterator[list[str]]:
@@ -312,25 +270,46 @@ def _too_long(number: int) -> UserError:
     )
 
 
-def score(model: Path, src: Path, tgt: Path) -> None:
-    """Log-probability of given translations.
+def score(model: Path, src: Path, tgt: Path | None) -> None:
+    """Log-probability of given translations, or of texts.
 
     Prints for each pair the log-probability in nats, EOS included, and the number of target tokens.
+    A language model scores the lines of one file, each as a text of its own.
+      aiayn score runs/phrasebook in.txt out.txt
+      aiayn score runs/phrasebook_lm texts.txt
     Files of any length take the same memory; that they have different numbers of lines is said
     after the last pair.
     """
+    from aiayn.data.sources.formats import read_text
     from aiayn.decoding.translator import Translator
+    from aiayn.decoding.writer import Writer
     from aiayn.evaluation.systems import aligned
     from aiayn.model.saved import model_of
 
-    translator = Translator(model_of(model))
-    first = 1
-    for window in in_parts(aligned(src, tgt), _WINDOW):
-        pairs = [(visible(source), visible(target)) for source, target in window]
-        for log_prob, num_tokens in translator.score(pairs, first):
+    loaded = model_of(model)
+    is_text = loaded.experiment.model.kind == "decoder"
+    if is_text != (tgt is None):
+        raise UserError(_ONE if tgt else _TWO)
+    if tgt is None:
+        writer = Writer(loaded)
+        scored = (
+            writer.score([visible(line) for line in window], 1 + number * _WINDOW)
+            for number, window in enumerate(in_parts(read_text(src), _WINDOW))
+        )
+    else:
+        translator = Translator(loaded)
+        scored = (
+            translator.score([(visible(s), visible(t)) for s, t in window], 1 + number * _WINDOW)
+            for number, window in enumerate(in_parts(aligned(src, tgt), _WINDOW))
+        )
+    for window in scored:
+        for log_prob, num_tokens in window:
             print(f"{log_prob:.4f}\t{num_tokens}")
         sys.stdout.flush()
-        first += len(pairs)
+
+
+_ONE = "The model is a language model; wanted one file, the texts, not translations as well."
+_TWO = "The model translates; wanted the translations in a second file."
 
 
 def in_parts(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
@@ -352,11 +331,17 @@ def in_parts(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 def _score_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
-    parser.add_argument("src", type=text_file, help="source sentences, one a line; - reads stdin")
-    parser.add_argument("tgt", type=text_file, help="their translations, one a line; - likewise")
+    parser.add_argument(
+        "src",
+        type=text_file,
+        help="source sentences, or a language model's texts, one a line; - reads stdin",
+    )
+    parser.add_argument(
+        "tgt", type=text_file, nargs="?", help="their translations, one a line; - likewise"
+    )
 
 
-def _check_score(src: Path, tgt: Path, **_: object) -> None:
+def _check_score(src: Path, tgt: Path | None, **_: object) -> None:
     check_read_once([src, tgt])
 
 

@@ -13,9 +13,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from aiayn.data.rows import Rows, rows_of_pairs
+from aiayn.data.rows import Rows, rows_of_pairs, rows_of_texts
 from aiayn.decoding.translator import Translator
+from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
+from aiayn.model.language_model import LanguageModel
 from aiayn.model.structure import Params
 from aiayn.model.transformer import Transformer, causal_mask, padding_mask
 from aiayn.system.files import user_os_errors, write_text
@@ -60,9 +62,27 @@ def all_weights(graphdef: nnx.GraphDef[Transformer], params: Params, rows: Rows)
     return Weights(*(jnp.stack(found[kind]) for kind in KINDS))
 
 
+@partial(jax.jit, static_argnums=0)
+def weights_of_text(
+    graphdef: nnx.GraphDef[LanguageModel], params: Params, rows: Rows
+) -> Float[Array, "layers batch heads target target"]:
+    """The attention weights of every head of a language model while it reads `rows`."""
+    model: LanguageModel = nnx.merge(graphdef, params)
+    mask_B1TT = causal_mask(rows.tgt_segments_BT)
+    x_BTD = model.embed(rows.tgt_in_BT, rows.tgt_positions_BT, "tgt")
+    found: list[Array] = []
+    for layer in model.decoder:
+        found.append(layer.self_attention.weights(x_BTD, x_BTD, mask_B1TT))
+        x_BTD = layer(x_BTD, mask_B1TT)
+    return jnp.stack(found)
+
+
 @dataclass(frozen=True)
 class Looks:
-    """The attention of one sentence pair: its tokens, and the weights of every head."""
+    """The attention of one sentence pair: its tokens, and the weights of every head.
+
+    That of a text, by a language model, has no source, and weights of the decoder alone.
+    """
 
     src_tokens: Sequence[str]
     tgt_in_tokens: Sequence[str]
@@ -89,7 +109,8 @@ class Looks:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: tokens, and weights as [layer][head][query][memory]."""
-        weights = {kind: np.round(self.of(kind), 6).tolist() for kind in KINDS}
+        every = ((kind, self.of(kind)) for kind in KINDS)
+        weights = {kind: np.round(found, 6).tolist() for kind, found in every if found.size}
         tokens = {
             name: list(getattr(self, name))
             for name in ("src_tokens", "tgt_in_tokens", "tgt_out_tokens")
@@ -171,3 +192,20 @@ def look(translator: Translator, source: str, target: str) -> Looks:
         decoder=decoder[:, :, :tgt, :tgt],
         cross=cross[:, :, :tgt, :src],
     )
+
+
+def look_at_text(writer: Writer, text: str) -> Looks:
+    """The attention of a language model that reads a text.
+
+    Raises:
+        UserError: it is empty, or longer than the model's context.
+    """
+    tokenizer = writer.tokenizer
+    (ids,) = tokenizer.encode([text])
+    if not 0 < len(ids) < writer.context:
+        raise UserError(f"The text has {len(ids)} tokens; wanted 1 to {writer.context - 1}.")
+    rows = rows_of_texts([ids], tokenizer.bos, tokenizer.eos)
+    found = weights_of_text(writer.programs.graphdef, writer.params, rows)
+    decoder = np.asarray(found, np.float32)[:, 0]
+    tokens, none = tokenizer.pieces(ids), decoder[:, :, :0, :0]
+    return Looks([], ["<s>", *tokens], [*tokens, "</s>"], none, decoder, decoder[:, :, :, :0])

@@ -23,7 +23,7 @@ from aiayn.decoding.sentences import place_to_cut, sentences
 from aiayn.decoding.spellings import banned_sequences, prefix_ids
 from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
-from aiayn.model.saved import Model
+from aiayn.model.saved import Model, check_kind
 from aiayn.model.structure import Params, unflatten
 
 _Share = TypeVar("_Share")
@@ -57,7 +57,12 @@ class Translator:
         self, model: Model, decode: DecodeConfig | None = None, params: Params | None = None
     ):
         """`decode` and `params`, where given, replace the model's own. It asks for nothing but
-        probable outputs; `asked` gives one that does."""
+        probable outputs; `asked` gives one that does.
+
+        Raises:
+            UserError: the model does not translate.
+        """
+        check_kind(model, "encoder_decoder")
         self.tokenizer: Tokenizer = model.tokenizer
         self.config = decode or model.experiment.decode
         self.max_tokens = model.experiment.data.max_tokens

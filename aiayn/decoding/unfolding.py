@@ -21,13 +21,11 @@ class Unfolding:
         self._begin, self._told = len(before), 0
 
     def text(self, ids: Sequence[int]) -> tuple[str, int | None]:
-        """The text of all tokens after the prompt up to the first stop string, and how many tokens
-        it takes to read that; None where there is none."""
+        """The text of all tokens after the prompt, or of the fewest that hold a stop string up to
+        that, and then how many these are, else None."""
         text = self._after(ids)
-        stop = self._first_stop(text)
-        if stop is None:
+        if self._first_stop(text) is None:
             return text, None
-        # The fewest tokens that hold a stop: a search, since each more token adds to the text.
         low, high = 1, len(ids)
         while low < high:
             middle = (low + high) // 2
@@ -35,7 +33,8 @@ class Unfolding:
                 low = middle + 1
             else:
                 high = middle
-        return text[:stop], low
+        text = self._after(ids[:low])
+        return text[: self._first_stop(text)], low
 
     def tell(self, ids: Sequence[int], is_last: bool) -> str:
         """What is certain of the text of all tokens up to now, and was not told before."""

@@ -21,7 +21,7 @@ from aiayn.decoding.turns import Look, Sizes, Turns
 from aiayn.decoding.unfolding import Unfolding
 from aiayn.decoding.wishes import OF_SAMPLES, Wishes
 from aiayn.errors import UserError
-from aiayn.model.saved import Model
+from aiayn.model.saved import Model, check_kind
 from aiayn.model.structure import Params, unflatten
 
 _GROUP = 8
@@ -87,7 +87,12 @@ class Writer:
     """A language model with its tokenizer, its programs and its weights as a step needs them."""
 
     def __init__(self, model: Model, params: Params | None = None):
-        """`params`, where given, replace the model's own."""
+        """`params`, where given, replace the model's own.
+
+        Raises:
+            UserError: it is no language model.
+        """
+        check_kind(model, "decoder")
         self.tokenizer: Tokenizer = model.tokenizer
         self.context = model.experiment.data.max_tokens
         """Tokens of the longest text of training, BOS or EOS included."""
@@ -181,6 +186,21 @@ class Writer:
             found.append(Written(text, tokens, log_probs, ended))
         return found
 
+    def score(self, texts: Sequence[str], first: int = 1) -> list[tuple[float, int]]:
+        """Log-probability in nats of each text from its beginning, EOS included, and its tokens.
+
+        Raises:
+            UserError: a text is longer than the context; they are numbered from `first`.
+        """
+        encoded = [[*ids, self.tokenizer.eos] for ids in self.tokenizer.encode(texts)]
+        for number, ids in enumerate(encoded, first):
+            if len(ids) > self.context:
+                raise UserError(
+                    f"Line {number} has {len(ids):,} tokens; wanted at most {self.context:,}, the "
+                    "model's context. `aiayn evaluate MODEL --text FILE` scores longer text."
+                )
+        return [(float(each.sum()), len(each)) for each in self.log_probs(encoded)]
+
     def log_probs(self, texts: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """The log-probability in nats of each id of each text, at most `context` of them, given BOS
         and those before."""
@@ -265,8 +285,8 @@ class _Slots:
             count = min(len(free), len(self._waiting))
             group = min(_GROUP, sizes.slots) if count > 1 else 1
             taken = [(free.pop(0), self._waiting.popleft()) for _ in range(min(group, count))]
-            places, limits = np.full(group, sizes.slots), np.zeros(group)
-            ids, segments = np.zeros((2, group, sizes.width))
+            places, limits = np.full(group, sizes.slots), np.zeros(group, np.int32)
+            ids, segments = np.zeros((2, group, sizes.width), np.int32)
             for row, (place, number) in enumerate(taken):
                 prompt = self._prompts[number]
                 ids[row, : len(prompt)], segments[row, : len(prompt)] = prompt, 1

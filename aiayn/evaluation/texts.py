@@ -7,13 +7,17 @@ from pathlib import Path
 from rich.console import Console
 
 from aiayn.data.prepare import Prepared
+from aiayn.data.sources.documents import documents, unfolded
+from aiayn.data.sources.formats import read_text
+from aiayn.data.text import visible
 from aiayn.decoding.wishes import Wishes
 from aiayn.decoding.writer import Writer, Writing
+from aiayn.errors import UserError
 from aiayn.evaluation.evaluate import AVERAGED, plot_run, trained_models, write_record
 from aiayn.evaluation.perplexity import TextLoss, scores_of, text_losses
 from aiayn.evaluation.record import scored_sets
 from aiayn.evaluation.scores import Scores, show
-from aiayn.model.saved import Model
+from aiayn.model.saved import Model, model_of
 from aiayn.render.terminal import progress
 from aiayn.system import hosts, records
 from aiayn.system.files import user_os_errors, write_text
@@ -56,16 +60,32 @@ def score_texts(
     """The figures of some documents, which are shared out to all processes, with a bar."""
     with progress(console) as bar:
 
-        def losses(share: Sequence[str]) -> list[list[float]]:
+        def losses(share: Sequence[str]) -> list[TextLoss]:
             total = sum(map(len, writer.tokenizer.encode(share)))
             task = bar.add_task(f"Scoring {description}", total=total)
             on_done = partial(bar.update, task)
-            found = text_losses(writer, share, lambda count: on_done(completed=count))
-            return [list(loss) for loss in found]
+            return text_losses(writer, share, lambda count: on_done(completed=count))
 
         found = hosts.shared_out(losses, documents)
-    made = [TextLoss(nats, *map(int, counts)) for nats, *counts in found]
-    return scores_of(made, writer.context, writer.language)
+    # Those of other processes come as lists.
+    return scores_of([TextLoss(*loss) for loss in found], writer.context, writer.language)
+
+
+def evaluate_text(path: Path, text: Path, console: Console) -> Scores:
+    """The figures of a file, of which each document is one as in training, shown in a table.
+
+    Raises:
+        UserError: the model is no language model, or the file cannot be read or holds no text.
+    """
+    model = model_of(path)
+    writer = Writer(model)
+    found = documents(read_text(text), model.experiment.data.documents, str(text))
+    held = [visible(unfolded(each.text)) for each in found]
+    if not any(map(str.split, held)):
+        raise UserError(f"{text} holds no text; wanted some words.")
+    scored = score_texts(writer, held, console, text.name)
+    show({text.name: {"": scored}}, console)
+    return scored
 
 
 def _show_samples(run_dir: Path, model: Model, console: Console) -> None:

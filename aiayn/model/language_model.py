@@ -1,4 +1,4 @@
-"""The decoder alone as a language model: the next word of a text, given those before it.
+"""The decoder alone as a language model (§3.1, §3.2.3): the next word of a text from those before.
 
 Its layer is `EncoderLayer` under the decoder's mask: the paper's decoder layer without attention to
 an encoder, and the block of GPT-1 (Radford et al. 2018). Its parts are named as the translator's

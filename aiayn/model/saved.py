@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from safetensors import SafetensorError
@@ -32,6 +33,22 @@ class Model:
     experiment: Experiment
     tokenizer: Tokenizer
     params: Mapping[str, np.ndarray]
+
+
+def check_kind(model: Model, wanted: Literal["encoder_decoder", "decoder"]) -> None:
+    """Raises UserError, with what suits it, for a model of another kind."""
+    name, data = model.experiment.name, model.experiment.data
+    if model.experiment.model.kind == wanted:
+        return
+    if wanted == "decoder":
+        raise UserError(
+            f"{name} translates from {data.src} to {data.tgt}, which `aiayn translate` does; "
+            "wanted a language model."
+        )
+    raise UserError(
+        f"{name} is a language model, which goes on with a text (`aiayn generate`); wanted one "
+        "that translates."
+    )
 
 
 _SUMMED = ("config.json", "tokenizer.model", "weights.safetensors")

@@ -1,6 +1,7 @@
 """Sizes and data small enough to work out by hand or in a second; shared by the tests."""
 
 import random
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -8,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from aiayn.config import ModelConfig
+from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig
 from aiayn.data.rows import Rows, make_rows, rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer, train_tokenizer
-from aiayn.model.structure import Params, abstract_parameters, build, by_name, unflatten
+from aiayn.model.saved import Model
+from aiayn.model.structure import Params, abstract_parameters, build, by_name, flatten, unflatten
 from aiayn.model.transformer import Transformer
 
 # All different, so that a transposed axis cannot hide.
@@ -45,6 +47,25 @@ def drawn_by_numpy(
         mean = 1.0 if name.endswith("norm.scale") else 0.0
         found[name] = rng.normal(mean, size, leaf.shape).astype(np.float32)
     return build(config, num_words), jax.tree.map(jnp.asarray, unflatten(found))
+
+
+WRITER = replace(MODEL, num_layers=1, kind="decoder")
+CONTEXT = 32
+
+
+def language_model(seed: int = 0) -> Model:
+    """A language model as it lies on disk, which is sure enough of itself to repeat no word for
+    ever; all its tests share its sizes, and so what is compiled for it."""
+    experiment = Experiment(
+        name="writer",
+        task="language_model",
+        data=DataConfig(src="", tgt="en", max_tokens=CONTEXT, row_widths=(CONTEXT,)),
+        model=WRITER,
+        decode=DecodeConfig(slots_per_batch=512),
+    )
+    _, params = drawn_by_numpy(WRITER, TOKENIZER.num_words, seed)
+    flat = flatten({**params, "embedding": 3 * params["embedding"]})
+    return Model(experiment, TOKENIZER, flat)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,0 +1,64 @@
+import math
+
+import pytest
+
+from aiayn.decoding.writer import Writer
+from aiayn.evaluation.perplexity import TextLoss, scores_of, text_losses, windows
+from tests.support.models import CONTEXT, TOKENIZER, language_model
+
+
+@pytest.fixture(scope="module")
+def writer():
+    return Writer(language_model())
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 12, 13, 40])
+@pytest.mark.parametrize("context", [1, 2, 7, 8])
+def test_every_token_is_counted_once_and_most_with_half_a_context_before_them(length, context):
+    ids = list(range(length))
+    counted = []
+    for window in windows(0, ids, context):
+        assert len(window.ids) <= context
+        for place in range(window.first, len(window.ids)):
+            counted.append(window.ids[place])
+            assert place == counted[-1] or place >= context // 2
+    assert counted == ids
+
+
+def test_a_text_that_fits_the_context_has_the_sum_of_its_tokens(writer):
+    texts = ["one two three", "", "four"]
+    found = text_losses(writer, texts)
+    for loss, text, ids in zip(found, texts, TOKENIZER.encode(texts), strict=True):
+        whole = sum(-float(each.sum()) for each in writer.log_probs([ids]))
+        assert loss.nats == pytest.approx(whole, abs=1e-4)
+        assert loss[1:] == (len(ids), len(text.split()), len(text), len(text.encode()))
+
+
+def test_a_longer_text_is_predicted_window_by_window(writer):
+    text = "one two three four five " * 12
+    (ids,) = TOKENIZER.encode([text])
+    assert len(ids) > 2 * CONTEXT
+    nats = -float(writer.log_probs([ids[:CONTEXT]])[0].sum())
+    for end in range(CONTEXT + CONTEXT // 2, len(ids) + CONTEXT // 2, CONTEXT // 2):
+        start = end - CONTEXT
+        nats -= float(writer.log_probs([ids[start:end]])[0][CONTEXT // 2 :].sum())
+    done = []
+    (loss,) = text_losses(writer, [text], done.append)
+    assert loss.nats == pytest.approx(nats, rel=1e-5)
+    assert loss.tokens == done[-1] == len(ids)
+
+
+def test_the_figures_by_hand():
+    losses = [TextLoss(3.0, 4, 2, 9, 10), TextLoss(1.0, 1, 1, 1, 2)]
+    scores = scores_of(losses, 64, "de")
+    assert scores.values() == pytest.approx(
+        {
+            "perplexity": math.exp(4 / 5),
+            "word_perplexity": math.exp(4 / 3),
+            "bits_per_byte": 4 / math.log(2) / 12,
+            "nats_per_character": 4 / 10,
+        }
+    )
+    assert scores.num_sentences == 2
+    assert "window:64|stride:32|bos:yes|eos:no" in scores["perplexity"].how
+    assert set(scores_of([TextLoss()], 64, "de").values().values()) == {None}

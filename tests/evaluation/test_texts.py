@@ -1,0 +1,100 @@
+"""A language model from its text to its record, and the same bits after a stop."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from aiayn.config import ModelConfig
+from aiayn.data.prepare import prepare
+from aiayn.decoding.writer import Writer
+from aiayn.evaluation.perplexity import scores_of, text_losses
+from aiayn.evaluation.record import read_record, record_lines, run_info
+from aiayn.evaluation.texts import evaluate_texts
+from aiayn.model.saved import load_model
+from aiayn.tasks import task_of
+from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.log import read_metrics
+from aiayn.training.loop import train
+from tests.support.runs import assert_bit_equal, straight_experiment
+
+
+def _experiment(corpus):
+    """A tiny model of one side of the corpus, with checkpoints after 4, 8 and 12 updates."""
+    pairs = straight_experiment(corpus)
+    data = replace(
+        pairs.data, src="", src_tokens_per_update=25_000, max_tokens=32, tgt_tokens_per_update=600
+    )
+    model = ModelConfig(kind="decoder", **{n: getattr(pairs.model, n) for n in _SIZES})
+    return replace(pairs, name="text", task="language_model", data=data, model=model)
+
+
+_SIZES = ("num_layers", "d_model", "d_ff", "num_heads", "d_k", "d_v", "dropout_rate")
+
+
+def _train(experiment, run_dir, data_dir):
+    task, console = task_of(experiment), Console(file=io.StringIO())
+    prepared = prepare(experiment.data, data_dir, progress=False, open_source=task.open_source)
+    train(experiment, run_dir, prepared, console, task.make_validator)
+    return prepared
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, data_dir, tmp_path_factory):
+    experiment, run_dir = _experiment(corpus), tmp_path_factory.mktemp("text") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        from tests.support.runs import train_on_one_device
+
+        train_on_one_device(patch)
+        prepared = _train(experiment, run_dir, data_dir)
+    shown = io.StringIO()
+    evaluate_texts(run_dir, prepared, Console(file=shown, width=100))
+    return experiment, run_dir, prepared, shown.getvalue()
+
+
+def test_the_record_has_the_figures_of_the_model_on_the_test_text(finished):
+    experiment, run_dir, prepared, _ = finished
+    record = read_record(run_dir)
+    texts = prepared.lines("test.test", "tgt")
+    writer = Writer(load_model(run_dir / "model"))
+    wanted = scores_of(text_losses(writer, texts), experiment.data.max_tokens, "bb")
+    assert record.scores["test"]["average of 3"] == wanted
+    assert record.config["task"] == "language_model"
+    assert record.src_tokens_per_update == 0
+    assert record.tokens == round(record.tgt_tokens_per_update * record.updates)
+    lines = record_lines(json.loads((run_dir / "result.json").read_text()), run_dir)
+    assert lines[-1] == f"  test, average of 3: perplexity {wanted['perplexity'].value:.2f}"
+    assert run_info(run_dir)["checkpoints"].keys() == {"4", "8", "12"}
+
+
+def test_its_end_shows_perplexities_and_five_texts(finished):
+    _, run_dir, _, shown = finished
+    assert "nats per" in shown
+    samples = (run_dir / "samples.txt").read_text(encoding="utf-8").split("\n\n")[:-1]
+    assert len(samples) == 5
+    assert shown.count(samples[0][:20]) >= 1
+
+
+def test_dev_is_measured_by_its_loss_alone(finished):
+    _, run_dir, _, _ = finished
+    found = [row for row in read_metrics(run_dir / "metrics.jsonl") if "dev_loss" in row]
+    assert [row["step"] for row in found] == [4, 8, 12]
+    assert not any("dev_bleu" in row for row in found)
+    assert found[-1]["dev_loss"] < found[0]["dev_loss"]
+    assert found[-1]["dev_perplexity"] == pytest.approx(np.exp(found[-1]["dev_loss"]))
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_ends_with_the_same_bits(finished, data_dir, tmp_path, one_device):
+    experiment, run_dir, _, _ = finished
+    _train(experiment.with_overrides(["train.num_steps=8"]), tmp_path / "run", data_dir)
+    _train(experiment, tmp_path / "run", data_dir)
+    ends = []
+    for folder in (run_dir, tmp_path / "run"):
+        checkpoints = Checkpoints.open(folder)
+        ends.append(checkpoints.params(12))
+        checkpoints.close()
+    assert_bit_equal(*ends)
