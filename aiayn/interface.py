@@ -1,6 +1,6 @@
 """The interface for Python: load a trained model and use it, or train one (`docs/python.md`)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack, overload
@@ -38,12 +38,13 @@ class TrainedModel:
     of sentences compiles a program, which takes seconds.
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Model, others: Sequence[Model] = ()):
         self.experiment: Experiment = model.experiment
-        """All settings that the model was trained with."""
-        self.num_parameters: int = sum(value.size for value in model.params.values())
+        """All settings that the model was trained with; of several the first one's."""
+        members = (model, *others)
+        self.num_parameters: int = sum(v.size for each in members for v in each.params.values())
         """Trained numbers, biases and norms included."""
-        self._translator = Translator(model)
+        self._translator = Translator(model, others=others)
 
     def __repr__(self) -> str:
         data = self.experiment.data
@@ -203,8 +204,11 @@ class TrainedModel:
         True
 
         Raises:
-            UserError: a side is empty, or longer than any sentence of training.
+            UserError: a side is empty, or longer than any sentence of training; or this is an
+                ensemble.
         """
+        if self._translator.is_ensemble:
+            raise UserError("This is an ensemble, whose models look each elsewhere; wanted one.")
         source = _text(source, "source")
         if target is None:
             (target,) = self._translator.best([source])
@@ -310,21 +314,27 @@ def load_language_model(path: str | PathLike[str]) -> TrainedLanguageModel:
         return TrainedLanguageModel(model_of(folder))
 
 
-def load(path: str | PathLike[str]) -> TrainedModel:
+def load(path: str | PathLike[str], *others: str | PathLike[str]) -> TrainedModel:
     """The model in a run directory, or in a model's own directory as `aiayn average` or
     `aiayn import` writes it. Nothing in it is run as code.
+
+    Of several models of the same sizes and tokenizer it is the ensemble: the probability of each
+    token is the mean of theirs.
 
     >>> import aiayn
     >>> aiayn.load("runs/phrasebook").experiment.data.max_tokens > 0
     True
 
     Raises:
-        UserError: there is no model, or it is damaged, or is a language model.
+        UserError: there is no model, or it is damaged, or is a language model; or the others have
+            another tokenizer or other sizes.
     """
     configure_jax()
-    folder = place(path)
-    with user_os_errors(folder):
-        return TrainedModel(model_of(folder))
+    loaded: list[Model] = []
+    for folder in map(place, (path, *others)):
+        with user_os_errors(folder):
+            loaded.append(model_of(folder))
+    return TrainedModel(loaded[0], loaded[1:])
 
 
 def train(

@@ -34,7 +34,7 @@ _MOMENT = 0.01
 
 
 def translate(
-    model: Path,
+    models: list[Path],
     beam_size: int | None,
     length_penalty: float | None,
     num_best: int | None,
@@ -58,6 +58,10 @@ def translate(
     With --prefix, all lines are read before the first is translated. A sample depends on its
     sentence and the seed alone.
 
+    Several models of the same sizes and tokenizer, such as runs with other seeds, translate as an
+    ensemble: the probability of each token is the mean of theirs.
+      aiayn translate runs/seed1 runs/seed2 runs/seed3 < in.txt > out.txt
+
     --align says which word of the source each word comes from: after a tab, 0-0 1-2, which are
     source-target, both counted from 0. So a name, a link or a mark can be carried over.
       echo "We meet Anna on Monday." | aiayn translate runs/phrasebook --align
@@ -77,10 +81,11 @@ def translate(
     source = windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW)
     if prefixes is not None:
         source = iter([_as_many(source, len(prefixes), prefix)])
-    loaded = model_of(model)
+    loaded, *others = map(model_of, models)
     changes = {"beam_size": beam_size, "length_penalty": length_penalty}
     given = {name: value for name, value in changes.items() if value is not None}
-    translator = Translator(loaded, replace(loaded.experiment.decode, **given)).asked(wishes)
+    decode = replace(loaded.experiment.decode, **given)
+    translator = Translator(loaded, decode, others=others).asked(wishes)
     errors = Terminal(stderr=True)
     done = 0
 
@@ -140,7 +145,7 @@ def _check(
     num_best: int | None, beam_size: int | None, ban: Path | None, json: bool, **asked: Any
 ) -> None:
     """Refuse options that do not go together, before a line is read."""
-    for name in ("model", "length_penalty", "align", "prefix"):
+    for name in ("models", "length_penalty", "align", "prefix"):
         asked.pop(name, None)
     wishes = wishes_of(**asked)
     if num_best is not None:
@@ -150,7 +155,13 @@ def _check(
 
 
 def _translate_arguments(parser: ArgumentParser) -> None:
-    model_argument(parser)
+    parser.add_argument(
+        "models",
+        type=existing,
+        nargs="+",
+        metavar="MODEL",
+        help="a run directory or an exported model; several are an ensemble",
+    )
     own = "(default: the model's)"
     parser.add_argument("--beam-size", type=positive, metavar="N", help=f"beam; 1 is greedy {own}")
     parser.add_argument(

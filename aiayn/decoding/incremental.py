@@ -214,9 +214,13 @@ class IncrementalDecoder:
         self,
         caches: tuple[LayerCache, ...],
         number_G: Int[Array, " group"],
-        memory_GSD: Float[Array, "group source d_model"],
+        src_GS: Int[Array, "group source"],
+        segments_GS: Int[Array, "group source"],
+        positions_GS: Int[Array, "group source"],
     ) -> tuple[LayerCache, ...]:
-        """The caches with new sentences' memories in the slots `number_G`."""
+        """The caches with what the encoder makes of new sentences in the slots `number_G`."""
+        assert isinstance(self.model, Transformer)
+        memory_GSD = self.model.encode(src_GS, segments_GS, positions_GS)
         updated: list[LayerCache] = []
         for layer, cache in zip(self.model.decoder, caches, strict=True):
             assert isinstance(layer, DecoderLayer)

@@ -54,6 +54,8 @@ class Programs:
             return _layout(self._config, self._num_words)(jax.tree.leaves(params))
         from aiayn.decoding.incremental import lay_out
 
+        if _are_several(params):
+            return jax.vmap(lambda own: lay_out(self.graphdef, own))(params)
         return lay_out(self.graphdef, params)
 
     def search(
@@ -190,18 +192,31 @@ def _alignment(
 ) -> Float[Array, "batch target source"]:
     from aiayn.decoding.heads import all_weights
 
-    cross_LBHTS = all_weights(graphdef, params, rows).cross
-    return cross_LBHTS[layers_of(len(cross_LBHTS))].mean(axis=(0, 2))
+    def of_one(params: Params) -> Float[Array, "batch target source"]:
+        cross_LBHTS = all_weights(graphdef, params, rows).cross
+        return cross_LBHTS[layers_of(len(cross_LBHTS))].mean(axis=(0, 2))
+
+    return jax.vmap(of_one)(params).mean(axis=0) if _are_several(params) else of_one(params)
+
+
+def _are_several(params: Params) -> bool:
+    """Whether these are the parameters of an ensemble, with a first axis of models."""
+    return params["embedding"].ndim == 3
 
 
 def _word_log_probs(
     graphdef: "nnx.GraphDef[AutoregressiveModel]", params: Params, rows: Rows
 ) -> Float[Array, "batch target"]:
-    """The log-probability in nats of each word of the targets; 0 for padding."""
+    """The log-probability in nats of each word of the targets; 0 for padding. That of an ensemble
+    is of the mean of its models' probabilities."""
     from flax import nnx
 
     from aiayn.model.loss import token_log_probs
 
+    if _are_several(params):
+        found_KBT = jax.vmap(lambda own: _word_log_probs(graphdef, own, rows))(params)
+        mean_BT = jax.nn.logsumexp(found_KBT, axis=0) - jnp.log(jnp.float32(len(found_KBT)))
+        return mean_BT * rows.weight_BT
     model = nnx.merge(graphdef, params)
     x_BTD = model.features(rows)
     log_probs_N = token_log_probs(

@@ -27,6 +27,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from aiayn.decoding.controls import NOTHING, Controls, allowed_words, draw
+from aiayn.decoding.ensemble import EnsembleDecoder
 from aiayn.decoding.incremental import AnyModel, IncrementalDecoder, LayerCache, Weights
 from aiayn.model.language_model import LanguageModel
 from aiayn.model.structure import Params
@@ -114,9 +115,12 @@ class Search:
         eos: int,
         num_best: int = 1,
         form: PenaltyForm = "gnmt",
+        decoder: EnsembleDecoder | None = None,
     ):
-        """`weights` are those of `model`, as `aiayn.decoding.incremental.lay_out` makes them."""
-        self.model, self.decoder = model, IncrementalDecoder(model, weights)
+        """`weights` are those of `model`, as `aiayn.decoding.incremental.lay_out` makes them. The
+        `decoder`, where given, is of several such models, which predict in its place."""
+        self.model = model
+        self.decoder = decoder or IncrementalDecoder(model, weights)
         self.beam_size, self.alpha, self.room = beam_size, alpha, room
         self.bos, self.eos, self.num_best, self.form = bos, eos, num_best, form
 
@@ -159,9 +163,9 @@ class Search:
             text_GS = src_GS, src_segments_GS
             return self._begin_text(state, place_G, number_G, *text_GS, limit_G, controls)
         born_G = jnp.full(len(number_G), state.time)
-        memory_GSD = self.model.encode(src_GS, src_segments_GS, src_positions_GS)
+        sources = src_GS, src_segments_GS, src_positions_GS
+        caches = self.decoder.read(state.caches, place_G, *sources)
         new = self._unborn(number_G, born_G, limit_G, src_segments_GS, controls)
-        caches = self.decoder.read(state.caches, place_G, memory_GSD)
         return self._put(state, place_G, new, caches)
 
     def _begin_text(
@@ -179,6 +183,7 @@ class Search:
         They are born as many steps ago as they have words, and all that those steps would have
         left behind is there: so what follows knows of no beginning.
         """
+        assert isinstance(self.decoder, IncrementalDecoder)
         length_G, place_1P = segments_GP.sum(axis=1), jnp.arange(prompt_GP.shape[1])[None]
         born_G = state.time - length_G
         then_GP = (born_G[:, None] + place_1P) % self.room
@@ -409,7 +414,12 @@ def search(
 
     `limit_A` is the most tokens, EOS included, that each sentence's output may have; `controls` is
     what else is asked. The last sentences may be empty, with a limit of 0, and take no time.
+    Parameters and weights with a first axis of models are those of an ensemble.
     """
+    decoder = None
+    if params["embedding"].ndim == 3:
+        decoder = EnsembleDecoder(graphdef, params, weights)
+        params, weights = jax.tree.map(lambda x: x[0], (params, weights))
     slots = Search(
         nnx.merge(graphdef, params),
         weights,
@@ -420,6 +430,7 @@ def search(
         eos=eos,
         num_best=num_best,
         form=form,
+        decoder=decoder,
     )
     (most, width), total = src_AS.shape, (limit_A > 0).sum()
     batch = min(at_once, most)

@@ -54,15 +54,25 @@ class Translator:
     """
 
     def __init__(
-        self, model: Model, decode: DecodeConfig | None = None, params: Params | None = None
+        self,
+        model: Model,
+        decode: DecodeConfig | None = None,
+        params: Params | None = None,
+        others: Sequence[Model] = (),
     ):
-        """`decode` and `params`, where given, replace the model's own. It asks for nothing but
+        """`decode` and `params`, where given, replace the model's own. With `others` it is an
+        ensemble: the probability of each word is the mean of all models'. It asks for nothing but
         probable outputs; `asked` gives one that does.
 
         Raises:
-            UserError: the model does not translate.
+            UserError: the model does not translate, or the others have other words or sizes.
         """
         check_kind(model, "encoder_decoder")
+        self.is_ensemble = bool(others)
+        if others:
+            from aiayn.decoding.ensemble import stacked  # with Flax, which one model does without
+
+            params = stacked(model, others)
         self.tokenizer: Tokenizer = model.tokenizer
         self.config = decode or model.experiment.decode
         self.max_tokens = model.experiment.data.max_tokens

@@ -35,10 +35,10 @@ def test_a_step_gives_the_logits_of_the_uncached_model():
 
     model = nnx.merge(graphdef, params)
     decoder = IncrementalDecoder(model, lay_out(graphdef, params))
-    encode, step = jax.jit(model.encode), jax.jit(decoder.step)
-    memory_NSD = encode(rows.src_BS, rows.src_segments_BS, rows.src_positions_BS)
-    caches = jax.jit(partial(decoder.start, batch, beam, room, memory_NSD.shape[1]))()
-    caches = jax.jit(decoder.read)(caches, jnp.arange(batch), memory_NSD[::beam])
+    step = jax.jit(decoder.step)
+    caches = jax.jit(partial(decoder.start, batch, beam, room, rows.src_BS.shape[1]))()
+    sides = (rows.src_BS, rows.src_segments_BS, rows.src_positions_BS)
+    caches = jax.jit(decoder.read)(caches, jnp.arange(batch), *(each[::beam] for each in sides))
     places_BWT = np.zeros((batch, beam, room), np.int32)
     for age in range(length):
         time, order_W = began + age, [0, 1] if age % 2 else [1, 0]
