@@ -311,6 +311,33 @@ MUTATIONS = [
             "in enumerate(encoded, first)",
             "in enumerate(encoded, 1)",
         ),
+        # The language model at work.
+        (
+            "model/language_model.py",
+            "causal_mask(rows.tgt_segments_BT)",
+            "causal_mask(0 * rows.tgt_segments_BT + 1)",
+        ),
+        ("model/transformer.py", "if self.config.scale_embedding else x_BTD", "if True else x_BTD"),
+        (
+            "decoding/search.py",
+            "born_G = state.time - length_G",
+            "born_G = state.time - 0 * length_G",
+        ),
+        ("decoding/unfolding.py", "text.rstrip(_INCOMPLETE)", "text"),
+        ("decoding/unfolding.py", "text[: len(text) - self._may_stop(text)]", "text"),
+        ("decoding/unfolding.py", "low = middle + 1", "low = high"),
+        (
+            "decoding/writer.py",
+            "longer_B = controls.min_length_B + jnp.array(lengths, jnp.int32)",
+            "longer_B = controls.min_length_B",
+        ),
+        ("decoding/writer.py", "len(prompt) + self._most[number] + 1", "self._most[number] + 1"),
+        ("decoding/writer.py", '"limit" if len(ids) == most else "eos"', '"eos"'),
+        ("decoding/ensemble.py", "- jnp.log(jnp.float32(len(logits)))", ""),
+        ("decoding/ensemble.py", "if hashes[0] != hashes[1]:", "if False:"),
+        ("evaluation/perplexity.py", "new = log_probs[window.first :]", "new = log_probs"),
+        ("evaluation/perplexity.py", "bits = total.nats / math.log(2)", "bits = total.nats"),
+        ("evaluation/texts.py", "sample=NUM_SAMPLES", "sample=1"),
         # Models of others, pictures.
         ("interop/marian.py", "= kernel.T", "= kernel"),
         ("interop/marian.py", '("k", "key"),', '("k", "value"),'),

@@ -70,6 +70,17 @@ def test_n_best_output_is_numbered_and_scored(model, monkeypatch, capfdbinary):
     assert best[0] < best[1], "log-probabilities, and such over a length"
 
 
+def test_a_model_given_twice_is_an_ensemble_that_says_the_same(model, monkeypatch, capfdbinary):
+    alone, _ = _filter(monkeypatch, capfdbinary, model, b"one two\nthree\n", "--num-best", "2")
+    twice, _ = _filter(
+        monkeypatch, capfdbinary, model, b"one two\nthree\n", str(model), "--num-best", "2"
+    )
+    rows = [[line.split("\t") for line in out.splitlines()] for out in (alone, twice)]
+    assert [row[2] for row in rows[0]] == [row[2] for row in rows[1]]
+    for one, other in zip(*rows, strict=True):
+        assert float(one[1]) == pytest.approx(float(other[1]), abs=2e-4)
+
+
 def test_a_mark_at_the_start_of_standard_input_is_no_text():
     data = inputs.BOM + b"one\n" + inputs.BOM + b"two"
     assert list(windows(io.BytesIO(data), 10)) == [["one", "\ufefftwo"]]
