@@ -23,7 +23,7 @@ _INITIAL = "initial.json"
 """In a run directory: the model that it started from, and which tensors it took."""
 _SHARED = (
     *("d_model", "d_ff", "num_heads", "d_k", "d_v"),
-    *("positions", "activation", "layer_norm_epsilon"),
+    *("positions", "activation", "scale_embedding", "layer_norm_epsilon"),
 )
 """Settings that give the weights their meaning; of others follows at most which weights there are.
 """

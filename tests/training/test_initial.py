@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from aiayn.config import Experiment, TrainConfig
 from aiayn.data.prepare import prepare
 from aiayn.errors import UserError
 from aiayn.evaluation.average import average_run
@@ -22,7 +23,7 @@ from aiayn.training.log import read_metrics
 from aiayn.training.mesh import data_mesh, replicated
 from aiayn.training.optim import learning_rate, optimizer
 from aiayn.training.step import initial_state
-from tests.support.models import TOKENIZER, drawn_by_numpy
+from tests.support.models import TOKENIZER, drawn_by_numpy, language_model
 from tests.support.runs import (
     assert_bit_equal,
     copied,
@@ -183,3 +184,25 @@ def test_tensors_that_only_one_of_both_has_are_named(corpus, data_dir, base, tmp
     assert flatten(found).keys() == model.keys()
     assert "Left out: decoder.1" in said
     np.testing.assert_array_equal(found["embedding"], own["embedding"])
+
+
+def test_a_language_model_begins_the_decoder_of_a_translator(tmp_path):
+    pretrained = language_model()
+    save_model(tmp_path / "writer/model", pretrained)
+    sizes = replace(pretrained.experiment.model, kind="encoder_decoder")
+    initial = TrainConfig(initial=str(tmp_path / "writer"))
+    experiment = Experiment("translator", model=sizes, train=initial)
+    drawn = drawn_by_numpy(sizes, TOKENIZER.num_words, seed=9)[1]
+    console = Terminal(file=io.StringIO())
+    found = flatten(start_from(experiment, TOKENIZER, drawn, tmp_path, console))
+    for name, value in flatten(drawn).items():
+        wanted = pretrained.params.get(name, value)
+        np.testing.assert_array_equal(found[name], wanted, err_msg=name)
+        is_new = name.startswith("encoder.") or ".cross_" in name
+        assert is_new == (name not in pretrained.params)
+    about = read_initial(tmp_path)
+    assert about
+    assert about["left_out"] == []
+    unscaled = replace(experiment, preset="custom", model=replace(sizes, scale_embedding=False))
+    with pytest.raises(UserError, match=r"--set model\.scale_embedding=True"):
+        check_initial(unscaled, tmp_path / "run")
