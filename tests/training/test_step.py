@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from aiayn.config import TrainConfig
-from aiayn.data.rows import Rows
+from aiayn.data.rows import Rows, rows_of_texts
 from aiayn.model.structure import build, flatten
 from aiayn.training.mesh import (
     data_mesh,
@@ -68,6 +68,28 @@ def _assert_same(a, b):
 
 def test_one_device_and_eight_train_alike_dropout_included():
     _assert_same(_run(1, 1), _run(8, 1))
+
+
+@pytest.mark.slow
+def test_a_language_model_trains_alike_on_one_device_and_eight_and_in_rounds():
+    config = replace(MODEL, kind="decoder")
+    graphdef, adam = build(config, NUM_WORDS), optimizer(config, CONFIG)
+    texts = [target for _, target in random_pairs(LENGTHS)]
+    ends = []
+    for num_devices, num_rounds in ((1, 1), (8, 1), (2, 2)):
+        mesh = data_mesh(jax.devices()[:num_devices])
+        state = replicated(initial_state(config, NUM_WORDS, 1, adam), mesh)
+        update = mapped_train_step(graphdef, CONFIG, adam, mesh)
+        flat = rows_of_texts(texts, bos=2, eos=3, width=8)
+        rows = Rows(*(f.reshape(num_rounds, len(texts) // num_rounds, -1) for f in flat))
+        losses = []
+        for _ in range(3):
+            state, metrics = update(state, sharded(rows, mesh, 1), KEY)
+            assert int(metrics.src_tokens) == 0
+            losses.append(float(metrics.loss / metrics.tgt_tokens))
+        ends.append((losses, state))
+    for end in ends[1:]:
+        _assert_same(ends[0], end)
 
 
 def test_accumulated_rounds_on_several_devices_equal_one_batch_on_one():
