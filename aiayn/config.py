@@ -57,6 +57,11 @@ Places = Annotated[Positive, _most(1_048_576)]
 Slots = Annotated[Positive, _most(16_777_216)]
 Tokens = Annotated[Positive, _most(100_000_000)]
 Beams = Annotated[Positive, _most(1_000)]
+Outputs = Annotated[
+    Count,
+    _most(65_536),
+    _Where(lambda value: value % 128 == 0, "a multiple of 128, in which matrices are padded"),
+]
 Kept = Annotated[Count, _most(100_000)]
 KeptLast = Annotated[Positive, _most(100_000)]
 ExtraTokens = Annotated[Count, _most(10_000)]
@@ -105,6 +110,12 @@ class _Settings:
         return dataclasses.asdict(self)
 
 
+LEAST_EXTRA = 2
+"""Symbols of the smallest tree beyond those of its words: one bracket."""
+TREES = "trees"
+"""Stands for the target language where targets are trees."""
+
+
 @dataclass(frozen=True)
 class DataConfig(_Settings):
     """Sentence pairs or plain text, their cleaning, the tokenizer and the rows (§5.1).
@@ -125,6 +136,9 @@ class DataConfig(_Settings):
     documents: Literal["line", "blank_line", "file"] = "line"
     """What one document of text is: a line, what lies between blank lines, or a whole file. In a
     table or on the Hub each cell is as a file. Line breaks inside documents are kept."""
+    trees: Literal["none", "tags", "xx"] = "none"
+    """Files are treebanks: sources are the words of a tree, targets the symbols that spell it, of
+    which tags stand for words; or XX, but for punctuation (§6.3)."""
     folder: str = ""
     train_files: tuple[str, ...] = ()
     dev_files: tuple[str, ...] = ()
@@ -166,6 +180,7 @@ class DataConfig(_Settings):
         self.require(self.src != self.tgt, "tgt", wanted)
         widest = self.row_widths[-1]
         self.require(self.max_tokens <= widest, "max_tokens", f"at most the widest row, {widest}")
+        self._check_trees()
         if self.src:
             wanted = "two, source first, or none"
             self.require(len(self.columns) in (0, 2), "columns", wanted)
@@ -178,9 +193,25 @@ class DataConfig(_Settings):
             wanted = f"{default}, since data.src is empty and there is no source"
             self.require(getattr(self, name) == default, name, wanted)
 
+    def _check_trees(self) -> None:
+        """Refuse settings that do not go with treebanks, and theirs without one."""
+        if self.trees == "none":
+            wanted = "a language; 'trees' is for data.trees=tags or data.trees=xx"
+            self.require(self.tgt != TREES, "tgt", wanted)
+            return
+        since = f"since data.trees is {self.trees!r}"
+        self.require(self.tgt == TREES, "tgt", f"{TREES!r}, {since}")
+        self.require(self.corpus != "phrasebook", "corpus", f"a name of yours, {since}")
+        self.require(self.src != "", "src", f"the language of the words, {since}")
+        self.require(not self.hub, "hub", f"nothing, {since} and treebanks are files")
+        self.require(not self.columns, "columns", f"none, {since}")
+        self.require(self.max_ratio == 0, "max_ratio", f"0, {since}: a tree is as long as it is")
+
     @property
     def noun(self) -> str:
         """What messages call the units of the text."""
+        if self.trees != "none":
+            return "trees"
         return "pairs" if self.src else "documents"
 
     @property
@@ -216,6 +247,9 @@ class ModelConfig(_Settings):
     """Add a learned vector to the logits, as Marian's models do."""
     target_space_embedding: bool = False
     """Add a learned vector for the target language to the encoder's input, as T2T's code does."""
+    num_outputs: Outputs = 0
+    """Only so many words, the first of the vocabulary, are predicted; 0 predicts all. A parser's
+    vocabulary begins with the symbols of trees, and pieces of words are never predicted."""
     matmul_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 on accelerators and float32 on CPU."""
 
@@ -321,8 +355,10 @@ _LATER = (
     *_PATHS,
     ("data", "columns"),
     ("data", "documents"),
+    ("data", "trees"),
     ("model", "kind"),
     ("model", "scale_embedding"),
+    ("model", "num_outputs"),
     ("decode", "length_penalty_form"),
 )
 """What was no setting when hashes were first recorded; it counts where it is not the default."""
@@ -338,7 +374,9 @@ class Experiment(_Settings):
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
-    task: Literal["translation", "translation_of_tokens", "language_model"] = "translation"
+    task: Literal["translation", "translation_of_tokens", "language_model", "parsing"] = (
+        "translation"
+    )
     """The kind of text that goes in and comes out, and its scores (`aiayn/tasks.py`)."""
 
     def __post_init__(self) -> None:
@@ -376,6 +414,16 @@ class Experiment(_Settings):
         self.model.require(self.model.kind == kind, "kind", f"{kind!r}, {since}")
         wanted = "no source: a language model reads text" if is_text else "the source language"
         self.data.require((self.data.src == "") == is_text, "src", f"{wanted}, {since}")
+        is_parser = self.task == "parsing"
+        wanted = f"{'tags or xx' if is_parser else 'none'}, {since}"
+        self.data.require((self.data.trees != "none") == is_parser, "trees", wanted)
+        wanted = f"{'128 or more, for the symbols of trees' if is_parser else 0}, {since}"
+        self.model.require((self.model.num_outputs > 0) == is_parser, "num_outputs", wanted)
+        if is_parser:
+            self.model.require(not self.model.logits_bias, "logits_bias", f"false, {since}")
+            enough = self.decode.max_extra_tokens >= LEAST_EXTRA
+            wanted = f"{LEAST_EXTRA} or more, {since}: brackets are more than the words"
+            self.decode.require(enough, "max_extra_tokens", wanted)
         has_target_space = self.model.target_space_embedding
         self.model.require(
             not (is_text and has_target_space), "target_space_embedding", f"false, {since}"

@@ -18,6 +18,7 @@ from aiayn.config import (
     training_hash,
 )
 from aiayn.errors import UserError
+from aiayn.experiments import load_experiment
 
 
 def test_json_brings_back_the_same_experiment():
@@ -291,3 +292,32 @@ def test_any_json_is_an_experiment_or_is_refused(value, section, data):
 def test_any_text_after_set_is_a_setting_or_is_refused(assignments):
     with suppress(UserError):
         Experiment("small").with_overrides(assignments).hash()
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        (["data.tgt=de"], "data.tgt is 'de'; wanted 'trees', since data.trees is 'tags'"),
+        (["data.src="], "data.src is ''; wanted the language of the words"),
+        (["data.hub=a/b"], "data.hub is 'a/b'; wanted nothing"),
+        (["data.columns=a,b"], "data.columns is"),
+        (["data.max_ratio=2"], "data.max_ratio is 2.0; wanted 0"),
+        (["data.corpus=phrasebook"], "data.corpus is 'phrasebook'; wanted a name of yours"),
+        (["data.trees=none"], "data.tgt is 'trees'; wanted a language"),
+        (["data.trees=none", "data.tgt=de"], "data.trees is 'none'; wanted tags or xx"),
+        (["task=translation"], "data.trees is 'tags'; wanted none"),
+        (["model.num_outputs=0"], "model.num_outputs is 0; wanted 128 or more"),
+        (["model.num_outputs=100"], "model.num_outputs is 100; wanted a multiple of 128"),
+        (["model.logits_bias=true"], "model.logits_bias is True; wanted false"),
+        (["decode.max_extra_tokens=1"], "decode.max_extra_tokens is 1; wanted 2 or more"),
+    ],
+)
+def test_settings_of_trees_go_together(changes, wrong):
+    parser = load_experiment("parsing_craft")
+    with pytest.raises(UserError, match=re.escape(wrong)):
+        parser.with_overrides(changes)
+
+
+def test_a_translator_predicts_all_words():
+    with pytest.raises(UserError, match=r"num_outputs is 128; wanted 0, since the task is"):
+        Experiment("x").with_overrides(["model.num_outputs=128"])

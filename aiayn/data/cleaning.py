@@ -56,6 +56,8 @@ class Rules:
     held_tgt: frozenset[str]
     documents: str = ""
     """As `data.documents` where there is no source."""
+    trees: bool = False
+    """Whether targets are trees: then the words alone tell pairs apart, and are counted."""
 
     @classmethod
     def of(
@@ -66,8 +68,9 @@ class Rules:
             frozenset(key(pair[side]) for pairs in evaluation.values() for pair in pairs) - {""}
             for side in (0, 1)
         )
-        documents = "" if data.src else data.documents
-        return cls(data.max_words, data.max_ratio, normalised, src, tgt, documents)
+        documents, trees = "" if data.src else data.documents, data.trees != "none"
+        held = src, frozenset[str]() if trees else tgt
+        return cls(data.max_words, data.max_ratio, normalised, *held, documents, trees)
 
 
 def judge(pair: Pair, rules: Rules) -> tuple[str, str, str]:
@@ -82,7 +85,7 @@ def judge(pair: Pair, rules: Rules) -> tuple[str, str, str]:
         return "empty", src, tgt
     if any(not text.isprintable() and _CONTROL.search(text) for text in pair):
         return "control", src, tgt
-    fewer, more = sorted((num_words(src), num_words(tgt)))
+    fewer, more = sorted((num_words(src), num_words(src if rules.trees else tgt)))
     if 0 < rules.max_words < more:
         return "max_words", src, tgt
     if 0 < rules.max_ratio * fewer < more:

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from aiayn.config import DataConfig, data_hash, training_hash
+from aiayn.config import TREES, DataConfig, data_hash, training_hash
 from aiayn.data.corpus import (
     Manifest,
     OpenSource,
@@ -33,7 +33,13 @@ from aiayn.data.sources.documents import unfolded
 from aiayn.data.sources.formats import Pair
 from aiayn.data.store import PackedSplit
 from aiayn.data.text import clean
-from aiayn.data.tokenizer import Tokenizer, own_tokenizer, place_of_own, train_tokenizer
+from aiayn.data.tokenizer import (
+    Tokenizer,
+    own_tokenizer,
+    place_of_own,
+    train_tokenizer,
+    train_tree_tokenizer,
+)
 from aiayn.errors import UserError
 from aiayn.system.checksums import damaged, sha256
 from aiayn.system.files import locked, read_json, user_os_errors, write_bytes, write_text
@@ -91,15 +97,15 @@ class Prepared:
         return TestText(len(src), *(sha256_of_lines(lines) for lines in (src, ref)))
 
     def seen_in_train(self, split: str) -> int | None:
-        """How many sentences of a split train holds on either side, word for word; None where train
-        was cleaned of them."""
+        """How many sentences of a split train holds on either side, word for word, of trees by
+        their words; None where train was cleaned of them."""
         text = self.test_text(split)
         files = self.manifest.files
         for own in (*(f"test.{name}" for name in self.manifest.tests), "dev"):
             if [files[f"{own}.{side}"].sha256 for side in ("src", "tgt")] == [text.src, text.ref]:
                 return None
         seen: set[int] = set()
-        for side in ("src", "tgt"):
+        for side in ("src",) if self.manifest.tgt == TREES else ("src", "tgt"):
             places: dict[str, list[int]] = {}
             for number, line in enumerate(self.lines(split, side)):
                 places.setdefault(clean(line), []).append(number)
@@ -373,6 +379,9 @@ def _is_of_earlier_version(path: Path, stamp: Path, origin: Sequence[str]) -> bo
 def _train(job: tuple[Path, DataConfig]) -> bytes:
     """A tokenizer model for this text; `job` is the text and the settings."""
     text, data = job
+    if data.trees != "none":
+        words, symbols = (read_lines(text / f"train.{side}") for side in ("src", "tgt"))
+        return train_tree_tokenizer(words, symbols, data.vocab_size, data.split_digits).model
     sentences = _both_sides(text) if data.src else map(unfolded, read_lines(text / "train.tgt"))
     keeps_lines = data.documents != "line"
     return train_tokenizer(sentences, data.vocab_size, data.split_digits, keeps_lines).model

@@ -8,7 +8,7 @@ import json
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -99,8 +99,10 @@ def report(prepared: Prepared) -> tuple[Report, bool]:
 def _make(prepared: Prepared) -> Report:
     manifest = prepared.manifest
     pairs = _sampled(prepared)
+    tokenizer = prepared.tokenizer
+    encode = tokenizer.encode, tokenizer.encode_target
     sides = [
-        _side(code, [pair[place] for pair in pairs], prepared)
+        _side(code, [pair[place] for pair in pairs], encode[place])
         for place, code in enumerate((manifest.src, manifest.tgt))
         if code
     ]
@@ -123,13 +125,14 @@ def _sampled(prepared: Prepared) -> list[tuple[str, str]]:
     return [next(islice(pairs, step, None)) for step in steps]
 
 
-def _side(code: str, texts: Sequence[str], prepared: Prepared) -> Side:
-    tokens = map(len, prepared.tokenizer.encode(texts))
+def _side(
+    code: str, texts: Sequence[str], encode: Callable[[Sequence[str]], list[list[int]]]
+) -> Side:
     return Side(
         code,
         _quantiles(num_words(composed(text)) for text in texts),
         _quantiles(map(len, texts)),
-        _quantiles(tokens),
+        _quantiles(map(len, encode(texts))),
         script_shares(texts),
     )
 

@@ -5,8 +5,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from aiayn.data.sources.formats import Pair
-
 T = TypeVar("T")
 
 MAX_CHARACTERS = 10_000
@@ -125,9 +123,9 @@ def num_words(text: str) -> int:
 # --- Worker processes ---------------------------------------------------------------------------
 
 
-def chunked(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+def chunked(pairs: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
     """The pairs in lists that are bounded in number and in characters."""
-    chunk: list[Pair] = []
+    chunk: list[tuple[str, str]] = []
     characters = 0
     for pair in pairs:
         chunk.append(pair)

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -126,6 +127,8 @@ class Tokenizer:
     @staticmethod
     def of(model: bytes) -> "Tokenizer":
         """The tokenizer whose `model` these bytes are."""
+        if model.startswith(_OF_TREES):
+            return TreeTokenizer(model)
         return PairTokenizer(model) if model.startswith(b"{") else Tokenizer(model)
 
     @classmethod
@@ -217,6 +220,107 @@ class PairTokenizer(Tokenizer):
         return [self._ids.get(piece, self.unknown) for piece in _spell(text, side)]
 
 
+class TreeTokenizer(Tokenizer):
+    """SentencePiece's pieces for words, and one id for each symbol of trees (§6.3).
+
+    A model of both would cut `(NP` apart, and one with symbols as its pieces would find `TO` in
+    TOKYO. `model` is JSON: the symbols in the order of their ids, how many of them training had for
+    each of its words, and the model of words in base64.
+
+    First come the special pieces, then the symbols, and from `first_piece` on, a multiple of 128,
+    the pieces of words. So the rows of a matrix that predict are the first ones.
+    """
+
+    def __init__(self, model: bytes):
+        """Raises UserError if `model` is not such JSON."""
+        self.model = model
+        try:
+            values = json.loads(model)
+            self.symbols: tuple[str, ...] = tuple(map(str, values["symbols"]))
+            self.growth: float = float(values["symbols_per_word"])
+            self._words = Tokenizer(base64.b64decode(values["words"]))
+            " ".join(self.symbols).encode()  # JSON can spell surrogates, which are no text
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"The tokenizer of trees is damaged: {error}") from error
+        special = self._words.pad, self._words.unknown, self._words.bos, self._words.eos
+        are_symbols = all(len(symbol.split()) == 1 for symbol in self.symbols)
+        if not are_symbols or len(set(self.symbols)) < len(self.symbols) or self.growth <= 0:
+            raise UserError("The tokenizer of trees is damaged: its symbols are none of trees.")
+        if special != tuple(range(_SPECIAL)):
+            raise UserError("The tokenizer of trees has other special pieces than 0, 1, 2 and 3.")
+        self.pad, self.unknown, self.bos, self.eos = special
+        self.first_piece = first_piece(len(self.symbols))
+        self._ids = {symbol: number for number, symbol in enumerate(self.symbols, _SPECIAL)}
+
+    @property
+    def num_words(self) -> int:
+        return self.first_piece + self._words.num_words - _SPECIAL
+
+    @cached_property
+    def line_break(self) -> int | None:
+        return None
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """The ids of words; each word is as many pieces, of which the first alone begins with the
+        mark for a blank, as `num_leaves` counts them."""
+        shift = self.first_piece - _SPECIAL
+        marked = [text.replace("\u2581", "_") for text in sentences]
+        return [[number + shift for number in ids] for ids in self._words.encode(marked)]
+
+    def encode_target(self, sentences: Sequence[str]) -> list[list[int]]:
+        """The ids of symbols, which have blanks between them."""
+        return [[self._ids.get(s, int(self.unknown)) for s in text.split()] for text in sentences]
+
+    def num_leaves(self, ids: Sequence[int]) -> int:
+        """How many words these ids of a source are of."""
+        return sum(piece.startswith("\u2581") for piece in self.pieces(ids))
+
+    def files(self) -> dict[str, bytes]:
+        return {"words.spm": self._words.model}
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Symbols, with blanks between them; all else vanishes."""
+        last = _SPECIAL + len(self.symbols)
+        return [
+            " ".join(self.symbols[n - _SPECIAL] for n in map(int, each) if _SPECIAL <= n < last)
+            for each in ids
+        ]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return [self._piece(int(number)) for number in ids]
+
+    def _piece(self, number: int) -> str:
+        if number >= self.first_piece:
+            return self._words.pieces([number - self.first_piece + _SPECIAL])[0]
+        if number < _SPECIAL:
+            return self._words.pieces([number])[0]
+        place = number - _SPECIAL
+        return self.symbols[place] if place < len(self.symbols) else f"<unused {number}>"
+
+    def ids(self, pieces: Sequence[str]) -> list[int]:
+        """The ids of pieces, symbols before words."""
+        shift = self.first_piece - _SPECIAL
+        of_words = self._words.ids(pieces)
+        return [
+            self._ids.get(piece, number + shift if number >= _SPECIAL else number)
+            for piece, number in zip(pieces, of_words, strict=True)
+        ]
+
+    def spell(self, sentence: str) -> list[str]:
+        return self._words.spell(sentence)
+
+
+_SPECIAL = 4
+"""Padding, unknown, BOS and EOS, whose ids are the first."""
+_OF_TREES = b'{"symbols"'
+"""How the model of a tokenizer of trees begins."""
+
+
+def first_piece(num_symbols: int) -> int:
+    """The first id of a piece of words, after the special ones and the symbols."""
+    return -(-(_SPECIAL + num_symbols) // 128) * 128
+
+
 def _spell(text: str, side: Any) -> list[str]:
     """The pieces of a text, of which a code before it is one."""
     code = _CODE.match(text)
@@ -251,6 +355,12 @@ def own_tokenizer(data: DataConfig) -> Tokenizer:
             f"data.vocab_size is {data.vocab_size}; {path} has {tokenizer.num_words} pieces: "
             f"--set data.vocab_size={tokenizer.num_words}"
         )
+    if isinstance(tokenizer, TreeTokenizer) != (data.trees != "none"):
+        found = "of trees" if data.trees == "none" else "of text, without symbols of trees"
+        raise UserError(
+            f"{path} is a tokenizer {found}, and data.trees is {data.trees!r}; wanted one trained "
+            "on the same kind of data, or none in data.tokenizer."
+        )
     if data.documents != "line" and tokenizer.line_break is None:
         raise UserError(
             f"{path} has no piece for a line break, and data.documents is {data.documents!r}; "
@@ -270,9 +380,10 @@ def train_tokenizer(
     vocab_size: int,
     split_digits: bool = False,
     documents: bool = False,
+    reserved: int = 0,
 ) -> Tokenizer:
     """A BPE model of `vocab_size` pieces from both sides of the training text, or from documents
-    whose blanks and line breaks it keeps.
+    whose blanks and line breaks it keeps. Of the pieces, `reserved` are not in this model.
 
     The result depends on the sentences and their order only. Of corpora past ten million sentences
     a fixed random sample is used.
@@ -291,7 +402,7 @@ def train_tokenizer(
             sentence_iterator=_parts(sentences) if documents else _short_lines(sentences),
             model_writer=model,
             model_type="bpe",
-            vocab_size=vocab_size,
+            vocab_size=vocab_size - reserved,
             character_coverage=0.9995,  # the rest is spelled in bytes
             byte_fallback=True,
             split_digits=split_digits,
@@ -310,11 +421,45 @@ def train_tokenizer(
         least = re.search(r"(\d+) vs (\d+)", str(error))
         reason = str(error)
         if most:
-            reason = f"the training text allows at most {most[1]}"
+            reason = f"the training text allows at most {int(most[1]) + reserved}"
         elif least:
-            reason = f"the characters of the training text alone need {int(least[2]):,}"
+            reason = f"the characters of the training text alone need {int(least[2]) + reserved:,}"
         raise UserError(f"data.vocab_size is {vocab_size}; {reason}.") from error
     return Tokenizer(model.getvalue())
+
+
+def train_tree_tokenizer(
+    sentences: Iterable[str], trees: Iterable[str], vocab_size: int, split_digits: bool = False
+) -> TreeTokenizer:
+    """The tokenizer of sentences and of the symbols that spell their trees, `vocab_size` ids in
+    all.
+
+    Raises:
+        UserError: so few leave none for words, or as `train_tokenizer`.
+    """
+    counts: Counter[str] = Counter()
+    for tree in trees:
+        counts.update(tree.split())
+    symbols = sorted(counts)
+    num_leaves = sum(n for symbol, n in counts.items() if symbol[0] not in "()")
+    first = first_piece(len(symbols))
+    if vocab_size < first + _FEWEST_PIECES:
+        raise UserError(
+            f"data.vocab_size is {vocab_size}, of which {first} are for the {len(symbols)} symbols "
+            f"of trees; wanted {first + _FEWEST_PIECES} or more."
+        )
+    reserved = first - _SPECIAL
+    words = train_tokenizer(sentences, vocab_size, split_digits, reserved=reserved)
+    values = {
+        "symbols": symbols,
+        "symbols_per_word": round(counts.total() / num_leaves, 4),
+        "words": base64.b64encode(words.model).decode(),
+    }
+    return TreeTokenizer(json.dumps(values).encode())
+
+
+_FEWEST_PIECES = 300
+"""As of any tokenizer: the bytes, and some more."""
 
 
 def _parts(documents: Iterable[str]) -> Iterator[str]:

@@ -112,9 +112,9 @@ def lay_out(graphdef: nnx.GraphDef[AnyModel], params: Params) -> Weights:
                 outer=_affine(dtype, net.outer),
             )
         )
-    table_VD = model.embedding[...].astype(dtype)
+    table_VD = model.output_VD.astype(dtype)
     bias_V = jnp.zeros(len(table_VD)) if model.bias_V is None else model.bias_V
-    is_word_V = jnp.arange(len(table_VD)) < model.num_words
+    is_word_V = jnp.arange(len(table_VD)) < model.num_outputs
     bias_V = jnp.where(is_word_V, bias_V.astype(dtype), jnp.finfo(dtype).min)
     more = jnp.pad(bias_V[:, None], [(0, 0), (0, _BIAS_COLUMNS - 1)])
     return Weights(tuple(layers), jnp.concatenate([table_VD, more], axis=1))

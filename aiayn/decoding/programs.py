@@ -211,6 +211,7 @@ def _word_log_probs(
     is of the mean of its models' probabilities."""
     from flax import nnx
 
+    from aiayn.model.interface import output_rows
     from aiayn.model.loss import token_log_probs
 
     if _are_several(params):
@@ -218,12 +219,12 @@ def _word_log_probs(
         mean_BT = jax.nn.logsumexp(found_KBT, axis=0) - jnp.log(jnp.float32(len(found_KBT)))
         return mean_BT * rows.weight_BT
     model = nnx.merge(graphdef, params)
-    x_BTD = model.features(rows)
+    x_BTD, (matrix_VD, num_outputs) = model.features(rows), output_rows(model)
     log_probs_N = token_log_probs(
         x_BTD.reshape(-1, x_BTD.shape[-1]),
-        model.embedding[...],
+        matrix_VD,
         rows.tgt_out_BT.reshape(-1),
-        model.num_words,
+        num_outputs,
         model.bias_V,
     )
     return log_probs_N.reshape(rows.tgt_out_BT.shape) * rows.weight_BT

@@ -72,7 +72,8 @@ def matmul_flops(config: ModelConfig, num_words: int, src_tokens: int, tgt_token
     feed_forward = 2 * config.d_model * config.d_ff
     per_src = config.num_layers * (projections + feed_forward + config.d_model * (qk + v))
     cross = config.d_model * (qk + v) if config.kind == "encoder_decoder" else 0
-    per_tgt = config.num_layers * (projections + feed_forward + cross) + config.d_model * num_words
+    per_tgt = config.num_layers * (projections + feed_forward + cross)
+    per_tgt += config.d_model * (config.num_outputs or num_words)
     return 2.0 * (per_src * src_tokens + per_tgt * tgt_tokens)
 
 

@@ -48,3 +48,10 @@ class AutoregressiveModel(Protocol):
     ) -> Sums:
         """The smoothed and the plain loss in nats, summed over the real target words (§5.4)."""
         ...
+
+
+def output_rows(model: AutoregressiveModel) -> tuple[Float[Array, "outputs d_model"], int]:
+    """The rows of the matrix that score words, and how many of them have one: all, or what a model
+    that predicts some alone calls its `num_outputs`."""
+    matrix_VD, count = model.embedding[...], getattr(model, "num_outputs", model.num_words)
+    return (matrix_VD[:count] if count < model.num_words else matrix_VD), count

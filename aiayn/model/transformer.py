@@ -274,10 +274,10 @@ class WordModel(nnx.Module):
         """The smoothed and the plain loss of all target words, in nats (§5.4)."""
         return smoothed_cross_entropy(
             self.features(rows, noise_B2),
-            self.embedding[...],
+            self.output_VD,
             rows.tgt_out_BT,
             rows.weight_BT,
-            self.num_words,
+            self.num_outputs,
             smoothing,
             over,
             self.bias_V,
@@ -302,7 +302,17 @@ class WordModel(nnx.Module):
         self, x_BTD: Float[Array, "batch target d_model"]
     ) -> Float[Array, "batch target vocabulary"]:
         """Scores of every word at every slot (§3.4)."""
-        return word_logits(x_BTD, self.embedding[...], self.num_words, self.bias_V)
+        return word_logits(x_BTD, self.output_VD, self.num_outputs, self.bias_V)
+
+    @property
+    def num_outputs(self) -> int:
+        """Words that can be predicted: all, or as many of the first as the config says."""
+        return self.config.num_outputs or self.num_words
+
+    @property
+    def output_VD(self) -> Float[Array, "outputs d_model"]:
+        """The rows of the matrix that predict words."""
+        return self.embedding[...][: self.config.num_outputs or None]
 
     # --- Other layouts: learned positions (Table 3, row E), T2T, Marian, GPT-1 ------------------
 

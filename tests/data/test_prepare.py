@@ -14,12 +14,13 @@ import sentencepiece
 
 import aiayn.data.prepare
 from aiayn.data.prepare import Begun, find_prepared, fingerprint, prepare
-from aiayn.data.tokenizer import train_tokenizer
+from aiayn.data.tokenizer import TreeTokenizer, train_tokenizer
 from aiayn.data.updates import batches
 from aiayn.errors import UserError
 from aiayn.system import checksums
 from tests.support.corpora import config, copy_corpus, pair, write_pairs, write_texts
 from tests.support.runs import reverse_experiment
+from tests.support.trees import write_treebank
 
 
 @pytest.fixture(scope="module")
@@ -510,3 +511,48 @@ def test_test_sets_of_text_named_later_are_documents_too(play, tmp_path):
         assert with_new.folder == prepared.folder
         assert with_new.lines("test.new", "tgt") == wanted
         assert with_new.seen_in_train("test.new") == (how == "blank_line")
+
+
+def test_trees_are_prepared_as_pairs_are_and_told_apart_by_their_words(tmp_path):
+    data = write_treebank(tmp_path / "trees", train=60, dev=6, test=5)
+    folder, tree = tmp_path / "trees", "(TOP (NP (DT the) (NN dog) (. .)))\n"
+    first_of_dev = (folder / "dev.mrg").read_text().splitlines(keepends=True)[0]
+    with (folder / "train.mrg").open("a", encoding="utf-8") as file:
+        # Twice the same, another tree over its words, one of dev, two that are none.
+        file.write(2 * tree + tree.replace("NP", "S") + first_of_dev)
+        file.write("(TOP (NP (DT the)\n(TOP (NP))\n")
+    prepared = prepare(data, tmp_path / "data", progress=False)
+    counts = prepared.manifest.splits["train"]
+    assert counts.read == 60 + 6
+    assert counts.dropped == {"duplicate": 1, "in_dev_or_test": 1, "malformed_tree": 2}
+    # That a tree of dev has the same symbols is no reason: few symbols spell many sentences.
+    symbols = {line for split in ("dev", "test.test") for line in prepared.lines(split, "tgt")}
+    train = list(prepared.first_pairs(99))
+    assert symbols & {tgt for _, tgt in train}
+    assert ("the dog .", "(NP DT NN . )NP") in train
+    assert prepared.tokenizer.num_words == data.vocab_size
+    assert isinstance(prepared.tokenizer, TreeTokenizer)
+    assert set(prepared.tokenizer.symbols) >= {"(S", ")S", "NN", "."}
+    for rows in batches(prepared.train, 4_000, prepared.tokenizer.bos, 1):
+        assert (rows.tgt_out_BT < 128).all()
+        assert (rows.src_BS[rows.src_segments_BS > 0] != prepared.tokenizer.unknown).all()
+    assert prepared.seen_in_train("test.test") is None
+
+
+def test_what_is_no_tree_is_refused_in_dev_by_file_and_line(tmp_path):
+    data = write_treebank(tmp_path / "trees", train=30, dev=4)
+    with (tmp_path / "trees" / "dev.mrg").open("a", encoding="utf-8") as file:
+        file.write("(TOP (NP (DT the)\n")
+    with pytest.raises(UserError, match=r"dev has 1 trees .*dev\.mrg, line 5 \(.*malformed tree"):
+        prepare(data, tmp_path / "data", progress=False)
+
+
+def test_trees_are_held_out_where_there_is_no_dev(tmp_path):
+    data = write_treebank(tmp_path / "trees", train=60)
+    data = replace(data, holdout_pairs=5)
+    prepared = prepare(data, tmp_path / "data", progress=False)
+    train = {src for src, _ in prepared.first_pairs(99)}
+    for split in ("dev", "test.test"):
+        held = prepared.lines(split, "src")
+        assert len(held) == 5
+        assert not train & {*held}

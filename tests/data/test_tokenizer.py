@@ -12,9 +12,11 @@ from aiayn.data.text import composed_document
 from aiayn.data.tokenizer import (
     PairTokenizer,
     Tokenizer,
+    TreeTokenizer,
     own_tokenizer,
     parts_of,
     train_tokenizer,
+    train_tree_tokenizer,
 )
 from aiayn.errors import UserError
 from tests.support.models import TOKENIZER
@@ -185,3 +187,87 @@ def test_a_tokenizer_without_line_breaks_is_refused_for_documents_with_them(tmp_
     own = replace(data, tokenizer=str(tmp_path / "documents"), vocab_size=310)
     for how in ("line", "file"):
         assert own_tokenizer(replace(own, documents=how)).model == of_documents.model
+
+
+# --- Words and the symbols of trees ---------------------------------------------------------------
+
+SYMBOLS = "(S (NP TO )NP (VP NN . )VP )S"
+
+
+@pytest.fixture(scope="module")
+def of_trees():
+    sentences = ["TOKYO sleeps .", "one two three four five"] * 5
+    return train_tree_tokenizer(sentences, [SYMBOLS] * 10, 128 + 300)
+
+
+def test_symbols_come_first_and_none_is_cut_or_found_within_a_word(of_trees):
+    symbols = SYMBOLS.split()
+    assert of_trees.symbols == tuple(sorted(set(symbols)))
+    (ids,) = of_trees.encode_target([" ".join(symbols)])
+    assert len(ids) == len(symbols)
+    assert of_trees.pieces(ids) == symbols
+    assert of_trees.ids(symbols) == ids
+    assert of_trees.decode([[of_trees.bos, *ids, of_trees.eos]]) == [" ".join(symbols)]
+    (words,) = of_trees.encode(["TO TOKYO"])
+    assert min(words) >= of_trees.first_piece == 128 > max(ids)
+    assert of_trees.ids(of_trees.pieces(words)) == words
+    assert of_trees.encode_target(["(S XX )S"])[0][1] == of_trees.unknown
+
+
+def test_ids_of_all_sorts_are_the_vocabulary(of_trees):
+    assert of_trees.num_words == 128 + 300
+    pieces = of_trees.pieces(range(of_trees.num_words))
+    first, others = pieces[:128], pieces[128:]  # a word may be spelled as a symbol is
+    assert (len({*first}), len({*others})) == (128, 300)
+    assert set(of_trees.special) == {"<pad>", "<unk>", "<s>", "</s>"}
+    again = Tokenizer.of(of_trees.model)
+    assert isinstance(again, TreeTokenizer)
+    assert again.symbols == of_trees.symbols
+
+
+def test_the_growth_is_symbols_for_each_word(of_trees):
+    # Nine symbols, of which TO, NN and "." are of words.
+    assert of_trees.growth == 9 / 3
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda word: len(word.split()) == 1), max_size=9))
+def test_as_many_words_are_counted_in_ids_as_there_are(of_trees, words):
+    words = ["".join(word.split()) for word in words]
+    (ids,) = of_trees.encode([" ".join(words)])
+    assert of_trees.num_leaves(ids) == len(words)
+
+
+def test_a_vocabulary_without_room_for_words_is_refused():
+    with pytest.raises(UserError, match="vocab_size is 400, of which 128 are for the 3 symbols of"):
+        train_tree_tokenizer(["a b"], ["(S NN )S"], 400)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"symbols": ["(S", "(S"]},
+        {"symbols": ["a b"]},
+        {"symbols": ["\ud800"]},
+        {"symbols": 3},
+        {"words": ""},
+        {"words": 3},
+        {"symbols_per_word": "many"},
+        {"symbols_per_word": 0},
+    ],
+)
+def test_a_damaged_tokenizer_of_trees_is_refused(of_trees, values):
+    model = json.dumps(json.loads(of_trees.model) | values).encode()
+    with pytest.raises(UserError, match="tokenizer"):
+        Tokenizer.of(model)
+
+
+def test_a_tokenizer_of_text_is_refused_for_trees_and_the_other_way_round(tmp_path, of_trees):
+    of_text = train_tokenizer(["one two three four five"] * 5, 300)
+    for tokenizer, trees, found in ((of_trees, "none", "of trees"), (of_text, "tags", "of text")):
+        path = tmp_path / "tokenizer.model"
+        path.write_bytes(tokenizer.model)
+        tgt = "trees" if trees == "tags" else "de"
+        settings = {"tokenizer": str(path), "vocab_size": tokenizer.num_words}
+        data = DataConfig("mine", tgt=tgt, trees=trees, **settings)
+        with pytest.raises(UserError, match=f"is a tokenizer {found}"):
+            own_tokenizer(data)

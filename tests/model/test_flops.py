@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -50,6 +52,9 @@ def test_the_closed_form_of_a_step_is_what_its_program_does(lengths):
     config = ModelConfig(num_layers=2, d_model=12, d_ff=20, num_heads=2, d_k=5, d_v=7)
     closed = training_flops(config, 128, *lengths)
     assert closed == traced_training_flops(config, 128, *lengths)
+    first = replace(config, num_outputs=128)  # of 384 words, as many are predicted as there
+    assert training_flops(first, 384, *lengths) == closed
+    assert traced_training_flops(first, 384, *lengths) == closed
 
 
 def test_a_search_takes_a_forward_pass_without_the_future():

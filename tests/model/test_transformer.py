@@ -302,6 +302,27 @@ def test_the_loss_is_that_of_the_logits(over):
     np.testing.assert_allclose(smoothed[1], plain[1], rtol=1e-6)
 
 
+def test_the_first_words_alone_are_predicted_where_that_is_asked():
+    pairs = [(s, [word % 128 for word in t]) for s, t in random_pairs([(3, 5), (2, 2)])]
+    rows = alike(unpacked_rows(pairs))
+    graphdef, params = drawn_by_numpy(ONE_LAYER)
+    every = logits(graphdef, params, rows)
+    graphdef, _ = drawn_by_numpy(replace(ONE_LAYER, num_outputs=128))
+
+    @jax.jit
+    def found(params, rows):
+        model = nnx.merge(graphdef, params)
+        return model(rows), model.loss(rows, None, 0.2)
+
+    first, (smoothed, _) = found(params, rows)
+    np.testing.assert_allclose(first, every[..., :128], rtol=1e-6)
+    log_probs = jax.nn.log_softmax(every[..., :128])
+    target = 0.8 * jax.nn.one_hot(rows.tgt_out_BT, 128) + 0.2 / 128
+    np.testing.assert_allclose(
+        smoothed, -((target * log_probs).sum(-1) * rows.weight_BT).sum(), rtol=1e-5
+    )
+
+
 def test_bfloat16_matmuls_stay_near_float32():
     wide, params = drawn_by_numpy()
     narrow, _ = drawn_by_numpy(replace(MODEL, matmul_dtype="bfloat16"))

@@ -1,12 +1,20 @@
 """Trees for tests: random ones, and how to write one down in a line."""
 
 import random
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
+from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
 from aiayn.data.sources.treebank import entries
-from aiayn.data.trees import Bracket, Tree, restore
+from aiayn.data.tokenizer import train_tree_tokenizer
+from aiayn.data.trees import Bracket, Tree, linearise, restore
+from aiayn.model.saved import Model
+from aiayn.model.structure import by_name
+from tests.support.models import drawn_by_numpy
 
 LABELS = ("S", "NP", "VP", "ADVP", "PRT", "SBAR")
 WORD_TAGS = ("NN", "VB", "-LRB-", "$", "#")
@@ -64,6 +72,90 @@ def text_of(node: Node, between: str = " ", depth: int = 1) -> str:
     indent = "  " * depth if "\n" in between else ""
     parts = (text_of(each, between, depth + 1) for each in inner)
     return f"({label}{''.join(f'{between}{indent}{part}' for part in parts)})"
+
+
+_WORDS = {
+    "DT": ["the", "a", "this"],
+    "NN": ["dog", "man", "house", "river", "book", "tree", "bird", "friend"],
+    "VB": ["sees", "finds", "likes", "reads"],
+    "IN": ["of", "with", "near"],
+}
+_RULES = {
+    "NP": (("DT", "NN"), ("DT", "NN"), ("NP", "PP")),
+    "PP": (("IN", "NP"),),
+    "VP": (("VB", "NP"), ("VB", "NP", "PP")),
+    "S": (("NP", "VP", "."),),
+}
+
+
+def grown(rng: random.Random, label: str = "S", depth: int = 0) -> Node:
+    """A tree of a grammar of English with few words; it seldom has more than 20."""
+    if label == ".":
+        return ".", "."
+    if label in _WORDS:
+        return label, rng.choice(_WORDS[label])
+    rules = _RULES[label][: 1 if depth > 4 else None]
+    return label, [grown(rng, each, depth + 1) for each in rng.choice(rules)]
+
+
+def write_treebank(folder: Path, seed: int = 0, **sizes: int) -> DataConfig:
+    """Files of different trees by the names of splits, and the settings that name them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng, seen = random.Random(seed), set[tuple[str, ...]]()
+    for name, size in sizes.items():
+        lines: list[str] = []
+        while len(lines) < size:
+            node = grown(rng)
+            if (words := tree_of(node).words) not in seen:
+                seen.add(words)
+                lines.append(f"(TOP {text_of(node)})\n")
+        (folder / f"{name}.mrg").write_text("".join(lines), encoding="utf-8")
+    named = {f"{name}_files": (f"{name}.mrg",) for name in ("train", "dev") if name in sizes}
+    tests = tuple(f"{name}={name}.mrg" for name in sizes if name not in ("train", "dev"))
+    return DataConfig(
+        corpus="trees",
+        tgt="trees",
+        trees="tags",
+        folder=str(folder),
+        test_files=tests,
+        vocab_size=428,
+        row_widths=(64, 128),
+        max_tokens=128,
+        src_tokens_per_update=400,
+        tgt_tokens_per_update=800,
+        **named,
+    )
+
+
+def parsing_experiment(data: DataConfig) -> Experiment:
+    """The smallest parser, and a short training."""
+    return Experiment(
+        name="parses",
+        task="parsing",
+        data=data,
+        model=ModelConfig(
+            num_layers=1, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8, num_outputs=128
+        ),
+        train=TrainConfig(
+            num_steps=2, warmup_steps=2, checkpoint_every=1, keep_last=2, validate_sentences=4
+        ),
+        decode=DecodeConfig(
+            beam_size=2, average_last=2, max_extra_tokens=100, slots_per_batch=4_096
+        ),
+    )
+
+
+@cache
+def random_parser() -> Model:
+    """A parser that has learnt nothing."""
+    rng = random.Random(0)
+    trees = [tree_of(grown(rng)) for _ in range(80)]
+    sentences, symbols = [" ".join(t.words) for t in trees], [" ".join(linearise(t)) for t in trees]
+    tokenizer = train_tree_tokenizer(sentences, symbols, 428)
+    data = DataConfig("trees", tgt="trees", trees="tags", train_files=("x.mrg",), vocab_size=428)
+    experiment = parsing_experiment(data)
+    _, params = drawn_by_numpy(experiment.model, tokenizer.num_words)
+    return Model(experiment, tokenizer, {k: np.asarray(v) for k, v in by_name(params).items()})
 
 
 def shaken(gold: Tree, rng: random.Random, changes: int = 4) -> Tree:

@@ -45,6 +45,7 @@ from aiayn.data.sources.opening import (
     lines,
 )
 from aiayn.data.sources.tmx import units
+from aiayn.data.sources.treebank import pairs as pairs_of_trees
 from aiayn.errors import UserError
 from aiayn.system.checksums import sha256_if_small
 from aiayn.system.files import place
@@ -146,6 +147,8 @@ def _files_split(
         for f in files
     ]
 
+    for file in chain(*found):
+        _check_treebank(file, data, setting)
     for file, about in zip(chain(*found), details[split], strict=True):
         is_document = data.documents == "file" and _extension(file) not in READERS
         if is_document and about["bytes"] > LONGEST_DOCUMENT:
@@ -156,6 +159,24 @@ def _files_split(
             yield from read_files(files, data, skipped)
 
     return Split(pairs)
+
+
+TREEBANKS = (".mrg", ".ptb", ".trees")
+
+
+def _check_treebank(file: Path, data: DataConfig, setting: str) -> None:
+    """Raises UserError for a treebank that is to be text, or text that is to be a treebank."""
+    is_treebank = _extension(file) in TREEBANKS
+    if is_treebank and data.trees == "none" and data.src:
+        raise UserError(
+            f"{setting} names {file}, a treebank, whose trees are no translations; wanted "
+            "task=parsing with data.trees=tags and data.tgt=trees, or files of text."
+        )
+    if not is_treebank and data.trees != "none":
+        raise UserError(
+            f"{setting} names {file}, but data.trees is {data.trees!r}; wanted a treebank, which "
+            f"ends in {', '.join(TREEBANKS)}, or packed in {', '.join(PACKED)}."
+        )
 
 
 _HINTS = {
@@ -191,16 +212,18 @@ def find_files(
     if not src:
         pattern = pattern.replace("{lang}", tgt)
     if "{lang}" not in pattern:
-        if extension not in READERS and (src or extension in _TABLES):
+        known = extension in READERS or extension in TREEBANKS
+        if not known and (src or extension in _TABLES):
             hint = _HINTS.get(extension, "")
             raise UserError(
-                f"{setting} is {pattern!r}, a format unknown here. Known: {', '.join(READERS)} "
-                f"(text formats also with {', '.join(PACKED)}), and patterns with {{lang}} for two "
-                f"parallel text files.{hint}"
+                f"{setting} is {pattern!r}, a format unknown here. Known: "
+                f"{', '.join((*READERS, *TREEBANKS))} (text formats also with "
+                f"{', '.join(PACKED)}), and patterns with {{lang}} for two parallel text "
+                f"files.{hint}"
             )
         matches = _matches(pattern, folder, setting)
         return [(matches[key],) for key in sorted(matches)]
-    if extension in READERS:
+    if extension in READERS or extension in TREEBANKS:
         raise UserError(
             f"{setting} is {pattern!r}; {{lang}} is for two parallel text files, but one "
             f"{extension} file holds both sides. Name it without {{lang}}."
@@ -237,7 +260,9 @@ def _matches(pattern: str, folder: str, setting: str) -> dict[tuple[str, ...], P
 
 
 def read_files(files: tuple[Path, ...], data: DataConfig, skipped: Skipped) -> Iterator[Pair]:
-    """The pairs of one file, or of two parallel text files, or the documents of one."""
+    """The pairs of one file, or of two parallel text files, or the documents or trees of one."""
+    if data.trees != "none":
+        return pairs_of_trees(files[0], data.trees, skipped.add)
     if not data.src and _extension(files[0]) not in READERS:
         found = documents(lines(files[0], [data.tgt]), data.documents, str(files[0]))
         return _usable(found, str(files[0]), skipped)

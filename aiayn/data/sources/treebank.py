@@ -5,14 +5,15 @@ One tree a line, or each over several lines. An outermost bracket without a labe
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from aiayn.data.sources.opening import LONGEST_LINE, TOO_LONG, likely_encoding, lines
-from aiayn.data.trees import ROOTS, Bracket, Tree
+from aiayn.data.text import clean as clean_text
+from aiayn.data.trees import ROOTS, Bracket, Terminals, Tree, clean, linearise
 from aiayn.errors import UserError
 
 _TOKENS = re.compile(r"[()]|[^\s()]+", re.ASCII)
@@ -75,6 +76,36 @@ def parses(path: Path) -> Iterator[Tree | None]:
     """
     for entry in entries(lines(path)):
         yield None if entry.flaw == _NO_WORD else _whole_tree(path, entry)
+
+
+def pairs(
+    path: Path, terminals: Terminals, skip: Callable[[str, str], None]
+) -> Iterator[tuple[str, str]]:
+    """The words of each tree and its symbols, with a blank between each two.
+
+    Words are written as cleaning leaves text, one by one, so that none is lost after its symbol was
+    made. What is no tree, or none over words, is told to `skip`: the reason, and its place.
+    """
+    return _pairs_of(entries(lines(path)), str(path), terminals, skip)
+
+
+def _pairs_of(
+    found: Iterable[Entry], path: str, terminals: Terminals, skip: Callable[[str, str], None]
+) -> Iterator[tuple[str, str]]:
+    for entry in found:
+        place = f"{path}, line {entry.line}"
+        if entry.tree is None:
+            skip("malformed_tree", f"{place} ({entry.flaw})")
+            continue
+        tree = clean(entry.tree)
+        words = ["_".join(clean_text(word).split()) or "_" for word in tree.words]
+        sentence, target = " ".join(words), " ".join(linearise(tree, terminals))
+        if not words:
+            skip("no_words", place)
+        elif (clean_text(sentence), clean_text(target)) != (sentence, target):
+            skip("invisible_characters", place)  # in a label or a tag
+        else:
+            yield sentence, target
 
 
 def _whole_tree(path: Path, entry: Entry) -> Tree:

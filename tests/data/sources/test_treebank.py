@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiayn.data.sources import treebank
-from aiayn.data.sources.treebank import Malformed, entries, parses, trees
-from aiayn.data.trees import Bracket, Tree, write
+from aiayn.data.sources.treebank import Malformed, entries, pairs, parses, trees
+from aiayn.data.trees import Bracket, Tree, clean, restore, write
 from aiayn.errors import UserError
 from aiayn.system.streams import STANDARD_INPUT
 from tests.support.trees import nodes, text_of, tree, tree_of
@@ -205,3 +205,48 @@ def test_a_file_in_another_encoding_is_refused_as_other_text_is(file):
         list(trees(file(data)))
     with pytest.raises(UserError, match=r"20 of 20 lines are not UTF-8.*iconv"):
         list(trees(file(data), Malformed()))
+
+
+# --- As pairs for training ----------------------------------------------------------------------
+
+
+def test_a_tree_is_its_words_and_its_symbols(file):
+    skipped = []
+    found = list(pairs(file(GOOD + PRETTY), "tags", lambda *each: skipped.append(each)))
+    assert found[0] == ("John sleeps .", "(S (NP NNP )NP (VP VBZ )VP . )S")
+    assert found[0] == found[1], "functions are no part of a label"
+    assert found[2] == ("the †", "(NP DT NN )NP")
+    ((_, symbols),) = pairs(file(GOOD), "xx", lambda *_: None)
+    assert symbols == "(S (NP XX )NP (VP XX )VP . )S"
+    assert not skipped
+
+
+def test_a_word_that_cleaning_would_change_keeps_its_symbol(file):
+    # Blanks within a word, one that nobody sees, a letter in two characters, and nothing else.
+    words = ["a\u00a0b", "a\u200bb", "e\u0301", "\u200b", "Xpd TTD"]
+    text = "".join(f"(NN {word})" for word in words)
+    ((sentence, symbols),) = pairs(file(f"(TOP (NP {text}))"), "tags", lambda *_: None)
+    assert sentence.split(" ") == ["a_b", "ab", "\u00e9", "_", "Xpd_TTD"]
+    assert symbols == f"(NP {' '.join(['NN'] * 5)} )NP"
+
+
+def test_what_is_no_tree_is_told_with_its_line_and_flaw(file):
+    path = file(f"{GOOD}\n(TOP (S (NN a)\n{GOOD}\n(TOP (NP (-NONE- *)))\n(TOP (N\u200bP (NN a)))\n")
+    skipped = []
+    assert len(list(pairs(path, "tags", lambda *each: skipped.append(each)))) == 2
+    reasons, places = zip(*skipped, strict=True)
+    assert reasons == ("malformed_tree", "no_words", "invisible_characters")
+    assert places[0].startswith(f"{path}, line 2 (")
+    assert places[1:] == (f"{path}, line 4", f"{path}, line 5")
+
+
+@given(st.lists(nodes, min_size=1, max_size=3))
+def test_pairs_give_the_tree_back(top):
+    tree = clean(tree_of(*top))
+    text = f"(TOP {''.join(map(text_of, top))})"
+    (entry,) = entries([text])
+    found = list(treebank._pairs_of([entry], "", "tags", lambda *_: None))
+    if entry.tree is not None and not entry.joined:
+        ((sentence, symbols),) = found
+        assert restore(symbols.split(), tree.words) == tree
+        assert len(sentence.split(" ")) == len(tree.words)
