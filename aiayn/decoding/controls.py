@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from aiayn.decoding.grammar import next_symbols
 from aiayn.decoding.spellings import START
 from aiayn.decoding.wishes import Wishes
 
@@ -41,6 +42,10 @@ class Controls(NamedTuple):
     banned_BKL: Int[Array, "batch sequences length"] | None = None
     """Sequences of words that never come, with `FREE` before the shorter ones; all `FREE`: none.
     One that begins with `START` never begins an output."""
+    leaves_B: Int[Array, " batch"] | None = None
+    """How many words the tree is over that the output spells, ..."""
+    codes_BV: Int[Array, "batch vocabulary"] | None = None
+    """... and what each symbol does in one; see `aiayn.decoding.grammar`."""
     num_samples_B: Int[Array, " batch"] | None = None
     """How many places of the beam draw an output each; 0 for a search. They never mix."""
     temperature_B: Float[Array, " batch"] | None = None
@@ -60,7 +65,7 @@ class Controls(NamedTuple):
     @property
     def masks(self) -> bool:
         """Whether words may be forbidden."""
-        masks = self.prefix_BP, self.min_length_B, self.no_repeat_B, self.banned_BKL
+        masks = self.prefix_BP, self.min_length_B, self.no_repeat_B, self.banned_BKL, self.leaves_B
         return any(each is not None for each in masks)
 
 
@@ -127,17 +132,23 @@ def allowed_words(
     controls: Controls,
     words_BWT: Int[Array, "batch beam room"],
     age_B: Int[Array, " batch"],
+    limit_B: Int[Array, " batch"],
     num_words: int,
     size: int,
     eos: int,
 ) -> Bool[Array, "vocabulary columns"]:
     """Which words may come next, of a vocabulary of `num_words` padded to `size`.
 
-    `words_BWT` are those of each hypothesis in order, of which the first `age_B` are written.
+    `words_BWT` are those of each hypothesis in order, of which the first `age_B` are written, and
+    the most `limit_B`.
     """
     batch, beam_size, _ = words_BWT.shape
     word_V1 = jnp.arange(size)[:, None]
     allowed_VN = jnp.broadcast_to(word_V1 < num_words, (size, batch * beam_size))
+    if controls.leaves_B is not None:
+        assert controls.codes_BV is not None
+        tree = controls.codes_BV, controls.leaves_B
+        allowed_VN &= next_symbols(*tree, words_BWT, age_B, limit_B)
     if controls.no_repeat_B is not None:
         allowed_VN &= ~_listed(_repeating(words_BWT, age_B, controls.no_repeat_B), size)
     if controls.banned_BKL is not None:

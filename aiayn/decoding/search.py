@@ -316,8 +316,8 @@ class Search:
         asked, live_BW, allowed_VN = now.controls, now.live_log_probs_BW, None
         if asked.masks:
             words_BWT = self._in_order(now, now.live_words_BWT)
-            sizes = self.model.num_words, len(logits_VN)
-            allowed_VN = allowed_words(asked, words_BWT, age_B, *sizes, self.eos)
+            sizes = self.model.num_outputs, len(logits_VN)
+            allowed_VN = allowed_words(asked, words_BWT, age_B, now.limit_B, *sizes, self.eos)
         at_limit_B = age_B + 1 >= now.limit_B
         found = _continuations(
             logits_VN, live_BW, at_limit_B, 2 * self.beam_size, self.eos, allowed_VN

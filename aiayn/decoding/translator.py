@@ -67,7 +67,7 @@ class Translator:
         Raises:
             UserError: the model does not translate, or the others have other words or sizes.
         """
-        check_kind(model, "encoder_decoder")
+        self._check(model)
         self.is_ensemble = bool(others)
         if others:
             from aiayn.decoding.ensemble import stacked  # with Flax, which one model does without
@@ -85,6 +85,10 @@ class Translator:
         self._weights = self.programs.lay_out(self.params)
         self.wishes = Wishes()
         self._banned: Mapping[tuple[int, ...], str] = {}
+
+    @staticmethod
+    def _check(model: Model) -> None:
+        check_kind(model, "encoder_decoder")
 
     def asked(self, wishes: Wishes) -> "Translator":
         """The same model, asked for more than probable outputs."""
@@ -286,7 +290,8 @@ class Translator:
             at_once = max(1, self._batch_size(width, beams) // num_searches())
             # Few outputs need more; they are searched anew, some at once.
             most = width + extra
-            for room, size in (min(first_room(width), most), at_once), (most, -(-at_once // 4)):
+            first = min(self._first_room(width), most)
+            for room, size in (first, at_once), (most, -(-at_once // 4)):
                 cut: list[int] = []
                 shares = searches(waiting, size)
                 largest = max(map(len, shares), default=1)
@@ -390,6 +395,9 @@ class Translator:
 
         given = prefixes if prefixes else None
         return {"controls": controls_of(self.wishes, list(self._banned), sources, given, rows)}
+
+    def _first_room(self, width: int) -> int:
+        return first_room(width)
 
     def _beams(self, num_best: int) -> int:
         return self.wishes.sample or max(self.config.beam_size, num_best)

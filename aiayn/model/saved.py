@@ -38,6 +38,11 @@ class Model:
 def check_kind(model: Model, wanted: Literal["encoder_decoder", "decoder"]) -> None:
     """Raises UserError, with what suits it, for a model of another kind."""
     name, data = model.experiment.name, model.experiment.data
+    if model.experiment.task == "parsing":
+        raise UserError(
+            f"{name} is a parser, which makes trees of words (`aiayn parse`); wanted one that "
+            f"{'goes on with a text' if wanted == 'decoder' else 'translates'}."
+        )
     if model.experiment.model.kind == wanted:
         return
     if wanted == "decoder":

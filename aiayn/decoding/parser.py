@@ -1,0 +1,148 @@
+"""Words in, trees out (§6.3): the search of a translator, in which only trees may come.
+
+An output is a tree over exactly the words of its sentence, whatever the weights are. Its score is
+the model's own, for the probability of what is no tree is not shared out among the rest.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from aiayn.config import DecodeConfig, Experiment
+from aiayn.data.text import clean
+from aiayn.data.tokenizer import Tokenizer, TreeTokenizer
+from aiayn.data.trees import Tree, restore
+from aiayn.decoding.controls import NOTHING
+from aiayn.decoding.grammar import codes_of
+from aiayn.decoding.translator import Translator
+from aiayn.errors import UserError
+from aiayn.model.saved import Model
+from aiayn.model.structure import Params
+
+_LONGEST = 4_096
+"""Pieces of a sentence, which is parsed as a whole; attention's memory grows with the square."""
+_AS_WORD = str.maketrans({"(": "-LRB-", ")": "-RRB-"})
+
+
+class Parse(NamedTuple):
+    """A tree and its score: log-probability in nats over the length penalty."""
+
+    tree: Tree
+    score: float
+    symbols: tuple[str, ...]
+    """As the model wrote them."""
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a line, as treebanks have them."""
+    return clean(line.translate(_AS_WORD)).split()
+
+
+def symbols_of(experiment: Experiment, tokenizer: Tokenizer) -> TreeTokenizer:
+    """The tokenizer of a parser.
+
+    Raises:
+        UserError: it is none, or the model predicts another number of symbols.
+    """
+    if not isinstance(tokenizer, TreeTokenizer):
+        raise UserError(
+            f"{experiment.name} is no parser: its tokenizer has no symbols of trees. "
+            + (
+                "A language model goes on with a text (`aiayn generate`)."
+                if experiment.model.kind == "decoder"
+                else "What translates does so with `aiayn translate`."
+            )
+        )
+    found, wanted = experiment.model.num_outputs, tokenizer.first_piece
+    if found != wanted:
+        raise UserError(
+            f"model.num_outputs is {found}; the trees have {len(tokenizer.symbols)} symbols: "
+            f"--set model.num_outputs={wanted}"
+        )
+    return tokenizer
+
+
+class Parser(Translator):
+    """A model ready to parse.
+
+    Raises:
+        UserError: it is none of trees.
+    """
+
+    def __init__(
+        self, model: Model, decode: DecodeConfig | None = None, params: Params | None = None
+    ):
+        super().__init__(model, decode, params)
+        self._symbols = symbols_of(model.experiment, model.tokenizer)
+        size = model.experiment.model.num_outputs
+        eos = model.tokenizer.eos
+        names = ["</s>" if n == eos else self.tokenizer.decode([[n]])[0] for n in range(size)]
+        self._codes_V = codes_of(names, "</s>")
+        self._is_free = False
+        self.source = model.experiment.data.src
+
+    @staticmethod
+    def _check(model: Model) -> None:
+        symbols_of(model.experiment, model.tokenizer)
+
+    def free(self) -> "Parser":
+        """The same model, searched as any other: what it writes may be no tree."""
+        other = copy(self)
+        other._is_free = True
+        return other
+
+    def parse(
+        self,
+        sentences: Sequence[Sequence[str]],
+        num_best: int = 1,
+        on_done: Callable[[int], None] = lambda count: None,
+        first: int = 1,
+    ) -> Iterator[list[Parse]]:
+        """The `num_best` best trees over the words of each sentence, best first; none over none.
+
+        Raises:
+            UserError: a sentence is too long; they are numbered from `first`.
+        """
+        lines = [" ".join(words) for words in sentences]
+        for number, ids in enumerate(self.tokenizer.encode(lines), first):
+            if len(ids) > _LONGEST:
+                raise UserError(
+                    f"Sentence {number:,} has {len(ids):,} pieces; wanted at most {_LONGEST:,}, "
+                    "since it is parsed as a whole."
+                )
+        found = self.stream(lines, num_best, on_done)
+        for words, hypotheses in zip(sentences, found, strict=True):
+            yield [_parse_of(each.text, each.score, words) for each in hypotheses if words]
+
+    def _pieces(self, line: str, ids: list[int]) -> list[list[int]]:
+        """A sentence in one piece, however long: the parts of a tree are none."""
+        return [ids]
+
+    def _first_room(self, width: int) -> int:
+        """As the outputs of training, whose words had a piece each at least."""
+        return math.ceil(self._symbols.growth * width)
+
+    def _controls(
+        self, chosen: Sequence[tuple[list[int], list[int] | None]], rows: int
+    ) -> dict[str, Any]:
+        asked = super()._controls(chosen, rows)
+        if self._is_free:
+            return asked
+        leaves = np.zeros(rows, np.int32)
+        leaves[: len(chosen)] = [self._symbols.num_leaves(ids) for ids, _ in chosen]
+        codes_BV = np.broadcast_to(self._codes_V, (rows, len(self._codes_V)))
+        controls = asked.get("controls", NOTHING)
+        return {
+            "controls": controls._replace(
+                leaves_B=jnp.asarray(leaves), codes_BV=jnp.asarray(codes_BV)
+            )
+        }
+
+
+def _parse_of(text: str, score: float, words: Sequence[str]) -> Parse:
+    symbols = tuple(text.split())
+    return Parse(restore(symbols, words), score, symbols)

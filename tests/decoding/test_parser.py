@@ -1,0 +1,97 @@
+"""Whatever the weights are, a sentence becomes a tree over exactly its words."""
+
+import pytest
+
+from aiayn.config import Experiment, ModelConfig
+from aiayn.data.trees import linearise
+from aiayn.decoding.parser import Parser, symbols_of, words_of
+from aiayn.decoding.translator import Translator
+from aiayn.decoding.writer import Writer
+from aiayn.errors import UserError
+from aiayn.model.saved import Model
+from tests.support.models import TOKENIZER
+from tests.support.trees import random_parser
+
+SENTENCES = [
+    ["the", "dog", "sees", "a", "house", "."],
+    ["dog"],
+    ["this", "bird", "of", "the", "man", "near", "a", "river", "likes", "the", "book", "."],
+    [],
+    ["don\u2019t", "\u2581", "e\u0301", "-LRB-", "\U0001f600", "a_b"],
+]
+
+
+@pytest.fixture(scope="module")
+def parser():
+    return Parser(random_parser())
+
+
+@pytest.fixture(scope="module")
+def found(parser):
+    return list(parser.parse(SENTENCES, num_best=2))
+
+
+def test_each_output_is_one_tree_over_exactly_the_words(found):
+    for words, parses in zip(SENTENCES, found, strict=True):
+        assert len(parses) == (2 if words else 0)
+        for each in parses:
+            assert list(each.tree.words) == words
+            assert linearise(each.tree) == each.symbols, "nothing had to be mended"
+            assert each.tree.brackets[0][1:] == (0, len(words))
+        assert len({each.symbols for each in parses}) == len(parses)
+
+
+def test_scores_are_the_models_own(parser, found):
+    # Of the symbols and EOS, uncached, over the length penalty ((5 + n) / 6)^0.6.
+    pairs = [
+        (" ".join(words), " ".join(each.symbols))
+        for words, parses in zip(SENTENCES, found, strict=True)
+        for each in parses
+    ]
+    scored = parser.score(pairs)
+    scores = [each.score for parses in found for each in parses]
+    for score, (log_prob, length) in zip(scores, scored, strict=True):
+        assert score == pytest.approx(log_prob / ((5 + length) / 6) ** 0.6, rel=1e-3)
+
+
+def test_a_free_search_knows_no_trees_and_is_mended(parser):
+    outputs = list(parser.free().parse(SENTENCES, num_best=2))
+    assert any(linearise(p.tree) != p.symbols for parses in outputs for p in parses)
+    for words, parses in zip(SENTENCES, outputs, strict=True):
+        assert all(list(each.tree.words) == words for each in parses)
+    assert list(parser.parse(SENTENCES[:1], num_best=2)), "the parser itself stays what it is"
+
+
+def test_a_sentence_too_long_is_refused_by_number(parser):
+    with pytest.raises(UserError, match=r"Sentence 8 has .* pieces; wanted at most 4,096"):
+        list(parser.parse([["a"], ["b"] * 5_000], first=7))
+
+
+def test_lines_become_words_as_treebanks_have_them():
+    assert words_of("a (b)  c\u00a0d\u200b\n") == ["a", "-LRB-b-RRB-", "c", "d"]
+    assert words_of(" ") == words_of("\u200b") == []
+
+
+def test_a_first_room_holds_as_many_symbols_as_the_words_of_training_had(parser):
+    growth = parser._symbols.growth
+    assert 2 < growth < 3
+    assert 32 * growth <= parser._first_room(32) < 32 * growth + 1
+
+
+def test_who_is_given_a_model_of_another_kind_names_the_verb():
+    with pytest.raises(UserError, match=r"parses is a parser, .*`aiayn parse`"):
+        Translator(random_parser())
+    with pytest.raises(UserError, match=r"parses is a parser, .*`aiayn parse`"):
+        Writer(random_parser())
+    translator = Model(Experiment("x"), TOKENIZER, {})
+    with pytest.raises(UserError, match=r"x is no parser: .*`aiayn translate`"):
+        Parser(translator)
+
+
+def test_a_model_of_another_number_of_symbols_is_refused_with_the_right_one():
+    model = random_parser()
+    experiment = Experiment(
+        "x", "custom", model.experiment.data, ModelConfig(num_outputs=256), task="parsing"
+    )
+    with pytest.raises(UserError, match=r"is 256; the trees .* --set model\.num_outputs=128"):
+        symbols_of(experiment, model.tokenizer)
