@@ -15,6 +15,7 @@ from aiayn.commands.evidence import ABLATE, REPORT, SWEEP
 from aiayn.commands.f1 import F1
 from aiayn.commands.generate import GENERATE
 from aiayn.commands.interop import EXPORT, IMPORT
+from aiayn.commands.parse import PARSE
 from aiayn.commands.train import PREPARE, REPLAY, TRAIN
 from aiayn.commands.translate import SCORE, TRANSLATE
 from aiayn.commands.verb import Verb, parse
@@ -26,7 +27,7 @@ from aiayn.system.signals import stop_on_sigterm
 from aiayn.system.streams import open_streams
 
 _VERBS = (
-    *(TRAIN, PREPARE, TRANSLATE, GENERATE, SCORE, ATTENTION, AVERAGE, EVALUATE, BLEU, F1),
+    *(TRAIN, PREPARE, TRANSLATE, GENERATE, PARSE, SCORE, ATTENTION, AVERAGE, EVALUATE, BLEU, F1),
     *(IMPORT, EXPORT, SWEEP, ABLATE, BENCH, REPORT, REPLAY, INFO),
 )
 _EPILOG = """\

@@ -17,6 +17,7 @@ from aiayn.data.prepare import Prepared
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import headline, score
 from aiayn.evaluation.evaluate import evaluate_run
+from aiayn.evaluation.parses import evaluate_parses, parse_validator
 from aiayn.evaluation.scores import Headline, Scores
 from aiayn.evaluation.texts import evaluate_texts
 from aiayn.evaluation.validation import validator
@@ -75,13 +76,31 @@ class LanguageModelling:
         evaluate_texts(run_dir, prepared, console)
 
 
+@dataclass(frozen=True)
+class Parsing:
+    """Words go in, and a tree over them comes out, which the right one is held against (§6.3)."""
+
+    open_source: OpenSource
+
+    @property
+    def make_validator(self) -> MakeValidator:
+        return parse_validator
+
+    def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
+        evaluate_parses(run_dir, prepared, console)
+
+
 _TRANSLATIONS: Mapping[str, Translation] = {
     "translation": Translation(open_pairs, score, headline),
     "translation_of_tokens": Translation(
         open_pairs, partial(score, tokens=True), partial(headline, tokens=True)
     ),
 }
-TASKS: Mapping[str, Task] = {**_TRANSLATIONS, "language_model": LanguageModelling(open_pairs)}
+TASKS: Mapping[str, Task] = {
+    **_TRANSLATIONS,
+    "language_model": LanguageModelling(open_pairs),
+    "parsing": Parsing(open_pairs),
+}
 """By the name that an experiment gives its task; text of tokens is tokenised already, and is scored
 as it is."""
 
@@ -98,8 +117,12 @@ def translation_of(experiment: Experiment) -> Translation:
         UserError: it does not.
     """
     if experiment.task not in _TRANSLATIONS:
+        kind = (
+            "parser, whose outputs are trees"
+            if experiment.task == "parsing"
+            else ("language model, which does not translate")
+        )
         raise UserError(
-            f"{experiment.name} is a language model, which does not translate; wanted one of "
-            f"{' or '.join(_TRANSLATIONS)}."
+            f"{experiment.name} is a {kind}; wanted one of {' or '.join(_TRANSLATIONS)}."
         )
     return _TRANSLATIONS[experiment.task]

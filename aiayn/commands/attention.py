@@ -30,6 +30,7 @@ def attention(
     A language model has one kind, and its sentence is the text that it reads.
     """
     from aiayn.decoding.heads import draw, look, look_at_text
+    from aiayn.decoding.parser import Parser
     from aiayn.decoding.translator import Translator
     from aiayn.decoding.writer import Writer
     from aiayn.model.saved import model_of
@@ -42,7 +43,8 @@ def attention(
         chosen: _Kind = "decoder"
         looks = look_at_text(Writer(loaded), sentence)
     else:
-        translator = Translator(loaded)
+        is_parser = loaded.experiment.task == "parsing"
+        translator = Parser(loaded) if is_parser else Translator(loaded)
         if target is None:
             target = translator.translate([sentence])[0][0].text
             print(target)

@@ -21,6 +21,7 @@ def evaluate(
     src: Path | None,
     refs: list[Path],
     text: Path | None,
+    gold: Path | None,
     data_dir: Path | None,
     changes: list[str],
 ) -> None:
@@ -33,8 +34,10 @@ def evaluate(
     With --src and --ref: translates and scores those files; - is standard input. With --text: how
     well a language model predicts that file, read as its training text was.
       aiayn evaluate runs/phrasebook_lm --text page.txt
+    With --gold: parses the words of that treebank, and scores the trees.
     """
     from aiayn.evaluation.evaluate import evaluate_files
+    from aiayn.evaluation.parses import evaluate_gold
     from aiayn.evaluation.record import scored_sets
     from aiayn.evaluation.texts import evaluate_text
     from aiayn.render.terminal import Terminal
@@ -46,6 +49,9 @@ def evaluate(
         console = Terminal(quiet=not hosts.first())
         if text:
             evaluate_text(model, text, console)
+            return
+        if gold:
+            evaluate_gold(model, gold, console)
             return
         if src:
             evaluate_files(model, src, refs, console, lambda found: translation_of(found).score)
@@ -70,6 +76,7 @@ def _check_evaluate(
     src: Path | None,
     refs: list[Path],
     text: Path | None,
+    gold: Path | None,
     changes: list[str],
     **_: object,
 ) -> None:
@@ -79,17 +86,21 @@ def _check_evaluate(
                 f"--set {change!r}: a trained run can be scored with other values of "
                 "data.test_files, data.folder and decode.* only."
             )
-    if changes and (src or text):
+    if changes and (src or text or gold):
         raise UserError("--set is for the test sets of a run; for a file it has no use.")
-    if text and (src or refs):
-        raise UserError("--text is for language models, --src and --ref for others; wanted one.")
+    if sum(map(bool, (text, gold, src or refs))) > 1:
+        raise UserError(
+            "--text is for language models, --gold for parsers, --src and --ref for others; "
+            "wanted one."
+        )
     check_read_once([src, *refs])
     if bool(src) != bool(refs):
         raise UserError("--src and --ref go together: the sentences, and their translations.")
-    if not (src or text) and (model / "weights.safetensors").is_file():
+    if not (src or text or gold) and (model / "weights.safetensors").is_file():
         raise UserError(
             f"{model} is a model, which has no test sets of its own; name the files to "
-            "score it on with --src and --ref, or with --text for a language model."
+            "score it on with --src and --ref, with --text for a language model, or with --gold "
+            "for a parser."
         )
 
 
@@ -105,6 +116,7 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
         metavar="REF",
         help="reference translations, one a line; several files count together",
     )
+    parser.add_argument("--gold", type=text_file, help="trees that a parser is scored on")
     parser.add_argument("--text", type=text_file, help="text that a language model is scored on")
     parser.add_argument(
         "--set",

@@ -46,7 +46,7 @@ def evaluate_run(
     test_sets = scored_sets(experiment, prepared)
     results: dict[str, dict[str, Scores]] = {name: {} for name in test_sets}
     outputs: dict[str, list[str]] = {}
-    seen = {name: [*_seen_in_train(prepared, split)] for name, split in test_sets.items()}
+    seen = {name: [*seen_in_train(prepared, split)] for name, split in test_sets.items()}
     for folder, (label, model) in trained.by_label.items():
         for name, split in test_sets.items():
             text = sources, references = prepared.lines(split, "src"), prepared.lines(split, "tgt")
@@ -133,7 +133,7 @@ def _scored(
         return Scores(**languages, num_sentences=len(outputs), entries=(none,), warnings=(reason,))
 
 
-def _seen_in_train(prepared: Prepared, split: str) -> Iterator[str]:
+def seen_in_train(prepared: Prepared, split: str) -> Iterator[str]:
     """What a reader should know of a test set that came after train had been cleaned of others."""
     seen = prepared.seen_in_train(split)
     if seen is not None:

@@ -235,7 +235,8 @@ def _first_figure(scores: Scores) -> str:
     """BLEU, or what a language model has instead."""
     first = next((e for e in scores.entries if e.name == "sacrebleu"), scores.entries[0])
     if first.name != "sacrebleu":
-        return f"{first.name.replace('_', ' ')} {number(first.value)}"
+        name = "F1" if first.name == "f1" else first.name.replace("_", " ")
+        return f"{name} {number(first.value)}"
     usual = tokeniser(first.how) in ("", "13a")
     figure = "BLEU" if usual else f"BLEU {tokeniser(first.how)}"
     return f"{figure} {number(first.value)}"

@@ -137,10 +137,10 @@ def _legend(results: Results, every: bool) -> Text:
     places = [(place, scores) for place, rows in results.items() for scores in rows.values()]
     entries = [e for _, scores in places for e in scores.entries if e.name in headings]
     legend = Text()
-    for name, how, compare in dict.fromkeys(
-        (e.name, e.how, e.compare) for e in entries if e.value is not None
-    ):
-        legend.append(headings[name], style="bold")
+    taken = [e for e in entries if e.value is not None]
+    for how, compare in dict.fromkeys((e.how, e.compare) for e in taken):
+        names = (headings[e.name] for e in taken if (e.how, e.compare) == (how, compare))
+        legend.append(", ".join(dict.fromkeys(names)), style="bold")
         legend.append(f" compares with {compare}\n  {how}\n")
     for reason in dict.fromkeys(e.how for e in entries if e.value is None):
         names = (headings[e.name] for e in entries if e.how == reason)
@@ -167,6 +167,17 @@ def _headings(results: Results, every: bool) -> dict[str, str]:
     }
     if not taken.isdisjoint(of_text):
         return of_text
+    of_trees = {
+        "f1": "F1",
+        "f1_short": "F1\nshort",
+        "recall": "recall",
+        "precision": "precision",
+        "exact": "exact",
+        "tags": "tags",
+        "f1_free": "F1\nfree",
+    }
+    if not taken.isdisjoint(of_trees):
+        return {name: heading for name, heading in of_trees.items() if name in taken}
     headings = {
         "sacrebleu": f"BLEU\n{tokens}",
         "sacrebleu-lc": f"{tokens}\nuncased",

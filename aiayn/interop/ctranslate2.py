@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aiayn.errors import UserError
-from aiayn.model.saved import Model
+from aiayn.model.saved import Model, check_kind
 from aiayn.model.transformer import sinusoids
 from aiayn.system.files import user_os_errors, write_bytes
 
@@ -44,6 +44,7 @@ def export(model: Model, out: Path, quantization: str = "float32") -> None:
 
 
 def _spec(model: Model) -> Any:
+    check_kind(model, "encoder_decoder")
     try:
         specs: Any = import_module("ctranslate2.specs")
         common: Any = import_module("ctranslate2.specs.common_spec")

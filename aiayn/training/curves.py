@@ -13,11 +13,11 @@ from aiayn.render.plots import DARK, INK, LIGHT, MUTED, annotate, curve, panel, 
 
 
 def plot_curves(metrics: Sequence[Mapping[str, float | int]], path: Path) -> None:
-    """Loss, dev BLEU, learning rate and speed over the steps of a run, as PNG.
+    """Loss, BLEU or F1 on dev, learning rate and speed over the steps of a run, as PNG.
 
     Rows are those of `metrics.jsonl`: `step` and any of `loss` (label-smoothed) and `dev_loss`,
-    both in nats per token, `learning_rate`, `dev_bleu` (0 to 100) and `tokens_per_second`. Where a
-    step occurs twice, as after a resumed run, the later row counts.
+    both in nats per token, `learning_rate`, `dev_bleu` or `dev_f1` (0 to 100) and
+    `tokens_per_second`. Where a step occurs twice, as after a resumed run, the later row counts.
     """
 
     def series(name: str) -> dict[int, float]:
@@ -26,7 +26,7 @@ def plot_curves(metrics: Sequence[Mapping[str, float | int]], path: Path) -> Non
 
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.03)
     figure = Figure(figsize=(11, 7), layout=layout)
-    (loss, bleu), (rate, speed) = figure.subplots(2, 2, sharex=True)
+    (loss, score), (rate, speed) = figure.subplots(2, 2, sharex=True)
 
     train_loss, dev_loss = series("loss"), series("dev_loss")
     panel(loss, "Loss, nats per token, log scale", [*train_loss, *dev_loss])
@@ -43,13 +43,14 @@ def plot_curves(metrics: Sequence[Mapping[str, float | int]], path: Path) -> Non
         note = f"lowest on dev {lowest:.3f} (perplexity {math.exp(lowest):.2f}) at step {step:,}"
         annotate(loss, note)
 
-    dev_bleu = series("dev_bleu")
-    panel(bleu, "BLEU on dev", dev_bleu)
-    curve(bleu, dev_bleu, DARK, marker="o")
-    if dev_bleu:
-        step, highest = max(dev_bleu.items(), key=lambda item: item[1])
-        annotate(bleu, f"highest {highest:.2f} at step {step:,}")
-        bleu.set_ylim(0, 1.1 * highest or 1.0)
+    dev_f1 = series("dev_f1")
+    name, scores = ("F1", dev_f1) if dev_f1 else ("BLEU", series("dev_bleu"))
+    panel(score, f"{name} on dev", scores)
+    curve(score, scores, DARK, marker="o")
+    if scores:
+        step, highest = max(scores.items(), key=lambda item: item[1])
+        annotate(score, f"highest {highest:.2f} at step {step:,}")
+        score.set_ylim(0, 1.1 * highest or 1.0)
 
     learning_rate = series("learning_rate")
     panel(rate, "Learning rate", learning_rate)

@@ -142,8 +142,9 @@ class TrainingProgress:
 def _describe(row: Mapping[str, Any]) -> tuple[str, str]:
     """The kind of a row of `metrics.jsonl` (train or dev), and its figures as text."""
     if "dev_loss" in row:
-        bleu = f"  dev BLEU {row['dev_bleu']:.1f}" if "dev_bleu" in row else ""
-        return "dev", f"dev ppl {row['dev_perplexity']:.2f}{bleu}"
+        figures = {"BLEU": "dev_bleu", "F1": "dev_f1"}
+        said = (f"  dev {name} {row[key]:.1f}" for name, key in figures.items() if key in row)
+        return "dev", f"dev ppl {row['dev_perplexity']:.2f}{''.join(said)}"
     loss = f"loss {row['loss']:.3f}  ppl {row['perplexity']:.2f}  " if "loss" in row else ""
     mfu = f"  MFU {row['mfu']:.1%}" if "mfu" in row else ""
     skipped = f"  {row['skipped']} not finite, left out" if "skipped" in row else ""

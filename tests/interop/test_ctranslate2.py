@@ -13,6 +13,7 @@ from aiayn.model.saved import Model, save_model
 from aiayn.model.structure import flatten
 from aiayn.model.transformer import sinusoids
 from tests.support.models import MODEL, TOKENIZER, drawn_by_numpy, transformer
+from tests.support.trees import random_parser
 
 # That what is written is right, the engine itself tells: tests/parity.
 
@@ -35,6 +36,12 @@ def test_without_the_engine_the_error_says_what_to_install(model, tmp_path, monk
 def test_a_folder_that_is_there_is_left_alone(model, tmp_path):
     with pytest.raises(UserError, match="exists already"):
         export(model, tmp_path)
+
+
+def test_a_parser_is_none_for_an_engine_that_translates(tmp_path):
+    with pytest.raises(UserError, match="parses is a parser"):
+        export(random_parser(), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("positions", ["halves", "learned"])

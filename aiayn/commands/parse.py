@@ -1,0 +1,106 @@
+"""From a parser to trees: `parse`."""
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from io import BufferedIOBase
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from aiayn.commands.translate import windows
+from aiayn.commands.verb import Verb, model_argument, positive
+
+if TYPE_CHECKING:
+    from aiayn.decoding.parser import Parse
+
+_WINDOW = 1_024
+"""Sentences that are parsed together."""
+
+
+def parse(
+    model: Path,
+    beam_size: int | None,
+    length_penalty: float | None,
+    num_best: int | None,
+    as_json: bool,
+) -> None:
+    """Parse sentences of standard input into constituency trees.
+
+    A filter: one sentence in, one tree out, order kept, empty lines kept. Words have blanks between
+    them, as in the treebank that the parser learnt from: punctuation stands alone.
+      echo "The dog sleeps ." | aiayn parse runs/parsing_craft
+      (TOP (S (NP (DT The) (NN dog)) (VP (VBZ sleeps)) (. .)))
+    Brackets within words are written -LRB- and -RRB-. Whatever the model has learnt, each output is
+    one tree over exactly the words; its score is the log-probability in nats over the length
+    penalty.
+    """
+    from dataclasses import replace
+
+    from aiayn.decoding.parser import Parser, words_of
+    from aiayn.model.saved import model_of
+    from aiayn.render.terminal import Terminal, counter
+
+    loaded = model_of(model)
+    changes = {"beam_size": beam_size, "length_penalty": length_penalty}
+    given = {name: value for name, value in changes.items() if value is not None}
+    parser = Parser(loaded, replace(loaded.experiment.decode, **given))
+    done = 0
+    shown = sys.stdin.isatty() or sys.stdout.isatty()
+    with counter(Terminal(stderr=True), "sentences", hidden=shown) as bar:
+        task = bar.add_task("Parsing", total=None)
+        for lines in windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW):
+            found = parser.parse(list(map(words_of, lines)), num_best or 1, first=done + 1)
+            for number, trees in enumerate(found, done + 1):
+                for line in _lines(number, trees, num_best or 1, as_json):
+                    sys.stdout.buffer.write(line.encode() + b"\n")
+                sys.stdout.buffer.flush()
+                bar.update(task, completed=number)
+            done += len(lines)
+
+
+def _lines(number: int, trees: Sequence["Parse"], num_best: int, as_json: bool) -> list[str]:
+    """What is printed of the trees of a sentence; without words there are none."""
+    from aiayn.data.trees import write
+
+    if as_json:
+        return [
+            json.dumps(
+                {
+                    "line": number,
+                    "tree": write(each.tree),
+                    "score": round(each.score, 6),
+                    "symbols": each.symbols,
+                },
+                ensure_ascii=False,
+            )
+            for each in trees
+        ]
+    if num_best > 1:
+        return [f"{number}\t{each.score:.4f}\t{write(each.tree)}" for each in trees]
+    return [write(each.tree) for each in trees] or [""]
+
+
+def _parse_arguments(parser: ArgumentParser) -> None:
+    model_argument(parser)
+    own = "(default: the model's)"
+    parser.add_argument("--beam-size", type=positive, metavar="N", help=f"beam; 1 is greedy {own}")
+    parser.add_argument(
+        "--length-penalty", type=float, metavar="A", help=f"α of ((5 + length) / 6)^α {own}"
+    )
+    parser.add_argument(
+        "--num-best",
+        type=positive,
+        metavar="N",
+        help="print the N best as: line number, score, tree (tab-separated); default: trees alone",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        dest="as_json",
+        help="print each tree as a line of JSON: line, tree, score, symbols (as the model wrote "
+        "them); nothing for an empty line",
+    )
+
+
+PARSE = Verb("parse", parse, _parse_arguments, large_pages=True)

@@ -1,0 +1,83 @@
+"""`aiayn parse` as a filter, one sentence in, one tree out; a wrong verb names the right one."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from aiayn.__main__ import main
+from aiayn.decoding.outputs import Hypothesis
+from aiayn.decoding.parser import Parser
+from aiayn.model.saved import save_model
+from tests.commands.test_verb import refusal
+from tests.support.trees import random_parser, tree
+
+TEXT = "the dog sees a (house) .\n\ndog\n"
+
+
+@pytest.fixture(scope="module")
+def parser(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "parser"
+    save_model(folder, random_parser())
+    return folder
+
+
+def _parsed(monkeypatch, capfdbinary, parser, *options):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    assert main(["parse", str(parser), *options]) == 0
+    return capfdbinary.readouterr().out.decode().split("\n")
+
+
+def _stream(self, lines, num_best=1, on_done=None):
+    """In place of a search, whose outputs `tests/decoding/test_parser.py` is about."""
+    for line in lines:
+        symbols = f"(S {'NN ' * len(line.split())})S"
+        yield [Hypothesis(f"(S {symbols} )S" * k or symbols, float(-k)) for k in range(num_best)]
+
+
+def test_parse_gives_one_tree_for_each_line(parser, monkeypatch, capfdbinary):
+    monkeypatch.setattr(Parser, "stream", _stream)
+    first, empty, second, end = _parsed(monkeypatch, capfdbinary, parser)
+    assert empty == end == ""
+    assert " ".join(tree(first).words) == "the dog sees a -LRB-house-RRB- ."
+    assert tree(second).words == ("dog",)
+
+    # The best of several is that one; the number is that of the line.
+    rows = [
+        r.split("\t") for r in _parsed(monkeypatch, capfdbinary, parser, "--num-best", "2")[:-1]
+    ]
+    assert [row[0] for row in rows] == ["1", "1", "3", "3"]
+    assert [rows[0][2], rows[2][2]] == [first, second]
+    assert [row[1] for row in rows[:2]] == ["0.0000", "-1.0000"]
+
+    rows = [json.loads(r) for r in _parsed(monkeypatch, capfdbinary, parser, "--json")[:-1]]
+    assert [row["line"] for row in rows] == [1, 3]
+    assert [row["tree"] for row in rows] == [first, second]
+    assert rows[1]["symbols"] == ["(S", "NN", ")S"]
+
+
+def test_another_verb_names_this_one_and_this_one_another(
+    parser, model, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    text = tmp_path / "text"
+    text.write_text("a\n", encoding="utf-8")
+    named = "is a parser"
+    for arguments in (
+        ["translate", str(parser)],
+        ["generate", str(parser), "a"],
+        ["score", str(parser), str(text), str(text)],
+        ["evaluate", str(parser), "--src", str(text), "--ref", str(text)],
+        ["evaluate", str(parser), "--text", str(text)],
+    ):
+        said = refusal(capsys, *arguments)
+        assert named in said, arguments
+        assert "`aiayn parse`" in said
+    assert "`aiayn translate`" in refusal(capsys, "parse", str(model))
+    gold = tmp_path / "gold.mrg"
+    gold.write_text("(S (NN a))\n", encoding="utf-8")
+    assert "is no parser" in refusal(capsys, "evaluate", str(model), "--gold", str(gold))
+    assert "wanted one" in refusal(
+        capsys, "evaluate", str(model), "--gold", str(gold), "--text", str(text)
+    )

@@ -1,0 +1,102 @@
+"""Trees are scored as anybody's are, and the end of a run shows and keeps what `aiayn f1` finds."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from aiayn.data.prepare import prepare
+from aiayn.data.trees import restore, write
+from aiayn.decoding.parser import Parser
+from aiayn.evaluation import brackets
+from aiayn.evaluation.brackets import score_files
+from aiayn.evaluation.parses import drawing, evaluate_gold, scores_of
+from aiayn.evaluation.scores import show
+from aiayn.model.saved import save_model
+from aiayn.tasks import task_of
+from aiayn.training.loop import train
+from tests.support.trees import parsing_experiment, random_parser, tree, write_treebank
+
+GOLD = tree("(TOP (S (NP (DT the) (NN dog)) (VP (VB sees) (NP (NN tea))) (. .)))")
+
+
+def test_the_figures_of_trees_by_hand():
+    # Four constituents, of which one is missed; of the five tags, four count and one is wrong.
+    found = tree("(TOP (S (NP (DT the) (NN dog)) (VP (VB sees) (NN tea)) (. .)))")
+    tags = tree(write(found).replace("(DT the)", "(NN the)"))
+    values = scores_of(brackets.score([GOLD], [tags]), None, "en").values()
+    assert values["recall"] == 75.0
+    assert values["precision"] == 100.0
+    assert values["f1"] == values["f1_short"] == pytest.approx(2 * 75 / 1.75)
+    assert (values["exact"], values["tags"]) == (0.0, 75.0)
+    assert "f1_free" not in values
+
+
+def test_a_free_search_has_its_own_figure_and_says_how_many_were_mended():
+    found = brackets.score([GOLD], [GOLD])
+    mended = brackets.score([GOLD], [restore(["(S"], GOLD.words)])
+    scores = scores_of(found, (mended, 1), "en")
+    assert scores["f1"].value == 100.0
+    assert scores["f1_free"].value == pytest.approx(2 * 25 / 1.25)
+    assert "1 outputs were no trees" in scores["f1_free"].compare
+    file = io.StringIO()
+    show({"test": {"": scores}}, Console(file=file, width=200))
+    assert "F1" in file.getvalue()
+    assert "free" in file.getvalue()
+    assert file.getvalue().count("EVALB") == 2, "figures taken alike are explained once"
+
+
+def test_a_tree_is_drawn_line_by_line():
+    file = io.StringIO()
+    Console(file=file, width=40).print(drawing(GOLD))
+    lines = [
+        line.lstrip("\u2502\u251c\u2514\u2500 ").rstrip() for line in file.getvalue().split("\n")
+    ]
+    expected = ["TOP", "S", "NP", "DT the", "NN dog", "VP", "VB sees", "NP", "NN tea", ". .", ""]
+    assert lines == expected
+
+
+def test_a_treebank_is_scored_by_its_words_alone(tmp_path, monkeypatch):
+    save_model(tmp_path / "model", random_parser())
+    gold = tmp_path / "gold.mrg"
+    trace = write(GOLD).replace("(NN tea)", "(NN tea) (-NONE- *)").replace("NP ", "NP-SBJ ", 1)
+    gold.write_text(f"{trace}\n{write(GOLD)}\n", encoding="utf-8")
+    asked = []
+
+    def best(self, lines, on_done=None):
+        asked.append((self._is_free, *lines))
+        return ["(S (NP DT NN )NP VB NN . )S (NP"] * len(lines)
+
+    monkeypatch.setattr(Parser, "best", best)
+    scores = evaluate_gold(tmp_path / "model", gold, Console(file=io.StringIO()))
+    # Two of four constituents; what opens after the last word had to be mended in the free search.
+    assert scores["f1"].value == scores["f1_free"].value == pytest.approx(2 * 50 / 1.5)
+    assert "2 outputs were no trees" in scores["f1_free"].compare
+    assert asked == [(free, *["the dog sees tea ."] * 2) for free in (False, True)]
+    assert scores.num_sentences == 2
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_figures_that_its_trees_give_again(tmp_path, one_device):
+    data = write_treebank(tmp_path / "trees", train=60, dev=6, news=7)
+    experiment, run_dir = parsing_experiment(data), tmp_path / "run"
+    shown = io.StringIO()
+    console = Console(file=shown, width=200)
+    task, prepared = task_of(experiment), prepare(data, tmp_path / "data", progress=False)
+    train(experiment, run_dir, prepared, console, task.make_validator)
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert all(0 <= row["dev_f1"] <= 100 for row in rows if "dev_loss" in row)
+    assert any("dev_f1" in row for row in rows)
+    task.evaluate(run_dir, prepared, console)
+    record = json.loads((run_dir / "result.json").read_text())
+    last, averaged = record["scores"]["news"].values()
+    for folder, scores in (("last", last), ("averaged", averaged)):
+        outputs = run_dir / "outputs" / folder
+        found = score_files(outputs / "news.gold.trees", outputs / "news.trees")
+        (f1,) = (each["value"] for each in scores["entries"] if each["name"] == "f1")
+        assert f1 == pytest.approx(found.all.f1)
+    assert [each["name"] for each in averaged["entries"]][-1] == "f1_free"
+    gold = score_files(tmp_path / "trees" / "news.mrg", outputs / "news.gold.trees")
+    assert gold.all.exact == 100.0
+    assert shown.getvalue().count("TOP\n") == 5, "some trees are drawn"
