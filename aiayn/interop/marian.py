@@ -18,8 +18,10 @@ import numpy as np
 from aiayn.config import DataConfig, Experiment, ModelConfig
 from aiayn.data.tokenizer import PairTokenizer
 from aiayn.errors import UserError, naming
-from aiayn.interop.marian_config import DEFAULTS, Search, is_scaled, model_config
-from aiayn.model.saved import Model, check_fit, read_tensors
+from aiayn.interop.marian_config import DEFAULTS, KIND, Search, is_scaled, model_config
+from aiayn.interop.settings import read_table
+from aiayn.interop.tensors import Tensors, read_state
+from aiayn.model.saved import Model, check_fit
 from aiayn.model.transformer import VOCABULARY_MULTIPLE, sinusoids
 from aiayn.system.files import read_json
 
@@ -35,10 +37,6 @@ _COPIES = (
     "lm_head.weight",
 )
 """Where the same matrix stands once more, in files of some versions."""
-_OTHER_WEIGHTS = (
-    *("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"),
-    *("rust_model.ot", "model.npz", "adapter_model.safetensors"),
-)
 _TOKENIZER = {
     "tokenizer_class": ("MarianTokenizer",),
     "separate_vocabs": (),
@@ -57,7 +55,7 @@ def read_marian(folder: Path) -> Model:
         UserError: a file is missing or damaged, or the model is of another kind than ours.
     """
     path, about = folder / "config.json", folder / "generation_config.json"
-    config = _read_json(path)
+    config = read_table(path)
     sizes = model_config(config, path)
     src, tgt = _languages(folder)
     with naming(path):
@@ -69,43 +67,13 @@ def read_marian(folder: Path) -> Model:
     name = folder.resolve().name
     experiment = Experiment(name, "custom", data, sizes, decode=search.decode())
     never_said = search.never_said()
-    state, where = _state(folder)
+    state, where = read_state(folder, KIND["marian"])
     params = marian_params(state, sizes, where, tokenizer.num_words)
     if not is_scaled(config, path):
         params = _unscaled(params, sizes)
     check_fit(experiment, tokenizer, params, folder)
     params["logits_bias"][never_said] = _NEVER
     return Model(experiment, tokenizer, params)
-
-
-def _state(folder: Path) -> tuple[dict[str, np.ndarray], Path]:
-    """All tensors by name, and the file that holds or lists them."""
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file():
-        return read_tensors(whole), whole
-    if not index.is_file():
-        others = [name for name in _OTHER_WEIGHTS if (folder / name).exists()]
-        found = f", but {', '.join(others)}" if others else ""
-        raise UserError(
-            f"{folder} holds no model.safetensors{found}. pytorch_model.bin is a pickle, which is "
-            "code: where you trust it, run once, with torch and transformers installed: python -c "
-            '"from transformers import MarianMTModel as M; '
-            f"M.from_pretrained('{folder}').save_pretrained('{folder}')\""
-        )
-    shards = read_json(index).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):
-        raise UserError(f"{index} is damaged: it holds no weight_map of tensors to files.")
-    state: dict[str, np.ndarray] = {}
-    for name in sorted(set(shards.values())):
-        if Path(name).name != name:
-            raise UserError(f"{index} names the file {name!r}; wanted one of its own folder.")
-        if not (folder / name).is_file():
-            raise UserError(f"{folder} holds no {name}, a part of the weights by {index.name}.")
-        state |= read_tensors(folder / name)
-    for tensor, name in shards.items():
-        if tensor not in state:
-            raise UserError(f"{folder / name} holds no {tensor}, which {index.name} expects there.")
-    return state, index
 
 
 def marian_params(
@@ -117,7 +85,7 @@ def marian_params(
         UserError: a tensor is missing, has another shape than the config needs (and as many rows
             as `num_words`, where given), or is none that such a model has.
     """
-    tensors = _Tensors(state, where)
+    tensors = Tensors(state, where, KIND["marian"])
     width, inner = config.d_model, config.d_ff
     name = next((name for name in (_TABLE, *_COPIES) if name in state), _TABLE)
     table = tensors.take(name, (num_words, width))
@@ -134,7 +102,7 @@ def marian_params(
         ("encoder", {"self_attn": "self"}),
         ("decoder", {"self_attn": "self", "encoder_attn": "cross"}),
     ):
-        tensors.check_sinusoids(f"model.{stack}.embed_positions.weight", width)
+        _check_sinusoids(tensors, where, f"model.{stack}.embed_positions.weight", width)
         for number in range(config.num_layers):
             theirs, ours = f"model.{stack}.layers.{number}", f"{stack}.{number}"
             dense = {
@@ -165,57 +133,17 @@ def marian_params(
     return {name: np.ascontiguousarray(value) for name, value in params.items()}
 
 
-class _Tensors:
-    """A state dict that notes what is read of it."""
-
-    def __init__(self, state: Mapping[str, np.ndarray], where: Path):
-        self._state, self._where = state, where
-        self._unread = set(state)
-
-    def take(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """The tensor in float32; None in a shape is any length.
-
-        Raises:
-            UserError: it is missing, of another shape or no floating-point numbers.
-        """
-        if name not in self._state:
-            raise UserError(f"{self._where} holds no {name}.")
-        self._unread.discard(name)
-        value = self._state[name]
-        fits = len(value.shape) == len(shape)
-        if not fits or any(n not in (None, m) for n, m in zip(shape, value.shape, strict=True)):
-            wanted = ", ".join("any" if n is None else f"{n:,}" for n in shape)
-            raise UserError(
-                f"{self._where}: {name} has the shape {value.shape}; the config needs ({wanted}). "
-                "The config belongs to another model."
-            )
-        if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
-            raise UserError(
-                f"{self._where}: {name} holds numbers of type {value.dtype}; wanted float32, "
-                "float16 or bfloat16."
-            )
-        return np.asarray(value, np.float32)
-
-    def check_sinusoids(self, name: str, width: int) -> None:
-        """Raises UserError if a table of positions is there and is not the one that is computed."""
-        if name not in self._state:
-            return
-        found = self.take(name, (None, width))
-        wanted = sinusoids(jnp.arange(len(found))[None], width, "huggingface")[0]
-        if not np.allclose(found, np.asarray(wanted), rtol=0, atol=_NEAR):
-            raise UserError(
-                f"{self._where}: {name} holds other positions than sinusoids; learned ones of "
-                "Marian are not read."
-            )
-
-    def check_all_read(self) -> None:
-        """Raises UserError for a tensor that no part of the model has asked for."""
-        if unread := sorted(self._unread):
-            others = f" and {len(unread) - 1:,} more" if len(unread) > 1 else ""
-            raise UserError(
-                f"{self._where} holds {unread[0]}{others}, which is no part of a MarianMTModel of "
-                "this config, and would not be read."
-            )
+def _check_sinusoids(tensors: Tensors, where: Path, name: str, width: int) -> None:
+    """Raises UserError if a table of positions is there and is not the one that is computed."""
+    if name not in tensors:
+        return
+    found = tensors.take(name, (None, width))
+    wanted = sinusoids(jnp.arange(len(found))[None], width, "huggingface")[0]
+    if not np.allclose(found, np.asarray(wanted), rtol=0, atol=_NEAR):
+        raise UserError(
+            f"{where}: {name} holds other positions than sinusoids; learned ones of "
+            "Marian are not read."
+        )
 
 
 def _unscaled(params: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, np.ndarray]:
@@ -232,7 +160,7 @@ def _unscaled(params: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str
 
 def _languages(folder: Path) -> tuple[str, str]:
     path = folder / "tokenizer_config.json"
-    about = _read_json(path)
+    about = read_table(path)
     for key, wanted in _TOKENIZER.items():
         found = about.get(key)
         found = found.get("content") if isinstance(found, dict) and "content" in found else found
@@ -251,7 +179,7 @@ def _num_words(config: Mapping[str, Any]) -> int:
 def _vocabulary(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
     """The ids of all pieces."""
     path = folder / "vocab.json"
-    vocabulary = _read_json(path)
+    vocabulary = read_table(path)
     if len(vocabulary) != _num_words(config):
         raise UserError(
             f"{path} has {len(vocabulary):,} words; config.json expects {_num_words(config):,}."
@@ -277,9 +205,3 @@ def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PairTokenizer:
     model = {**files, "vocabulary": vocabulary, "starts_with": starts}
     with naming(folder):
         return PairTokenizer(json.dumps(model).encode())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path.parent} holds no {path.name}; wanted a model of Hugging Face's.")
-    return read_json(path)

@@ -4,17 +4,16 @@ A key that is absent means Hugging Face's default. A key that would change the o
 counterpart here is refused by name, as is one that nobody knows.
 """
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from aiayn.config import DataConfig, DecodeConfig, ModelConfig
 from aiayn.errors import UserError, naming
+from aiayn.interop.settings import EVERYWHERE, Known, Settings, check_kind, is_number, words
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+KIND = {"marian": "MarianMTModel"}
+"""The model_type, and the class of transformers'."""
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -53,15 +52,9 @@ _FIXED: Mapping[str, Any] = {
     "pruned_heads": {},
 }
 """Settings that have one value here, which is Hugging Face's default as well."""
-_HARMLESS = _words(
-    """model_type architectures transformers_version _name_or_path name_or_path _commit_hash
-    torch_dtype dtype init_std gradient_checkpointing encoder_layerdrop decoder_layerdrop
-    classif_dropout classifier_dropout num_labels _num_labels id2label label2id problem_type
-    finetuning_task task_specific_params tokenizer_class add_bias_logits extra_pos_embeddings
-    bos_token_id sep_token_id cls_token_id use_cache return_dict output_attentions
-    output_hidden_states output_past torchscript use_bfloat16 tf_legacy_loss
-    chunk_size_feed_forward attn_implementation _attn_implementation
-    _attn_implementation_autoset"""
+_HARMLESS = EVERYWHERE | words(
+    """init_std encoder_layerdrop decoder_layerdrop classif_dropout classifier_dropout
+    add_bias_logits extra_pos_embeddings"""
 )
 """Settings that change no output of a MarianMTModel."""
 _ALIASES = {
@@ -82,19 +75,19 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "min_new_tokens": (0,),
     "guidance_scale": (1,),
     **dict.fromkeys(
-        _words("""forced_bos_token_id forced_decoder_ids suppress_tokens begin_suppress_tokens
+        words("""forced_bos_token_id forced_decoder_ids suppress_tokens begin_suppress_tokens
         sequence_bias exponential_decay_length_penalty constraints force_words_ids penalty_alpha
         dola_layers watermarking_config token_healing stop_strings max_time"""),
         (False, []),
     ),
 }
 """Settings of the search that are not heeded, and the values with which they change nothing."""
-_SEARCH = _words(
+_SEARCH = words(
     """num_beams length_penalty max_length max_new_tokens bad_words_ids decoder_start_token_id
     pad_token_id eos_token_id forced_eos_token_id"""
 )
 """Settings of the search that are heeded."""
-_HARMLESS_TO_SEARCH = _words(
+_HARMLESS_TO_SEARCH = words(
     """bos_token_id transformers_version _from_model_config use_cache temperature top_k top_p min_p
     top_h typical_p epsilon_cutoff eta_cutoff renormalize_logits remove_invalid_values
     early_stopping num_return_sequences low_memory cache_implementation cache_config max_cache_len
@@ -105,27 +98,12 @@ _HARMLESS_TO_SEARCH = _words(
 )
 """Those of sampling, of memory and of speed; `early_stopping` ends a search early, ours does not.
 """
-_OF_SEARCH = {*_NEUTRAL, *_SEARCH, *_HARMLESS_TO_SEARCH} - {*DEFAULTS, *_IDS, *_HARMLESS}
+_OF_SEARCH = {*_NEUTRAL, *_SEARCH, *_HARMLESS_TO_SEARCH}
+_KNOWN = Known(DEFAULTS, _FIXED, frozenset({*_IDS, *_HARMLESS, *_OF_SEARCH}), _ALIASES)
 
 _MOST_BEAMS = 1_000
 _LARGEST_PENALTY = 10
 _ACTIVATIONS = {"relu": "relu", "swish": "swish", "silu": "swish"}
-
-
-def check_kind(config: Mapping[str, Any], where: Path) -> None:
-    """Raises UserError, saying what it is, unless this is the config of a MarianMTModel."""
-    wanted = "the config.json of a MarianMTModel"
-    if "model_type" not in config:
-        if {"format", "data", "model"} <= config.keys():
-            raise UserError(f"{where} is of a model of aiayn's own; use it as it is.")
-        raise UserError(f"{where} has no model_type; wanted {wanted}.")
-    if config["model_type"] != "marian":
-        named = config.get("architectures")
-        of = f" ({', '.join(map(str, named))})" if isinstance(named, list) and named else ""
-        raise UserError(f"{where}: model_type is {config['model_type']!r}; wanted 'marian'{of}.")
-    architectures = config.get("architectures") or ["MarianMTModel"]
-    if architectures != ["MarianMTModel"]:
-        raise UserError(f"{where}: architectures is {architectures!r}; wanted ['MarianMTModel'].")
 
 
 def model_config(config: Mapping[str, Any], where: Path) -> ModelConfig:
@@ -134,11 +112,11 @@ def model_config(config: Mapping[str, Any], where: Path) -> ModelConfig:
     Raises:
         UserError: the model is of another kind than ours; the setting is named.
     """
-    check_kind(config, where)
-    settings = _Settings(config, where)
+    check_kind(config, where, KIND)
+    settings = Settings(config, where, _KNOWN)
     settings.check_keys()
     layers, heads, inner = (
-        settings.shared(name) for name in ("layers", "attention_heads", "ffn_dim")
+        _shared(settings, name) for name in ("layers", "attention_heads", "ffn_dim")
     )
     width = settings.whole("d_model")
     if width % heads:
@@ -169,9 +147,22 @@ def model_config(config: Mapping[str, Any], where: Path) -> ModelConfig:
         return ModelConfig(**values)
 
 
+def _shared(settings: Settings, name: str) -> int:
+    """A number that encoder and decoder have in common."""
+    keys = [f"{stack}_{name}" for stack in ("encoder", "decoder")]
+    encoder, decoder = (settings.whole(key) for key in keys)
+    if encoder != decoder:
+        absent = "".join(f" ({settings.said(key)})" for key in keys if key not in settings.given)
+        raise UserError(
+            f"{settings.where}: the encoder's {name} are {encoder}, the decoder's {decoder}; "
+            f"wanted as many.{absent}"
+        )
+    return encoder
+
+
 def is_scaled(config: Mapping[str, Any], where: Path) -> bool:
     """Whether embeddings are multiplied by √d_model, as the paper's are."""
-    return _Settings(config, where).flag("scale_embedding")
+    return Settings(config, where, _KNOWN).flag("scale_embedding")
 
 
 class Search:
@@ -185,13 +176,13 @@ class Search:
         where: Path,
     ):
         """Raises UserError for a setting that has no counterpart here, by its name."""
-        settings = _Settings(config, where / "config.json")
+        settings = Settings(config, where / "config.json", _KNOWN)
         self._positions = settings.whole("max_position_embeddings")
         found, path = generation, where / "generation_config.json"
         if found is None:  # as Hugging Face's code had it before there was such a file
             path = where / "config.json"
             found = {k: v for k, v in config.items() if k in _NEUTRAL.keys() | _SEARCH}
-        self._found = _Settings({k: v for k, v in found.items() if v is not None}, path)
+        self._found = Settings({k: v for k, v in found.items() if v is not None}, path, _KNOWN)
         self._check_keys()
         self._vocabulary = vocabulary
         for table in (settings, self._found):
@@ -227,7 +218,7 @@ class Search:
         if type(beams) is not int or not 1 <= beams <= _MOST_BEAMS:
             raise self._found.wrong("num_beams", f"1 to {_MOST_BEAMS:,}")
         alpha = self._found.given.get("length_penalty", 1.0)
-        if not _is_number(alpha) or not 0 <= alpha <= _LARGEST_PENALTY:
+        if not is_number(alpha) or not 0 <= alpha <= _LARGEST_PENALTY:
             raise self._found.wrong("length_penalty", f"0 to {_LARGEST_PENALTY}")
         return DecodeConfig(
             beam_size=beams, length_penalty=float(alpha), max_extra_tokens=self._lengths()[1]
@@ -254,8 +245,8 @@ class Search:
         """The ids that no output has, padding among them."""
         banned = self._found.given.get("bad_words_ids", [])
         ids = [self._vocabulary["<pad>"]]
-        for words in banned if isinstance(banned, list) else [banned]:
-            match words:
+        for sequence in banned if isinstance(banned, list) else [banned]:
+            match sequence:
                 case [int(one)] if (
                     0 <= one < len(self._vocabulary) and one != self._vocabulary["</s>"]
                 ):
@@ -263,76 +254,3 @@ class Search:
                 case _:
                     raise self._found.wrong("bad_words_ids", "a list of lists of one id each")
         return ids
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-class _Settings:
-    """The settings in a file, Hugging Face's defaults behind them."""
-
-    def __init__(self, given: Mapping[str, Any], where: Path):
-        self.where = where
-        self.given = dict(given)
-        for alias, key in _ALIASES.items():
-            if alias in given and self.given.setdefault(key, given[alias]) != given[alias]:
-                raise self.wrong(key, f"{alias}, {given[alias]!r}")
-
-    def __getitem__(self, key: str) -> Any:
-        return self.given[key] if key in self.given else DEFAULTS[key]
-
-    def wrong(self, key: str, wanted: str) -> UserError:
-        return UserError(f"{self.where}: {self.said(key)}; wanted {wanted}.")
-
-    def said(self, key: str) -> str:
-        """The setting and its value, and where that comes from if not from the file."""
-        if key in self.given:
-            return f"{key} is {self.given[key]!r}"
-        return f"{self.where.name} has no {key}, which means {DEFAULTS[key]!r}"
-
-    def check_keys(self) -> None:
-        """Raises UserError for a key that is not heeded and could change the output."""
-        known: Collection[str] = {*DEFAULTS, *_IDS, *_HARMLESS, *_ALIASES, *_OF_SEARCH}
-        for key in self.given:
-            if key in _FIXED:
-                if (self.given[key] or False) != (_FIXED[key] or False):
-                    raise self.wrong(key, repr(_FIXED[key]))
-            elif key not in known:
-                self.refuse_unknown(key)
-
-    def refuse_unknown(self, key: str) -> None:
-        """Raises UserError unless the value of a key that nobody knows says nothing."""
-        if self.given[key] not in (None, False, 0, "", [], {}):
-            raise UserError(
-                f"{self.where}: {key} is {self.given[key]!r}, which is not known here and may "
-                "change what the model says; where it does not, take it out of the file."
-            )
-
-    def whole(self, key: str, least: int = 1) -> int:
-        value = self[key]
-        if type(value) is not int or value < least:
-            raise self.wrong(key, f"a whole number, {least} or more")
-        return value
-
-    def rate(self, key: str) -> float:
-        if not _is_number(self[key]) or not 0 <= self[key] < 1:
-            raise self.wrong(key, "0 <= rate < 1")
-        return float(self[key])
-
-    def flag(self, key: str) -> bool:
-        if not isinstance(self[key], bool):
-            raise self.wrong(key, "true or false")
-        return self[key]
-
-    def shared(self, name: str) -> int:
-        """A number that encoder and decoder have in common."""
-        keys = [f"{stack}_{name}" for stack in ("encoder", "decoder")]
-        encoder, decoder = (self.whole(key) for key in keys)
-        if encoder != decoder:
-            absent = "".join(f" ({self.said(key)})" for key in keys if key not in self.given)
-            raise UserError(
-                f"{self.where}: the encoder's {name} are {encoder}, the decoder's {decoder}; "
-                f"wanted as many.{absent}"
-            )
-        return encoder
