@@ -42,12 +42,15 @@ class Rows(NamedTuple):
         return (self.tgt_segments_BT > 0).astype(np.float32)
 
 
-def make_rows(src: Ints, src_segments: Ints, tgt: Ints, tgt_segments: Ints, bos: int) -> Rows:
-    """Rows from ids that end with EOS and their segments; BOS and the shift are added here."""
+def make_rows(
+    src: Ints, src_segments: Ints, tgt: Ints, tgt_segments: Ints, bos: int | Ints
+) -> Rows:
+    """Rows from ids that end with EOS and their segments; BOS and the shift are added here. Where
+    texts begin otherwise, `bos` is a column of what comes before those of each row."""
     src_positions, tgt_positions = _positions(src_segments), _positions(tgt_segments)
     tgt_in = np.zeros_like(tgt)
     tgt_in[:, 1:] = tgt[:, :-1]
-    tgt_in[tgt_positions == 0] = bos
+    tgt_in = np.where(tgt_positions == 0, bos, tgt_in)
     tgt_in[tgt_segments == 0] = 0
     fields = src, src_segments, src_positions, tgt_in, tgt, tgt_segments, tgt_positions
     return Rows(*(np.asarray(field, np.int32) for field in fields))

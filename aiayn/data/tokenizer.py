@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ class Tokenizer:
     A tokenizer of documents has a piece for a line break. It takes blanks and line breaks as they
     are, and gives them back so.
     """
+
+    has_bos = True
+    """Whether BOS comes before every text. Else a text begins with its own first piece, which the
+    model reads and does not predict."""
+    has_eos = True
+    """Whether EOS ends every text. Else it is the name of an end that no text has."""
 
     def __init__(self, model: bytes):
         """Raises UserError if `model` is no SentencePiece model with the special pieces we need."""
@@ -129,6 +136,8 @@ class Tokenizer:
         """The tokenizer whose `model` these bytes are."""
         if model.startswith(_OF_TREES):
             return TreeTokenizer(model)
+        if model.startswith(WordTokenizer.START):
+            return WordTokenizer(model)
         return PairTokenizer(model) if model.startswith(b"{") else Tokenizer(model)
 
     @classmethod
@@ -321,6 +330,84 @@ def first_piece(num_symbols: int) -> int:
     return -(-(_SPECIAL + num_symbols) // 128) * 128
 
 
+class WordTokenizer(Tokenizer):
+    """A tokenizer of the library `tokenizers`, such as GPT-1's: pieces of words, in lower case.
+
+    `model` is JSON: the library's own (`tokenizer.json`), and the id of EOS. There is no BOS; and
+    where the id is null there is no EOS, whose name is one more piece behind the others.
+    """
+
+    START = b'{"tokenizers": '
+    has_bos = False
+
+    def __init__(self, model: bytes):
+        """Raises UserError if `model` is not such JSON, or the library is not installed."""
+        self.model = model
+        try:
+            library: Any = import_module("tokenizers")
+        except ImportError:
+            raise UserError(
+                "The tokenizer is read by the library tokenizers, which is not installed; run: "
+                "pip install tokenizers"
+            ) from None
+        try:
+            values = json.loads(model)
+            inner = {**values["tokenizers"]}
+            inner["model"] = {**inner["model"], "dropout": None}  # which would spell at random
+            unknown, eos = inner["model"].get("unk_token"), values["eos"]
+            self._tokenizer: Any = library.Tokenizer.from_str(json.dumps(inner))
+        except Exception as error:  # the library raises no narrower one
+            raise UserError(f"The tokenizer is none of the library tokenizers: {error}") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        ids: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        if sorted(ids.values()) != list(range(len(ids))):
+            raise UserError("The tokenizer's table does not number its pieces 0, 1, 2, ...")
+        if unknown not in ids:
+            raise UserError(f"The tokenizer's unk_token is {unknown!r}; wanted one of its pieces.")
+        if self._tokenizer.num_special_tokens_to_add(False):
+            raise UserError("The tokenizer adds pieces to every text; wanted one that adds none.")
+        if eos is None:
+            eos = ids.setdefault("</s>", len(ids))
+            if eos != len(ids) - 1 or len(ids) == self._tokenizer.get_vocab_size():
+                raise UserError("The tokenizer has a piece </s> and no EOS; wanted that as EOS.")
+            self.has_eos = False
+        elif type(eos) is not int or not 0 <= eos < len(ids):
+            raise UserError(f"The tokenizer's EOS is {eos!r}; wanted one of {len(ids):,} ids.")
+        self.pad = self.bos = self.eos = eos
+        self.unknown = ids[unknown]
+        self._ids = ids
+        self._pieces = {number: piece for piece, number in ids.items()}
+
+    @property
+    def num_words(self) -> int:
+        return len(self._ids)
+
+    @cached_property
+    def line_break(self) -> int | None:
+        return None
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        # One by one: the library's threads and the forks of workers do not go together.
+        return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in sentences]
+
+    def files(self) -> dict[str, bytes]:
+        return {"tokenizer.json": self._tokenizer.to_str().encode()}
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        kept = [[int(n) for n in sentence if n != self.eos] for sentence in ids]
+        return [self._tokenizer.decode(sentence) for sentence in kept]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return [self._pieces[int(number)] for number in ids]
+
+    def ids(self, pieces: Sequence[str]) -> list[int]:
+        return [self._ids[piece] for piece in pieces]
+
+    def spell(self, sentence: str) -> list[str]:
+        return self.pieces(self.encode([sentence])[0])
+
+
 def _spell(text: str, side: Any) -> list[str]:
     """The pieces of a text, of which a code before it is one."""
     code = _CODE.match(text)
@@ -360,6 +447,11 @@ def own_tokenizer(data: DataConfig) -> Tokenizer:
         raise UserError(
             f"{path} is a tokenizer {found}, and data.trees is {data.trees!r}; wanted one trained "
             "on the same kind of data, or none in data.tokenizer."
+        )
+    if not tokenizer.has_bos:
+        raise UserError(
+            f"{path} has no piece for BOS, which every text of training begins with; wanted a "
+            "tokenizer that has one. Such a model writes and scores, but does not train here."
         )
     if data.documents != "line" and tokenizer.line_break is None:
         raise UserError(

@@ -204,8 +204,10 @@ def look_at_text(writer: Writer, text: str) -> Looks:
     (ids,) = tokenizer.encode([text])
     if not 0 < len(ids) < writer.context:
         raise UserError(f"The text has {len(ids)} tokens; wanted 1 to {writer.context - 1}.")
-    rows = rows_of_texts([ids], tokenizer.bos, tokenizer.eos)
+    said = ids[writer.num_given :]
+    rows = rows_of_texts([said], writer.first(ids), tokenizer.eos)
     found = weights_of_text(writer.programs.graphdef, writer.params, rows)
     decoder = np.asarray(found, np.float32)[:, 0]
-    tokens, none = tokenizer.pieces(ids), decoder[:, :, :0, :0]
-    return Looks([], ["<s>", *tokens], [*tokens, "</s>"], none, decoder, decoder[:, :, :, :0])
+    tokens, none = tokenizer.pieces(said), decoder[:, :, :0, :0]
+    first = "<s>" if tokenizer.has_bos else tokenizer.pieces(ids)[0]
+    return Looks([], [first, *tokens], [*tokens, "</s>"], none, decoder, decoder[:, :, :, :0])

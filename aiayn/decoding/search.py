@@ -52,6 +52,8 @@ class Sentences(NamedTuple):
     born_B: Int[Array, " batch"]
     """The time of their first step."""
     limit_B: Int[Array, " batch"]
+    first_B: Int[Array, " batch"]
+    """What is read before the first word of an output: BOS, unless a text begins otherwise."""
     src_segments_BS: Int[Array, "batch source"]
     live_words_BWT: Int[Array, "batch beam room"]
     live_log_probs_BW: Float[Array, "batch beam"]
@@ -152,21 +154,24 @@ class Search:
         src_positions_GS: Int[Array, "group source"],
         limit_G: Int[Array, " group"],
         controls: Controls = NOTHING,
+        first_G: Int[Array, " group"] | None = None,
     ) -> State:
         """With a group of sentences in the slots `place_G`, whose own are finished.
 
         `limit_G` is the most tokens, EOS included, that each output may have; with a limit of 0 a
         sentence is finished at once. `controls` is what else is asked of each. For a language model
-        a source is the beginning of the output, of which it is a part, at most as long as the room.
+        a source is the beginning of the output, of which it is a part, at most as long as the room;
+        `first_G` is what the model reads before it, BOS unless given.
         """
+        first_G = jnp.full_like(number_G, self.bos) if first_G is None else first_G
         if isinstance(self.model, LanguageModel):
             text_GS = src_GS, src_segments_GS
-            return self._begin_text(state, place_G, number_G, *text_GS, limit_G, controls)
+            return self._begin_text(state, place_G, number_G, *text_GS, limit_G, controls, first_G)
         born_G = jnp.full(len(number_G), state.time)
         sources = src_GS, src_segments_GS, src_positions_GS
         caches = self.decoder.read(state.caches, place_G, *sources)
         new = self._unborn(number_G, born_G, limit_G, src_segments_GS, controls)
-        return self._put(state, place_G, new, caches)
+        return self._put(state, place_G, new._replace(first_B=first_G), caches)
 
     def _begin_text(
         self,
@@ -177,6 +182,7 @@ class Search:
         segments_GP: Int[Array, "group prompt"],
         limit_G: Int[Array, " group"],
         controls: Controls,
+        first_G: Int[Array, " group"],
     ) -> State:
         """As `begin`, with texts that a language model goes on with.
 
@@ -191,10 +197,11 @@ class Search:
         write_GP = jnp.where(segments_GP > 0, then_GP, self.room)  # padding is written nowhere
         each_G1, said_GP1 = jnp.arange(len(number_G))[:, None], prompt_GP[..., None]
         words_GWT = new.live_words_BWT.at[each_G1, :, write_GP].set(said_GP1, mode="drop")
-        read_GP = jnp.pad(prompt_GP, [(0, 0), (1, 0)], constant_values=self.bos)[:, :-1]
+        read_GP = jnp.concatenate([first_G[:, None], prompt_GP], axis=1)[:, :-1]
         slots_GP = then_GP * self.beam_size
         caches = self.decoder.read_on(state.caches, place_G, read_GP, segments_GP, slots_GP)
-        return self._put(state, place_G, new._replace(live_words_BWT=words_GWT), caches)
+        new = new._replace(first_B=first_G, live_words_BWT=words_GWT)
+        return self._put(state, place_G, new, caches)
 
     def _put(
         self,
@@ -271,6 +278,7 @@ class Search:
             number_B=number_B,
             born_B=born_B,
             limit_B=limit_B,
+            first_B=jnp.zeros_like(number_B),
             src_segments_BS=src_segments_BS,
             live_words_BWT=none_BWT,
             live_log_probs_BW=jnp.where(begins, 0.0, none_BW),
@@ -292,7 +300,7 @@ class Search:
         """
         now, time, room = state.now, state.time, self.room
         before_BW1 = lax.dynamic_slice_in_dim(now.live_words_BWT, (time - 1) % room, 1, axis=2)
-        last_BW = jnp.where((age_B == 0)[:, None], self.bos, before_BW1[..., 0])
+        last_BW = jnp.where((age_B == 0)[:, None], now.first_B[:, None], before_BW1[..., 0])
         here_1W1 = jnp.arange(self.beam_size)[None, :, None]
         here_BW1 = jnp.broadcast_to(here_1W1, (len(age_B), self.beam_size, 1))
         write = partial(lax.dynamic_update_slice_in_dim, start_index=time % room, axis=2)

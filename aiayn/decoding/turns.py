@@ -72,11 +72,17 @@ class Turns:
         segments_GS: Int[np.ndarray, "group source"],
         limits: Int[np.ndarray, " group"],
         controls: Controls,
+        firsts: Int[np.ndarray, " group"] | None = None,
     ) -> None:
-        """Put a group into slots; one whose place is past the last slot is put nowhere."""
+        """Put a group into slots; one whose place is past the last slot is put nowhere.
+
+        `firsts` is what a language model reads before each text, BOS unless given.
+        """
         given = places, src_GS, segments_GS, limits
         arrays = (jnp.asarray(each, jnp.int32) for each in given)
-        self._state = _begin(*self._model, self._state, *arrays, controls, sizes=self.sizes)
+        first_G = None if firsts is None else jnp.asarray(firsts, jnp.int32)
+        new = *arrays, controls, first_G
+        self._state = _begin(*self._model, self._state, *new, sizes=self.sizes)
 
     def advance(self, count: int) -> None:
         """Take `count` steps, or fewer where all are finished before."""
@@ -134,13 +140,14 @@ def _begin(
     segments_GS: Int[Array, "group source"],
     limit_G: Int[Array, " group"],
     controls: Controls,
+    first_G: Int[Array, " group"] | None,
     *,
     sizes: Sizes,
 ) -> State:
     positions_GS = jnp.broadcast_to(jnp.arange(sizes.width)[None], src_GS.shape)
     slots = _search(graphdef, params, weights, sizes)
     return slots.begin(
-        state, place_G, place_G, src_GS, segments_GS, positions_GS, limit_G, controls
+        state, place_G, place_G, src_GS, segments_GS, positions_GS, limit_G, controls, first_G
     )
 
 

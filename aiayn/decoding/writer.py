@@ -96,6 +96,8 @@ class Writer:
         self.tokenizer: Tokenizer = model.tokenizer
         self.context = model.experiment.data.max_tokens
         """Tokens of the longest text of training, BOS or EOS included."""
+        self.num_given = 0 if model.tokenizer.has_bos else 1
+        """Tokens that a text must begin with, since nothing predicts them: none after BOS."""
         self.language = model.experiment.data.tgt
         self.slots_per_batch = model.experiment.decode.slots_per_batch
         self.params = jax.device_put(unflatten(model.params)) if params is None else params
@@ -132,9 +134,14 @@ class Writer:
             yield found.pop(number)
 
     def _check(self, ids: Sequence[int], name: str) -> None:
-        if len(ids) > self.context - 2:
+        if len(ids) < self.num_given:
             raise UserError(
-                f"{name} has {len(ids):,} tokens; wanted at most {self.context - 2:,}, since the "
+                f"{name} is empty; wanted a word, since this model has no piece that begins a text."
+            )
+        most = self.context - 2 + self.num_given
+        if len(ids) > most:
+            raise UserError(
+                f"{name} has {len(ids):,} tokens; wanted at most {most:,}, since the "
                 f"model's context is {self.context:,} with its beginning and one word more."
             )
 
@@ -165,7 +172,7 @@ class Writer:
 
     def _most(self, ids: Sequence[int], asked: Writing) -> int:
         """The most tokens that may follow a prompt."""
-        most = self.context - 1 - len(ids)
+        most = self.context - 1 - (len(ids) - self.num_given)
         return most if asked.max_tokens is None else min(most, asked.max_tokens)
 
     def _told(
@@ -187,40 +194,50 @@ class Writer:
         return found
 
     def score(self, texts: Sequence[str], first: int = 1) -> list[tuple[float, int]]:
-        """Log-probability in nats of each text from its beginning, EOS included, and its tokens.
+        """Log-probability in nats of each text from its beginning, EOS included, and its tokens;
+        what a tokenizer has no BOS or EOS for counts in neither.
 
         Raises:
             UserError: a text is longer than the context; they are numbered from `first`.
         """
-        encoded = [[*ids, self.tokenizer.eos] for ids in self.tokenizer.encode(texts)]
+        end = [self.tokenizer.eos] if self.tokenizer.has_eos else []
+        encoded = [[*ids, *end] for ids in self.tokenizer.encode(texts)]
         for number, ids in enumerate(encoded, first):
             if len(ids) > self.context:
                 raise UserError(
                     f"Line {number} has {len(ids):,} tokens; wanted at most {self.context:,}, the "
                     "model's context. `aiayn evaluate MODEL --text FILE` scores longer text."
                 )
-        return [(float(each.sum()), len(each)) for each in self.log_probs(encoded)]
+        found = self.log_probs(encoded)
+        return [(float(np.nansum(each)), len(each) - int(np.isnan(each).sum())) for each in found]
 
     def log_probs(self, texts: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """The log-probability in nats of each id of each text, at most `context` of them, given BOS
-        and those before."""
+        and those before; NaN where nothing comes before."""
         found: list[np.ndarray] = [np.zeros(0)] * len(texts)
-        order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
+        given, order = self.num_given, sorted(range(len(texts)), key=lambda n: -len(texts[n]))
         while order:
             width = padded_width(max(len(texts[order[0]]), 1))
             size = max(1, self.slots_per_batch // width)
             part, order = order[:size], order[size:]
             rows = 1 << (min(size, len(part)) - 1).bit_length()  # few sizes, few programs
             ids, segments = np.zeros((2, rows, width), np.int32)
+            first_R1 = np.full((rows, 1), self.tokenizer.bos)
             for row, number in enumerate(part):
-                length = len(texts[number])
-                ids[row, :length], segments[row, :length] = texts[number], 1
+                text = texts[number][given:]
+                ids[row, : len(text)], segments[row, : len(text)] = text, 1
+                first_R1[row] = self.first(texts[number])
             none = np.zeros((rows, 0), np.int32)
-            made = make_rows(none, none, ids, segments, self.tokenizer.bos)
+            made = make_rows(none, none, ids, segments, first_R1)
             values = np.asarray(self.programs.forced_words(self.params, made))
             for row, number in enumerate(part):
-                found[number] = values[row, : len(texts[number])]
+                length = len(texts[number])
+                found[number] = np.concatenate([np.full(given, np.nan), values[row]])[:length]
         return found
+
+    def first(self, ids: Sequence[int]) -> int:
+        """What is read before the first word that is predicted of a text."""
+        return ids[0] if self.num_given and ids else self.tokenizer.bos
 
 
 class _Output(NamedTuple):
@@ -237,9 +254,11 @@ class _Slots:
         self, writer: Writer, prompts: Sequence[list[int]], most: Sequence[int], asked: Writing
     ):
         self._writer, self._prompts, self._most, self._asked = writer, prompts, most, asked
+        self._said = [ids[writer.num_given :] for ids in prompts]
+        """What the model reads as if it had said it."""
         tokenizer, beam_size = writer.tokenizer, asked.num_texts
-        width = padded_width(max(map(len, prompts)))
-        room = padded_width(max(len(ids) + n + 1 for ids, n in zip(prompts, most, strict=True)))
+        width = padded_width(max(map(len, self._said)))
+        room = padded_width(max(len(ids) + n + 1 for ids, n in zip(self._said, most, strict=True)))
         room = max(room, width)
         slots = max(1, min(_MOST_SLOTS, writer.slots_per_batch // (beam_size * room)))
         slots = min(slots, 1 << (len(prompts) - 1).bit_length())
@@ -285,16 +304,17 @@ class _Slots:
             count = min(len(free), len(self._waiting))
             group = min(_GROUP, sizes.slots) if count > 1 else 1
             taken = [(free.pop(0), self._waiting.popleft()) for _ in range(min(group, count))]
-            places, limits = np.full(group, sizes.slots), np.zeros(group, np.int32)
+            places, (limits, firsts) = np.full(group, sizes.slots), np.zeros((2, group), np.int32)
             ids, segments = np.zeros((2, group, sizes.width), np.int32)
             for row, (place, number) in enumerate(taken):
-                prompt = self._prompts[number]
-                ids[row, : len(prompt)], segments[row, : len(prompt)] = prompt, 1
+                said = self._said[number]
+                ids[row, : len(said)], segments[row, : len(said)] = said, 1
+                firsts[row] = self._writer.first(self._prompts[number])
                 # At its limit an output can only end, which is one token more.
-                places[row], limits[row] = place, len(prompt) + self._most[number] + 1
+                places[row], limits[row] = place, len(said) + self._most[number] + 1
                 self._inside[place] = number
             controls = self._controls([self._prompts[number] for _, number in taken], group)
-            self._turns.begin(places, ids, segments, limits, controls)
+            self._turns.begin(places, ids, segments, limits, controls, firsts)
 
     def _controls(self, prompts: Sequence[list[int]], rows: int = 1) -> Controls:
         wishes = self._asked.wishes
@@ -304,14 +324,15 @@ class _Slots:
             return NOTHING
         controls = controls_of(wishes, self._banned, prompts, None, rows)
         if controls.min_length_B is not None:  # which counts what was there
-            lengths = [len(ids) for ids in prompts] + [0] * (rows - len(prompts))
+            given = self._writer.num_given
+            lengths = [len(ids) - given for ids in prompts] + [0] * (rows - len(prompts))
             longer_B = controls.min_length_B + jnp.array(lengths, jnp.int32)
             controls = controls._replace(min_length_B=longer_B)
         return controls
 
     def _outputs(self, look: Look, place: int, number: int) -> list[_Output]:
         """Those that have ended, then those that grow."""
-        before, most, age = len(self._prompts[number]), self._most[number], look.age_B[place]
+        before, most, age = len(self._said[number]), self._most[number], look.age_B[place]
         found: list[_Output] = []
         for words, score in zip(*(each[place] for each in look.ended[:2]), strict=True):
             if score > -np.inf:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
 from aiayn.decoding.writer import Writer
 from aiayn.evaluation.scores import Score, Scores
 
@@ -71,6 +73,7 @@ def text_losses(
         found = writer.log_probs([window.ids for window in part])
         for window, log_probs in zip(part, found, strict=True):
             new = log_probs[window.first :]
+            new = new[~np.isnan(new)]  # those that nothing predicts, where there is no BOS
             loss = TextLoss(-float(new.sum(dtype="float64")), len(new))
             losses[window.document] = losses[window.document].plus(loss)
             done += len(new)
@@ -78,12 +81,15 @@ def text_losses(
     return losses
 
 
-def scores_of(losses: Sequence[TextLoss], context: int, language: str) -> Scores:
+def scores_of(
+    losses: Sequence[TextLoss], context: int, language: str, has_bos: bool = True
+) -> Scores:
     """All figures of a text; those of no text are not taken."""
     total = TextLoss()
     for loss in losses:
         total = total.plus(loss)
-    rule = f"window:{context}|stride:{max(1, context // 2)}|bos:yes|eos:no"
+    bos = "yes" if has_bos else "no"
+    rule = f"window:{context}|stride:{max(1, context // 2)}|bos:{bos}|eos:no"
     bits = total.nats / math.log(2)
     per: dict[str, tuple[float, int, str, str]] = {
         "perplexity": (total.nats, total.tokens, "tok:own", "models with the same pieces"),

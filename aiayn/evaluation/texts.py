@@ -68,7 +68,9 @@ def score_texts(
 
         found = hosts.shared_out(losses, documents)
     # Those of other processes come as lists.
-    return scores_of([TextLoss(*loss) for loss in found], writer.context, writer.language)
+    losses_of_all = [TextLoss(*loss) for loss in found]
+    has_bos = writer.tokenizer.has_bos
+    return scores_of(losses_of_all, writer.context, writer.language, has_bos)
 
 
 def evaluate_text(path: Path, text: Path, console: Console) -> Scores:

@@ -1,5 +1,6 @@
 import base64
 import json
+import sys
 import unicodedata
 from dataclasses import replace
 
@@ -13,12 +14,14 @@ from aiayn.data.tokenizer import (
     PairTokenizer,
     Tokenizer,
     TreeTokenizer,
+    WordTokenizer,
     own_tokenizer,
     parts_of,
     train_tokenizer,
     train_tree_tokenizer,
 )
 from aiayn.errors import UserError
+from tests.support import gpt
 from tests.support.models import TOKENIZER
 
 
@@ -271,3 +274,90 @@ def test_a_tokenizer_of_text_is_refused_for_trees_and_the_other_way_round(tmp_pa
         data = DataConfig("mine", tgt=tgt, trees=trees, **settings)
         with pytest.raises(UserError, match=f"is a tokenizer {found}"):
             own_tokenizer(data)
+
+
+# --- The library tokenizers -----------------------------------------------------------------------
+
+
+def _of_words(eos=None, **changes):
+    """GPT-1's kind, with changes in its tokenizer.json."""
+    ids, merges = gpt.vocabulary()
+    inner = {
+        "version": "1.0",
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "decoder": {"type": "BPEDecoder", "suffix": "</w>"},
+        "model": {"type": "BPE", "unk_token": "<unk>", "end_of_word_suffix": "</w>"}
+        | {"vocab": ids, "merges": merges},
+    }
+    model = f'{json.dumps({**inner, **changes})}, "eos": {json.dumps(eos)}}}'
+    return Tokenizer.of(WordTokenizer.START + model.encode())
+
+
+def _model(**changes):
+    ids, merges = gpt.vocabulary()
+    return {"type": "BPE", "vocab": ids, "merges": merges, "unk_token": "<unk>", **changes}
+
+
+def test_words_are_spelled_by_their_most_frequent_pairs_and_come_back():
+    tokenizer = _of_words()
+    # Among the merges "t h" comes before "h e</w>".
+    assert tokenizer.spell("The q") == ["th", "e</w>", "q</w>"]
+    (ids,) = tokenizer.encode(["The q"])
+    assert tokenizer.ids(tokenizer.pieces(ids)) == ids
+    assert tokenizer.decode([ids, [*ids, tokenizer.eos]]) == ["the q"] * 2
+    again = Tokenizer.of(tokenizer.model)
+    assert isinstance(again, WordTokenizer)
+    assert again.encode(["The q"]) == [ids]
+
+
+def test_an_end_that_the_model_lacks_is_no_text():
+    tokenizer = _of_words()
+    assert (tokenizer.num_words, tokenizer.eos) == (gpt.WORDS + 1, gpt.WORDS)
+    assert (tokenizer.has_bos, tokenizer.has_eos) == (False, False)
+    assert tokenizer.eos not in tokenizer.encode(["</s> a</s>"])[0]
+    own = _of_words(eos=5)
+    assert (own.num_words, own.eos, own.has_eos) == (gpt.WORDS, 5, True)
+
+
+def test_a_sentence_is_not_spelled_at_random_nor_cut():
+    whole = _of_words().encode(["the train is late"])
+    short = {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    odd = _of_words(truncation=short, model=_model(end_of_word_suffix="</w>", dropout=0.9))
+    assert odd.encode(["the train is late"]) == whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": None}, "none of the library tokenizers"),
+        ({"model": _model(unk_token=None)}, "unk_token is None; wanted one of its pieces"),
+        ({"model": _model(vocab={"<unk>": 0, "a": 2}, merges=[])}, "does not number its pieces"),
+        ({"model": _model(vocab={"<unk>": 0, "</s>": 1}, merges=[])}, "has a piece </s> and no E"),
+        ({"eos": 307}, "EOS is 307; wanted one of 307 ids"),
+        ({"eos": "x"}, "EOS is 'x'; wanted one of 307 ids"),
+        (
+            {
+                "post_processor": {"type": "TemplateProcessing", "pair": []}
+                | {"single": [{"SpecialToken": {"id": "a", "type_id": 0}}]}
+                | {"special_tokens": {"a": {"id": "a", "ids": [1], "tokens": ["a"]}}}
+            },
+            "adds pieces to every text; wanted one that adds none",
+        ),
+    ],
+)
+def test_odd_tokenizers_of_the_library_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        _of_words(**changes)
+
+
+def test_without_the_library_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(UserError, match="not installed; run: pip install tokenizers"):
+        _of_words()
+
+
+def test_a_tokenizer_without_bos_trains_no_model(tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(_of_words().model)
+    with pytest.raises(UserError, match="has no piece for BOS, which every text of training"):
+        own_tokenizer(DataConfig(tokenizer=str(tmp_path), vocab_size=gpt.WORDS + 1))
