@@ -352,6 +352,10 @@ MUTATIONS = [
         # Models of others, pictures.
         ("interop/marian.py", "= kernel.T", "= kernel"),
         ("interop/marian.py", '("k", "key"),', '("k", "value"),'),
+        ("interop/gpt.py", '("query", "key", "value")', '("query", "value", "key")'),
+        ("interop/gpt.py", "_NEVER = -1e4", "_NEVER = 1e-4"),
+        ("interop/gpt_config.py", '"d_ff": 4 * width', '"d_ff": 3 * width'),
+        ("interop/settings.py", "key not in {*known", "key in {*known"),
         ("interop/ctranslate2.py", "table + model.params", "table - model.params"),
         ("render/heads.py", "mean_QM = weights_HQM.mean(axis=0)", "mean_QM = weights_HQM[0]"),
         ("bench/scaling.py", "within = 2 * (local - 1)", "within = (local - 1)"),

@@ -9,24 +9,28 @@ from aiayn.system.files import place
 
 
 def import_model(folder: Path, out: Path) -> None:
-    """Read a model of Hugging Face's Marian (OPUS-MT).
+    """Read a Marian model (OPUS-MT) or GPT-1 from Hugging Face's files.
 
-    Writes a model that translate, score, attention and evaluate read. Weights are read from
+    Writes a model that the other commands read as one of their own. Weights are read from
     safetensors only, since a pickle is code. Beams, length penalty and longest output are those of
     generation_config.json. A setting or tensor that has no counterpart here is refused by name.
+    GPT-1's tokenizer needs the library tokenizers (pip install tokenizers).
       aiayn import opus-mt-en-de models/en-de
       echo "Good morning." | aiayn translate models/en-de
     """
-    from aiayn.interop.marian import read_marian
+    from aiayn.interop.huggingface import read_huggingface
     from aiayn.model.saved import save_model
 
     if out.exists():
         raise UserError(f"{out} exists already; wanted a new folder.")
-    model = read_marian(folder)
+    model = read_huggingface(folder)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_model(out, model)
     print(f"{out}: {sum(p.size for p in model.params.values()):,} parameters")
     decode, most = model.experiment.decode, model.experiment.data.max_tokens
+    if model.experiment.task == "language_model":
+        print(f"Goes on with texts of up to {most:,} tokens in all; each begins with a word.")
+        return
     print(
         f"Translates with {decode.beam_size} beams and the length penalty {decode.length_penalty:g}"
         " (as an exponent of (5 + length) / 6; of length in Hugging Face's code). Lines of more "

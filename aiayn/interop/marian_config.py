@@ -98,8 +98,9 @@ _HARMLESS_TO_SEARCH = words(
 )
 """Those of sampling, of memory and of speed; `early_stopping` ends a search early, ours does not.
 """
-_OF_SEARCH = {*_NEUTRAL, *_SEARCH, *_HARMLESS_TO_SEARCH}
-_KNOWN = Known(DEFAULTS, _FIXED, frozenset({*_IDS, *_HARMLESS, *_OF_SEARCH}), _ALIASES)
+OF_SEARCH = frozenset({*_NEUTRAL, *_SEARCH, *_HARMLESS_TO_SEARCH})
+"""All settings of a search of transformers', which config.json held before it had a file."""
+_KNOWN = Known(DEFAULTS, _FIXED, frozenset({*_IDS, *_HARMLESS, *OF_SEARCH}), _ALIASES)
 
 _MOST_BEAMS = 1_000
 _LARGEST_PENALTY = 10
