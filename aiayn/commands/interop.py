@@ -48,13 +48,17 @@ def export(model: Path, out: Path, quantization: str) -> None:
 
     Needs CTranslate2 (pip install ctranslate2, or .venv-parity after make parity). Its Translator
     takes and gives SentencePiece's pieces: those of tokenizer.model beside the weights, or, where
-    the model was imported, of source.spm and target.spm. It adds EOS to sources.
+    the model was imported, of source.spm and target.spm. It adds EOS to sources. A language model
+    is for its Generator, which is given the pieces of a text from <s> on (of GPT-1, from its first
+    word on).
     """
     from aiayn.interop import ctranslate2
     from aiayn.model.saved import model_of
 
-    ctranslate2.export(model_of(model), out, quantization)
-    print(f"{out}: for ctranslate2.Translator")
+    exported = model_of(model)
+    ctranslate2.export(exported, out, quantization)
+    is_text = exported.experiment.model.kind == "decoder"
+    print(f"{out}: for ctranslate2.{'Generator' if is_text else 'Translator'}")
 
 
 def _export_arguments(parser: ArgumentParser) -> None:

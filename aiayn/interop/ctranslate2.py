@@ -1,7 +1,8 @@
 """Models for CTranslate2, a fast C++ engine for CPUs and GPUs, from ours.
 
-The folder holds what `ctranslate2.Translator` reads, and the SentencePiece models with whose pieces
-it is fed. CTranslate2 is no dependency of this program; it is wanted only here.
+The folder holds what `ctranslate2.Translator` reads, of a language model `ctranslate2.Generator`,
+and the tokenizer with whose pieces it is fed. CTranslate2 is no dependency of this program; it is
+wanted only here.
 """
 
 import shutil
@@ -19,7 +20,8 @@ from aiayn.model.transformer import sinusoids
 from aiayn.system.files import user_os_errors, write_bytes
 
 NUM_POSITIONS = 1_024
-"""Rows of the table that sinusoids become; longer sentences are refused by the engine."""
+"""Rows of the table that sinusoids become, or more if training had longer sentences; the engine
+refuses longer ones."""
 
 
 def export(model: Model, out: Path, quantization: str = "float32") -> None:
@@ -57,34 +59,42 @@ def _spec(model: Model) -> Any:
             f"CTranslate2 needs heads of d_model/h = {width}; "
             f"d_k is {config.d_k}, d_v {config.d_v}."
         )
-    activations = {"relu": common.Activation.RELU, "swish": common.Activation.SWISH}
-    spec = specs.TransformerSpec.from_config(
-        config.num_layers,
-        config.num_heads,
-        pre_norm=False,
-        activation=activations[config.activation],
-    )
+    activation = {
+        "relu": common.Activation.RELU,
+        "swish": common.Activation.SWISH,
+        "gelu": common.Activation.GELUTanh,
+    }[config.activation]
+    is_text = config.kind == "decoder"
+    kind = specs.TransformerDecoderModelSpec if is_text else specs.TransformerSpec
+    sizes = config.num_layers, config.num_heads
+    spec = kind.from_config(*sizes, pre_norm=False, activation=activation)
     # Copies: CTranslate2 quantises in place.
     params = {name: np.array(value) for name, value in model.params.items()}
     num_words = tokenizer.num_words
     table = params["embedding"][:num_words]
-    for side, name in ((spec.encoder, "encoder"), (spec.decoder, "decoder")):
+    for name in ("decoder",) if is_text else ("encoder", "decoder"):
+        side = getattr(spec, name)
         side.position_encodings.encodings = _positions(model, name)
+        side.scale_embeddings = config.scale_embedding
         for number, layer in enumerate(side.layer):
             _set_layer(layer, params, f"{name}.{number}")
-    spec.encoder.embeddings[0].weight = table
     spec.decoder.embeddings.weight = table
     spec.decoder.projection.weight = table
     if config.logits_bias:
         spec.decoder.projection.bias = params["logits_bias"][:num_words]
     pieces = tokenizer.pieces(range(num_words))
+    spec.config.bos_token = pieces[tokenizer.bos]
+    spec.config.eos_token = pieces[tokenizer.eos]
+    spec.config.layer_norm_epsilon = config.layer_norm_epsilon
+    if is_text:
+        spec.register_vocabulary(pieces)
+        spec.config.unk_token = pieces[tokenizer.unknown]
+        return spec
+    spec.encoder.embeddings[0].weight = table
     spec.register_source_vocabulary(pieces)
     spec.register_target_vocabulary(pieces)
-    spec.config.bos_token = pieces[tokenizer.bos]
     spec.config.decoder_start_token = pieces[tokenizer.bos]
-    spec.config.eos_token = pieces[tokenizer.eos]
     spec.config.add_source_eos = True
-    spec.config.layer_norm_epsilon = config.layer_norm_epsilon
     return spec
 
 
@@ -94,7 +104,7 @@ def _positions(model: Model, stack: str) -> np.ndarray:
     if config.positions == "learned":
         table = model.params["src_positions" if stack == "encoder" else "tgt_positions"]
     else:
-        every = jnp.arange(NUM_POSITIONS)[None]
+        every = jnp.arange(max(NUM_POSITIONS, model.experiment.data.max_tokens))[None]
         table = np.asarray(sinusoids(every, config.d_model, config.positions)[0])
     if config.target_space_embedding and stack == "encoder":
         return table + model.params["target_space"][0]

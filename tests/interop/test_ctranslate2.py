@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aiayn.__main__ import main
-from aiayn.config import Experiment
+from aiayn.config import DataConfig, Experiment
 from aiayn.errors import UserError
 from aiayn.interop.ctranslate2 import _positions, export
 from aiayn.model.saved import Model, save_model
@@ -59,3 +59,11 @@ def test_the_vector_of_the_target_language_is_a_part_of_the_encoders_positions(p
         found, np.tile(params["target_space"][0], (len(found), 1)), atol=1e-6
     )
     np.testing.assert_array_equal(_positions(model, "decoder"), own["decoder"])
+
+
+def test_there_is_a_position_for_every_word_of_training():
+    longer = DataConfig(max_tokens=1_600, row_widths=(1_600,))
+    model = Model(Experiment("long", model=MODEL, data=longer), TOKENIZER, {})
+    table = _positions(model, "decoder")
+    wanted = sinusoids(jnp.arange(1_600)[None], MODEL.d_model)[0]
+    np.testing.assert_array_equal(table, wanted)

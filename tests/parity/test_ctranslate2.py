@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from aiayn.__main__ import main
-from aiayn.config import DecodeConfig, Experiment, ModelConfig
+from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig
 from aiayn.decoding.translator import Translator
+from aiayn.decoding.wishes import Wishes
+from aiayn.decoding.writer import Writer, Writing
 from aiayn.evaluation import bleu
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.interop.ctranslate2 import export
 from aiayn.model.saved import Model, save_model
 from aiayn.model.structure import flatten
-from tests.support.models import TOKENIZER, transformer
+from tests.support.models import TOKENIZER, drawn_by_numpy, transformer
 
 SHAPES = {
     "interleaved": ModelConfig(num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8),
@@ -92,6 +94,60 @@ def test_the_best_hypothesis_and_its_score_agree(pair, beam_size):
         if beam_size > 1:
             assert hypotheses[0].score == pytest.approx(result.scores[0], rel=1e-4)
     assert compared >= 100
+
+
+LANGUAGE = {
+    "paper": ModelConfig(
+        kind="decoder", num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8
+    ),
+    "gpt1": ModelConfig(
+        kind="decoder",
+        num_layers=3,
+        d_model=12,
+        d_ff=20,
+        num_heads=3,
+        d_k=4,
+        d_v=4,
+        positions="learned",
+        activation="gelu",
+        scale_embedding=False,
+        layer_norm_epsilon=1e-5,
+        logits_bias=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("recipe", LANGUAGE)
+def test_a_generator_writes_the_same_greedy_words_at_the_same_scores(recipe, tmp_path):
+    config, data = LANGUAGE[recipe], DataConfig(src="", max_tokens=64, row_widths=(64,))
+    _, params = drawn_by_numpy(config, TOKENIZER.num_words, seed=5)
+    flat = {name: np.array(value) for name, value in flatten(params).items()}
+    flat["embedding"][TOKENIZER.eos] *= 5.0  # so that some texts end
+    experiment = Experiment("small", "custom", data, config, task="language_model")
+    model = Model(experiment, TOKENIZER, flat)
+    save_model(tmp_path / "model", model)
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "out")]) == 0
+    theirs = ctranslate2.Generator(
+        str(tmp_path / "out"), device="cpu", compute_type="float32", intra_threads=1
+    )
+    writer, lines = Writer(model), sentences(60)
+    asked = Writing(40, wishes=Wishes(sample=1, temperature=0.0))
+    written = [found for (found,) in writer.write(lines, asked, details=True)]
+    begun = [["<s>", *TOKENIZER.pieces(ids)] for ids in TOKENIZER.encode(lines)]
+    settings = {"sampling_topk": 1, "include_prompt_in_result": False, "max_length": 40}
+    results = theirs.generate_batch(begun, return_scores=True, return_end_token=True, **settings)
+    ended = 0
+    for found, result in zip(written, results, strict=True):
+        assert list(found.tokens) == result.sequences[0]
+        length = len(found.tokens)
+        # They give the mean over all tokens.
+        assert sum(found.log_probs) == pytest.approx(result.scores[0] * length, rel=1e-4)
+        ended += found.ended == "eos"
+    assert ended >= 10 or recipe == "gpt1"
+    whole = [[*start, *found.tokens] for start, found in zip(begun, written, strict=True)]
+    ours = writer.log_probs([TOKENIZER.ids(pieces[1:]) for pieces in whole])
+    for own, scored in zip(ours, theirs.score_batch(whole), strict=True):
+        np.testing.assert_allclose(own, scored.log_probs, atol=1e-4)
 
 
 def test_quantised_weights_are_smaller_and_still_translate(pair, tmp_path):
