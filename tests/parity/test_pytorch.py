@@ -1,5 +1,7 @@
 """PyTorch's own Transformer and its Adam against ours."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,10 @@ import torch
 from flax import nnx
 
 from aiayn.config import ModelConfig, TrainConfig
+from aiayn.data.rows import rows_of_texts
 from aiayn.model.structure import flatten
 from aiayn.training.optim import optimizer
-from tests.support.models import transformer, unpacked_rows
+from tests.support.models import drawn_by_numpy, on_device, transformer, unpacked_rows
 
 CONFIG = ModelConfig(num_layers=3, d_model=24, d_ff=40, num_heads=4, d_k=6, d_v=6)
 PAIRS = [([5, 6, 7, 8], [9, 10]), ([11, 12], [13, 14, 15, 16, 17])]
@@ -111,6 +114,43 @@ def test_logits_agree(pair):
     words = 300
     wanted = out.numpy()[real] @ np.asarray(params["embedding"])[:words].T
     found = np.asarray(logits)[real][:, :words]
+    assert np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 1e-5
+
+
+def test_the_decoder_alone_agrees():
+    """A language model of the paper's recipe; theirs is an encoder under the decoder's mask."""
+    config = replace(CONFIG, kind="decoder")
+    graphdef, params = drawn_by_numpy(config)
+    flat, sizes = flatten(params), (config.d_model, config.num_heads, config.d_ff)
+    settings = {"dropout": 0.0, "batch_first": True, "layer_norm_eps": config.layer_norm_epsilon}
+    layer = torch.nn.TransformerEncoderLayer(*sizes, **settings)
+    theirs = torch.nn.TransformerEncoder(layer, config.num_layers, enable_nested_tensor=False)
+    theirs.eval()
+    with torch.no_grad():
+        for number, layer in enumerate(theirs.layers):
+            name = f"decoder.{number}"
+            _copy_attention(layer.self_attn, flat, f"{name}.self_attention")
+            _copy_norm(layer.norm1, flat, f"{name}.self_norm")
+            _copy(layer.linear1, flat, f"{name}.feed_forward.inner")
+            _copy(layer.linear2, flat, f"{name}.feed_forward.outer")
+            _copy_norm(layer.norm2, flat, f"{name}.feed_forward_norm")
+    rows = on_device(rows_of_texts([text for _, text in PAIRS], bos=2, eos=3))
+
+    @jax.jit
+    def ours(params, rows):
+        model = nnx.merge(graphdef, params)
+        return model(rows), model.embed(rows.tgt_in_BT, rows.tgt_positions_BT, "tgt")
+
+    logits, embedded = ours(params, rows)
+    real, size = np.asarray(rows.tgt_segments_BT) > 0, embedded.shape[1]
+    with torch.no_grad():
+        out = theirs(
+            torch.tensor(np.asarray(embedded)),
+            mask=torch.triu(torch.ones(size, size, dtype=torch.bool), 1),
+            src_key_padding_mask=torch.tensor(~real),
+        )
+    wanted = out.numpy()[real] @ np.asarray(params["embedding"])[:300].T
+    found = np.asarray(logits)[real][:, :300]
     assert np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 1e-5
 
 
