@@ -18,7 +18,7 @@ sentence, then that of the second, and so on.
 """
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -424,12 +424,9 @@ def search(
     what else is asked. The last sentences may be empty, with a limit of 0, and take no time.
     Parameters and weights with a first axis of models are those of an ensemble.
     """
-    decoder = None
-    if params["embedding"].ndim == 3:
-        decoder = EnsembleDecoder(graphdef, params, weights)
-        params, weights = jax.tree.map(lambda x: x[0], (params, weights))
-    slots = Search(
-        nnx.merge(graphdef, params),
+    slots = _slots(
+        graphdef,
+        params,
         weights,
         beam_size=beam_size,
         alpha=alpha,
@@ -438,7 +435,6 @@ def search(
         eos=eos,
         num_best=num_best,
         form=form,
-        decoder=decoder,
     )
     (most, width), total = src_AS.shape, (limit_A > 0).sum()
     batch = min(at_once, most)
@@ -485,6 +481,17 @@ def search(
         lambda file: ~file.state.now.finished_B.all() | (file.begun < total), step, first
     )
     return collect(last)
+
+
+def _slots(
+    graphdef: nnx.GraphDef[AnyModel], params: Params, weights: Weights, **settings: Any
+) -> Search:
+    """The slots of a model, or of an ensemble, whose arrays have a first axis of models."""
+    if params["embedding"].ndim < 3:
+        return Search(nnx.merge(graphdef, params), weights, **settings)
+    decoder = EnsembleDecoder(graphdef, params, weights)
+    params, weights = jax.tree.map(lambda x: x[0], (params, weights))
+    return Search(nnx.merge(graphdef, params), weights, decoder=decoder, **settings)
 
 
 def _group_size(at_once: int, width: int) -> int:
