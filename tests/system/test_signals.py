@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-import aiayn.evaluation.evaluate
+import aiayn.tasks
 import aiayn.training.loop
 from aiayn.__main__ import main
 from aiayn.decoding.translator import Translator
@@ -119,7 +119,7 @@ def test_what_sigterm_saved_past_a_lower_aim_is_not_gone_on_from(
 def test_sigterm_in_the_evaluation_ends_well(corpus, data_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(aiayn.training.loop, "train", lambda *_: None)
     monkeypatch.setattr(
-        aiayn.evaluation.evaluate, "evaluate_run", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+        aiayn.tasks, "evaluate_run", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
     )
     command, _ = command_line(reverse_experiment(corpus), data_dir, tmp_path, "run")
     before = signal.getsignal(signal.SIGTERM)
