@@ -46,7 +46,7 @@ def export(model: Model, out: Path, quantization: str = "float32") -> None:
 
 
 def _spec(model: Model) -> Any:
-    check_kind(model, "encoder_decoder")
+    check_kind(model, model.experiment.model.kind)  # both, but no parser
     try:
         specs: Any = import_module("ctranslate2.specs")
         common: Any = import_module("ctranslate2.specs.common_spec")
