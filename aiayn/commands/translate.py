@@ -69,7 +69,6 @@ def translate(
     from dataclasses import replace
 
     from aiayn.data.sources.formats import read_text
-    from aiayn.decoding.alignment import pharaoh
     from aiayn.decoding.translator import Long, Translator
     from aiayn.model.saved import model_of
     from aiayn.render.terminal import Terminal, counter
@@ -97,12 +96,7 @@ def translate(
 
     def print_line(number: int, found: Sequence[Hypothesis | Detailed]) -> None:
         for each in found[:num_best]:
-            line = each.text
-            if num_best > 1:
-                line = f"{number}\t{each.score:.4f}\t{line}"
-            if isinstance(each, Detailed):
-                links = pharaoh(each.alignment or ())
-                line = _as_json(number, each) if json else f"{line}\t{links}"
+            line = _shown(number, each, num_best > 1, json)
             sys.stdout.buffer.write(line.encode() + b"\n")
         sys.stdout.buffer.flush()
 
@@ -131,6 +125,16 @@ def _as_many(source: Iterable[list[str]], count: int, prefix: Path | None) -> li
             f"{prefix} has {count:,} lines; wanted {len(lines):,}, one for each of standard input."
         )
     return lines
+
+
+def _shown(number: int, found: Hypothesis | Detailed, scored: bool, json: bool) -> str:
+    """The line of an output: its text, with number and score if `scored`, its links or all."""
+    line = f"{number}\t{found.score:.4f}\t{found.text}" if scored else found.text
+    if not isinstance(found, Detailed):
+        return line
+    from aiayn.decoding.alignment import pharaoh
+
+    return _as_json(number, found) if json else f"{line}\t{pharaoh(found.alignment or ())}"
 
 
 def _as_json(number: int, found: Detailed) -> str:
