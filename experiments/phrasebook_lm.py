@@ -1,4 +1,4 @@
-"""The German of the embedded phrasebook, as text: a language model that writes within minutes.
+"""The German of the embedded phrasebook, as text: a language model small enough for a laptop.
 
 Run     make train EXPERIMENT=phrasebook_lm
 Paper   no such experiment; the model is the paper's decoder without attention to an encoder, and
