@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from rich.console import Console
 
@@ -15,13 +15,22 @@ from aiayn.config import Experiment
 from aiayn.data.corpus import OpenSource, open_pairs
 from aiayn.data.prepare import Prepared
 from aiayn.errors import UserError
+from aiayn.evaluation import parses
 from aiayn.evaluation.bleu import headline, score
-from aiayn.evaluation.evaluate import evaluate_run
+from aiayn.evaluation.evaluate import Outputs, evaluate_run, read_outputs
 from aiayn.evaluation.parses import evaluate_parses, parse_validator
 from aiayn.evaluation.scores import Headline, Scores
 from aiayn.evaluation.texts import evaluate_texts
 from aiayn.evaluation.validation import validator
 from aiayn.training.loop import MakeValidator
+
+
+class Rescoring(NamedTuple):
+    """How outputs of a run that are kept are scored again."""
+
+    read: Callable[[Path, str], Outputs]
+    """Those of a test set in a folder that a run wrote."""
+    score: Callable[[Experiment, Outputs], Scores]
 
 
 @runtime_checkable
@@ -36,6 +45,11 @@ class Task(Protocol):
     @property
     def make_validator(self) -> MakeValidator:
         """What is measured on dev before each checkpoint."""
+        ...
+
+    @property
+    def rescoring(self) -> Rescoring | None:
+        """None where figures are of the model's own probabilities, and nothing is put out."""
         ...
 
     def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
@@ -58,6 +72,14 @@ class Translation:
     def make_validator(self) -> MakeValidator:
         return partial(validator, headline=self.headline)
 
+    @property
+    def rescoring(self) -> Rescoring:
+        return Rescoring(read_outputs, self._score_again)
+
+    def _score_again(self, experiment: Experiment, outputs: Outputs) -> Scores:
+        languages = {"src": experiment.data.src, "tgt": experiment.data.tgt}
+        return self.score(outputs.lines, outputs.references, outputs.sources, **languages)
+
     def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
         evaluate_run(run_dir, prepared, console, self.score)
 
@@ -72,6 +94,10 @@ class LanguageModelling:
     def make_validator(self) -> MakeValidator:
         return partial(validator, headline=None)
 
+    @property
+    def rescoring(self) -> None:
+        return None
+
     def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
         evaluate_texts(run_dir, prepared, console)
 
@@ -85,6 +111,10 @@ class Parsing:
     @property
     def make_validator(self) -> MakeValidator:
         return parse_validator
+
+    @property
+    def rescoring(self) -> Rescoring:
+        return Rescoring(parses.read_outputs, parses.score_again)
 
     def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
         evaluate_parses(run_dir, prepared, console)

@@ -121,6 +121,18 @@ def read_lines(path: Path) -> Iterator[str]:
             yield line.removesuffix("\n")
 
 
+def read_plain(path: Path) -> list[str]:
+    """As `read_lines`, all of them.
+
+    Raises:
+        UserError: the file is missing, or is no text.
+    """
+    try:
+        return [*read_lines(path)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be used: {error}.") from error
+
+
 def read_split(folder: Path, split: str, src: str) -> Iterator[Pair]:
     """The pairs of a split of prepared text; without a source, its documents as they are."""
     sides = (read_lines(folder / f"{split}.{side}") for side in ("src", "tgt"))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from aiayn.config import Experiment
+from aiayn.data.corpus import read_plain
 from aiayn.data.plain import check_plain
 from aiayn.data.prepare import Prepared
 from aiayn.data.text import visible
@@ -161,6 +162,24 @@ def check_data(run_dir: Path, prepared: Prepared) -> None:
             "tokenizer is not the run's. Bring the old text back, or name the folder of the run's "
             "data with --data-dir."
         )
+
+
+class Outputs(NamedTuple):
+    """What a model made of a test set, the text it had, and the text that is held against it, a
+    line for each sentence."""
+
+    lines: Sequence[str]
+    sources: Sequence[str]
+    references: Sequence[str]
+
+
+def read_outputs(folder: Path, name: str) -> Outputs:
+    """What a run wrote of a test set.
+
+    Raises:
+        UserError: a file is missing, or is no text.
+    """
+    return Outputs(*(read_plain(folder / f"{name}.{side}") for side in ("hyp", "src", "ref")))
 
 
 def _write_lines(

@@ -22,6 +22,7 @@ from aiayn.evaluation import brackets
 from aiayn.evaluation.brackets import SHORT, Brackets
 from aiayn.evaluation.evaluate import (
     AVERAGED,
+    Outputs,
     plot_run,
     seen_in_train,
     trained_models,
@@ -187,6 +188,38 @@ def _write_trees(folder: Path, name: str, found: Sequence[Tree], gold: Sequence[
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, trees in (("trees", found), ("gold.trees", gold)):
             write_text(folder / f"{name}.{suffix}", "".join(f"{write(t)}\n" for t in trees))
+
+
+def read_outputs(folder: Path, name: str) -> Outputs:
+    """What a run wrote of a test set, by its symbols, so that words are in the sources alone.
+
+    Raises:
+        UserError: a file is missing, or holds something else.
+    """
+    found, gold = (
+        [*treebank.trees(folder / f"{name}.{suffix}")] for suffix in ("trees", "gold.trees")
+    )
+    lines, references = ([" ".join(linearise(tree)) for tree in trees] for trees in (found, gold))
+    return Outputs(lines, [" ".join(tree.words) for tree in gold], references)
+
+
+def score_again(experiment: Experiment, outputs: Outputs) -> Scores:
+    """The figures of outputs as `read_outputs` has them; those of a free search need the model.
+
+    Raises:
+        UserError: there are more or fewer of them than sentences.
+    """
+    if not len(outputs.lines) == len(outputs.sources) == len(outputs.references):
+        raise UserError(
+            f"There are {len(outputs.lines):,} outputs and {len(outputs.references):,} trees for "
+            f"{len(outputs.sources):,} sentences; wanted one for each."
+        )
+    words = [line.split() for line in outputs.sources]
+    found, gold = (
+        [restore(line.split(), own) for line, own in zip(lines, words, strict=True)]
+        for lines in (outputs.lines, outputs.references)
+    )
+    return scores_of(brackets.score(gold, found), None, experiment.data.src)
 
 
 def evaluate_gold(path: Path, gold: Path, console: Console) -> Scores:

@@ -1,8 +1,9 @@
 """Outputs kept beside the records of runs, and every figure computed again from them.
 
 experiments/results/outputs/NAME/SET.last.txt.gz and SET.averaged.txt.gz hold what the last
-checkpoint and the averaged model of the run behind NAME.json made of a test set, a sentence a line.
-References are not kept: they belong to the corpora.
+checkpoint and the averaged model of the run behind NAME.json made of a test set, a sentence a line;
+trees by their symbols, without the words. References are not kept: they belong to the corpora. The
+figures of a language model are of its probabilities, which nothing but the model has.
 
 python -m aiayn.evidence.outputs RUN    keep the record of a finished run, with its outputs
 """
@@ -20,16 +21,17 @@ from functools import cache
 from pathlib import Path
 
 from aiayn.config import DataConfig, Experiment
-from aiayn.data.corpus import open_pairs, read_lines, read_test_files
+from aiayn.data.corpus import open_pairs, read_plain, read_test_files
 from aiayn.data.prepare import sha256_of_lines
 from aiayn.data.sources.formats import Pair, Skipped
 from aiayn.errors import UserError
+from aiayn.evaluation.evaluate import Outputs
 from aiayn.evaluation.record import Record, TestSet, read_record
 from aiayn.evaluation.scores import Scores
 from aiayn.evidence.records import RunRecord, load_records
 from aiayn.system import checkout, records
 from aiayn.system.files import place, user_os_errors, write_bytes
-from aiayn.tasks import translation_of
+from aiayn.tasks import TASKS, Task
 from aiayn.training.run_folder import RECORD
 
 FOLDER = "outputs"
@@ -37,6 +39,8 @@ WEIGHTS = ("last", "averaged")
 """The names of files for the labels of a record, in its order; a run's folders have them too."""
 NOT_KEPT = "outputs not kept"
 """Of records from before there were any."""
+NO_OUTPUTS = "figures of probabilities, which have no outputs"
+"""Of records of language models."""
 _NEAR = 0.005
 """BLEU or chrF2: what tables show has two decimals."""
 
@@ -70,23 +74,23 @@ def keep(run_dir: Path, results: Path, name: str = "", metrics: bool = False) ->
         raise UserError(f"The name of the record is {name!r}; wanted letters, digits, '-' and '.'.")
     kept: dict[str, bytes] = {}
     tests: dict[str, TestSet] = {}
-    for test_set, labels in record.scores.items():
+    rescoring = _task(record).rescoring
+    for test_set, labels in record.scores.items() if rescoring else ():
+        assert rescoring
         for weights, (label, scores) in zip(WEIGHTS, labels.items(), strict=False):
             folder = run_dir / "outputs" / weights
-            outputs, sources, references = (
-                _read_plain(folder / f"{test_set}.{side}") for side in ("hyp", "src", "ref")
-            )
-            found = _scored_again(record, outputs, (sources, references))
+            outputs = rescoring.read(folder, test_set)
+            found = rescoring.score(Experiment.from_dict(record.config), outputs)
             if wrong := [*_differences(f"{test_set}, {label}", scores, found)]:
                 raise UserError(f"The outputs in {folder} are not those of {RECORD}: {wrong[0]}")
-            sums = map(sha256_of_lines, (sources, references))
-            tests[test_set] = TestSet(len(sources), *sums)
-            text = "".join(f"{line}\n" for line in outputs)
+            sums = map(sha256_of_lines, (outputs.sources, outputs.references))
+            tests[test_set] = TestSet(len(outputs.sources), *sums)
+            text = "".join(f"{line}\n" for line in outputs.lines)
             kept[f"{test_set}.{weights}.txt.gz"] = gzip.compress(text.encode(), mtime=0)
     path, folder = results / f"{name}.json", results / FOLDER / name
     with user_os_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        (folder if kept else results).mkdir(parents=True, exist_ok=True)
         for file, content in kept.items():
             write_bytes(folder / file, content)
         if record.data.tests:
@@ -118,7 +122,9 @@ def check(
 
 
 def _checked(record: RunRecord, kept: Path, data_dir: Path, folders: Sequence[Path]) -> Checked:
-    folder = kept / Path(record.file).stem
+    folder, rescoring = kept / Path(record.file).stem, _task(record).rescoring
+    if rescoring is None:
+        return Checked(NO_OUTPUTS)
     if not folder.is_dir():
         return Checked(NOT_KEPT)
     texts = {name: _text_of(record, name, data_dir, folders) for name in record.scores}
@@ -131,7 +137,8 @@ def _checked(record: RunRecord, kept: Path, data_dir: Path, folders: Sequence[Pa
             try:
                 outputs = _read(path)
                 if text is not None:
-                    found = _scored_again(record, outputs, text)
+                    experiment = Experiment.from_dict(record.config)
+                    found = rescoring.score(experiment, Outputs(outputs, *text))
                     wrong += _differences(f"{path}, {label}", scores, found)
                     count += 1
             except UserError as error:
@@ -154,20 +161,9 @@ def _read(path: Path) -> list[str]:
         raise UserError(f"{path} cannot be used: {error}.") from error
 
 
-def _read_plain(path: Path) -> list[str]:
-    """The lines of a run or of prepared data."""
-    try:
-        return [*read_lines(path)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be used: {error}.") from error
-
-
-def _scored_again(record: Record, outputs: Sequence[str], text: Text) -> Scores:
-    """Raises UserError if the experiment is of another version, or the lines do not fit."""
-    experiment = Experiment.from_dict(record.config)
-    sources, references = text
-    languages = {"src": experiment.data.src, "tgt": experiment.data.tgt}
-    return translation_of(experiment).score(outputs, references, sources, **languages)
+def _task(record: Record) -> Task:
+    """What a run was trained for; earlier versions knew of translation alone."""
+    return TASKS[record.config.get("task", "translation")]
 
 
 def _differences(where: str, recorded: Scores, found: Scores) -> Iterator[str]:
@@ -205,7 +201,7 @@ def _candidates(
     split = "dev" if test_set == "dev" else f"test.{test_set}"
     for path in sorted(data_dir.glob(f"*/text/{split}.src")):
         with suppress(UserError):  # half of what a copy left
-            yield _read_plain(path), _read_plain(path.with_suffix(".tgt"))
+            yield read_plain(path), read_plain(path.with_suffix(".tgt"))
     for folder in folders:
         yield _sides(_read_folder(experiment, folder).get(test_set, []))
     if experiment.data.corpus == "phrasebook":  # last, since it takes seconds to make

@@ -8,9 +8,10 @@ from aiayn.evidence.paper import BASE, BIG, TABLE_2
 
 @dataclass(frozen=True)
 class Published:
-    """BLEU (0 to 100) as published; `ruler` is the nearest of ours, by its name in the scores."""
+    """A figure as published, BLEU and F1 from 0 to 100; `ruler` is the nearest of ours, by its name
+    in the scores."""
 
-    bleu: float
+    value: float
     ruler: str
     source: str
 
@@ -24,6 +25,7 @@ def _paper(row: str, direction: str) -> Published:
 PUBLISHED: Mapping[tuple[str, str], Published] = {
     ("multi30k_ende", "test2016"): Published(41.02, "tokenised-lc", "Wu et al. 2021, 2.6M"),
     ("multi30k_ende_wu2021", "test2016"): Published(41.02, "tokens", "Wu et al. 2021, 2.6M"),
+    ("shakespeare", "dev"): Published(1.88, "nats_per_character", "nanoGPT's recipe for a CPU"),
     ("wmt14_ende_base", "test"): _paper(BASE, "ende_bleu"),
     ("wmt14_ende_big", "test"): _paper(BIG, "ende_bleu"),
     ("wmt14_enfr_base", "test"): _paper(BASE, "enfr_bleu"),

@@ -12,11 +12,11 @@ from aiayn.data.prepare import sha256_of_lines
 from aiayn.errors import UserError
 from aiayn.evaluation.record import Data, Record
 from aiayn.evaluation.record import TestSet as Scored
-from aiayn.evidence.outputs import NOT_KEPT, check, keep, main
+from aiayn.evidence.outputs import NO_OUTPUTS, NOT_KEPT, Checked, check, keep, main
 from aiayn.experiments import load_experiment
 from aiayn.system import checkout
 from aiayn.system.records import read, write
-from aiayn.tasks import translation_of
+from aiayn.tasks import TASKS, translation_of
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 SRC = ["one house", "two rivers"]
@@ -225,3 +225,77 @@ def test_runs_of_one_experiment_have_names_of_their_own(tmp_path, monkeypatch, c
     assert "result.json" in capsys.readouterr().err
     for name in ("", "../x", "a/b", ".hidden"):
         assert main([run, "--name", name]) == (0 if not name else 2)
+
+
+# --- Other tasks ----------------------------------------------------------------------------------
+
+
+def test_a_language_models_record_is_kept_alone_since_it_has_no_outputs(tmp_path):
+    results = tmp_path / "results"
+    run = _run(tmp_path / "run")
+    record = read(run / "result.json", Record, "a run")
+    config = load_experiment("phrasebook_lm").to_dict()
+    write(run / "result.json", replace(record, experiment="phrasebook_lm", config=config))
+    shutil.rmtree(run / "outputs")
+    assert keep(run, results) == results / "phrasebook_lm.json"
+    assert [path.name for path in results.iterdir()] == ["phrasebook_lm.json"]
+    assert dict(check(results, tmp_path, ())) == {"phrasebook_lm.json": Checked(NO_OUTPUTS)}
+
+
+GOLD = [
+    "(TOP (S (NP (DT The) (NN cat)) (VP (VBD sat)) (. .)))",
+    "(TOP (S (NP (PRP I)) (VP (VBP run) (ADVP (RB home)))))",
+]
+FOUND = [
+    "(TOP (S (NP (DT The)) (VP (NN cat) (VBD sat)) (. .)))",
+    "(TOP (S (NP (PRP I)) (VP (VBP run) (ADVP (RB home)))))",
+]
+
+
+def test_trees_are_kept_by_their_symbols_and_scored_again(tmp_path):
+    # Right are S and nothing else of 3 brackets of the first, and all 4 of the second.
+    config, folder = load_experiment("parsing_craft"), tmp_path / "run"
+    for weights in HYP:
+        place = folder / "outputs" / weights
+        place.mkdir(parents=True)
+        for suffix, trees in (("trees", FOUND), ("gold.trees", GOLD)):
+            (place / f"test.{suffix}").write_text("".join(f"{tree}\n" for tree in trees))
+    outputs = TASKS["parsing"].rescoring.read(folder / "outputs" / "last", "test")
+    scores = TASKS["parsing"].rescoring.score(config, outputs)
+    assert scores["f1"].value == pytest.approx(100 * 5 / 7)
+    sums = map(sha256_of_lines, (outputs.sources, outputs.references))
+    record = replace(
+        read(RESULTS / "phrasebook.json", Record, "a run"),
+        experiment="parsing_craft",
+        config=config.to_dict(),
+        data=Data(fingerprint="", source={}, pairs={}, tests={"test": Scored(2, *sums)}),
+        scores={"test": {"last checkpoint (9)": scores, "average of 2": scores}},
+    )
+    write(folder / "result.json", record)
+    results, text = tmp_path / "results", tmp_path / "data" / "craft-0" / "text"
+    keep(folder, results)
+    lines = gzip.decompress((results / "outputs/parsing_craft/test.last.txt.gz").read_bytes())
+    assert lines.decode().split("\n")[1].split() == [
+        "(S",
+        "(NP",
+        "PRP",
+        ")NP",
+        "(VP",
+        "VBP",
+        "(ADVP",
+        "RB",
+        ")ADVP",
+        ")VP",
+        ")S",
+    ]
+    assert b"cat" not in lines, "the words are the treebank's"
+
+    text.mkdir(parents=True)
+    (text / "test.test.src").write_text("".join(f"{line}\n" for line in outputs.sources))
+    (text / "test.test.tgt").write_text("".join(f"{line}\n" for line in outputs.references))
+    checked = dict(check(results, tmp_path / "data", ()))["parsing_craft.json"]
+    assert checked == Checked("2 outputs scored again")
+    path = results / "outputs/parsing_craft/test.averaged.txt.gz"
+    path.write_bytes(gzip.compress("".join(f"{line}\n" for line in outputs.references).encode()))
+    checked = dict(check(results, tmp_path / "data", ()))["parsing_craft.json"]
+    assert any("f1 is 71.43 in the record" in line for line in checked.wrong)

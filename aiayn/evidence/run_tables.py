@@ -1,0 +1,296 @@
+"""The tables of runs: what each experiment came to, by the figures of its task."""
+
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from rich.console import Console
+
+from aiayn.evaluation.record import Record
+from aiayn.evaluation.scores import Scores, table, tokeniser
+from aiayn.evidence.published import PUBLISHED, Published
+from aiayn.evidence.records import RunRecord, is_repeat, is_stale
+from aiayn.render.markdown import (
+    duration,
+    hardware_text,
+    markdown_table,
+    number,
+    short_commit,
+    software_text,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """How the figures of one kind of task are shown."""
+
+    title: str
+    figures: Mapping[str, str]
+    """Columns by the name of the figure."""
+    ruler: str
+    """What the README shows where nothing was published."""
+    best: Callable[[Iterable[float]], float]
+    note: str
+
+    def named(self, ruler: str) -> str:
+        """A figure without its column's table around it."""
+        name = self.figures[ruler]
+        return f"BLEU, {name}" if "sacrebleu" in self.figures and "BLEU" not in name else name
+
+
+_TRANSLATION = _Kind(
+    "Translation",
+    {
+        "sacrebleu": "BLEU (13a)",
+        "sacrebleu-lc": "13a, uncased",
+        "intl": "intl",
+        "chrf2": "chrF2",
+        "tokenised-lc": "tokenised, uncased",
+        "compound-split": "compound-split",
+        "compound-split-quotes": "with plain quotes",
+        "tokens": "tokens as they are",
+    },
+    "sacrebleu",
+    max,
+    "The first four are sacreBLEU's, the next three BLEU on Moses' tokens: uncased, as papers on "
+    "Multi30k have it; with compounds split at hyphens, as tensor2tensor's script of the paper's "
+    "month does; and with quotes made plain besides. The last is BLEU of text that is tokenised "
+    "already, as it is. A dash: not taken by the version that ran, or not of such text.",
+)
+_LANGUAGE_MODEL = _Kind(
+    "Language models",
+    {
+        "nats_per_character": "nats per character",
+        "bits_per_byte": "bits per byte",
+        "word_perplexity": "perplexity per word",
+        "perplexity": "perplexity per token",
+    },
+    "nats_per_character",
+    min,
+    "Lower is better. All but the last compare with any model on the same text, the last with "
+    "models that have the same pieces.",
+)
+_PARSING = _Kind(
+    "Parsing (§6.3)",
+    {
+        "f1": "F1",
+        "f1_short": "up to 40 words",
+        "recall": "recall",
+        "precision": "precision",
+        "exact": "exact",
+        "tags": "tags",
+        "f1_free": "F1 of a free search, mended",
+    },
+    "f1",
+    max,
+    "Labelled brackets by EVALB's rules, from words alone. A free search knows no grammar; what is "
+    "no tree then is mended.",
+)
+_KINDS = {"language_model": _LANGUAGE_MODEL, "parsing": _PARSING}
+
+
+def _kind(record: Record) -> _Kind:
+    return _KINDS.get(record.config.get("task", ""), _TRANSLATION)
+
+
+def render_short(records: Sequence[RunRecord]) -> str:
+    """The README's table: a row for each test set, the averaged model.
+
+    By the ruler of the published figure, where there is one: the mean of all runs of an experiment,
+    the best of them, and how far both are from what was published.
+    """
+    rows = [
+        [
+            *("experiment", "test set", "score", "by", "best run", "published", "how far"),
+            *("parameters", "time, hardware"),
+        ]
+    ]
+    for (name, test_set), found in _averaged(records).items():
+        kind = _kind(found[0][0])
+        published = PUBLISHED.get((found[0][0].experiment, test_set))
+        ruler = published.ruler if published else kind.ruler
+        known = [(scores.values().get(ruler), run) for run, scores in found]
+        values = [value for value, _ in known if value is not None]
+        value = kind.best(values) if values else None
+        run = next(run for own, run in known if own == value)
+        best = _linked(number(value), run, "experiments/")
+        rows.append(
+            [
+                *(name, test_set, _figure([each for _, each in found], ruler), kind.named(ruler)),
+                *(best, f"{published.value} ({published.source})" if published else "–"),
+                _how_far(value, values, published),
+                f"{run.parameters:,}",
+                f"{duration(run.seconds)}, {hardware_text(run.hardware)}",
+            ]
+        )
+    return markdown_table(rows)
+
+
+def _how_far(best: float | None, values: Sequence[float], published: Published | None) -> str:
+    """The best run, and the mean, less what was published."""
+    if not published or best is None:
+        return "–"
+    far = f"{best - published.value:+.2f}"
+    return far if len(values) < 2 else f"{far}, mean {fmean(values) - published.value:+.2f}"
+
+
+def _averaged(
+    records: Sequence[RunRecord],
+) -> dict[tuple[str, str], list[tuple[RunRecord, Scores]]]:
+    """Every run's scores with the averaged model, by experiment and test set."""
+    found: dict[tuple[str, str], list[tuple[RunRecord, Scores]]] = {}
+    for name, record in zip(_names(records), records, strict=True):
+        for test_set, labels in record.scores.items():
+            scores = list(labels.values())[-1]
+            found.setdefault((name, test_set), []).append((record, scores))
+    return found
+
+
+def _figure(scores: Sequence[Scores], name: str) -> str:
+    """Of all these runs, with the tokeniser where that is another than the heading has it."""
+    text = repeated([each.values().get(name) for each in scores])
+    if name == "sacrebleu" and (tokens := tokeniser(scores[0][name].how)) not in ("", "13a"):
+        text += f" ({tokens})"
+    return text
+
+
+def repeated(values: Iterable[float | None]) -> str:
+    """A figure of one run; of several their mean, standard deviation and number."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return number(known[0] if known else None)
+    return f"{fmean(known):.2f} ± {stdev(known):.2f}, n = {len(known)}"
+
+
+def _linked(text: str, record: RunRecord, place: str = "") -> str:
+    """A text that leads to its record."""
+    return f"[{text}]({place}results/{record.file})" if record.file else text
+
+
+def render_full(records: Sequence[RunRecord]) -> str:
+    """The beginning of `RESULTS.md`: quality, of every test set before and after averaging."""
+    runs = [_RUN]
+    for name, record in zip(_names(records), records, strict=True):
+        runs.append([_named(name, record), *_about(record)])
+    kinds = dict.fromkeys((_TRANSLATION, *map(_kind, records)))
+    parts = [
+        "# Results",
+        "Rendered by `make results` from the records in `results/`; do not edit. Each row or "
+        "figure leads to its record, which has the signature of every figure, what it may be "
+        "compared with, the commit, all versions and the machine.",
+        "## Quality",
+        *(part for kind in kinds for part in _of_kind(kind, records)),
+        "### Runs",
+        markdown_table(runs),
+        "Tokens of an update without padding; tokens a second on both sides, the median.",
+        *(_time_to_score(record) for record in records if record.dev_scores),
+    ]
+    return "\n\n".join([*parts, *_repeats(records)]) + "\n"
+
+
+def _of_kind(kind: _Kind, records: Sequence[RunRecord]) -> list[str]:
+    """All test sets of one kind of task."""
+    rows = [["run", "test set", "weights", *kind.figures.values()]]
+    for name, record in zip(_names(records), records, strict=True):
+        if _kind(record) is not kind:
+            continue
+        for test_set, labels in record.scores.items():
+            for label, found in labels.items():
+                figures = (_figure([found], figure) for figure in kind.figures)
+                rows.append([_named(name, record), test_set, label, *figures])
+    return [f"### {kind.title}: test sets", markdown_table(rows), kind.note]
+
+
+def _named(name: str, record: RunRecord) -> str:
+    """A run that leads to its record, and whether it is of an experiment that has changed."""
+    run = _linked(record.file.removesuffix(".json") or name, record)
+    return run + (name.removeprefix(record.experiment) if name != record.experiment else "")
+
+
+_RUN = [
+    *("run", "seed", "preset", "parameters", "updates", "tokens, source + target", "time, on"),
+    *("waiting for rows", "tokens/s", "commit, config", "software"),
+]
+
+
+def _about(record: RunRecord) -> list[str]:
+    """What it takes to repeat a run, as the table of runs shows it."""
+    return [
+        f"{record.config['train']['seed']}",
+        record.preset,
+        f"{record.parameters:,}",
+        f"{record.updates:,}",
+        f"{record.src_tokens_per_update:,.0f} + {record.tgt_tokens_per_update:,.0f}",
+        f"{duration(record.seconds)} on {hardware_text(record.hardware)}",
+        number(record.waiting_for_rows, ".1%"),
+        f"{record.tokens_per_second:,.0f}",
+        f"{short_commit(record.commit)}, {record.config_hash[:12]}",
+        software_text(record.versions),
+    ]
+
+
+def _repeats(records: Sequence[RunRecord]) -> list[str]:
+    """The experiments of which there are several records, on all of them."""
+    tables: list[str] = []
+    for kind in dict.fromkeys(map(_kind, records)):
+        rows = [["experiment", "test set", *kind.figures.values()]]
+        for (name, test_set), found in _averaged(records).items():
+            if len(found) > 1 and _kind(found[0][0]) is kind:
+                scores = [each for _, each in found]
+                rows.append([name, test_set, *(_figure(scores, each) for each in kind.figures)])
+        if len(rows) > 1:
+            tables.append(markdown_table(rows))
+    if not tables:
+        return []
+    text = (
+        "Mean and standard deviation over the records of an experiment, with the averaged model. "
+        "They differ in seeds, machines and versions, and by chance; README.md has these."
+    )
+    return ["### Runs that were repeated", *tables, text]
+
+
+_SCORE_STEP = 5
+"""BLEU on dev between the times that are shown."""
+
+
+def _time_to_score(record: RunRecord) -> str:
+    """When BLEU on dev was first so high: wall time from the first update's beginning, with
+    compiling, validating and saving.
+    """
+    scores = record.dev_scores
+    best = max(bleu for _, bleu in scores)
+    wanted = [*range(_SCORE_STEP, math.ceil(best), _SCORE_STEP), best]
+    times = (next(seconds for seconds, bleu in scores if bleu >= each) for each in wanted)
+    reached = [f"{each:.4g} after {next(times):.0f} s" for each in wanted]
+    return (
+        f"Time to score of {record.file.removesuffix('.json')}, with compiling, validating and "
+        f"saving: BLEU on dev by greedy search {', '.join(reached)}, its highest."
+    )
+
+
+def render_output(record: Record) -> str:
+    """The table a run of `record` ends with, as a terminal shows it, without the legend."""
+    console = Console(file=io.StringIO(), width=80, record=True)
+    console.print(table(record.scores))
+    lines = [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
+    return "\n".join(["```text", f"{record.experiment}: BLEU and chrF2", *lines, "```"])
+
+
+STALE = " (stale: the experiment changed)"
+
+
+def _names(records: Sequence[RunRecord]) -> list[str]:
+    """The experiment of each record, marked where it has changed since; another seed is no change
+    beside a run of the experiment's own."""
+    own = {record.experiment for record in records if not is_stale(record)}
+    return [
+        record.experiment
+        + (
+            STALE
+            if is_stale(record) and not (record.experiment in own and is_repeat(record))
+            else ""
+        )
+        for record in records
+    ]

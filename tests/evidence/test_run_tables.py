@@ -1,0 +1,141 @@
+import json
+
+import pytest
+
+from aiayn.evaluation.scores import Score, Scores
+from aiayn.evidence.records import (
+    is_stale,
+    load_records,
+)
+from aiayn.evidence.run_tables import render_full, render_short
+from aiayn.experiments import load_experiment
+from aiayn.system.records import write
+from tests.support.records import run_record, scores_of_bleu
+
+
+def test_a_figure_of_another_tokeniser_than_the_heading_has_names_it():
+    entries = (Score("sacrebleu", 30.0, "nrefs:1|case:mixed|tok:zh|version:2", ""),)
+    scores = {"seen": {"average of 5": Scores("en", "zh", 1, entries)}}
+    assert "| 30.00 (zh) |" in render_short([run_record(scores=scores)])
+    assert "| 30.00 (zh) |" in render_full([run_record(scores=scores)])
+
+
+def test_the_short_table_shows_the_averaged_model():
+    (row,) = (line for line in render_short([run_record()]).splitlines() if "| seen |" in line)
+    assert row.startswith("| phrasebook | seen | 31.00 | BLEU (13a) | 31.00 | – | – |")
+    assert row.endswith("| 1,234,567 | 5 min, 2 cores, a CPU |")
+
+
+def _captions(bleu, uncased, experiment="multi30k_ende", **changes):
+    own = {"config": load_experiment(experiment).to_dict()}
+    tests = {"test2016": {"average of 5": scores_of_bleu(bleu, uncased)}}
+    return run_record(experiment=experiment, scores=tests, **{**own, **changes})
+
+
+def test_the_short_table_shows_the_mean_and_the_best_run_beside_the_published_figure():
+    runs = [
+        _captions(30.0, 30.5),
+        _captions(29.0, 32.0, parameters=2, file="best.json"),
+        _captions(31.0, 31.5, parameters=3),
+    ]
+    (row,) = (line for line in render_short(runs).splitlines() if "test2016" in line)
+    # By the published figure's ruler, 30.5, 31.5, 32: a deviation of √((25 + 1 + 16) / 72).
+    ours = "31.33 ± 0.76, n = 3"
+    best = "[32.00](experiments/results/best.json)"
+    far = "-9.02, mean -9.69"  # 32 and 31.33 less 41.02
+    assert f"| test2016 | {ours} | BLEU, tokenised, uncased | {best} | 41.02 (Wu et al. 2021" in row
+    assert f"| {far} | 2 | 5 min, 2 cores, a CPU |" in row
+    (alone,) = (line for line in render_short(runs[:1]).splitlines() if "test20" in line)
+    assert "| 30.50 | BLEU, tokenised, uncased | 30.50 | 41.02 (Wu et al." in alone
+    assert "| -10.52 |" in alone
+    repeats = render_full(runs)
+    assert f"| test2016 | 30.00 ± 1.00, n = 3 | – | – | 60.00 ± 0.00, n = 3 | {ours} |" in repeats
+    assert "repeated" not in render_full(runs[:1])
+
+
+def test_runs_that_differ_in_the_seed_are_repeats_of_the_experiments_own():
+    def seed(number):
+        changed = load_experiment("multi30k_ende").with_overrides([f"train.seed={number}"])
+        return _captions(30.0, 30.0 + number, config=changed.to_dict())
+
+    table = render_short([seed(2), seed(1), seed(3)])
+    assert "| test2016 | 32.00 ± 1.00, n = 3 |" in table
+    assert "stale" not in table
+    # Without one of the experiment as it is, nothing says that it was ever run.
+    assert "stale" in render_short([seed(2), seed(3)])
+    # Nor is a run of other settings one more seed.
+    other = load_experiment("multi30k_ende").with_overrides(["train.seed=2", "decode.beam_size=5"])
+    table = render_short([seed(1), _captions(1.0, 1.0, config=other.to_dict())])
+    assert "| multi30k_ende (stale: the experiment changed) | test2016 | 1.00 |" in table
+    rows = render_full([seed(1), seed(2)]).splitlines()
+    assert sum("| 2 | paper |" in row for row in rows) == 1, "the table of runs has the seed"
+
+
+def test_a_stale_run_is_no_repeat_of_the_experiment():
+    stale = {**load_experiment("phrasebook").to_dict(), "gone": 1}
+    table = render_short([run_record(), run_record(config=stale)])
+    assert table.count("| seen | 31.00 |") == 2
+
+
+def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
+    text = render_full([run_record(file="x.json")])
+    run = "[x](results/x.json)"
+    assert f"| {run} | seen | last checkpoint | 30.13 | – | – | 60.00 | 41.00 | – | – | – |" in text
+    assert f"| {run} | seen | average of 5 | 31.00 |" in text
+    assert f"| {run} | 1 | paper | 1,234,567 | 10 | 99 + 101 | 5 min on 2 cores, a CPU |" in text
+    assert "| – | 5 | 0123456789ab, " in text
+    assert "| 0.4% | 5 | 0123456789ab, " in render_full([run_record(waiting_for_rows=0.0042)])
+
+
+def test_the_time_to_a_score_is_read_from_the_metrics_beside_arun_record(tmp_path):
+    write(tmp_path / "phrasebook.json", run_record())
+    seen = [(1.0, None), (20.0, 3.0), (30.0, 9.5), (40.0, 12.3), (60.0, 10.0)]
+    rows = [{"seconds": s, "loss": 1.0} | ({} if b is None else {"dev_bleu": b}) for s, b in seen]
+    (tmp_path / "phrasebook.metrics.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))
+    text = render_full(load_records(tmp_path))
+    assert "search 5 after 30 s, 10 after 40 s, 12.3 after 40 s, its highest." in text
+    assert "Time to score" not in render_full([run_record()])
+
+
+def test_a_record_of_a_changed_experiment_is_shown_as_stale():
+    assert not is_stale(run_record())
+    config = load_experiment("phrasebook").to_dict()
+    other_seed = run_record(config={**config, "train": {**config["train"], "seed": 2}})
+    unknown_setting = run_record(config={**config, "gone": 1})
+    for old in (other_seed, unknown_setting):
+        assert is_stale(old)
+        assert "stale" in render_short([old])
+
+
+def test_a_setting_that_came_after_a_record_does_not_make_it_stale():
+    config = load_experiment("phrasebook").to_dict()
+    decode = {key: value for key, value in config["decode"].items() if key != "score_dev"}
+    assert not is_stale(run_record(config={**config, "decode": decode}, config_hash="of its time"))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "figures", "ours", "best"),
+    [
+        ("phrasebook_lm", ("nats_per_character", 0.25, 0.35), "nats per character", "0.25"),
+        ("parsing_craft", ("f1", 70.5, 70.1), "F1", "70.50"),
+    ],
+)
+def test_runs_of_other_tasks_have_the_figures_of_their_own(experiment, figures, ours, best):
+    name, *values = figures
+    config = load_experiment(experiment).to_dict()
+    runs = [
+        run_record(
+            experiment=experiment,
+            config=config,
+            scores={"seen": {"last": Scores("", "", 1, (Score(name, value, "", ""),))}},
+        )
+        for value in values
+    ]
+    (row,) = (line for line in render_short(runs).splitlines() if "| seen |" in line)
+    mean = f"{sum(values) / 2:.2f} ± "
+    assert row.startswith(f"| {experiment} | seen | {mean}")
+    assert f"| {ours} | {best} | – | – |" in row
+    text = render_full([*runs, run_record()])
+    assert text.count(f"| {experiment} | seen | last | {best} | –") == 1
+    assert f"| run | test set | weights | {ours} |" in text
+    assert f"| {experiment} | seen | {mean}" in text
