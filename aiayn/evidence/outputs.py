@@ -246,7 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{path}, with its outputs in {path.parent / FOLDER / path.stem}; now make results")
+    folder = path.parent / FOLDER / path.stem
+    beside = f", with its outputs in {folder}" if folder.is_dir() else ""
+    print(f"{path}{beside}; now make results")
     return 0
 
 

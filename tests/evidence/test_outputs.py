@@ -260,8 +260,10 @@ def test_trees_are_kept_by_their_symbols_and_scored_again(tmp_path):
         place.mkdir(parents=True)
         for suffix, trees in (("trees", FOUND), ("gold.trees", GOLD)):
             (place / f"test.{suffix}").write_text("".join(f"{tree}\n" for tree in trees))
-    outputs = TASKS["parsing"].rescoring.read(folder / "outputs" / "last", "test")
-    scores = TASKS["parsing"].rescoring.score(config, outputs)
+    rescoring = TASKS["parsing"].rescoring
+    assert rescoring
+    outputs = rescoring.read(folder / "outputs" / "last", "test")
+    scores = rescoring.score(config, outputs)
     assert scores["f1"].value == pytest.approx(100 * 5 / 7)
     sums = map(sha256_of_lines, (outputs.sources, outputs.references))
     record = replace(
