@@ -331,8 +331,8 @@ MUTATIONS = [
         ("model/transformer.py", "if self.config.scale_embedding else x_BTD", "if True else x_BTD"),
         (
             "decoding/search.py",
-            "born_G = state.time - length_G",
-            "born_G = state.time - 0 * length_G",
+            "number_G, segments_GP.sum(axis=1), limit_G",
+            "number_G, 0 * segments_GP.sum(axis=1), limit_G",
         ),
         ("decoding/unfolding.py", "text.rstrip(_INCOMPLETE)", "text"),
         ("decoding/unfolding.py", "text[: len(text) - self._may_stop(text)]", "text"),

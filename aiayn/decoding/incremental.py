@@ -38,7 +38,7 @@ _BIAS_COLUMNS = 8
 class LayerCache(NamedTuple):
     """One layer's keys and values; the keys lie in the order that the product of scores needs.
 
-    `self_*` have a slot for every place of the beam at each of the last steps, step by step. The
+    `self_*` have a slot for every place of the beam at each word of an output, word by word. The
     slots are never moved: a hypothesis that grew from another place of the beam reads the slots its
     words were written to. `cross_*` are computed once per source sentence; a language model has
     none.
@@ -132,7 +132,7 @@ class _Layer:
         self,
         x_DN: Float[Array, "d_model columns"],
         cache: LayerCache,
-        slot: Int[Array, ""],
+        slot_B: Int[Array, " batch"],
         self_mask_B1WM: Bool[Array, "batch 1 beam slots"],
         cross_mask_B11S: Bool[Array, "batch 1 1 source"],
     ) -> tuple[Float[Array, "d_model columns"], LayerCache]:
@@ -141,10 +141,9 @@ class _Layer:
         with jax.named_scope("attention"):
             q, k, v = jnp.split(weights.qkv(x_DN), (keys, 2 * keys))
             k_BHKW, v_BHWU = jnp.swapaxes(self._heads(k, batch), 2, 3), self._heads(v, batch)
-            write = lax.dynamic_update_slice_in_dim
             cache = cache._replace(
-                self_k=write(cache.self_k, k_BHKW, slot, axis=3),
-                self_v=write(cache.self_v, v_BHWU, slot, axis=2),
+                self_k=_written(cache.self_k, k_BHKW, slot_B, axis=3),
+                self_v=_written(cache.self_v, v_BHWU, slot_B, axis=2),
             )
             y_DN = weights.self_out(self._attend(q, cache.self_k, cache.self_v, self_mask_B1WM))
         x_DN = layer.self_norm(x_DN + y_DN, axis=0)
@@ -185,6 +184,27 @@ def _logits(
     """Scores of every word (§3.4), as `aiayn.model.transformer.word_logits` gives them."""
     ones = jnp.ones((_BIAS_COLUMNS, x_DN.shape[1]), x_DN.dtype)
     return table_VE @ jnp.concatenate([x_DN, ones])
+
+
+_UNROLLED = 64
+"""Up to so many sentences their words are written one after another."""
+
+
+def _written(
+    cache: Float[Array, "batch heads rows columns"],
+    new: Float[Array, "batch heads new_rows new_columns"],
+    slot_B: Int[Array, " batch"],
+    axis: int,
+) -> Float[Array, "batch heads rows columns"]:
+    """The cache with a new part of each sentence at a slot of its own."""
+    if len(slot_B) > _UNROLLED:
+        write = partial(lax.dynamic_update_slice_in_dim, axis=axis - 1)
+        return jax.vmap(write)(cache, new, slot_B)
+    for number in range(len(slot_B)):
+        start = [number, 0, 0, 0]
+        start[axis] = slot_B[number]
+        cache = lax.dynamic_update_slice(cache, new[number : number + 1], start)
+    return cache
 
 
 class IncrementalDecoder:
@@ -238,28 +258,23 @@ class IncrementalDecoder:
         number_G: Int[Array, " group"],
         ids_GP: Int[Array, "group prompt"],
         segments_GP: Int[Array, "group prompt"],
-        slot_GP: Int[Array, "group prompt"],
+        beam_size: int,
     ) -> tuple[LayerCache, ...]:
         """A language model's caches with the words of new texts, read in one pass.
 
         `ids_GP` begins with BOS, as the input of training does; the keys and values of each word go
-        into its slot among those of the sentence `number_G`.
+        into the slot of its first place of the beam. Padding leaves some where later words come.
         """
         positions_GP = jnp.broadcast_to(jnp.arange(ids_GP.shape[1])[None], ids_GP.shape)
         x_GPD = self.model.embed(ids_GP, positions_GP, "tgt")
         mask_G1PP = causal_mask(segments_GP)
-        slots = caches[0].self_k.shape[3]
-        slot_GP = jnp.where(segments_GP > 0, slot_GP, slots)  # padding is written nowhere
+        slots = slice(0, ids_GP.shape[1] * beam_size, beam_size)
         updated: list[LayerCache] = []
         for layer, cache in zip(self.model.decoder, caches, strict=True):
             assert isinstance(layer, EncoderLayer)
             k_GHPK, v_GHPU = layer.self_attention.keys_values(x_GPD)
-            # Two arrays of indices around a slice come first in what is set.
-            place = (number_G[:, None], slice(None), slot_GP)
-            k_GPHK, v_GPHU = (jnp.swapaxes(each, 1, 2) for each in (k_GHPK, v_GHPU))
-            self_v = cache.self_v.at[place].set(v_GPHU, mode="drop")
-            place = (number_G[:, None], slice(None), slice(None), slot_GP)
-            self_k = cache.self_k.at[place].set(k_GPHK, mode="drop")
+            self_k = cache.self_k.at[number_G, :, :, slots].set(jnp.swapaxes(k_GHPK, 2, 3))
+            self_v = cache.self_v.at[number_G, :, slots].set(v_GHPU)
             updated.append(cache._replace(self_k=self_k, self_v=self_v))
             x_GPD = layer(x_GPD, mask_G1PP)
         return tuple(updated)
@@ -268,29 +283,25 @@ class IncrementalDecoder:
         self,
         word_BW: Int[Array, "batch beam"],
         caches: tuple[LayerCache, ...],
-        time: Int[Array, ""],
         position_B: Int[Array, " batch"],
         places_BWT: Int[Array, "batch beam room"],
         src_segments_BS: Int[Array, "batch source"],
     ) -> tuple[Float[Array, "vocabulary columns"], tuple[LayerCache, ...]]:
         """Logits after one more word of each hypothesis; the cached form of `Transformer.decode`.
 
-        The word of step `time` is written to slot `time` modulo the room, over the word that was
-        read `room` steps ago. Sentences that began at different steps share the cache: `position_B`
-        is the number of words before this one. `places_BWT` is the place of the beam at which each
-        word, this one included, was read.
+        `position_B` is the number of words before this one, and says where the word is written: so
+        what a sentence's sums are made of is the same whenever it began, bit for bit.
+        `places_BWT` is the place of the beam at which each word, this one included, was read.
         """
         batch, beam_size, room = places_BWT.shape
-        now = time % room
-        age_T = (now - jnp.arange(room)) % room
         theirs_BWTW = places_BWT[..., None] == jnp.arange(beam_size)[None, None, None]
-        written_B1T1 = (age_T[None] <= position_B[:, None])[:, None, :, None]
+        written_B1T1 = (jnp.arange(room)[None] <= position_B[:, None])[:, None, :, None]
         self_mask_B1WM = (theirs_BWTW & written_B1T1).reshape(batch, 1, beam_size, -1)
         cross_mask_B11S = (src_segments_BS > 0)[:, None, None, :]
         position_BW = jnp.broadcast_to(position_B[:, None], word_BW.shape)
         x_DN = self.model.embed(word_BW, position_BW, "tgt").reshape(batch * beam_size, -1).T
-        updated: list[LayerCache] = []
+        slot_B, updated = position_B * beam_size, list[LayerCache]()
         for layer, cache in zip(self.layers, caches, strict=True):
-            x_DN, cache = layer(x_DN, cache, now * beam_size, self_mask_B1WM, cross_mask_B11S)
+            x_DN, cache = layer(x_DN, cache, slot_B, self_mask_B1WM, cross_mask_B11S)
             updated.append(cache)
         return _logits(x_DN, self.table_VE), tuple(updated)

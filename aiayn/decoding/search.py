@@ -45,12 +45,12 @@ class Hypotheses(NamedTuple):
 
 
 class Sentences(NamedTuple):
-    """The sentences in the slots. The word of step `time` is at `time` modulo the room."""
+    """The sentences in the slots."""
 
     number_B: Int[Array, " batch"]
     """The caller's name for each."""
-    born_B: Int[Array, " batch"]
-    """The time of their first step."""
+    age_B: Int[Array, " batch"]
+    """Words of each output up to now; when it is finished it grows no older."""
     limit_B: Int[Array, " batch"]
     first_B: Int[Array, " batch"]
     """What is read before the first word of an output: BOS, unless a text begins otherwise."""
@@ -69,7 +69,6 @@ class Sentences(NamedTuple):
 class State(NamedTuple):
     """Everything a step changes."""
 
-    time: Int[Array, ""]
     now: Sentences
     caches: tuple[LayerCache, ...]
 
@@ -135,11 +134,10 @@ class Search:
         What the `controls` of any sentences hold is compiled in, and each group that begins must
         have arrays for it.
         """
-        zero, none_B = jnp.zeros((), jnp.int32), jnp.zeros(batch, jnp.int32)
+        none_B = jnp.zeros(batch, jnp.int32)
         width = 0 if isinstance(self.model, LanguageModel) else width
         nobody_B, no_source_BS = jnp.full(batch, nobody), jnp.zeros((batch, width), jnp.int32)
         return State(
-            time=zero,
             now=self._unborn(nobody_B, none_B, none_B, no_source_BS, controls.of_nobody(batch)),
             caches=self.decoder.start(batch, self.beam_size, self.room, width),
         )
@@ -167,10 +165,9 @@ class Search:
         if isinstance(self.model, LanguageModel):
             text_GS = src_GS, src_segments_GS
             return self._begin_text(state, place_G, number_G, *text_GS, limit_G, controls, first_G)
-        born_G = jnp.full(len(number_G), state.time)
         sources = src_GS, src_segments_GS, src_positions_GS
         caches = self.decoder.read(state.caches, place_G, *sources)
-        new = self._unborn(number_G, born_G, limit_G, src_segments_GS, controls)
+        new = self._unborn(number_G, jnp.zeros_like(limit_G), limit_G, src_segments_GS, controls)
         return self._put(state, place_G, new._replace(first_B=first_G), caches)
 
     def _begin_text(
@@ -186,20 +183,14 @@ class Search:
     ) -> State:
         """As `begin`, with texts that a language model goes on with.
 
-        They are born as many steps ago as they have words, and all that those steps would have
-        left behind is there: so what follows knows of no beginning.
+        They are as old as they have words, and all that so many steps would have left behind is
+        there: so what follows knows of no beginning.
         """
         assert isinstance(self.decoder, IncrementalDecoder)
-        length_G, place_1P = segments_GP.sum(axis=1), jnp.arange(prompt_GP.shape[1])[None]
-        born_G = state.time - length_G
-        then_GP = (born_G[:, None] + place_1P) % self.room
-        new = self._unborn(number_G, born_G, limit_G, segments_GP[:, :0], controls)
-        write_GP = jnp.where(segments_GP > 0, then_GP, self.room)  # padding is written nowhere
-        each_G1, said_GP1 = jnp.arange(len(number_G))[:, None], prompt_GP[..., None]
-        words_GWT = new.live_words_BWT.at[each_G1, :, write_GP].set(said_GP1, mode="drop")
+        new = self._unborn(number_G, segments_GP.sum(axis=1), limit_G, segments_GP[:, :0], controls)
+        words_GWT = new.live_words_BWT.at[:, :, : prompt_GP.shape[1]].set(prompt_GP[:, None])
         read_GP = jnp.concatenate([first_G[:, None], prompt_GP], axis=1)[:, :-1]
-        slots_GP = then_GP * self.beam_size
-        caches = self.decoder.read_on(state.caches, place_G, read_GP, segments_GP, slots_GP)
+        caches = self.decoder.read_on(state.caches, place_G, read_GP, segments_GP, self.beam_size)
         new = new._replace(first_B=first_G, live_words_BWT=words_GWT)
         return self._put(state, place_G, new, caches)
 
@@ -215,7 +206,7 @@ class Search:
 
     def step(self, state: State) -> State:
         """With one word more of every living hypothesis."""
-        now, age_B = state.now, state.time - state.now.born_B
+        now, age_B = state.now, state.now.age_B
         grown, places_BWT, caches = self._grow(state, age_B)
         ended_scores_BW, ended_words_BWT = self._ended(now, grown, age_B)
 
@@ -231,8 +222,8 @@ class Search:
         finished_B |= now.finished_B | (age_B + 1 >= now.limit_B)
         out_of_room_B = ~finished_B & (age_B + 1 >= self.room)
         return State(
-            time=state.time + 1,
             now=now._replace(
+                age_B=age_B + ~now.finished_B,
                 live_words_BWT=jnp.take_along_axis(grown.words_BCT, next_BW[..., None], axis=1),
                 live_log_probs_BW=live_log_probs_BW,
                 places_BWT=jnp.take_along_axis(places_BWT, parent_BW[..., None], axis=1),
@@ -247,7 +238,7 @@ class Search:
     def gather(self, state: State, place_G: Int[Array, " group"] | None = None) -> Hypotheses:
         """The `num_best` best ended hypotheses of some slots (of all), from the first word on."""
         now = state.now if place_G is None else jax.tree.map(lambda x: x[place_G], state.now)
-        words_BWT = self._in_order(now, now.ended_words_BWT)[:, : self.num_best]
+        words_BWT = now.ended_words_BWT[:, : self.num_best]
         return Hypotheses(words_BWT, now.ended_scores_BW[:, : self.num_best], now.cut_B)
 
     def living(self, state: State) -> Hypotheses:
@@ -256,15 +247,12 @@ class Search:
         Their scores are log-probabilities in nats.
         """
         now = state.now
-        words_BWT = self._in_order(now, now.live_words_BWT)
-        written_B1T = jnp.arange(self.room)[None] < (state.time - now.born_B)[:, None]
-        words_BWT = jnp.where(written_B1T[:, None], words_BWT, 0)
-        return Hypotheses(words_BWT, now.live_log_probs_BW, now.cut_B)
+        return Hypotheses(now.live_words_BWT, now.live_log_probs_BW, now.cut_B)
 
     def _unborn(
         self,
         number_B: Int[Array, " batch"],
-        born_B: Int[Array, " batch"],
+        age_B: Int[Array, " batch"],
         limit_B: Int[Array, " batch"],
         src_segments_BS: Int[Array, "batch source"],
         controls: Controls = NOTHING,
@@ -276,7 +264,7 @@ class Search:
         none_BW = jnp.full((len(number_B), self.beam_size), -jnp.inf)
         return Sentences(
             number_B=number_B,
-            born_B=born_B,
+            age_B=age_B,
             limit_B=limit_B,
             first_B=jnp.zeros_like(number_B),
             src_segments_BS=src_segments_BS,
@@ -298,19 +286,17 @@ class Search:
         There are 2·beam of them, and each hypothesis has at most one that ends: so at least
         `beam_size` live on.
         """
-        now, time, room = state.now, state.time, self.room
-        before_BW1 = lax.dynamic_slice_in_dim(now.live_words_BWT, (time - 1) % room, 1, axis=2)
-        last_BW = jnp.where((age_B == 0)[:, None], now.first_B[:, None], before_BW1[..., 0])
-        here_1W1 = jnp.arange(self.beam_size)[None, :, None]
-        here_BW1 = jnp.broadcast_to(here_1W1, (len(age_B), self.beam_size, 1))
-        write = partial(lax.dynamic_update_slice_in_dim, start_index=time % room, axis=2)
-        places_BWT = write(now.places_BWT, here_BW1)
+        now, here_B1T = state.now, (jnp.arange(self.room)[None] == age_B[:, None])[:, None]
+        before_B11 = jnp.maximum(age_B - 1, 0)[:, None, None]
+        before_BW = jnp.take_along_axis(now.live_words_BWT, before_B11, axis=2)[..., 0]
+        last_BW = jnp.where((age_B == 0)[:, None], now.first_B[:, None], before_BW)
+        places_BWT = jnp.where(here_B1T, jnp.arange(self.beam_size)[None, :, None], now.places_BWT)
         logits_VN, caches = self.decoder.step(
-            last_BW, state.caches, time, age_B, places_BWT, now.src_segments_BS
+            last_BW, state.caches, age_B, places_BWT, now.src_segments_BS
         )
         log_probs_BC, parent_BC, word_BC = self._candidates(now, logits_VN, age_B)
         words_BCT = jnp.take_along_axis(now.live_words_BWT, parent_BC[..., None], axis=1)
-        words_BCT = write(words_BCT, word_BC[..., None])
+        words_BCT = jnp.where(here_B1T, word_BC[..., None], words_BCT)
         grown = _Grown(log_probs_BC, words_BCT, parent_BC, word_BC == self.eos)
         return grown, places_BWT, caches
 
@@ -323,9 +309,10 @@ class Search:
         """As `_continuations`, of what is asked: masked, and of samples the one word drawn."""
         asked, live_BW, allowed_VN = now.controls, now.live_log_probs_BW, None
         if asked.masks:
-            words_BWT = self._in_order(now, now.live_words_BWT)
             sizes = self.model.num_outputs, len(logits_VN)
-            allowed_VN = allowed_words(asked, words_BWT, age_B, now.limit_B, *sizes, self.eos)
+            allowed_VN = allowed_words(
+                asked, now.live_words_BWT, age_B, now.limit_B, *sizes, self.eos
+            )
         at_limit_B = age_B + 1 >= now.limit_B
         found = _continuations(
             logits_VN, live_BW, at_limit_B, 2 * self.beam_size, self.eos, allowed_VN
@@ -370,13 +357,6 @@ class Search:
         if self.form == "length":
             return jnp.asarray(length, jnp.float32) ** self.alpha
         return length_penalty(length, self.alpha)
-
-    def _in_order(
-        self, now: Sentences, words_BWT: Int[Array, "batch beam room"]
-    ) -> Int[Array, "batch beam room"]:
-        """The words of each sentence from its first on."""
-        order_BT = (now.born_B[:, None] + jnp.arange(self.room)[None]) % self.room
-        return jnp.take_along_axis(words_BWT, order_BT[:, None], axis=2)
 
 
 class _File(NamedTuple):

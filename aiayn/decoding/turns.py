@@ -161,10 +161,15 @@ def _advance(
     *,
     sizes: Sizes,
 ) -> State:
-    slots, last = _search(graphdef, params, weights, sizes), state.time + count
-    return lax.while_loop(
-        lambda state: (state.time < last) & ~state.now.finished_B.all(), slots.step, state
-    )
+    slots = _search(graphdef, params, weights, sizes)
+
+    def goes_on(taken: tuple[Int[Array, ""], State]) -> Bool[Array, ""]:
+        return (taken[0] < count) & ~taken[1].now.finished_B.all()
+
+    def step(taken: tuple[Int[Array, ""], State]) -> tuple[Int[Array, ""], State]:
+        return taken[0] + 1, slots.step(taken[1])
+
+    return lax.while_loop(goes_on, step, (jnp.zeros_like(count), state))[1]
 
 
 @_compiled
@@ -177,4 +182,4 @@ def _look(
     sizes: Sizes,
 ) -> tuple[Bool[Array, " batch"], Int[Array, " batch"], Hypotheses, Hypotheses]:
     slots, now = _search(graphdef, params, weights, sizes), state.now
-    return now.finished_B, state.time - now.born_B, slots.living(state), slots.gather(state)
+    return now.finished_B, now.age_B, slots.living(state), slots.gather(state)

@@ -1,7 +1,9 @@
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -280,41 +282,58 @@ def test_small_model_constants_are_distinct():
 # --- The class, driven otherwise than over a file -----------------------------------------------
 
 
+class _Turns(NamedTuple):
+    begin: Callable[..., Any]
+    step: Callable[..., Any]
+    gather: Callable[..., Any]
+    living: Callable[..., Any]
+    sources: tuple[Any, ...]
+    start: Any
+
+    def drive(self, order):
+        """Two slots, one sentence more a turn: the state and the living after each step, and what
+        was found of each sentence."""
+        state, trace, found, waiting = self.start, [], {}, list(order)
+        while waiting or not state.now.finished_B.all():
+            for place in np.flatnonzero(state.now.finished_B):
+                if waiting:
+                    number = waiting.pop(0)
+                    new = (np.asarray(each)[number : number + 1] for each in self.sources)
+                    at = np.array([place]), np.array([number], np.int32)
+                    state = self.begin(state, *at, *new)
+                    break  # the other slot stays empty for a turn
+            state = self.step(state)
+            trace.append((jax.device_get(state), jax.device_get(self.living(state))))
+            ended = jax.device_get(self.gather(state))
+            for place in np.flatnonzero(state.now.finished_B):
+                number = int(state.now.number_B[place])
+                found.setdefault(number, jax.tree.map(lambda x, at=place: x[at], ended))
+        return trace, found
+
+
 @pytest.fixture(scope="module")
-def turns():
-    """A search in two slots, one sentence more a turn: the state and the living after each step,
-    and what it found; then what the search over a file finds."""
+def slots():
+    """A search of five sentences in two slots, and what the search over a file finds."""
     graphdef, params = _few_words(seed=3)
     pairs, limits = _sources((4, 6, 2, 5, 3), seed=8), [9, 5, 9, 7, 9]
     rows, limit = unpacked_rows(pairs, WIDTH), jnp.asarray(limits, jnp.int32)
     options = {"beam_size": 4, "alpha": 0.6, "room": ROOM, "num_best": 4}
-    slots = Search(
+    search = Search(
         nnx.merge(graphdef, params), lay_out(graphdef, params), bos=BOS, eos=EOS, **options
     )
-    begin, step, gather, living = map(
-        jax.jit, (slots.begin, slots.step, slots.gather, slots.living)
-    )
+    functions = map(jax.jit, (search.begin, search.step, search.gather, search.living))
     sources = rows.src_BS, rows.src_segments_BS, rows.src_positions_BS, limit
-    state = jax.jit(partial(slots.start, 2, WIDTH))()
-    trace, found, waiting = [], {}, list(range(len(pairs)))
-    while waiting or not state.now.finished_B.all():
-        for place in np.flatnonzero(state.now.finished_B):
-            if waiting:
-                number = waiting.pop(0)
-                new = (np.asarray(each)[number : number + 1] for each in sources)
-                state = begin(state, np.array([place]), np.array([number], np.int32), *new)
-                break  # the other slot stays empty for a turn
-        state = step(state)
-        trace.append((jax.device_get(state), jax.device_get(living(state))))
-        ended = jax.device_get(gather(state))
-        for place in np.flatnonzero(state.now.finished_B):
-            number = int(state.now.number_B[place])
-            found.setdefault(number, jax.tree.map(lambda x, at=place: x[at], ended))
-    return trace, found, _filled(graphdef, params, pairs, limits)
+    start = jax.jit(partial(search.start, 2, WIDTH))()
+    return _Turns(*functions, sources, start), _filled(graphdef, params, pairs, limits)
 
 
-def test_turns_with_sentences_that_come_late_find_what_a_file_finds(turns):
-    _, found, wanted = turns
+@pytest.fixture(scope="module")
+def turns(slots):
+    return slots[0].drive(range(5))
+
+
+def test_turns_with_sentences_that_come_late_find_what_a_file_finds(slots, turns):
+    (_, wanted), (_, found) = slots, turns
     assert sorted(n for n in found if n >= 0) == list(range(5))
     for number in range(5):
         words, scores, cut = found[number]
@@ -323,16 +342,23 @@ def test_turns_with_sentences_that_come_late_find_what_a_file_finds(turns):
         assert bool(cut) == bool(wanted.cut_A[number])
 
 
+def test_an_output_has_the_same_bits_whenever_it_began_and_whoever_is_beside_it(slots, turns):
+    _, found = turns
+    _, others = slots[0].drive([3, 1, 4, 0, 2])
+    for number in range(5):
+        jax.tree.map(np.testing.assert_array_equal, found[number], others[number])
+
+
 def test_every_living_hypothesis_continues_its_parent(turns):
     # A picture of the beam: the words and log-probabilities of the living, and their parents.
-    trace, _, _ = turns
+    trace, _ = turns
     checked = 0
     for (_, old), (state, new) in itertools.pairwise(trace):
         for slot in range(2):
-            age = int(state.time - state.now.born_B[slot])
+            age = int(state.now.age_B[slot])
             if state.now.finished_B[slot] or age < 2:
                 continue
-            parent_W = state.now.places_BWT[slot, :, (state.time - 1) % ROOM]
+            parent_W = state.now.places_BWT[slot, :, age - 1]
             for place, parent in enumerate(parent_W):
                 words = new.words_AWT[slot, place]
                 np.testing.assert_array_equal(
@@ -409,8 +435,8 @@ def test_a_prompt_read_in_one_pass_is_as_one_forced_word_by_word(writer, continu
     np.testing.assert_allclose(differences, differences[:, :1].repeat(3, axis=1), atol=1e-4)
 
 
-def test_a_room_that_the_ring_goes_round_in_is_as_good_as_a_large_one(writer, continued):
-    # 15 words of the longest: in a room of 15 every slot is written more than once.
+def test_a_room_that_just_holds_the_longest_is_as_good_as_a_large_one(writer, continued):
+    # 15 words of the longest, EOS included.
     tight = _continued(writer, PROMPTS, room=15)
     np.testing.assert_array_equal(tight.words_AWT, continued.words_AWT[:, :, :15])
     np.testing.assert_allclose(tight.scores_AW, continued.scores_AW, rtol=1e-5)
