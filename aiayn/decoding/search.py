@@ -223,7 +223,7 @@ class Search:
         out_of_room_B = ~finished_B & (age_B + 1 >= self.room)
         return State(
             now=now._replace(
-                age_B=age_B + ~now.finished_B,
+                age_B=jnp.where(now.finished_B, age_B, age_B + 1),
                 live_words_BWT=jnp.take_along_axis(grown.words_BCT, next_BW[..., None], axis=1),
                 live_log_probs_BW=live_log_probs_BW,
                 places_BWT=jnp.take_along_axis(places_BWT, parent_BW[..., None], axis=1),
