@@ -141,9 +141,13 @@ class _Layer:
         with jax.named_scope("attention"):
             q, k, v = jnp.split(weights.qkv(x_DN), (keys, 2 * keys))
             k_BHKW, v_BHWU = jnp.swapaxes(self._heads(k, batch), 2, 3), self._heads(v, batch)
+            # A scatter, which XLA does in place; one update a sentence would be many kernels.
+            at_columns, at_rows = (
+                jax.vmap(partial(lax.dynamic_update_slice_in_dim, axis=axis)) for axis in (2, 1)
+            )
             cache = cache._replace(
-                self_k=_written(cache.self_k, k_BHKW, slot_B, axis=3),
-                self_v=_written(cache.self_v, v_BHWU, slot_B, axis=2),
+                self_k=at_columns(cache.self_k, k_BHKW, slot_B),
+                self_v=at_rows(cache.self_v, v_BHWU, slot_B),
             )
             y_DN = weights.self_out(self._attend(q, cache.self_k, cache.self_v, self_mask_B1WM))
         x_DN = layer.self_norm(x_DN + y_DN, axis=0)
@@ -184,27 +188,6 @@ def _logits(
     """Scores of every word (§3.4), as `aiayn.model.transformer.word_logits` gives them."""
     ones = jnp.ones((_BIAS_COLUMNS, x_DN.shape[1]), x_DN.dtype)
     return table_VE @ jnp.concatenate([x_DN, ones])
-
-
-_UNROLLED = 64
-"""Up to so many sentences their words are written one after another."""
-
-
-def _written(
-    cache: Float[Array, "batch heads rows columns"],
-    new: Float[Array, "batch heads new_rows new_columns"],
-    slot_B: Int[Array, " batch"],
-    axis: int,
-) -> Float[Array, "batch heads rows columns"]:
-    """The cache with a new part of each sentence at a slot of its own."""
-    if len(slot_B) > _UNROLLED:
-        write = partial(lax.dynamic_update_slice_in_dim, axis=axis - 1)
-        return jax.vmap(write)(cache, new, slot_B)
-    for number in range(len(slot_B)):
-        start = [number, 0, 0, 0]
-        start[axis] = slot_B[number]
-        cache = lax.dynamic_update_slice(cache, new[number : number + 1], start)
-    return cache
 
 
 class IncrementalDecoder:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from aiayn.decoding.incremental import IncrementalDecoder, _written, lay_out
+from aiayn.decoding.incremental import IncrementalDecoder, lay_out
 from tests.support.models import (
     MODEL,
     NUM_WORDS,
@@ -61,17 +61,6 @@ def test_a_step_gives_the_logits_of_the_uncached_model():
             wanted_WV = wanted_BWTV[b, order_BW[b], age, :NUM_WORDS]
             np.testing.assert_allclose(found_BWV[b, :, :NUM_WORDS], wanted_WV, atol=2e-5)
         assert (found_BWV[..., NUM_WORDS:] < -1e38).all(), "no word"
-
-
-def test_many_sentences_are_written_as_few_are():
-    # One way of writing is unrolled, which would be a program too large for many.
-    caches = jnp.arange(70 * 2 * 3 * 4.0).reshape(70, 2, 3, 4)
-    new, slots = -caches[..., :1], jnp.arange(70) % 4
-    many = _written(caches, new, slots, axis=3)
-    few = [_written(caches[n : n + 1], new[n : n + 1], slots[n : n + 1], axis=3) for n in range(70)]
-    np.testing.assert_array_equal(many, jnp.concatenate(few))
-    assert (many[5, :, :, 1] == new[5, :, :, 0]).all()
-    assert (many[5, :, :, 2:] == caches[5, :, :, 2:]).all()
 
 
 def test_the_bias_is_one_more_column_of_the_matrix_and_rows_without_a_word_have_the_lowest():
