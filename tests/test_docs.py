@@ -2,6 +2,9 @@
 
 import re
 from pathlib import Path
+from subprocess import run
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -35,6 +38,19 @@ def test_every_section_of_the_paper_that_has_code_is_in_the_readmes_table():
             assert number, section
             words = number[0].replace("s ", " ").replace(" ", "s? ")
             assert re.search(words, text), f"{name} does not mention {section}"
+
+
+def test_every_change_that_contributors_are_shown_is_in_the_history():
+    def git(*command):
+        return run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    if git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
+        pytest.skip("this checkout has no history")
+    page = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([0-9a-f]{7})`", page)
+    assert len(named) >= 6
+    for commit in named:
+        assert git("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0, commit
 
 
 def test_pages_and_makefile_name_the_same_targets():
