@@ -26,7 +26,7 @@ INSTALL := $(BIN)/python $(PIP_INSTALL)
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
 .PHONY: help train test test-all faults check smoke reproduce ablate bench bench-accelerator \
-  parity record results clean
+  parity record results docs clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -45,6 +45,10 @@ faults: $(DEV) ## kill training 200 times, 100,000 hostile inputs, memory: hours
 	$(BIN)/python -m tests.faults.kill --kills 200
 	$(BIN)/python -m tests.faults.fuzz --inputs 100000
 	$(BIN)/python -m tests.faults.resources
+
+docs: $(VENV)/.docs ## the site, in build/docs; its notebook trains for some minutes
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs $(ARGS) . build/docs
+	@echo "build/docs/docs/index.html"
 
 check: $(DEV) ## lint, format and types
 	$(BIN)/ruff check .
@@ -112,6 +116,11 @@ $(FAIRSEQ)/.done: | $(BIN)/python
 $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing aiayn for $(ACCELERATOR) into $(VENV): some minutes, once."
 	@$(INSTALL) -e '.$(if $(filter-out cpu,$(ACCELERATOR)),[$(ACCELERATOR)])'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what the site needs into $(VENV): a minute, once."
+	@$(INSTALL) -e '.[docs]'
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python

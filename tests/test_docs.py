@@ -1,5 +1,6 @@
 """README and docs are true of this checkout."""
 
+import ast
 import re
 from pathlib import Path
 from subprocess import run
@@ -51,6 +52,18 @@ def test_every_change_that_contributors_are_shown_is_in_the_history():
     assert len(named) >= 6
     for commit in named:
         assert git("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0, commit
+
+
+def test_the_code_beside_each_equation_is_there():
+    text = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\{literalinclude\} \.\./(\S+)\n:pyobject: (\S+)", text)
+    assert len(shown) == text.count("literalinclude") > 20
+    for path, name in shown:
+        place: ast.AST = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        for part in name.split("."):
+            parts = {getattr(each, "name", ""): each for each in ast.iter_child_nodes(place)}
+            assert part in parts, f"{path} has no {name}"
+            place = parts[part]
 
 
 def test_pages_and_makefile_name_the_same_targets():
