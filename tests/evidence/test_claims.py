@@ -43,11 +43,12 @@ PIECES = {
 """Parts of the program, each by the names under which the rest of it calls it."""
 
 _jitted_search: Any = search.search
+_layer_cost: Any = recipe_checks.layer_cost
 
 
 def _forget():
     """What the checks keep from one claim to the next, and the searches that are compiled."""
-    recipe_checks.layer_cost.cache_clear()
+    _layer_cost.cache_clear()
     model_checks._transformer.cache_clear()
     _jitted_search.clear_cache()
 
@@ -56,22 +57,34 @@ def _forget():
 def decided() -> tuple[list[Claim], dict[str, set[str]]]:
     """The ledger, and the parts that each claim calls; of a program in which nothing is kept."""
     calls: dict[str, set[str]] = {}
+    heard: list[set[str]] = []
+    costs: dict[str, tuple[Any, set[str]]] = {}
 
     def begin(id):
         _forget()
-        calls[id] = set()
+        heard[:] = [calls.setdefault(id, set())]
 
     def noted(piece, function):
         def call(*arguments, **options):
-            calls[next(reversed(calls))].add(piece)
+            heard[-1].add(piece)
             return function(*arguments, **options)
 
         return call
+
+    def counted_once(name):
+        """A row of Table 1 is counted for one claim, and all that ask for it call its parts."""
+        if name not in costs:
+            heard.append(set())
+            costs[name] = _layer_cost(name), heard.pop()
+        cost, parts = costs[name]
+        heard[-1].update(parts)
+        return cost
 
     with pytest.MonkeyPatch.context() as patch:
         for piece, places in PIECES.items():
             for place, name in places:
                 patch.setattr(place, name, noted(piece, getattr(place, name)))
+        patch.setattr(recipe_checks, "layer_cost", counted_once)
         return ledger(RESULTS, begin), calls
 
 
