@@ -15,7 +15,7 @@ from aiayn.model.structure import unflatten
 from aiayn.training.checkpoint import Checkpoints, set_aside_damaged
 from aiayn.training.mesh import data_mesh, replicated
 from aiayn.training.optim import optimizer
-from aiayn.training.step import initial_state
+from aiayn.training.step import TrainState, initial_state
 from tests.support.models import MODEL, NUM_WORDS, TOKENIZER
 
 EXPERIMENT = Experiment("small", model=MODEL)
@@ -129,11 +129,17 @@ def test_an_unfinished_checkpoint_does_not_count(written):
     assert Checkpoints.open(written).steps() == [2, 3, 4]
 
 
-def test_a_flipped_bit_in_any_file_of_a_checkpoint_is_found_and_the_file_named(written):
-    folder = written / "checkpoints/4"
+def test_a_flipped_bit_in_any_file_of_a_checkpoint_is_found_and_the_file_named(tmp_path):
+    # Of few parameters: for each of its files all are read, and three times.
+    params = {"embedding": jnp.full((3, 2), 0.5), "norm": {"scale": jnp.ones(2)}}
+    state = TrainState(params, ADAM.init(params), jnp.int32(4))
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(state, EXPERIMENT, TOKENIZER)
+    checkpoints.close()
+    folder = tmp_path / "checkpoints/4"
     files = [path for path in folder.glob("*/**/*") if path.is_file() and path.stat().st_size]
     assert len(files) > 8
-    checkpoints = Checkpoints.open(written)
+    checkpoints = Checkpoints.open(tmp_path)
     for path in [*files, folder / "sha256.json"]:
         whole = path.read_bytes()
         for damaged in (whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], None):
@@ -142,7 +148,7 @@ def test_a_flipped_bit_in_any_file_of_a_checkpoint_is_found_and_the_file_named(w
                 checkpoints.params(4)
             path.write_bytes(whole)
     (folder / "_CHECKPOINT_METADATA").write_bytes(b"")  # has no checksum, and no part in this
-    _same(unflatten(Checkpoints.open(written).params(4)), _state(4).params)
+    _same(unflatten(Checkpoints.open(tmp_path).params(4)), params)
 
 
 def test_being_asked_to_stop_while_a_checkpoint_is_read_is_no_damage(written, monkeypatch):
