@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ from rich.console import Console
 import aiayn.training.loop
 from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
 from aiayn.data.prepare import prepare
+from aiayn.evaluation import validation
 from aiayn.evaluation.evaluate import evaluate_run
 from aiayn.evaluation.validation import validator
 from aiayn.system.files import locked
@@ -44,20 +46,31 @@ def diverging(experiment):
 
 _STEPS = {}
 """By all that they follow from; each run would trace its own anew."""
+_OF_NO_STEP = {
+    **{"num_steps": 1, "log_every": 1, "checkpoint_every": 1},
+    **{"validate_sentences": 0, "keep_last": 1, "keep_best": 0, "seed": 1, "initial": ""},
+}
+"""The rhythm of a run and where it begins, on which no step depends."""
 
 
 def train_on_one_device(monkeypatch):
     loop, mesh = aiayn.training.loop, data_mesh(jax.devices()[:1])
-    make = loop.mapped_train_step
+    train, evaluate = loop.mapped_train_step, validation.mapped_evaluation_step
 
     def mapped_train_step(graphdef, config, adam, mesh):
-        made_from = graphdef, config, mesh
+        made_from = graphdef, replace(config, **_OF_NO_STEP), mesh
         if made_from not in _STEPS:
-            _STEPS[made_from] = make(graphdef, config, adam, mesh)
+            _STEPS[made_from] = train(graphdef, config, adam, mesh)
         return _STEPS[made_from]
+
+    def mapped_evaluation_step(graphdef, mesh):
+        if (graphdef, mesh) not in _STEPS:
+            _STEPS[graphdef, mesh] = evaluate(graphdef, mesh)
+        return _STEPS[graphdef, mesh]
 
     monkeypatch.setattr(loop, "data_mesh", lambda: mesh)
     monkeypatch.setattr(loop, "mapped_train_step", mapped_train_step)
+    monkeypatch.setattr(validation, "mapped_evaluation_step", mapped_evaluation_step)
 
 
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
