@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from unittest.mock import patch
@@ -39,7 +40,8 @@ def test_without_a_choice_the_step_computes_the_same():
         if not choice.fits(workload):
             assert {"kernel", "cuBLAS"} & set(name.replace(",", "").split()), "which need a GPU"
         elif name == "dropout at all":
-            assert _losses(workload, choice) == pytest.approx(wanted_undropped, rel=1e-6), name
+            assert choice.workload(workload) == undropped, "all that it is"
+            assert choice.change is nullcontext
         elif choice.instead.startswith(("Threefry", "RBG")):  # other masks, as many
             found = _losses(workload, choice)
             assert found != wanted, name
