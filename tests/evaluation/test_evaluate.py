@@ -16,7 +16,7 @@ from aiayn.data.prepare import prepare
 from aiayn.data.text import visible
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import score
-from aiayn.evaluation.evaluate import evaluate_files, evaluate_run
+from aiayn.evaluation.evaluate import evaluate_files, evaluate_run, trained_models
 from aiayn.evaluation.record import read_record, run_info
 from aiayn.evaluation.scores import Score, Scores
 from aiayn.evaluation.systems import read_aligned
@@ -103,10 +103,19 @@ def _environment(machine):
     return {"commit": "0", "versions": {}, "hardware": {**hardware(), "device": machine}}
 
 
+@pytest.fixture(scope="module")
+def averaged(corpus, data_dir, straight, tmp_path_factory):
+    """A copy of the run with its average, and what its evaluation reads of its checkpoints."""
+    run_dir = copied(straight, tmp_path_factory.mktemp("averaged") / "run")
+    prepared = prepare(straight_experiment(corpus).data, data_dir, progress=False)
+    return run_dir, trained_models(run_dir, prepared)
+
+
 @pytest.fixture
-def scored(corpus, data_dir, straight, tmp_path, decoded):
+def scored(corpus, data_dir, averaged, tmp_path, decoded, monkeypatch):
     """Score a copy of the run on other test sets: the record, and what was printed."""
-    run_dir = copied(straight, tmp_path / "run")
+    run_dir, trained = copied(averaged[0], tmp_path / "run"), averaged[1]
+    monkeypatch.setattr(aiayn.evaluation.evaluate, "trained_models", lambda *_: trained)
     experiment = straight_experiment(corpus)
 
     def score(**tests):
@@ -255,10 +264,17 @@ def test_a_log_that_is_deleted_between_two_starts_falsifies_no_total(
 
 
 def test_the_record_by_hand_from_four_rows(
-    corpus, data_dir, straight, tmp_path, decoded, monkeypatch
+    corpus, data_dir, averaged, tmp_path, decoded, monkeypatch
 ):
-    run_dir = copied(straight, tmp_path / "run")
+    run_dir = copied(averaged[0], tmp_path / "run")
     prepared = prepare(straight_experiment(corpus).data, data_dir, progress=False)
+
+    def evaluated(totals):
+        """The record where that is what the last checkpoint keeps."""
+        trained = averaged[1]._replace(totals=totals)
+        monkeypatch.setattr(aiayn.evaluation.evaluate, "trained_models", lambda *_: trained)
+        return evaluate_here(run_dir, prepared)
+
     speeds, waits = (100.0, 900.0, 300.0), (0.1, 0.5, 0.4)
     rows = [
         {"step": step, "src_tokens_per_update": src, "tgt_tokens_per_update": tgt, "tokens": tokens}
@@ -275,8 +291,7 @@ def test_the_record_by_hand_from_four_rows(
     rows.append({"step": 12, "dev_loss": 2.5, "dev_perplexity": 12.18, "seconds": 7.0})
     (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     # As of an earlier version: the log alone says it.
-    monkeypatch.setattr(Checkpoints, "totals", lambda *_: None)
-    record = evaluate_here(run_dir, prepared)
+    record = evaluated(None)
     assert "lost" not in record
     assert (record["updates"], record["tokens"], record["seconds"]) == (12, 408, 7.0)
     # 4 updates of 10, of 12 and of 14 source tokens; of 20, of 20 and of 26 target tokens.
@@ -285,17 +300,15 @@ def test_the_record_by_hand_from_four_rows(
     assert record["dev"] == rows[-1]
     assert record["averaged_steps"] == [4, 8, 12]
     # The same from what the last checkpoint keeps.
-    monkeypatch.setattr(Checkpoints, "totals", lambda *_: totals_of(rows))
-    again = evaluate_here(run_dir, prepared)
+    again = evaluated(totals_of(rows))
     assert again | {"evaluated": 0} == record | {"evaluated": 0}
     rows[1]["seconds"] = 5.0
     (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
-    assert evaluate_here(run_dir, prepared)["lost"]
-    monkeypatch.setattr(Checkpoints, "totals", lambda *_: None)
-    assert "before step 8" in evaluate_here(run_dir, prepared)["lost"]
+    assert evaluated(totals_of(rows))["lost"]
+    assert "before step 8" in evaluated(None)["lost"]
     (run_dir / "metrics.jsonl").unlink()
     with pytest.raises(UserError, match=r"metrics\.jsonl lacks the rows up to step 12"):
-        evaluate_here(run_dir, prepared)
+        evaluated(None)
 
 
 def test_files_of_ones_own_come_in_as_all_text_does(tmp_path):
