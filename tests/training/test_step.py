@@ -71,12 +71,12 @@ def test_one_device_and_eight_train_alike_dropout_included():
 
 
 @pytest.mark.slow
-def test_a_language_model_trains_alike_on_one_device_and_eight_and_in_rounds():
+def test_a_language_model_trains_alike_on_one_device_and_on_four_in_rounds():
     config = replace(MODEL, kind="decoder")
     graphdef, adam = build(config, NUM_WORDS), optimizer(config, CONFIG)
     texts = [target for _, target in random_pairs(LENGTHS)]
     ends = []
-    for num_devices, num_rounds in ((1, 1), (8, 1), (2, 2)):
+    for num_devices, num_rounds in ((1, 1), (4, 2)):
         mesh = data_mesh(jax.devices()[:num_devices])
         state = replicated(initial_state(config, NUM_WORDS, 1, adam), mesh)
         update = mapped_train_step(graphdef, CONFIG, adam, mesh)
@@ -88,8 +88,7 @@ def test_a_language_model_trains_alike_on_one_device_and_eight_and_in_rounds():
             assert int(metrics.src_tokens) == 0
             losses.append(float(metrics.loss / metrics.tgt_tokens))
         ends.append((losses, state))
-    for end in ends[1:]:
-        _assert_same(ends[0], end)
+    _assert_same(*ends)
 
 
 def test_accumulated_rounds_on_several_devices_equal_one_batch_on_one():
