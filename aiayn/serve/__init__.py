@@ -1,0 +1,1 @@
+"""Trained models behind HTTP: the engine, the dialects that clients speak, the page."""
