@@ -291,11 +291,16 @@ class WordModel(nnx.Module):
         side: str,
     ) -> Float[Array, "batch target d_model"]:
         """Embedding times √d_model plus position (§3.4, §3.5), in the type of the products."""
+        x_BTD = self.embed_words(ids_BT, side) + self._position_encodings(positions_BT, side)
+        return x_BTD.astype(matmul_dtype(self.config))
+
+    def embed_words(
+        self, ids_BT: Int[Array, "batch target"], side: str
+    ) -> Float[Array, "batch target d_model"]:
+        """Embedding times √d_model (§3.4): words without their places."""
         x_BTD = self.embedding[...][ids_BT]
         x_BTD = x_BTD * self.config.d_model**0.5 if self.config.scale_embedding else x_BTD
-        x_BTD = self._with_target_space(x_BTD, side)
-        x_BTD = x_BTD + self._position_encodings(positions_BT, side)
-        return x_BTD.astype(matmul_dtype(self.config))
+        return self._with_target_space(x_BTD, side)
 
     @jax.named_scope("logits")
     def logits(
