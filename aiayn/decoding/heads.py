@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from aiayn.data.rows import Rows, rows_of_pairs, rows_of_texts
-from aiayn.decoding.translator import Translator
+from aiayn.decoding.translator import Translator, padded_width
 from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
 from aiayn.model.language_model import LanguageModel
@@ -179,7 +179,8 @@ def look(translator: Translator, source: str, target: str) -> Looks:
             raise UserError(
                 f"The {name} has {len(ids)} tokens; wanted 1 to {translator.max_tokens - 1}."
             )
-    rows = rows_of_pairs([(src_ids, tgt_ids)], tokenizer.bos, tokenizer.eos)
+    width = padded_width(1 + max(len(src_ids), len(tgt_ids)))
+    rows = rows_of_pairs([(src_ids, tgt_ids)], tokenizer.bos, tokenizer.eos, width)
     weights = all_weights(translator.programs.graphdef, translator.params, rows)
     src, tgt = len(src_ids) + 1, len(tgt_ids) + 1
     encoder, decoder, cross = (np.asarray(part, np.float32)[:, 0] for part in weights)
@@ -205,9 +206,11 @@ def look_at_text(writer: Writer, text: str) -> Looks:
     if not 0 < len(ids) < writer.context:
         raise UserError(f"The text has {len(ids)} tokens; wanted 1 to {writer.context - 1}.")
     said = ids[writer.num_given :]
-    rows = rows_of_texts([said], writer.first(ids), tokenizer.eos)
+    width = padded_width(1 + len(said))
+    rows = rows_of_texts([said], writer.first(ids), tokenizer.eos, width)
     found = weights_of_text(writer.programs.graphdef, writer.params, rows)
     decoder = np.asarray(found, np.float32)[:, 0]
+    decoder = decoder[:, :, : 1 + len(said), : 1 + len(said)]
     tokens, none = tokenizer.pieces(said), decoder[:, :, :0, :0]
     first = "<s>" if tokenizer.has_bos else tokenizer.pieces(ids)[0]
     return Looks([], [first, *tokens], [*tokens, "</s>"], none, decoder, decoder[:, :, :, :0])
