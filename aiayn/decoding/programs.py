@@ -80,9 +80,11 @@ class Programs:
         from aiayn.decoding.search import search
 
         text = (src_AS, src_segments_AS, limit_A) + (() if controls is None else (controls,))
-        if self._keep:
-            weights = jax.tree.unflatten(self._layout_tree, weights)
-        return search(self.graphdef, params, weights, *text, **settings)
+        return search(self.graphdef, params, self.nested(weights), *text, **settings)
+
+    def nested(self, weights: Weights) -> Weights:
+        """What `lay_out` gave, as functions take it that are not kept between processes."""
+        return jax.tree.unflatten(self._layout_tree, weights) if self._keep else weights
 
     def forced(self, params: Params, rows: Rows) -> Float[Array, " batch"]:
         """Log-probability in nats of each row's target."""

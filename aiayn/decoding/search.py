@@ -77,9 +77,23 @@ class _Grown(NamedTuple):
     """The best 2·beam continuations of each sentence, best first."""
 
     log_probs_BC: Float[Array, "batch count"]
+    word_BC: Int[Array, "batch count"]
     words_BCT: Int[Array, "batch count room"]
     parent_BC: Int[Array, "batch count"]
     ends_BC: Bool[Array, "batch count"]
+
+
+class Competed(NamedTuple):
+    """The continuations that competed in a step, best first, for a picture of the search."""
+
+    log_probs_BC: Float[Array, "batch count"]
+    """Of the whole hypothesis, in nats; −inf is none."""
+    word_BC: Int[Array, "batch count"]
+    parent_BC: Int[Array, "batch count"]
+    """The place in the beam of the hypothesis that each continues."""
+    next_BW: Int[Array, "batch beam"]
+    """The continuation that each place of the beam goes on with. Those of the first `beam_size`
+    whose word is EOS have ended."""
 
 
 def length_penalty(length: int | Int[Array, "..."], alpha: float) -> Float[Array, "..."]:
@@ -89,6 +103,15 @@ def length_penalty(length: int | Int[Array, "..."], alpha: float) -> Float[Array
 
 PenaltyForm = Literal["gnmt", "length"]
 """What a score is divided by: `length_penalty`, or length^α, as in fairseq and Hugging Face."""
+
+
+def penalty(
+    length: int | Int[Array, "..."], alpha: float, form: PenaltyForm
+) -> Float[Array, "..."]:
+    """What a log-probability is divided by in that form."""
+    if form == "length":
+        return jnp.asarray(length, jnp.float32) ** alpha
+    return length_penalty(length, alpha)
 
 
 class Search:
@@ -206,6 +229,10 @@ class Search:
 
     def step(self, state: State) -> State:
         """With one word more of every living hypothesis."""
+        return self.watched_step(state)[0]
+
+    def watched_step(self, state: State) -> tuple[State, Competed]:
+        """As `step`, with the continuations that competed."""
         now, age_B = state.now, state.now.age_B
         grown, places_BWT, caches = self._grow(state, age_B)
         ended_scores_BW, ended_words_BWT = self._ended(now, grown, age_B)
@@ -221,7 +248,7 @@ class Search:
         finished_B = self._finished(now, live_log_probs_BW, ended_scores_BW)
         finished_B |= now.finished_B | (age_B + 1 >= now.limit_B)
         out_of_room_B = ~finished_B & (age_B + 1 >= self.room)
-        return State(
+        after = State(
             now=now._replace(
                 age_B=jnp.where(now.finished_B, age_B, age_B + 1),
                 live_words_BWT=jnp.take_along_axis(grown.words_BCT, next_BW[..., None], axis=1),
@@ -234,6 +261,7 @@ class Search:
             ),
             caches=caches,
         )
+        return after, Competed(grown.log_probs_BC, grown.word_BC, grown.parent_BC, next_BW)
 
     def gather(self, state: State, place_G: Int[Array, " group"] | None = None) -> Hypotheses:
         """The `num_best` best ended hypotheses of some slots (of all), from the first word on."""
@@ -297,7 +325,7 @@ class Search:
         log_probs_BC, parent_BC, word_BC = self._candidates(now, logits_VN, age_B)
         words_BCT = jnp.take_along_axis(now.live_words_BWT, parent_BC[..., None], axis=1)
         words_BCT = jnp.where(here_B1T, word_BC[..., None], words_BCT)
-        grown = _Grown(log_probs_BC, words_BCT, parent_BC, word_BC == self.eos)
+        grown = _Grown(log_probs_BC, word_BC, words_BCT, parent_BC, word_BC == self.eos)
         return grown, places_BWT, caches
 
     def _candidates(
@@ -354,9 +382,7 @@ class Search:
         )
 
     def _penalty(self, length: int | Int[Array, "..."]) -> Float[Array, "..."]:
-        if self.form == "length":
-            return jnp.asarray(length, jnp.float32) ** self.alpha
-        return length_penalty(length, self.alpha)
+        return penalty(length, self.alpha, self.form)
 
 
 class _File(NamedTuple):

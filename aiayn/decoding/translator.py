@@ -18,7 +18,7 @@ from aiayn.data.rows import Rows, rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.decoding.alignment import links, source_words, target_words
 from aiayn.decoding.outputs import Detailed, Hypothesis, joined_line, one_line
-from aiayn.decoding.programs import Programs
+from aiayn.decoding.programs import Programs, Weights
 from aiayn.decoding.sentences import place_to_cut, sentences
 from aiayn.decoding.spellings import banned_sequences, prefix_ids
 from aiayn.decoding.wishes import Wishes
@@ -173,6 +173,20 @@ class Translator:
             # A line without text has no words.
             yield [b._replace(alignment=b.alignment or ()) for b in best] if align else best
 
+    def pieces(self, line: str) -> list[list[int]]:
+        """The ids of the parts of a line that are searched one by one; none of one without text."""
+        (ids,) = self.tokenizer.encode([line])
+        return self._pieces(line, ids) if ids else []
+
+    def limit(self, ids: Sequence[int]) -> int:
+        """The most tokens of a part's translation, EOS included."""
+        return len(ids) + self.config.max_extra_tokens + 1
+
+    @property
+    def weights(self) -> Weights:
+        """The decoder's weights, as `aiayn.decoding.turns` takes them."""
+        return self.programs.nested(self._weights)
+
     def best(
         self, lines: Sequence[str], on_done: Callable[[int], None] = lambda count: None
     ) -> list[str]:
@@ -246,13 +260,9 @@ class Translator:
         """The ids that the translations of some pieces begin with, by their numbers."""
         if len(prefixes) != len(parts):
             raise UserError(f"There are {len(prefixes)} prefixes; wanted {len(parts)}, one a line.")
-        most = [self._limit(pieces[part[0]]) - 1 if part else 0 for part in parts]
+        most = [self.limit(pieces[part[0]]) - 1 if part else 0 for part in parts]
         encoded = prefix_ids(prefixes, self.tokenizer, most, self._banned)
         return {part[0]: ids for part, ids in zip(parts, encoded, strict=True) if ids}
-
-    def _limit(self, ids: list[int]) -> int:
-        """The most tokens of a sentence's translation, EOS included."""
-        return len(ids) + self.config.max_extra_tokens + 1
 
     def _pieces(self, line: str, ids: list[int]) -> list[list[int]]:
         """A line as training would have it: in one piece, or sentence by sentence."""
@@ -337,7 +347,7 @@ class Translator:
         for row, (ids, _) in enumerate(chosen):
             src[row, : len(ids) + 1] = [*ids, tokenizer.eos]
             segments[row, : len(ids) + 1] = 1
-            limit[row] = self._limit(ids)
+            limit[row] = self.limit(ids)
         found = self.programs.search(
             self.params,
             self._weights,
