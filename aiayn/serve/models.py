@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from aiayn.data.tokenizer import Tokenizer
 from aiayn.decoding.translator import Translator
 from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
@@ -38,6 +39,13 @@ class Served:
         """Of a language model."""
         assert isinstance(self.model, TrainedLanguageModel)
         return self.model._writer  # pyright: ignore[reportPrivateUsage]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of either."""
+        if self.kind == "translation":
+            return self.translator.tokenizer
+        return self.writer.tokenizer
 
     @property
     def languages(self) -> tuple[str, str]:

@@ -1,0 +1,56 @@
+"""The example that the page shows before its first answer.
+
+python -m aiayn.serve.example runs/phrasebook > aiayn/serve/web/example.json
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aiayn.serve import beams, inspection, space
+from aiayn.serve.models import Served, load_served
+
+TEXT = "My wife always wanted to live in Munich."
+PAIR = ("The egg came before the chicken.", "The chicken came before the egg.")
+_DIGITS = 3
+
+
+class Example(msgspec.Struct, frozen=True):
+    """One answer of each kind, as the routes of the page give them, with rounded numbers."""
+
+    beam: beams.Beam
+    attention: inspection.Attention
+    tokens: inspection.Tokens
+    space: space.Space
+
+
+def example_of(served: Served) -> Example:
+    """The example by a model that translates from English."""
+    searched = beams.beam(served, TEXT)
+    target = searched.best[0].text
+    return Example(
+        beam=searched,
+        attention=inspection.attention(served, TEXT, target),
+        tokens=inspection.tokens(served, TEXT, target),
+        space=space.space(served, PAIR),
+    )
+
+
+def as_json(example: Example) -> bytes:
+    """The example in few bytes, since a browser reads it before all else."""
+    return msgspec.json.encode(_rounded(msgspec.to_builtins(example)))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return round(value, _DIGITS) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    (model,) = load_served([("example", Path(sys.argv[1]))]).values()
+    sys.stdout.buffer.write(as_json(example_of(model)) + b"\n")

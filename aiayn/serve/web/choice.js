@@ -1,0 +1,48 @@
+/**
+ * What the reader has chosen. It is kept in the address after "#", which browsers send to no server:
+ * so a link shows the same, and no log has anybody's text.
+ */
+
+const DEFAULTS = {
+  model: "",
+  text: "",
+  first: "",
+  second: "",
+  prefix: [],
+  kind: "encoder",
+  layer: 1,
+  head: 1,
+  stage: 0,
+  positions: true,
+  cloud: false,
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+};
+
+export function readChoice(hash = location.hash) {
+  const given = new URLSearchParams(hash.slice(1));
+  const choice = { ...DEFAULTS };
+  for (const [name, usual] of Object.entries(DEFAULTS)) {
+    const value = given.get(name);
+    if (value !== null) choice[name] = parsed(value, usual);
+  }
+  return choice;
+}
+
+function parsed(value, usual) {
+  if (Array.isArray(usual)) return value.split(".").map(Number).filter(Number.isInteger);
+  if (typeof usual === "boolean") return value === "yes";
+  if (typeof usual === "number") return Number.isFinite(Number(value)) ? Number(value) : usual;
+  return value;
+}
+
+export function writeChoice(choice) {
+  const said = new URLSearchParams();
+  for (const [name, usual] of Object.entries(DEFAULTS)) {
+    const value = choice[name];
+    if (Array.isArray(usual)) value.length && said.set(name, value.join("."));
+    else if (value !== usual) said.set(name, value === true ? "yes" : value === false ? "no" : value);
+  }
+  history.replaceState(null, "", `#${said}`);
+}

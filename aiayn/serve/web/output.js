@@ -1,0 +1,42 @@
+/** What the model says, as it grows where the server writes so. */
+
+import { useContext, useEffect, useState } from "preact/hooks";
+import { html } from "./parts.js";
+import { Server, useAnswer, written } from "./server.js";
+
+/** The text up to now; null before there is some. */
+function useWritten(model, text) {
+  const { attempt, report } = useContext(Server);
+  const [grown, setGrown] = useState(null);
+  useEffect(() => {
+    report("written", null);
+    if (!text) return undefined;
+    const leaving = new AbortController();
+    const read = async () => {
+      let whole = "";
+      for await (const part of written(model, text, leaving.signal)) {
+        whole += part;
+        setGrown({ text, whole });
+      }
+    };
+    read().catch((error) => error.name === "AbortError" || report("written", error.message));
+    return () => leaving.abort();
+  }, [model, text, attempt]);
+  return grown;
+}
+
+/** A translation is that of the beam, forced or not, as soon as there is one of this text. */
+export function Output({ model, streams, text, beam, sampling }) {
+  const isText = model?.kind === "language_model";
+  const grown = useWritten(model?.name, model && streams ? text : "");
+  const asked = isText && text && !streams ? { model: model.name, source: text, ...sampling } : null;
+  const answer = useAnswer("answer", asked);
+  const isGrowing = grown?.text === text && beam?.source !== text;
+  const said = isGrowing ? grown.whole : isText ? answer?.found.text : beam?.best[0].text;
+  return html`
+    <section class="output" aria-labelledby="output-title">
+      <h2 id="output-title">${isText ? "How it goes on" : "Translation"}</h2>
+      <p class="said" aria-live="polite" dir="auto">${said || "…"}</p>
+    </section>
+  `;
+}

@@ -1,0 +1,82 @@
+/** Requests to the server that gave us this page, and to no other. */
+
+import { createContext } from "preact";
+import { useContext, useEffect, useState } from "preact/hooks";
+
+const PAUSE = 80; // milliseconds in which a slider moves on
+const MOST_NEW_TOKENS = 60;
+
+/** How panels report trouble, and which attempt this is: a new one asks for everything again. */
+export const Server = createContext({ attempt: 0, report: () => {} });
+
+/** The answer to a request as JSON; an Error with what to tell the reader otherwise. */
+export async function request(path, options = {}) {
+  const response = await reach(path, options);
+  const found = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(found.error ?? `The server answered with ${response.status}.`);
+  return found;
+}
+
+async function reach(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server does not answer. What you see is the last result.");
+  }
+}
+
+const asJson = (body, signal) => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: typeof body === "string" ? body : JSON.stringify(body),
+  signal,
+});
+
+/**
+ * What the server found for the last request that it answered, and what it was asked; null before
+ * the first. A new request gives up the one before it; without one, nothing is asked.
+ */
+export function useAnswer(name, asked) {
+  const { attempt, report } = useContext(Server);
+  const [answer, setAnswer] = useState(null);
+  const body = asked && JSON.stringify(asked);
+  useEffect(() => {
+    report(name, null);
+    if (!body) return undefined;
+    const leaving = new AbortController();
+    const ask = () =>
+      request(`/page/api/${name}`, asJson(body, leaving.signal)).then(
+        (found) => setAnswer({ asked, found }),
+        (error) => error.name === "AbortError" || report(name, error.message),
+      );
+    const timer = setTimeout(ask, PAUSE);
+    return () => {
+      clearTimeout(timer);
+      leaving.abort();
+    };
+  }, [name, body, attempt]);
+  return answer;
+}
+
+/** The text that a model writes, as it grows: parts of it from events of `/v1/completions`. */
+export async function* written(model, prompt, signal) {
+  const asked = { model, prompt, stream: true, max_tokens: MOST_NEW_TOKENS };
+  const response = await reach("/v1/completions", asJson(asked, signal));
+  if (!response.ok) throw new Error(`The server answered with ${response.status}.`);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines.filter((each) => each.startsWith("data:"))) {
+      const data = line.slice("data:".length).trim();
+      if (data === "[DONE]") return;
+      const event = JSON.parse(data);
+      if (event.error) throw new Error(event.error.message ?? "The server stopped writing.");
+      yield event.choices?.[0]?.text ?? "";
+    }
+  }
+}
