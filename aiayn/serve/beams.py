@@ -106,7 +106,7 @@ def _check_prefix(tokenizer: Tokenizer, prefix: Sequence[int], most: int) -> Non
 def _steps(trace: Trace, tokenizer: Tokenizer, beam_size: int) -> list[list[Candidate]]:
     """The candidates of each step."""
     found: list[list[Candidate]] = []
-    before: Sequence[int] = ()  # which candidate of the last step each place of the beam has
+    before: list[int] = []  # which candidate of the last step each place of the beam has
     for step in range(int(trace.num_steps)):
         log_probs, words, parents, next_W = (np.asarray(part[step]) for part in trace.steps)
         candidates: list[Candidate] = []

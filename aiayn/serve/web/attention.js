@@ -20,7 +20,8 @@ function Thumbnail({ weights, label, chosen, choose }) {
     const context = current.getContext("2d");
     const image = context.createImageData(current.width, current.height);
     weights.flat().forEach((weight, place) => {
-      image.data.set([...BLUE, Math.round(255 * weight)], 4 * place);
+      // By the root, since most weights are small and a thumbnail has no numbers.
+      image.data.set([...BLUE, Math.round(255 * Math.sqrt(weight))], 4 * place);
     });
     context.putImageData(image, 0, 0);
   }, [weights]);

@@ -3,7 +3,7 @@
 import { useRef, useState } from "preact/hooks";
 import { fixed, html, Panel, percent, Piece, short } from "./parts.js";
 
-const [COLUMN, ROW, WIDTH, HEIGHT] = [132, 30, 104, 24]; // pixels
+const [COLUMN, ROW, WIDTH, HEIGHT] = [152, 30, 124, 24]; // pixels
 const LETTERS = 9;
 
 /** The ids on the way to a candidate, without the end of the sentence. */

@@ -1,0 +1,306 @@
+"""The page in a real browser: what a reader sees, clicks and types, and what goes wrong.
+
+Chromium is the system's own; nothing is downloaded.
+"""
+
+import shutil
+import socket
+import threading
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from aiayn.serve import page as pages
+from tests.support.models import TOKENIZER
+from tests.support.served import translator, writer
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not find_spec("playwright") or not find_spec("axe_playwright_python"),
+        reason="playwright and axe are not installed: pip install -e '.[browser]'",
+    ),
+    pytest.mark.skipif(not find_spec("uvicorn"), reason="uvicorn is not installed"),
+    pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium"),
+]
+
+MODELS = {"pair": translator(), "text": writer()}
+SOURCE = "one two three"
+EGG, CHICKEN = "one two three four", "four two three one"
+SLOW = 120_000
+"""Milliseconds; the first answer of each kind waits for a program to be compiled."""
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@contextmanager
+def serving(*more, port=0):
+    """The address of a server with the page and some more routes."""
+    import uvicorn
+
+    app = Starlette(routes=[*more, *pages.routes(MODELS)])
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(chromium, url, may_fail=False, **context):
+    """A page that asks no other host, and has nothing to say in its console."""
+    with chromium.new_context(**context) as ctx:
+        page, said, asked = ctx.new_page(), [], []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.set_default_timeout(SLOW)
+        page.goto(url)
+        yield page
+        origin = "/".join(url.split("/")[:3]) + "/"
+        assert all(each.startswith(origin) for each in asked)
+        assert may_fail or said == []
+
+
+def wait(locator, **state):
+    from playwright.sync_api import expect
+
+    return expect(locator, **state)
+
+
+def show(page, text):
+    page.get_by_label("Text", exact=True).fill(text)
+    page.get_by_role("button", name="Show", exact=True).click()
+    wait(page.locator(".stored")).to_have_count(0, timeout=SLOW)
+    wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
+
+
+def values(page, selector, name):
+    return page.locator(selector).evaluate_all(
+        "(all, name) => all.map((each) => each.dataset[name])", name
+    )
+
+
+def test_every_number_is_exactly_that_of_attention(chromium, address):
+    best = MODELS["pair"].model.translate([SOURCE])[0]
+    looks = MODELS["pair"].model.attention(SOURCE, best)
+    with opened(chromium, address) as page:
+        show(page, SOURCE)
+        for kind in ("encoder", "cross", "decoder"):
+            wanted = looks.of(kind)
+            for layer, head in ((1, 2), (2, 1)):
+                thumbnails = page.locator(f"[data-kind={kind}] .thumbnail")
+                assert thumbnails.count() == wanted.shape[0] * wanted.shape[1]
+                thumbnails.nth(2 * (layer - 1) + head - 1).click()
+                wait(page.locator("#head-title")).to_have_text(f"Layer {layer}, head {head}")
+                found = np.array(values(page, "td[data-weight]", "weight"), float)
+                assert (found == wanted[layer - 1, head - 1].ravel()).all()
+        heads = page.locator(".weights th[scope=row]").all_text_contents()
+        assert heads == list(looks.tokens("decoder")[0])
+
+
+def test_the_best_outputs_and_a_branch_that_is_forced(chromium, address):
+    (wanted,) = MODELS["pair"].model.translate([SOURCE], num_best=3)
+    with opened(chromium, address) as page:
+        show(page, SOURCE)
+        texts = page.locator(".outputs .text").all_text_contents()
+        assert texts == [each.text for each in wanted]
+        scores = np.array(values(page, ".outputs li", "score"), float)
+        np.testing.assert_allclose(scores, [each.score for each in wanted], rtol=1e-5)
+        assert page.locator(".node.best").count() == page.locator("path.edge.best").count() + 1
+
+        dropped = page.locator(".node.dropped[data-step='1']").first
+        piece = dropped.get_attribute("aria-label").split(":")[1].split(",")[0].strip()
+        dropped.click()
+        forced = page.locator(".forced .piece")
+        wait(forced).to_have_count(2, timeout=SLOW)
+        ids = TOKENIZER.ids(forced.all_text_contents())
+        assert TOKENIZER.pieces(ids)[1] == piece
+        way = page.locator(".node.best[data-step='0'], .node.best[data-step='1']")
+        names = [each.get_attribute("aria-label") for each in way.all()]
+        assert [TOKENIZER.pieces([n])[0] in name for n, name in zip(ids, names, strict=True)]
+        page.get_by_role("button", name="Search freely").click()
+        wait(forced).to_have_count(0, timeout=SLOW)
+        wait(page.locator(".outputs .text").first).to_have_text(wanted[0].text, timeout=SLOW)
+
+
+def test_the_egg_and_the_chicken(chromium, address):
+    with opened(chromium, address) as page:
+        page.get_by_label("A sentence", exact=True).fill(EGG)
+        page.get_by_label("Beside it").fill(CHICKEN)
+        page.get_by_role("button", name="Compare").click()
+        rows = page.locator(".distances tbody tr")
+        (length,) = map(len, TOKENIZER.encode([EGG]))
+        wait(rows).to_have_count(length + 1, timeout=SLOW)
+
+        def distances():
+            found = values(page, "[data-distance]", "distance")
+            return np.array(found, float).reshape(length + 1, 4)
+
+        assert not distances()[:, 0].any()
+        moved = distances()[:, 1] > 0
+        assert moved.any()
+        assert (distances()[:, 2:] > 1e-3).all()
+        page.get_by_label("with positions").uncheck()
+        wait(page.locator("[data-distance]").nth(2)).to_have_text("0.000", timeout=SLOW)
+        assert distances().max() < 1e-5
+        page.get_by_role("radio", name="layer 2").check()
+        wait(page.locator("th.now")).to_have_text("layer 2")
+        page.get_by_label("all pieces").check()
+        pieces = page.get_by_text(f"all pieces ({TOKENIZER.num_words})")
+        wait(pieces).to_be_visible(timeout=SLOW)
+
+
+def test_next_words_follow_the_sliders_and_go_on(chromium, address):
+    with opened(chromium, f"{address}/#model=text&text=one") as page:
+        chosen = page.locator("[data-chosen]")
+        wait(chosen.first).to_be_visible(timeout=SLOW)
+        page.get_by_label("Top k").fill("2")
+        wait(page.locator(".kept")).to_have_text("2 of 300 words may be drawn.", timeout=SLOW)
+        assert sum(map(float, values(page, "[data-chosen]", "chosen"))) == pytest.approx(1.0)
+        page.get_by_label("Temperature").fill("0")
+        wait(page.locator(".kept")).to_have_text("1 of 300 words may be drawn.", timeout=SLOW)
+        assert float(values(page, "[data-chosen]", "chosen")[0]) == 1.0
+        word = page.locator("table.words th button:enabled").nth(1)
+        word.click()
+        wait(page.get_by_label("Text", exact=True)).not_to_have_value("one")
+        assert page.locator("#beam").count() == 0
+        wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
+        assert page.locator("[data-kind]").count() == 1
+
+
+def test_text_that_would_be_code_is_text(chromium, address):
+    words = ["<img src=x onerror=alert(1)>", "\u202eשלום עולם", "𝔘𝔫𝔦 🥚", "x" * 30]
+    with opened(chromium, address) as page:
+        page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+        for text in words:
+            page.get_by_label("A sentence", exact=True).fill(text)
+            page.get_by_role("button", name="Compare").click()
+            (ids,) = TOKENIZER.encode([text.replace("\u202e", "")])
+            pieces = [*TOKENIZER.pieces(ids), "</s>"]
+            wait(page.locator(".choices .first .piece")).to_have_text(pieces, timeout=SLOW)
+        show(page, "<i>")
+        assert page.locator("main img, main i").count() == 0
+
+
+def test_a_server_that_is_gone_is_said_and_the_last_result_stays(chromium):
+    with ExitStack() as server:
+        address = server.enter_context(serving())
+        with opened(chromium, address, may_fail=True) as page:
+            show(page, SOURCE)
+            best = page.locator(".outputs .text")
+            texts = best.all_text_contents()
+            server.close()
+            page.get_by_label("Text", exact=True).fill("four five")
+            page.get_by_role("button", name="Show", exact=True).click()
+            alert = page.get_by_role("alert")
+            wait(alert).to_contain_text("does not answer. What you see is the last result.")
+            assert best.all_text_contents() == texts
+            (wanted,) = MODELS["pair"].model.translate(["four five"])
+            with serving(port=int(address.rpartition(":")[2])):
+                page.get_by_role("button", name="Try again").click()
+                wait(alert).to_have_text("", timeout=SLOW)
+                wait(best.first).to_have_text(wanted, timeout=SLOW)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(chromium, address, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    for where in ("", f"/#text={SOURCE}", "/#model=text&text=one"):
+        context = {"color_scheme": scheme, "bypass_csp": True, "reduced_motion": "reduce"}
+        with opened(chromium, address + where, **context) as page:
+            wait(page.locator(".stored")).to_have_count(0 if where else 1, timeout=SLOW)
+            wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
+            found = Axe().run(page).response["violations"]
+            serious = [each for each in found if each["impact"] in ("serious", "critical")]
+            assert [(e["id"], [n["html"] for n in e["nodes"]][:3]) for e in serious] == []
+
+
+@pytest.mark.parametrize("width", [320, 1200])
+def test_no_width_needs_sideways_scrolling(chromium, address, width):
+    size = {"width": width, "height": 700}
+    with opened(chromium, f"{address}/#text={'one ' * 9}", viewport=size) as page:
+        wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_the_whole_way_by_keyboard(chromium, address):
+    with opened(chromium, address) as page:
+        page.get_by_label("Text", exact=True).focus()
+        page.keyboard.type(SOURCE)
+        page.keyboard.press("Enter")
+        wait(page.locator(".stored")).to_have_count(0, timeout=SLOW)
+        wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
+        page.locator("[data-kind=cross] .thumbnail").nth(3).focus()
+        page.keyboard.press("Enter")
+        wait(page.locator("#head-title")).to_be_focused()
+        page.keyboard.press("Tab")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowDown")
+        cell = page.locator("td:focus")
+        assert (cell.get_attribute("data-row"), cell.get_attribute("data-column")) == ("1", "1")
+        wait(page.locator(".exact output")).to_have_text(cell.get_attribute("data-weight"))
+        page.locator(".node[tabindex='0']").focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        wait(page.locator(".forced .piece")).to_have_count(1, timeout=SLOW)
+        page.locator("canvas.cloud").focus()
+        page.keyboard.press("ArrowLeft")
+
+
+def test_the_address_has_the_state_and_brings_it_back(chromium, address):
+    with opened(chromium, address) as page:
+        show(page, SOURCE)
+        page.locator("[data-kind=decoder] .thumbnail").nth(1).click()
+        url = page.url
+    assert "text=one" in url.partition("#")[2]
+    with opened(chromium, url) as page:
+        wait(page.locator(".outputs")).to_be_visible(timeout=SLOW)
+        pressed = page.locator(".thumbnail[aria-pressed=true]")
+        wait(pressed).to_have_attribute("aria-label", "decoder self-attention, layer 1, head 2")
+
+
+def test_text_is_shown_as_it_grows_where_the_server_writes_so(chromium):
+    go_on = threading.Event()
+
+    def parts():
+        for part in ("two", " thr"):
+            yield f'data: {{"choices": [{{"text": "{part}"}}]}}\r\n\r\n'
+        assert go_on.wait(60)
+        yield 'data: {"choices": [{"text": "ee"}]}\n\ndata: [DONE]\n\n'
+
+    def complete(request):
+        return StreamingResponse(parts(), media_type="text/event-stream")
+
+    route = Route("/v1/completions", complete, methods=["POST"])
+    with serving(route) as address, opened(chromium, f"{address}/#model=text&text=one") as page:
+        wait(page.locator(".said")).to_have_text("two thr", timeout=SLOW)
+        go_on.set()
+        wait(page.locator(".said")).to_have_text("two three")
