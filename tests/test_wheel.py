@@ -128,6 +128,13 @@ def test_the_wheel_holds_the_package_its_experiments_and_its_records(wheel, chec
     assert sum(names.values()) < 2_000_000, "bytes; the records of benchmarks are no part of it"
 
 
+def test_the_wheel_holds_the_page_as_it_is(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        for path in (ROOT / "aiayn/serve/web").rglob("*"):
+            if path.is_file():
+                assert file.read(str(path.relative_to(ROOT))) == path.read_bytes()
+
+
 def test_a_checkout_and_its_source_archive_give_the_same_wheel(wheel, checkout, tmp_path):
     direct = pip_wheel(checkout, tmp_path / "out")
     assert names_in(direct).keys() == names_in(wheel).keys()

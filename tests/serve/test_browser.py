@@ -197,7 +197,7 @@ def test_next_words_follow_the_sliders_and_go_on(chromium, address):
 
 def test_text_that_would_be_code_is_text(chromium, address):
     words = ["<img src=x onerror=alert(1)>", "\u202eשלום עולם", "𝔘𝔫𝔦 🥚", "x" * 30]
-    with opened(chromium, address) as page:
+    with opened(chromium, address, may_fail=True) as page:
         page.on("dialog", lambda dialog: pytest.fail(dialog.message))
         for text in words:
             page.get_by_label("A sentence", exact=True).fill(text)
@@ -205,7 +205,10 @@ def test_text_that_would_be_code_is_text(chromium, address):
             (ids,) = TOKENIZER.encode([text.replace("\u202e", "")])
             pieces = [*TOKENIZER.pieces(ids), "</s>"]
             wait(page.locator(".choices .first .piece")).to_have_text(pieces, timeout=SLOW)
-        show(page, "<i>")
+        # A model of random weights may say what it cannot read again, which the server refuses.
+        page.get_by_label("Text", exact=True).fill("<i>one</i>")
+        page.get_by_role("button", name="Show", exact=True).click()
+        wait(page.locator(".stored")).to_have_count(0, timeout=SLOW)
         assert page.locator("main img, main i").count() == 0
 
 
