@@ -199,7 +199,7 @@ def _neighbours(served: Served, read: Sequence[Sequence[int]]) -> list[list[list
 def _twins(
     tokenizer: Tokenizer,
     read: Sequence[Sequence[int]],
-    found: Sequence[Float32[np.ndarray, "stages slots d_model"]],
+    found: Sequence[Float32[np.ndarray, "stages _slots d_model"]],
 ) -> list[Twins]:
     """The pieces that both texts have, the first with the first, the second with the second."""
     seen: Counter[int] = Counter()

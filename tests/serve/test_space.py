@@ -32,6 +32,18 @@ def test_the_same_words_in_another_order_differ_by_their_positions_alone(served)
         assert max(twin.distances) < 1e-5, "attention alone knows no order"
 
 
+def test_texts_of_different_lengths_have_the_twins_that_both_have(served):
+    # "one two one" and "two one five": the second "one" of the first text has no partner.
+    found = space(served, ["one two one", "two one five"])
+    first, second = ([token.id for token in tokens] for tokens in found.tokens)
+    assert len(first) != len(found.stages[0].places[1])
+    pairs = [(twin.first, twin.second) for twin in found.twins]
+    assert all(first[a] == second[b] for a, b in pairs)
+    shared = sum(min(first.count(n), second.count(n)) for n in set(first))
+    assert len(pairs) == len(set(pairs)) == shared < len(first)
+    assert {b for _, b in pairs} <= set(range(len(second)))
+
+
 def test_a_causal_model_knows_an_order_without_positions():
     found = space(writer(), [EGG, CHICKEN], positions=False)
     assert found.tokens[0][0].piece == "<s>"
