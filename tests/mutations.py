@@ -322,6 +322,13 @@ MUTATIONS = [
             "in enumerate(encoded, first)",
             "in enumerate(encoded, 1)",
         ),
+        # The page.
+        ("serve/page.py", "len(body) > _MOST_BYTES", "False"),
+        ("serve/inspection.py", "len(text) > MOST_CHARACTERS", "False"),
+        ("serve/words.py", "sorted_V[asked.top_k :]", "sorted_V[asked.top_k + 1 :]"),
+        ("serve/space.py", "placed_BSD if with_positions else embedded_BSD", "placed_BSD"),
+        ("serve/beams.py", "not ends and place in next_W", "not ends"),
+        ("decoding/trace.py", "forced[0, : len(prefix)] = prefix", "pass"),
         # The language model at work.
         (
             "model/language_model.py",
