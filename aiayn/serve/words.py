@@ -19,7 +19,7 @@ from aiayn.model.structure import Params
 from aiayn.serve.inspection import MOST_TOKENS, checked_text
 from aiayn.serve.models import Served
 
-_SHOWN = 40
+_SHOWN = 20
 
 
 class NextWord(msgspec.Struct, frozen=True):
