@@ -318,6 +318,30 @@ def test_settings_of_trees_go_together(changes, wrong):
         parser.with_overrides(changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        (
+            ["data.trees=none", "data.tgt=de", "model.num_outputs=0", "task=translation"],
+            "'treebook'; w",
+        ),
+        (["model.positions=halves"], "the preset 'paper_parsing' means 'interleaved'"),
+        (["train.adam_b2=0.9"], "the preset 'paper_parsing' means 0.98"),
+    ],
+)
+def test_the_treebook_is_for_parsers_and_their_preset_leaves_open_what_the_paper_tuned(
+    changes, wrong
+):
+    parser = load_experiment("treebook").with_overrides(["preset=paper_parsing"])
+    tuned = parser.with_overrides(
+        ["train.learning_rate_constant=2", "model.attention_dropout_rate=0.1"]
+    )
+    with pytest.raises(UserError, match=r"0\.1, but the preset 'paper' means"):
+        tuned.with_overrides(["train.learning_rate_constant=1", "preset=paper"])
+    with pytest.raises(UserError, match=re.escape(wrong)):
+        parser.with_overrides(changes)
+
+
 def test_a_translator_predicts_all_words():
     with pytest.raises(UserError, match=r"num_outputs is 128; wanted 0, since the task is"):
         Experiment("x").with_overrides(["model.num_outputs=128"])

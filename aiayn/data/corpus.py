@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any
@@ -35,9 +34,9 @@ from aiayn.data.cleaning import (
     holdout_order,
     judge,
 )
-from aiayn.data.languages import find, parse
 from aiayn.data.plain import check_plain
 from aiayn.data.sources.documents import unfolded
+from aiayn.data.sources.embedded import EMBEDDED
 from aiayn.data.sources.formats import Pair, Skipped, Source, Split, open_files, open_tests
 from aiayn.data.sources.hub import open_hub
 from aiayn.data.text import chunked, one_line, visible
@@ -179,20 +178,20 @@ def prepare_corpus(
 
 
 def open_pairs(data: DataConfig) -> Source:
-    """The sentence pairs, or the text, that the settings name: the phrasebook's, local files', the
+    """The sentence pairs, or the text, that the settings name: those built in, local files', the
     Hub's; with the first and the last the test sets in `data.test_files` as well.
 
     Raises:
         UserError: the settings name none, or it cannot be opened; or one has no meaning there.
     """
-    if data.corpus == "phrasebook":
+    if data.corpus in EMBEDDED:
         for name in (*_OF_FILES, *_OF_HUB, *(() if data.test_files else ("columns",))):
             if getattr(data, name):
                 raise UserError(
-                    f"data.{name} is set, but data.corpus is 'phrasebook', which is built in. Give "
-                    "your corpus a name: --set data.corpus=NAME"
+                    f"data.{name} is set, but data.corpus is {data.corpus!r}, which is built in. "
+                    "Give your corpus a name: --set data.corpus=NAME"
                 )
-        return _with_tests(_open_phrasebook(data), data)
+        return _with_tests(EMBEDDED[data.corpus].open(data), data)
     for name in () if data.hub else _OF_HUB:
         if getattr(data, name):
             raise UserError(f"data.{name} is set, but data.hub, which it is a part of, is not.")
@@ -228,41 +227,6 @@ def _heeded(data: DataConfig) -> tuple[str, ...]:
     if data.folder or not (data.hub and data.train_files):
         return data.test_files
     return tuple(spec for spec in data.test_files if place(spec.partition("=")[2]).is_absolute())
-
-
-def _open_phrasebook(data: DataConfig) -> Source:
-    from aiayn.data.sources.phrasebook import generate
-
-    data.require(data.documents == "line", "documents", "'line', as the phrasebook has them")
-    held = ("en-US", "de-DE", "fr-FR", "pt-BR")
-    src, tgt = (
-        code if place is None else parse(held[place]).language
-        for code in (data.src, data.tgt)
-        for place in (find(code, held),)
-    )
-    # A language's sentences are the same whatever the other one is.
-    other = src or ("de" if tgt == "en" else "en")
-    splits: dict[str, list[Pair]] = generate(other, tgt, seed=1)._asdict()
-    if not src:
-        splits = {name: [("", text) for _, text in pairs] for name, pairs in splits.items()}
-
-    def split(name: str) -> Split:
-        return Split(lambda _: iter(splits[name]), len(splits[name]))
-
-    tests = {name.removeprefix("test_"): split(name) for name in splits if name.startswith("test_")}
-    return Source(_phrasebook_details(), split("train"), split("dev"), tests)
-
-
-def _phrasebook_details() -> dict[str, Any]:
-    """One hash of all that makes the phrasebook: its code, its templates, CLDR's version."""
-    from aiayn.data.sources import phrasebook
-
-    made_from = [f"{name} {version(name)}\n".encode() for name in ("babel", "num2words")]
-    folder = Path(phrasebook.__file__).parent
-    for path in (folder / "phrasebook.py", *sorted((folder / "phrasebook_templates").iterdir())):
-        made_from.append(path.read_bytes())
-    digest = hashlib.sha256(b"".join(made_from)).hexdigest()
-    return {"kind": "phrasebook", "seed": 1, "sha256": digest}
 
 
 def _prepared_before(data: DataConfig, out: Path) -> Manifest | None:
@@ -303,8 +267,8 @@ def changed_source(data: DataConfig, manifest: Manifest) -> dict[str, list[str]]
                 return _changed(files, open_files(looked_at).details)
         return {}
     changed: dict[str, list[str]] = {}
-    if kind == "phrasebook" and _phrasebook_details() != rest:
-        changed["train"] = ["the phrasebook"]
+    if kind in EMBEDDED and EMBEDDED[kind].details() != rest:
+        changed["train"] = [f"the {kind}"]
     with suppress(UserError):
         changed |= _changed(tests, _details_of_tests(data))
     return changed

@@ -23,6 +23,7 @@ from pathlib import Path
 from aiayn.config import DataConfig, Experiment
 from aiayn.data.corpus import open_pairs, read_plain, read_test_files
 from aiayn.data.prepare import sha256_of_lines
+from aiayn.data.sources.embedded import EMBEDDED
 from aiayn.data.sources.formats import Pair, Skipped
 from aiayn.errors import UserError
 from aiayn.evaluation.evaluate import Outputs
@@ -109,8 +110,8 @@ def check(
 ) -> Iterator[tuple[str, Checked]]:
     """The records of runs by file, with what scoring their outputs again says.
 
-    References come from the built-in phrasebook, from the prepared data under `data_dir`, and from
-    `folders` that hold the files of an experiment; they count where they are those of the record.
+    References come from the corpora that are built in, from the prepared data under `data_dir`, and
+    from `folders` that hold the files of an experiment; they count where they are the record's.
     """
     every = load_records(results)
     for record in every:
@@ -204,9 +205,8 @@ def _candidates(
             yield read_plain(path), read_plain(path.with_suffix(".tgt"))
     for folder in folders:
         yield _sides(_read_folder(experiment, folder).get(test_set, []))
-    if experiment.data.corpus == "phrasebook":  # last, since it takes seconds to make
-        found = _phrasebook(experiment.data.src, experiment.data.tgt).get(test_set, [])
-        yield _sides(found)
+    if experiment.data.corpus in EMBEDDED:  # last, since it takes seconds to make
+        yield _sides(_built_in(replace(experiment.data, test_files=())).get(test_set, []))
 
 
 def _sides(pairs: Sequence[Pair]) -> Text:
@@ -214,8 +214,7 @@ def _sides(pairs: Sequence[Pair]) -> Text:
 
 
 @cache
-def _phrasebook(src: str, tgt: str) -> Mapping[str, Sequence[Pair]]:
-    data = DataConfig(corpus="phrasebook", src=src, tgt=tgt)
+def _built_in(data: DataConfig) -> Mapping[str, Sequence[Pair]]:
     return {name: [*split.pairs(Skipped())] for name, split in open_pairs(data).tests.items()}
 
 
