@@ -29,7 +29,7 @@ from aiayn.evaluation.evaluate import (
     write_record,
 )
 from aiayn.evaluation.record import scored_sets
-from aiayn.evaluation.scores import Score, Scores, show
+from aiayn.evaluation.scores import Headline, Score, Scores, show
 from aiayn.evaluation.validation import validator
 from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.saved import Model, model_of
@@ -40,6 +40,7 @@ from aiayn.training.mesh import one_copy
 from aiayn.training.run_folder import RECORD
 from aiayn.training.step import TrainState
 
+PICTURE = "tree.png"
 _DRAWN, _SHOWN_WORDS = 5, 12
 """Trees that are drawn at the end, over about so many words: enough to show something, and few
 enough to read."""
@@ -48,8 +49,11 @@ enough to read."""
 def gold_trees(prepared: Prepared, split: str) -> list[Tree]:
     """The trees of a split, as they were prepared: without functions and traces, and where XX
     stands for tags, with those of punctuation alone."""
-    sides = (prepared.lines(split, side) for side in ("tgt", "src"))
-    return [restore(tgt.split(), src.split()) for tgt, src in zip(*sides, strict=True)]
+    return _gold(*(prepared.lines(split, side) for side in ("tgt", "src")))
+
+
+def _gold(symbols: Sequence[str], sentences: Sequence[str]) -> list[Tree]:
+    return [restore(s.split(), words.split()) for s, words in zip(symbols, sentences, strict=True)]
 
 
 def parse_validator(
@@ -76,8 +80,7 @@ def parse_validator(
             parser = Parser(model, greedy, params=one_copy(state.params))
             parse = partial(parser.best, on_done=lambda _: go_on())
             outputs = hosts.shared_out(parse, [" ".join(tree.words) for tree in gold])
-            trees = _restored([text.split() for text in outputs], gold)
-            found["dev_f1"] = brackets.score(gold, trees).all.f1 or 0.0
+            found["dev_f1"] = headline(outputs, gold).value
         return found
 
     return validate
@@ -85,6 +88,14 @@ def parse_validator(
 
 def _restored(symbols: Sequence[Sequence[str]], gold: Sequence[Tree]) -> list[Tree]:
     return [restore(each, tree.words) for each, tree in zip(symbols, gold, strict=True)]
+
+
+def headline(symbols: Sequence[str], gold: Sequence[Tree]) -> Headline:
+    """F1 of a parser's outputs, by which settings are compared; its length ratio is that of
+    constituents."""
+    found = brackets.score(gold, _restored([text.split() for text in symbols], gold))
+    counts = found.all.counts
+    return Headline(found.all.f1 or 0.0, found.signature, counts.parsed / max(counts.gold, 1))
 
 
 def scores_of(found: Brackets, mended: tuple[Brackets, int] | None, language: str) -> Scores:
@@ -123,8 +134,8 @@ def evaluate_parses(run_dir: Path, prepared: Prepared, console: Console) -> None
     The average is also searched without the grammar; what is no tree is mended by
     `aiayn.data.trees.restore`, and counted.
 
-    Writes trees, `scores.json`, `curves.png` and, last of all, `result.json`. All processes parse,
-    the first alone does the rest.
+    Writes trees, `scores.json`, `curves.png`, `tree.png` and, last of all, `result.json`. All
+    processes parse, the first alone does the rest.
 
     Raises:
         UserError: the run was trained on other data than this.
@@ -151,10 +162,10 @@ def evaluate_parses(run_dir: Path, prepared: Prepared, console: Console) -> None
         return
     records.write(run_dir / "scores.json", results)
     show(results, console, f"{experiment.name}: labelled bracket F1")
-    _draw_some(drawn, console)
+    _draw_some(drawn, console, run_dir / PICTURE)
     plot_run(run_dir)
     write_record(run_dir, prepared, console, trained, results)
-    console.print(f"Record {run_dir / RECORD}, picture curves.png there.")
+    console.print(f"Record {run_dir / RECORD}, pictures curves.png and {PICTURE} there.")
 
 
 def score_parses(
@@ -236,8 +247,11 @@ def evaluate_gold(path: Path, gold: Path, console: Console) -> Scores:
 # --- Trees in a terminal --------------------------------------------------------------------------
 
 
-def _draw_some(pairs: Sequence[tuple[Tree, Tree]], console: Console) -> None:
-    """A few of the model's trees, one from each part of the test sets, each with its F1."""
+def _draw_some(pairs: Sequence[tuple[Tree, Tree]], console: Console, picture: Path) -> None:
+    """A few of the model's trees, one from each part of the test sets, each with its F1; the first
+    of them as a picture too."""
+    from aiayn.render.branches import plot_tree
+
     count = min(_DRAWN, len(pairs))
     console.print("Some trees over unseen sentences:")
     for number in range(count):
@@ -247,6 +261,8 @@ def _draw_some(pairs: Sequence[tuple[Tree, Tree]], console: Console) -> None:
         console.print(f"  {' '.join(found.words)}" + ("" if f1 is None else f"  (F1 {f1:.1f})"))
         console.print(drawing(found))
         console.print()
+        if not number:
+            plot_tree(found.words, found.tags, found.brackets, picture)
 
 
 def drawing(tree: Tree) -> Drawing:

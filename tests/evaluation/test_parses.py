@@ -11,7 +11,12 @@ from aiayn.data.trees import restore, write
 from aiayn.decoding.parser import Parser
 from aiayn.evaluation import brackets
 from aiayn.evaluation.brackets import score_files
-from aiayn.evaluation.parses import drawing, evaluate_gold, scores_of
+from aiayn.evaluation.parses import (
+    drawing,
+    evaluate_gold,
+    headline,
+    scores_of,
+)
 from aiayn.evaluation.scores import show
 from aiayn.model.saved import save_model
 from aiayn.tasks import task_of
@@ -45,6 +50,14 @@ def test_a_free_search_has_its_own_figure_and_says_how_many_were_mended():
     assert "F1" in file.getvalue()
     assert "free" in file.getvalue()
     assert file.getvalue().count("EVALB") == 2, "figures taken alike are explained once"
+
+
+def test_outputs_have_one_figure_to_compare_settings_by():
+    symbols = "(S (NP DT NN )NP VB NN . )S"
+    found = headline([symbols, ""], [GOLD, GOLD])
+    # Two of eight constituents are found, and no others.
+    assert found.value == pytest.approx(2 * 2 / (8 + 2) * 100)
+    assert found.length_ratio == 2 / 8
 
 
 def test_a_tree_is_drawn_line_by_line():
@@ -100,3 +113,4 @@ def test_a_run_ends_with_figures_that_its_trees_give_again(tmp_path, one_device)
     gold = score_files(tmp_path / "trees" / "news.mrg", outputs / "news.gold.trees")
     assert gold.all.exact == 100.0
     assert shown.getvalue().count("TOP\n") == 5, "some trees are drawn"
+    assert (run_dir / "tree.png").stat().st_size > 0
