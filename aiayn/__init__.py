@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
+    from aiayn.data.trees import Bracket, Tree
     from aiayn.decoding.heads import Looks
     from aiayn.decoding.outputs import Detailed, Hypothesis
+    from aiayn.decoding.parser import Parse
     from aiayn.decoding.writer import Written
     from aiayn.errors import Preempted, UserError
     from aiayn.evaluation.record import Record
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Bracket",
     "DataConfig",
     "DecodeConfig",
     "Detailed",
@@ -41,11 +44,13 @@ __all__ = [
     "Looks",
     "ModelConfig",
     "PairScore",
+    "Parse",
     "Preempted",
     "Record",
     "TrainConfig",
     "TrainedLanguageModel",
     "TrainedModel",
+    "Tree",
     "UserError",
     "Written",
     "__version__",
@@ -58,8 +63,10 @@ __all__ = [
 
 _MODULES = {
     "aiayn.config": ("DataConfig", "DecodeConfig", "Experiment", "ModelConfig", "TrainConfig"),
+    "aiayn.data.trees": ("Bracket", "Tree"),
     "aiayn.decoding.heads": ("Looks",),
     "aiayn.decoding.outputs": ("Detailed", "Hypothesis"),
+    "aiayn.decoding.parser": ("Parse",),
     "aiayn.errors": ("Preempted", "UserError"),
     "aiayn.evaluation.record": ("Record",),
     "aiayn.experiments": ("load_experiment",),

@@ -15,12 +15,12 @@ class UserError(Exception):
 
 
 @contextmanager
-def naming(path: Path) -> Generator[None]:
-    """Whatever is wrong is wrong with this file, and says so."""
+def naming(what: Path | str) -> Generator[None]:
+    """Whatever is wrong is wrong with this file, or part of the input, and says so."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{what}: {error}") from None
 
 
 class Preempted(BaseException):

@@ -1,18 +1,21 @@
 """The interface for Python: load a trained model and use it, or train one (`docs/python.md`)."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack, overload
 
-from aiayn.config import Experiment, all_keys, unknown
+from aiayn.config import DecodeConfig, Experiment, all_keys, unknown
+from aiayn.data import penn
 from aiayn.data.text import visible
 from aiayn.decoding.heads import Looks, look, look_at_text
 from aiayn.decoding.outputs import Detailed, Hypothesis
+from aiayn.decoding.parser import Parse, Parser, words_of
 from aiayn.decoding.translator import Translator
 from aiayn.decoding.wishes import Wishes, WishOptions
 from aiayn.decoding.writer import Writer, Writing, Written
-from aiayn.errors import UserError
+from aiayn.errors import UserError, naming
 from aiayn.experiments import load_experiment
 from aiayn.model.saved import Model, model_of
 from aiayn.system.environment import configure_jax
@@ -32,7 +35,7 @@ class PairScore(NamedTuple):
 
 
 class TrainedModel:
-    """A trained model that translates, scores and shows its attention. `load` makes it.
+    """A trained model that translates or parses, scores and shows its attention. `load` makes it.
 
     It never changes, so several threads may use one at the same time. The first call for each width
     of sentences compiles a program, which takes seconds.
@@ -44,7 +47,12 @@ class TrainedModel:
         members = (model, *others)
         self.num_parameters: int = sum(v.size for each in members for v in each.params.values())
         """Trained numbers, biases and norms included."""
-        self._translator = Translator(model, others=others)
+        is_parser = self.experiment.task == "parsing"
+        if is_parser and others:
+            name = self.experiment.name
+            raise UserError(f"{name} is a parser, and ensembles translate; wanted it alone.")
+        self._parser = Parser(model) if is_parser else None
+        self._translator = self._parser or Translator(model, others=others)
 
     def __repr__(self) -> str:
         data = self.experiment.data
@@ -138,8 +146,11 @@ class TrainedModel:
 
         Raises:
             UserError: `sentences` is one string, or holds something else than strings; a setting is
-                out of its range, or does not go with another; a sentence cannot have its prefix.
+                out of its range, or does not go with another; a sentence cannot have its prefix; or
+                the model is a parser.
         """
+        if self._parser:
+            raise UserError(f"{self.experiment.name} is a parser: wanted `parse`, not `translate`.")
         lines = _texts(sentences, "sentence")
         prefixes = None if prefix is None else _texts(prefix, "prefix", "prefix")
         if prefixes is not None and len(prefixes) != len(lines):
@@ -156,18 +167,101 @@ class TrainedModel:
             raise UserError("beam_size is of a search; wanted it without sample, which draws.")
         if align and not details:
             raise UserError("align is of details; wanted details=True as well.")
-        given = {"decode.beam_size": beam_size, "decode.length_penalty": length_penalty}
-        changes = {key: value for key, value in given.items() if value is not None}
         translator = self._translator.asked(wishes)
-        translator.config = _changed(self.experiment, changes).decode
+        translator.config = self._searched(beam_size, length_penalty)
         if details:
             return list(translator.detailed(lines, num_best or 1, prefixes=prefixes, align=align))
         found = translator.translate(lines, num_best or 1, prefixes=prefixes)
         return [best[0].text for best in found] if num_best is None else found
 
+    @overload
+    def parse(
+        self,
+        sentences: Iterable[str],
+        *,
+        num_best: None = None,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+        tokenize: bool = False,
+        details: Literal[False] = False,
+    ) -> list[str]: ...
+    @overload
+    def parse(
+        self,
+        sentences: Iterable[str],
+        *,
+        num_best: int,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+        tokenize: bool = False,
+        details: bool = False,
+    ) -> list[list[Parse]]: ...
+    @overload
+    def parse(
+        self,
+        sentences: Iterable[str],
+        *,
+        num_best: int | None = None,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+        tokenize: bool = False,
+        details: Literal[True],
+    ) -> list[list[Parse]]: ...
+    def parse(
+        self,
+        sentences: Iterable[str],
+        *,
+        num_best: int | None = None,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+        tokenize: bool = False,
+        details: bool = False,
+    ) -> list[str] | list[list[Parse]]:
+        """The best tree over the words of each sentence, in brackets on one line, in their order;
+        with `num_best`, the best few of each with their scores, best first.
+
+        Words have blanks between them, as in a treebank; `tokenize` cuts raw text so. Whatever the
+        model has learnt, each output is one tree over exactly the words. A sentence without words
+        has no tree, and an empty text. `details` gives each tree with the log-probabilities of its
+        symbols. All else is as in `translate`.
+
+        >>> import aiayn
+        >>> parser = aiayn.load("runs/treebook")
+        >>> (text,) = parser.parse(["Anna saw the dog ."])
+        >>> text.startswith("(TOP (")
+        True
+        >>> ((best, second),) = parser.parse(["She isn't here."], num_best=2, tokenize=True)
+        >>> best.tree.words
+        ('She', 'is', "n't", 'here', '.')
+        >>> best.score >= second.score
+        True
+
+        Raises:
+            UserError: the model is no parser; `sentences` is one string, or holds something else
+                than strings; a setting is out of its range; a sentence is too long.
+        """
+        if not self._parser:
+            raise UserError(f"{self.experiment.name} translates: wanted `translate`, not `parse`.")
+        if num_best is not None and num_best < 1:
+            raise UserError(f"num_best is {num_best}; wanted 1 or more.")
+        lines = _texts(sentences, "sentence")
+        words = [penn.words(line) if tokenize else words_of(line) for line in lines]
+        parser = copy(self._parser)
+        parser.config = self._searched(beam_size, length_penalty)
+        found = list(parser.parse(words, num_best or 1, details=details))
+        if num_best is None and not details:
+            return [trees[0].text if trees else "" for trees in found]
+        return found
+
+    def _searched(self, beam_size: int | None, length_penalty: float | None) -> DecodeConfig:
+        """The experiment's own search with what is given."""
+        given = {"decode.beam_size": beam_size, "decode.length_penalty": length_penalty}
+        changes = {key: value for key, value in given.items() if value is not None}
+        return _changed(self.experiment, changes).decode
+
     def score(self, pairs: Iterable[tuple[str, str]]) -> list[PairScore]:
         """How likely the model finds each given translation: pairs of a sentence and its
-        translation, in their order.
+        translation, in their order. Of a parser: its tree, as `parse` gives it.
 
         >>> import aiayn
         >>> model = aiayn.load("runs/phrasebook")
@@ -176,7 +270,8 @@ class TrainedModel:
         True
 
         Raises:
-            UserError: a pair is something else than two strings, or one is too long to score.
+            UserError: a pair is something else than two strings, or one is too long to score, or
+                the second is no tree over the words of the first, and the model a parser.
         """
         listed: list[tuple[str, str]] = []
         for number, pair in enumerate(pairs, 1):
@@ -186,11 +281,16 @@ class TrainedModel:
                     listed.append((_text(source, name), _text(target, name)))
                 case _:
                     raise UserError(f"pair {number} is {_short(pair)}; wanted (source, target).")
+        if self._parser:
+            for number, (sentence, tree) in enumerate(listed, 1):
+                with naming(f"pair {number}"):
+                    sides = " ".join(words_of(sentence)), self._parser.symbols_over(sentence, tree)
+                    listed[number - 1] = sides
         return [PairScore(*found) for found in self._translator.score(listed)]
 
     def attention(self, source: str, target: str | None = None) -> Looks:
         """Which words each head looks at while the model reads `source` and says `target`, by
-        default its own translation.
+        default its own translation, or of a parser its own tree.
 
         `encoder` and `decoder` of the result are self-attention, `cross` the decoder's attention to
         the encoder: NumPy arrays [layer, head, query, memory], each row of which sums to 1.
@@ -210,8 +310,12 @@ class TrainedModel:
         if self._translator.is_ensemble:
             raise UserError("This is an ensemble, whose models look each elsewhere; wanted one.")
         source = _text(source, "source")
+        if self._parser:
+            source = " ".join(words_of(source))
         if target is None:
             (target,) = self._translator.best([source])
+        elif self._parser:
+            target = self._parser.symbols_over(source, _text(target, "target"))
         return look(self._translator, source, _text(target, "target"))
 
 

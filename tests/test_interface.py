@@ -20,6 +20,7 @@ from aiayn.decoding.translator import Translator
 from aiayn.model.saved import Model, load_model, save_model
 from tests.support.models import language_model
 from tests.support.runs import environment
+from tests.support.trees import random_parser, tree
 from tests.test_formats_of_old import FIXTURE
 
 DOCS = Path(__file__).parents[1] / "docs" / "python.md"
@@ -45,6 +46,8 @@ def folder(tmp_path_factory):
     save_model(folder / "runs/phrasebook/model", Model(old.experiment, old.tokenizer, params))
     (folder / "runs/phrasebook_lm").mkdir()
     save_model(folder / "runs/phrasebook_lm/model", language_model())
+    (folder / "runs/treebook").mkdir()
+    save_model(folder / "runs/treebook/model", random_parser())
     record = (folder / "runs/old/result.json").read_bytes()
     (folder / "runs/phrasebook/result.json").write_bytes(record)
     return folder
@@ -210,6 +213,44 @@ def test_attention_is_of_the_models_own_translation_unless_told(model):
         assert looks.of(kind).shape[2:] == tuple(map(len, looks.tokens(kind)))
     other = model.attention("red blue", "gold")
     assert len(other.tgt_out_tokens) < len(looks.tgt_out_tokens)
+
+
+def test_a_parser_parses_scores_and_looks(here):
+    parser = aiayn.load("runs/treebook")
+    sentences = ["the (dog) .", "", "a\u200b man"]
+    texts = parser.parse(sentences)
+    found = parser.parse(sentences, num_best=2, details=True)
+    assert texts == [best[0].text if best else "" for best in found]
+    words = [tree(text).words for text in texts if text]
+    assert words == [("the", "-LRB-dog-RRB-", "."), ("a", "man")]
+    best = found[0][0]
+    assert isinstance(best.tree, aiayn.Tree)
+    assert best.tree.brackets[0][1:] == (0, 3)
+    # What is scored is the tree in brackets; its symbols and the end are those of the details.
+    (scored,) = parser.score([(sentences[0], best.text)])
+    assert scored.num_tokens == len(best.log_probs) == len(best.symbols) + 1
+    assert scored.log_prob == pytest.approx(sum(best.log_probs), rel=1e-4)
+    looks = parser.attention(sentences[0], best.text)
+    assert looks.tokens("cross")[0] == [*best.symbols, "</s>"]
+    assert parser.attention(sentences[0]).cross.shape == looks.cross.shape
+    assert parser.parse(["It isn't."], tokenize=True)[0].count("n't)") == 1
+
+
+def test_a_parser_and_a_translator_name_each_other(model):
+    parser = aiayn.load("runs/treebook")
+    for call, message in (
+        (lambda: parser.translate(["red"]), "parses is a parser: wanted `parse`, not `translate`"),
+        (lambda: model.parse(["red"]), "translates: wanted `translate`, not `parse`"),
+        (lambda: parser.parse("red"), "sentences is the string 'red'; wanted a list"),
+        (lambda: parser.parse(["red"], num_best=0), "num_best is 0; wanted 1 or more"),
+        (lambda: parser.parse(["red"], beam_size=0), "decode.beam_size is 0; wanted"),
+        (lambda: parser.score([("red", "blue")]), "pair 1: 'blue' is not one tree"),
+        (lambda: parser.attention("red", "(S (NN blue))"), "word 1 is 'blue'; wanted 'red'"),
+        (lambda: aiayn.load("runs/treebook", "runs/treebook"), "is a parser, and ensembles"),
+        (lambda: aiayn.load_language_model("runs/treebook"), "is a parser, which makes trees"),
+    ):
+        with pytest.raises(aiayn.UserError, match=message):
+            call()
 
 
 def test_what_is_no_list_of_sentences_is_refused(model):

@@ -27,10 +27,11 @@ def attention(
     and links.png (the form of the paper's Figures 3 to 5). Figure 4 would be
       aiayn attention RUN "The Law will never be perfect , but its application should be just ." \\
         --kind encoder --layer 5 --heads 5 6 --word its
-    A language model has one kind, and its sentence is the text that it reads.
+    A language model has one kind, and its sentence is the text that it reads. The target of a
+    parser is a tree.
     """
     from aiayn.decoding.heads import draw, look, look_at_text
-    from aiayn.decoding.parser import Parser
+    from aiayn.decoding.parser import Parser, words_of
     from aiayn.decoding.translator import Translator
     from aiayn.decoding.writer import Writer
     from aiayn.model.saved import model_of
@@ -43,8 +44,12 @@ def attention(
         chosen: _Kind = "decoder"
         looks = look_at_text(Writer(loaded), sentence)
     else:
-        is_parser = loaded.experiment.task == "parsing"
-        translator = Parser(loaded) if is_parser else Translator(loaded)
+        if loaded.experiment.task == "parsing":
+            translator = Parser(loaded)
+            sentence = " ".join(words_of(sentence))
+            target = target and translator.symbols_over(sentence, target)
+        else:
+            translator = Translator(loaded)
         if target is None:
             target = translator.translate([sentence])[0][0].text
             print(target)
@@ -65,7 +70,7 @@ def attention(
 def _attention_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
     parser.add_argument("sentence", help="the source sentence, or a text")
-    parser.add_argument("--target", help="its translation (default: the model's own)")
+    parser.add_argument("--target", help="its translation, or its tree (default: the model's own)")
     parser.add_argument(
         "--kind",
         choices=get_args(_Kind),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from aiayn.commands.translate import windows
 from aiayn.commands.verb import Verb, model_argument, positive
+from aiayn.data import penn
 
 if TYPE_CHECKING:
     from aiayn.decoding.parser import Parse
@@ -23,6 +24,7 @@ def parse(
     beam_size: int | None,
     length_penalty: float | None,
     num_best: int | None,
+    tokenize: bool,
     as_json: bool,
 ) -> None:
     """Parse sentences of standard input into constituency trees.
@@ -31,6 +33,8 @@ def parse(
     them, as in the treebank that the parser learnt from: punctuation stands alone.
       echo "The dog sleeps ." | aiayn parse runs/parsing_craft
       (TOP (S (NP (DT The) (NN dog)) (VP (VBZ sleeps)) (. .)))
+    Raw English text is cut into such words by --tokenize, as the Penn Treebank is.
+      echo "It isn't a dog." | aiayn parse runs/treebook --tokenize
     Brackets within words are written -LRB- and -RRB-. Whatever the model has learnt, each output is
     one tree over exactly the words; its score is the log-probability in nats over the length
     penalty.
@@ -50,35 +54,44 @@ def parse(
     with counter(Terminal(stderr=True), "sentences", hidden=shown) as bar:
         task = bar.add_task("Parsing", total=None)
         for lines in windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW):
-            found = parser.parse(list(map(words_of, lines)), num_best or 1, first=done + 1)
+            cut = [penn.tokens(line) for line in lines] if tokenize else None
+            words = [[t.text for t in each] for each in cut] if cut else list(map(words_of, lines))
+            found = parser.parse(words, num_best or 1, first=done + 1)
             for number, trees in enumerate(found, done + 1):
-                for line in _lines(number, trees, num_best or 1, as_json):
+                tokens = None if cut is None else cut[number - done - 1]
+                for line in _lines(number, trees, num_best or 1, as_json, tokens):
                     sys.stdout.buffer.write(line.encode() + b"\n")
                 sys.stdout.buffer.flush()
                 bar.update(task, completed=number)
             done += len(lines)
 
 
-def _lines(number: int, trees: Sequence["Parse"], num_best: int, as_json: bool) -> list[str]:
+def _lines(
+    number: int,
+    trees: Sequence["Parse"],
+    num_best: int,
+    as_json: bool,
+    tokens: Sequence[penn.Token] | None,
+) -> list[str]:
     """What is printed of the trees of a sentence; without words there are none."""
-    from aiayn.data.trees import write
-
     if as_json:
+        places = {} if tokens is None else {"places": [(t.start, t.end) for t in tokens]}
         return [
             json.dumps(
                 {
                     "line": number,
-                    "tree": write(each.tree),
+                    "tree": each.text,
                     "score": round(each.score, 6),
                     "symbols": each.symbols,
+                    **places,
                 },
                 ensure_ascii=False,
             )
             for each in trees
         ]
     if num_best > 1:
-        return [f"{number}\t{each.score:.4f}\t{write(each.tree)}" for each in trees]
-    return [write(each.tree) for each in trees] or [""]
+        return [f"{number}\t{each.score:.4f}\t{each.text}" for each in trees]
+    return [each.text for each in trees] or [""]
 
 
 def _parse_arguments(parser: ArgumentParser) -> None:
@@ -99,7 +112,13 @@ def _parse_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         dest="as_json",
         help="print each tree as a line of JSON: line, tree, score, symbols (as the model wrote "
-        "them); nothing for an empty line",
+        "them); with --tokenize, places too (where each word begins and ends in the line, in "
+        "characters); nothing for an empty line",
+    )
+    parser.add_argument(
+        "--tokenize",
+        action="store_true",
+        help="cut raw English text into words as the Penn Treebank has them, one sentence a line",
     )
 
 

@@ -286,45 +286,58 @@ def _too_long(number: int) -> UserError:
 
 
 def score(model: Path, src: Path, tgt: Path | None) -> None:
-    """Log-probability of given translations, or of texts.
+    """Log-probability of given translations, texts or trees.
 
     Prints for each pair the log-probability in nats, EOS included, and the number of target tokens.
-    A language model scores the lines of one file, each as a text of its own.
+    A language model scores the lines of one file, each as a text of its own; a parser the trees of
+    one file, with the number of symbols.
       aiayn score runs/phrasebook in.txt out.txt
       aiayn score runs/phrasebook_lm texts.txt
+      aiayn score runs/treebook trees.mrg
     Files of any length take the same memory; that they have different numbers of lines is said
     after the last pair.
     """
+    for window in _scored(model, src, tgt):
+        for log_prob, num_tokens in window:
+            print(f"{log_prob:.4f}\t{num_tokens}")
+        sys.stdout.flush()
+
+
+def _scored(model: Path, src: Path, tgt: Path | None) -> Iterator[list[tuple[float, int]]]:
+    """The scores of some pairs, texts or trees at a time."""
+    from aiayn.data.sources import treebank
     from aiayn.data.sources.formats import read_text
+    from aiayn.decoding.parser import Parser
     from aiayn.decoding.translator import Translator
     from aiayn.decoding.writer import Writer
     from aiayn.evaluation.systems import aligned
     from aiayn.model.saved import model_of
 
     loaded = model_of(model)
-    is_text = loaded.experiment.model.kind == "decoder"
-    if is_text != (tgt is None):
-        raise UserError(_ONE if tgt else _TWO)
-    if tgt is None:
+    task, name = loaded.experiment.task, loaded.experiment.name
+    needs_one = _NEED_ONE.get(task)
+    if (needs_one is not None) != (tgt is None):
+        raise UserError(f"{name} {needs_one or _NEEDS_TWO}")
+    if task == "parsing":
+        parser = Parser(loaded)
+        pairs = map(parser.spelled, treebank.trees(src))
+        yield from map(parser.score, in_parts(pairs, _WINDOW))
+    elif tgt is None:
         writer = Writer(loaded)
-        scored = (
-            writer.score([visible(line) for line in window], 1 + number * _WINDOW)
-            for number, window in enumerate(in_parts(read_text(src), _WINDOW))
-        )
+        for number, window in enumerate(in_parts(read_text(src), _WINDOW)):
+            yield writer.score([visible(line) for line in window], 1 + number * _WINDOW)
     else:
         translator = Translator(loaded)
-        scored = (
-            translator.score([(visible(s), visible(t)) for s, t in window], 1 + number * _WINDOW)
-            for number, window in enumerate(in_parts(aligned(src, tgt), _WINDOW))
-        )
-    for window in scored:
-        for log_prob, num_tokens in window:
-            print(f"{log_prob:.4f}\t{num_tokens}")
-        sys.stdout.flush()
+        for number, window in enumerate(in_parts(aligned(src, tgt), _WINDOW)):
+            lines = [(visible(s), visible(t)) for s, t in window]
+            yield translator.score(lines, 1 + number * _WINDOW)
 
 
-_ONE = "The model is a language model; wanted one file, the texts, not translations as well."
-_TWO = "The model translates; wanted the translations in a second file."
+_NEED_ONE = {
+    "language_model": "is a language model; wanted one file, the texts, not translations as well.",
+    "parsing": "is a parser; wanted one file, of trees as `aiayn parse` writes them.",
+}
+_NEEDS_TWO = "translates; wanted the translations in a second file."
 
 
 def in_parts(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
@@ -349,7 +362,7 @@ def _score_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "src",
         type=text_file,
-        help="source sentences, or a language model's texts, one a line; - reads stdin",
+        help="source sentences or texts, one a line, or a parser's trees; - reads stdin",
     )
     parser.add_argument(
         "tgt", type=text_file, nargs="?", help="their translations, one a line; - likewise"

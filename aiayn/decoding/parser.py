@@ -7,15 +7,18 @@ the model's own, for the probability of what is no tree is not shared out among 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from aiayn.config import DecodeConfig, Experiment
+from aiayn.data.sources.treebank import entries
 from aiayn.data.text import clean
 from aiayn.data.tokenizer import Tokenizer, TreeTokenizer
-from aiayn.data.trees import Tree, restore
+from aiayn.data.trees import Tree, linearise, restore, write
+from aiayn.data.trees import clean as clean_tree
 from aiayn.decoding.controls import NOTHING
 from aiayn.decoding.grammar import codes_of
 from aiayn.decoding.translator import Translator
@@ -29,12 +32,20 @@ _AS_WORD = str.maketrans({"(": "-LRB-", ")": "-RRB-"})
 
 
 class Parse(NamedTuple):
-    """A tree and its score: log-probability in nats over the length penalty."""
+    """A tree over the words of a sentence, and its score: log-probability in nats over the length
+    penalty."""
 
     tree: Tree
     score: float
     symbols: tuple[str, ...]
-    """As the model wrote them."""
+    """As the model wrote them: `(NP` opens a constituent, `)NP` closes it, a tag is a word."""
+    log_probs: tuple[float, ...] = ()
+    """Of details: the log-probability in nats of each symbol, and of the end."""
+
+    @property
+    def text(self) -> str:
+        """The tree in brackets, on one line."""
+        return write(self.tree)
 
 
 def words_of(line: str) -> list[str]:
@@ -83,6 +94,7 @@ class Parser(Translator):
         names = ["</s>" if n == eos else self.tokenizer.decode([[n]])[0] for n in range(size)]
         self._codes_V = codes_of(names, "</s>")
         self._is_free = False
+        self._has_tags = model.experiment.data.trees != "xx"
         self.source = model.experiment.data.src
 
     @staticmethod
@@ -101,6 +113,7 @@ class Parser(Translator):
         num_best: int = 1,
         on_done: Callable[[int], None] = lambda count: None,
         first: int = 1,
+        details: bool = False,
     ) -> Iterator[list[Parse]]:
         """The `num_best` best trees over the words of each sentence, best first; none over none.
 
@@ -114,9 +127,62 @@ class Parser(Translator):
                     f"Sentence {number:,} has {len(ids):,} pieces; wanted at most {_LONGEST:,}, "
                     "since it is parsed as a whole."
                 )
+        if details:
+            detailed = self.detailed(lines, num_best, on_done)
+            for words, hypotheses in zip(sentences, detailed, strict=True):
+                yield [
+                    _parse_of(each.text, each.score, words)._replace(log_probs=each.log_probs)
+                    for each in hypotheses
+                    if words
+                ]
+            return
         found = self.stream(lines, num_best, on_done)
         for words, hypotheses in zip(sentences, found, strict=True):
             yield [_parse_of(each.text, each.score, words) for each in hypotheses if words]
+
+    def score(self, pairs: Sequence[tuple[str, str]], first: int = 1) -> list[tuple[float, int]]:
+        """As a translator's, of sentences and the symbols of their trees. A symbol that no tree of
+        training had cannot come, so that the log-probability of such a tree is −∞."""
+        known = {*self._symbols.symbols}
+        return [
+            (log_prob if known.issuperset(symbols.split()) else -math.inf, length)
+            for (log_prob, length), (_, symbols) in zip(
+                super().score(pairs, first), pairs, strict=True
+            )
+        ]
+
+    def spelled(self, tree: Tree) -> tuple[str, str]:
+        """The words of a tree and its symbols, as training has them, with blanks between."""
+        tree = clean_tree(tree)
+        symbols = linearise(tree, "tags" if self._has_tags else "xx")
+        return " ".join(words_of(" ".join(tree.words))), " ".join(symbols)
+
+    def symbols_over(self, sentence: str, text: str) -> str:
+        """The symbols of a tree over the words of a sentence, which `text` has in brackets, or as
+        the model writes them.
+
+        Raises:
+            UserError: it has none, or one over other words.
+        """
+        if text.split() and {*self._symbols.symbols}.issuperset(text.split()):
+            return text
+        found = list(entries(text.split("\n")))
+        tree = found[0].tree if len(found) == 1 else None
+        if tree is None:
+            reason = found[0].flaw if len(found) == 1 else f"it holds {len(found)} trees"
+            raise UserError(
+                f"{text[:40]!r} is not one tree: {reason}; wanted labelled brackets such as "
+                "(TOP (S (NP (NNP John)) (VP (VBZ sleeps)))), as `aiayn parse` writes them."
+            )
+        words, symbols = self.spelled(tree)
+        wanted = words_of(sentence)
+        for place, (found_word, word) in enumerate(zip_longest(words.split(), wanted), 1):
+            if found_word != word:
+                raise UserError(
+                    f"The tree is over other words than the sentence: word {place} is "
+                    f"{found_word!r}; wanted {word!r}."
+                )
+        return symbols
 
     def _pieces(self, line: str, ids: list[int]) -> list[list[int]]:
         """A sentence in one piece, however long: the parts of a tree are none."""

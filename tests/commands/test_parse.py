@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -55,6 +56,40 @@ def test_parse_gives_one_tree_for_each_line(parser, monkeypatch, capfdbinary):
     assert [row["line"] for row in rows] == [1, 3]
     assert [row["tree"] for row in rows] == [first, second]
     assert rows[1]["symbols"] == ["(S", "NN", ")S"]
+
+
+def test_raw_text_is_cut_into_words_and_says_where_they_stand(parser, monkeypatch, capfdbinary):
+    monkeypatch.setattr(Parser, "stream", _stream)
+    monkeypatch.setattr("tests.commands.test_parse.TEXT", "A dog (isn't it).\n\nYes\n")
+    first, _, second, _ = _parsed(monkeypatch, capfdbinary, parser, "--tokenize")
+    assert tree(first).words == ("A", "dog", "-LRB-", "is", "n't", "it", "-RRB-", ".")
+    assert tree(second).words == ("Yes",)
+    lines = _parsed(monkeypatch, capfdbinary, parser, "--tokenize", "--json")
+    rows = [json.loads(line) for line in lines[:-1]]
+    places = rows[0]["places"]
+    assert ["A dog (isn't it)."[start:end] for start, end in places][2:5] == ["(", "is", "n't"]
+    assert [row["line"] for row in rows] == [1, 3]
+
+
+def test_trees_are_scored_from_one_file(parser, tmp_path, capsys):
+    trees = tmp_path / "trees.mrg"
+    trees.write_text("(S (NN dog))\n(NX (NN dog))\n(S (NN the)\n", encoding="utf-8")
+    assert main(["score", str(parser), str(trees)]) == 2
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"-\d+\.\d{4}\t4", first)
+    assert second == "-inf\t4", "no tree of training had the label"
+
+
+def test_attention_is_of_words_and_symbols(parser, tmp_path, capsys):
+    out = tmp_path / "looks"
+    target = ["--target", "(S (-LRB- -LRB-) (NN dog))", "--out", str(out)]
+    assert main(["attention", str(parser), "( dog", *target]) == 0
+    found = json.loads((out / "attention.json").read_text())
+    assert found["tgt_out_tokens"][0] == "(S"
+    capsys.readouterr()
+    said = refusal(capsys, "attention", str(parser), "a dog", *target)
+    assert "over other words than the sentence: word 1 is '-LRB-'; wanted 'a'" in said
+    assert "`aiayn parse`" in refusal(capsys, "export", str(parser), str(tmp_path / "exported"))
 
 
 def test_another_verb_names_this_one_and_this_one_another(

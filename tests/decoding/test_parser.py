@@ -1,16 +1,19 @@
 """Whatever the weights are, a sentence becomes a tree over exactly its words."""
 
+import math
+import re
+
 import pytest
 
 from aiayn.config import Experiment, ModelConfig
-from aiayn.data.trees import linearise
+from aiayn.data.trees import linearise, write
 from aiayn.decoding.parser import Parser, symbols_of, words_of
 from aiayn.decoding.translator import Translator
 from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
 from tests.support.models import TOKENIZER
-from tests.support.trees import random_parser
+from tests.support.trees import random_parser, tree
 
 SENTENCES = [
     ["the", "dog", "sees", "a", "house", "."],
@@ -52,6 +55,38 @@ def test_scores_are_the_models_own(parser, found):
     scores = [each.score for parses in found for each in parses]
     for score, (log_prob, length) in zip(scores, scored, strict=True):
         assert score == pytest.approx(log_prob / ((5 + length) / 6) ** 0.6, rel=1e-3)
+
+
+def test_details_are_the_log_probabilities_of_the_symbols_and_the_end(parser, found):
+    ((best,),) = parser.parse(SENTENCES[1:2], details=True)
+    assert len(best.log_probs) == len(best.symbols) + 1
+    assert sum(best.log_probs) == pytest.approx(best.score * ((5 + len(best.log_probs)) / 6) ** 0.6)
+    assert best.text == write(best.tree)
+    assert best[:3] == found[1][0][:3]
+
+
+def test_trees_become_symbols_as_training_has_them(parser):
+    text = "(S (NP-SBJ (DT the) (-NONE- *) (NN dog)) (VP (VB sees)))"
+    symbols = "(S (NP DT NN )NP (VP VB )VP )S"
+    assert parser.spelled(tree(text)) == ("the dog sees", symbols)
+    assert parser.symbols_over("the dog sees", text) == symbols
+    assert parser.symbols_over("the dog sees", symbols) == symbols
+    for given, wrong in (
+        ("(S (NN dog))", "word 1 is 'dog'; wanted 'the'"),
+        ("(S (DT the) (NN dog))", "word 3 is None; wanted 'sees'"),
+        ("(S (NN dog)", "is not one tree: 1 bracket is still open"),
+        ("(S (NN a)) (S (NN a))", "is not one tree: it holds 2 trees"),
+        ("", "is not one tree: it holds 0 trees"),
+        ("dog", "is not one tree: 'dog' stands beside brackets"),
+    ):
+        with pytest.raises(UserError, match=re.escape(wrong)):
+            parser.symbols_over("the dog sees", given)
+
+
+def test_a_tree_with_a_symbol_that_training_never_had_cannot_come(parser):
+    known, unknown = parser.score([("dog", "(S NN )S"), ("dog", "(NX NN )NX")])
+    assert -math.inf < known[0] < 0
+    assert unknown == (-math.inf, 4)
 
 
 def test_a_free_search_knows_no_trees_and_is_mended(parser):
