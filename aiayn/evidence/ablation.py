@@ -133,18 +133,19 @@ def ablate(
     record as this writes it, count as finished: seeds can be added to it, on another machine too.
 
     Raises:
-        UserError: `base` is of a size that some row cannot scale; a folder holds another run; the
-            earlier record is of another experiment or text; or another process is at work in
-            `folder`.
+        UserError: `base` does not translate, or is of a size that some row cannot scale; a folder
+            holds another run; the earlier record is of another experiment or text; or another
+            process is at work in `folder`.
     """
     from aiayn.evidence.plots import plot_ablation
 
+    open_source = translation_of(base).open_source
     seeds = range(base.train.seed, base.train.seed + num_seeds)
     variants = {(row, seed): variant(base, row, seed) for seed in seeds for row in rows}
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with user_os_errors(folder), locked(folder / "lock", wait=False):
-        prepared = prepare(base.data, data_dir, open_source=translation_of(base).open_source)
+        prepared = prepare(base.data, data_dir, open_source=open_source)
         runs = {
             (row, seed): Run(row, made, folder / f"{row}-{seed}", prepared.folder, num_jobs)
             for (row, seed), made in variants.items()

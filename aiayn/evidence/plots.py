@@ -14,8 +14,8 @@ from aiayn.render.plots import DARK, INK, LIGHT, MUTED, annotate, panel, save
 
 
 def plot_sweep(record: Sweep, path: Path) -> None:
-    """BLEU by the checkpoints averaged, by beam and by length penalty, as PNG. A ring marks the
-    experiment's own setting."""
+    """BLEU, or F1, by the checkpoints averaged, by beam and by length penalty, as PNG. A ring marks
+    the experiment's own setting."""
     figure = Figure(figsize=(11, 3.9), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     titles = {
         "average_last": "Checkpoints averaged",
@@ -37,7 +37,7 @@ def plot_sweep(record: Sweep, path: Path) -> None:
         axes.set_xticks(list(values))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
-    figure.supylabel("BLEU on dev", color=MUTED, fontsize=9)
+    figure.supylabel(f"{record.measure} on dev", color=MUTED, fontsize=9)
     save(figure, path)
 
 

@@ -69,6 +69,7 @@ class Point(msgspec.Struct):
     """What one setting of a sweep is worth."""
 
     bleu: float
+    """The figure that the sweep names."""
     length_ratio: float
 
 
@@ -85,6 +86,8 @@ class Sweep(Environment, kw_only=True):
     """The experiment's own settings."""
     series: dict[str, dict[str, Point]]
     """By the name of a setting, then by its value."""
+    measure: str = "BLEU"
+    """Or F1, of a parser."""
 
 
 class Counts(msgspec.Struct):

@@ -3,7 +3,7 @@
 Each is varied alone around the experiment's own setting, on dev: nothing is chosen on a test set.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,11 +12,14 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from aiayn.config import DecodeConfig
+from aiayn.config import DecodeConfig, Experiment
 from aiayn.data.prepare import Prepared
+from aiayn.decoding.parser import Parser
 from aiayn.decoding.translator import Translator
+from aiayn.evaluation import parses
 from aiayn.evaluation.average import average
 from aiayn.evaluation.evaluate import check_data
+from aiayn.evaluation.parses import gold_trees
 from aiayn.evaluation.scores import Headline, tokeniser
 from aiayn.evidence.records import Point, Sweep
 from aiayn.model.saved import Model
@@ -29,16 +32,25 @@ from aiayn.training.run_folder import in_use, read_run
 
 BEAM_SIZES = (1, 2, 4, 8, 16)
 LENGTH_PENALTIES = (0.0, 0.3, 0.6, 0.9, 1.2)
+OF_TREES: Mapping[str, Sequence[float]] = {
+    "beam_size": (1, 4, 21),
+    "length_penalty": (0.0, 0.3, 0.6),
+}
+"""Around 21 and 0.3, which the paper parses with (§6.3)."""
 _COUNTS = (1, 2, 3, 5, 7, 10, 15, 20)
 
 
-def settings(around: DecodeConfig, kept: int) -> Iterator[tuple[str, DecodeConfig]]:
+def settings(
+    around: DecodeConfig, kept: int, is_parser: bool = False
+) -> Iterator[tuple[str, DecodeConfig]]:
     """What is varied, and each setting of it, where `kept` checkpoints can be averaged."""
     for count in sorted({*(n for n in _COUNTS if n <= kept), around.average_last}):
         yield "average_last", replace(around, average_last=count)
-    for beam_size in sorted({*BEAM_SIZES, around.beam_size}):
+    beams = OF_TREES["beam_size"] if is_parser else BEAM_SIZES
+    for beam_size in sorted({*map(int, beams), around.beam_size}):
         yield "beam_size", replace(around, beam_size=beam_size)
-    for alpha in sorted({*LENGTH_PENALTIES, around.length_penalty}):
+    penalties = OF_TREES["length_penalty"] if is_parser else LENGTH_PENALTIES
+    for alpha in sorted({*penalties, around.length_penalty}):
         yield "length_penalty", replace(around, length_penalty=alpha)
 
 
@@ -57,11 +69,10 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
 
     experiment, _ = read_run(run_dir)
     check_data(run_dir, prepared)
-    sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
+    figure = _figure(experiment, prepared)
     checkpoints = Checkpoints.open(run_dir)
     steps = checkpoints.last(len(checkpoints.steps()))
     _, tokenizer = checkpoints.about(steps[-1])
-    headline = translation_of(experiment).headline
     known: dict[DecodeConfig, Headline] = {}
 
     @lru_cache(maxsize=1)  # one model at a time in memory
@@ -71,21 +82,21 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     def scored(decode: DecodeConfig) -> Headline:
         if decode not in known:
             model = averaged(decode.average_last)
-            found = Translator(model, decode).translate(sources)
-            outputs = [best[0].text for best in found]
-            known[decode] = headline(outputs, references, experiment.data.tgt)
+            known[decode] = figure(model, decode)
         return known[decode]
 
     around = replace(
         experiment.decode, average_last=min(experiment.decode.average_last, len(steps))
     )
-    jobs = list(settings(around, len(steps)))
+    is_parser = experiment.task == "parsing"
+    jobs = list(settings(around, len(steps), is_parser))
     series: dict[str, dict[str, Point]] = {}
+    doing = "Parsing" if is_parser else "Translating"
     with progress(console) as bar:
         task = bar.add_task("", total=len(jobs))
         for name, decode in jobs:
             value = getattr(decode, name)
-            bar.update(task, description=f"Translating dev, {name} {value}")
+            bar.update(task, description=f"{doing} dev, {name} {value}")
             series.setdefault(name, {})[str(value)] = Point(
                 scored(decode).value, scored(decode).length_ratio
             )
@@ -95,12 +106,13 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
         "experiment": experiment.name,
         "config": experiment.portable(),
         "split": "dev",
-        "sentences": len(sources),
+        "sentences": len(prepared.lines("dev", "src")),
         "signature": scored(around).signature,
         "kept_steps": steps,
         "around": {name: getattr(around, name) for name in series},
         **environment(),
         "series": series,
+        "measure": "F1" if is_parser else "BLEU",
     }
     record = msgspec.convert(values, Sweep)
     records.write(run_dir / "sweep.json", record)
@@ -108,13 +120,32 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     return record
 
 
+def _figure(
+    experiment: Experiment, prepared: Prepared
+) -> Callable[[Model, DecodeConfig], Headline]:
+    """What a model and a search are worth on dev."""
+    sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
+    if experiment.task == "parsing":
+        gold = gold_trees(prepared, "dev")
+        return lambda model, decode: parses.headline(Parser(model, decode).best(sources), gold)
+    headline = translation_of(experiment).headline
+
+    def translated(model: Model, decode: DecodeConfig) -> Headline:
+        outputs = [best[0].text for best in Translator(model, decode).translate(sources)]
+        return headline(outputs, references, experiment.data.tgt)
+
+    return translated
+
+
 def table(record: Sweep) -> Table:
-    """BLEU and length ratio of every setting, and the difference from the experiment's own."""
+    """BLEU, or F1, and length ratio of every setting, and the difference from the experiment's
+    own."""
+    tokens = tokeniser(record.signature)
     grid = Table(
-        title=f"{record.experiment}: BLEU on dev ({tokeniser(record.signature)})",
+        title=f"{record.experiment}: {record.measure} on dev" + (f" ({tokens})" if tokens else ""),
         title_justify="left",
     )
-    for heading in ("", "setting", "BLEU", "Δ", "length ratio"):
+    for heading in ("", "setting", record.measure, "Δ", "length ratio"):
         grid.add_column(heading, justify="left" if heading in ("", "setting") else "right")
     for name, points in record.series.items():
         own = points[str(record.around[name])].bleu

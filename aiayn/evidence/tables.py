@@ -94,8 +94,10 @@ def render_sweeps(records: Iterable[Sweep]) -> str:
     parts: list[str] = []
     for record in records:
         parts.append(f"### Averaging, beam, length penalty: {record.experiment}")
-        parts.append(f"![BLEU by each setting](results/sweeps/{_picture(record)})")
-        rows = [["setting", "value", f"BLEU ({tokeniser(record.signature)})", "length ratio"]]
+        parts.append(f"![{record.measure} by each setting](results/sweeps/{_picture(record)})")
+        tokens = tokeniser(record.signature)
+        figure = f"{record.measure} ({tokens})" if tokens else record.measure
+        rows = [["setting", "value", figure, "length ratio"]]
         for name, points in record.series.items():
             own = str(record.around[name])
             for value, point in points.items():

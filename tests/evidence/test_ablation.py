@@ -233,3 +233,11 @@ def test_an_ablation_that_is_stopped_saves_what_was_training(
 def test_no_seeds_and_no_jobs_are_refused(option, capsys):
     assert main(["ablate", "table3_miniature", option, "0"]) == 2
     assert f"{option} is 0; wanted 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "kind"), [("treebook", "parser"), ("phrasebook_lm", "language")])
+def test_what_does_not_translate_is_refused_by_its_name(name, kind, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["ablate", name]) == 2
+    assert f"{name} is a {kind}" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())

@@ -1,15 +1,20 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 import aiayn.evidence.sweep
 from aiayn.__main__ import main
 from aiayn.config import DecodeConfig
+from aiayn.data.prepare import Prepared
+from aiayn.data.trees import linearise
 from aiayn.decoding.translator import Hypothesis
 from aiayn.evidence.sweep import settings
+from aiayn.experiments import load_experiment
 from aiayn.training.run_folder import in_use
 from tests.support.runs import copied
+from tests.support.trees import tree
 
 
 def test_each_setting_varies_alone_and_the_own_one_is_among_them():
@@ -25,6 +30,36 @@ def test_each_setting_varies_alone_and_the_own_one_is_among_them():
         "beam_size": [1, 2, 4, 5, 8, 16],
         "length_penalty": [0.0, 0.3, 0.6, 0.9, 1.0, 1.2],
     }
+
+
+def test_parsers_are_searched_as_the_paper_searches_them():
+    own = DecodeConfig(beam_size=4, average_last=1, length_penalty=0.3)
+    found = list(settings(own, 1, is_parser=True))
+    assert [each.beam_size for name, each in found if name == "beam_size"] == [1, 4, 21]
+    assert [e.length_penalty for n, e in found if n == "length_penalty"] == [0.0, 0.3, 0.6]
+
+
+def test_a_sweep_of_a_parser_has_f1(monkeypatch):
+    gold = tree("(TOP (S (NP (NN dog)) (VP (VB sees))))")
+
+    class OneTree(Prepared):
+        def lines(self, split, side):
+            return {"src": ["dog sees"], "tgt": [" ".join(linearise(gold))]}[side]
+
+    class Stub:
+        def __init__(self, model, decode):
+            flat = replace(gold, brackets=gold.brackets[:1])
+            self.found = gold if decode.beam_size == 4 else flat
+
+        def best(self, lines):
+            assert lines == ["dog sees"]
+            return [" ".join(linearise(self.found))]
+
+    monkeypatch.setattr(aiayn.evidence.sweep, "Parser", Stub)
+    prepared = object.__new__(OneTree)
+    found = aiayn.evidence.sweep._figure(load_experiment("treebook"), prepared)
+    assert found(None, DecodeConfig(beam_size=4)).value == 100.0
+    assert found(None, DecodeConfig(beam_size=1)).value == 50.0
 
 
 def test_a_sweep_scores_dev_once_for_each_setting(
