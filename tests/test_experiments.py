@@ -37,6 +37,30 @@ def test_the_experiments_of_table_2_are_the_papers():
     assert load_experiment("wmt14_enfr_big").model.dropout_rate == 0.1
 
 
+def test_the_parsers_of_table_4_are_the_papers():
+    alone, semi = load_experiment("parsing_wsj"), load_experiment("parsing_wsj_semi")
+    for experiment in (alone, semi):
+        model, decode = experiment.model, experiment.decode
+        assert (model.num_layers, model.d_model, model.d_ff, model.num_heads) == (4, 1024, 2048, 8)
+        assert (decode.beam_size, decode.length_penalty, decode.max_extra_tokens) == (21, 0.3, 300)
+        assert experiment.data.src_tokens_per_update == 25_000
+        assert experiment.train == TrainConfig()
+    assert (alone.data.vocab_size, semi.data.vocab_size) == (16_000, 32_000)
+
+
+def test_tensor2tensors_parsers_are_those_of_its_presets():
+    base, big = load_experiment("parsing_wsj_t2t"), load_experiment("parsing_wsj_semi_t2t")
+    assert (base.data.vocab_size, big.data.vocab_size) == (2**14, 2**15)
+    assert (base.model.dropout_rate, big.model.dropout_rate) == (0.2, 0.1)
+    assert (base.train.warmup_steps, big.train.warmup_steps) == (16_000, 4_000)
+    assert (big.model.d_ff, big.model.num_heads, big.model.d_k) == (4096, 16, 64)
+    for experiment in (base, big):
+        assert (experiment.model.num_layers, experiment.model.d_model) == (6, 1024)
+        assert experiment.preset == "t2t_parsing"
+        assert experiment.train.learning_rate_constant == 5.0
+        assert experiment.data.max_tokens == 512
+
+
 def test_an_unknown_experiment_names_the_known_ones():
     with pytest.raises(UserError, match="Did you mean 'phrasebook'"):
         load_experiment("frasebook")

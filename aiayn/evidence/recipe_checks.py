@@ -25,7 +25,17 @@ from aiayn.decoding.translator import Translator
 from aiayn.evaluation import average
 from aiayn.evidence import table1
 from aiayn.evidence.model_checks import BASE_MODEL, SMALL, WORDS, Found, built, difference, random
-from aiayn.evidence.paper import BASE, BIG, NUM_GPUS, SUSTAINED_FLOPS, TABLE_2, TABLE_3, TRAINING
+from aiayn.evidence.paper import (
+    BASE,
+    BIG,
+    NUM_GPUS,
+    PARSER,
+    SUSTAINED_FLOPS,
+    TABLE_2,
+    TABLE_3,
+    TABLE_4,
+    TRAINING,
+)
 from aiayn.experiments import load_experiment
 from aiayn.model import dropout, loss
 from aiayn.model import transformer as model
@@ -398,3 +408,16 @@ def parameters(row: str) -> Found:
         implied = 40_960 - (count - stated * 1e6) / config.d_model
         text += f"; {stated} million imply {implied:,.0f} words"
     return Found(text, holds)
+
+
+# --- §6.3: Table 4 ------------------------------------------------------------------------------
+
+
+def parsers_beaten() -> Found:
+    """Table 4's rows of the WSJ alone that are better than the Transformer's."""
+    alone = {name: row.f1 for name, row in TABLE_4.items() if row.training == "WSJ only"}
+    better = [name for name, f1 in alone.items() if f1 > alone[PARSER]]
+    return Found(
+        f"better: {', '.join(better)}; worse: {len(alone) - 1 - len(better)}",
+        better == ["Dyer et al. (2016)"],
+    )

@@ -123,6 +123,23 @@ def test_every_number_of_the_tables_is_in_the_ledger():
     assert {shown("parsing-wsj"), shown("parsing-semi-supervised")} == {"91.3", "92.7"}
 
 
+def test_a_parser_of_other_text_stands_beside_table_4_and_is_none_of_its_rows():
+    scores = Scores("en", "trees", 1, (Score("f1", 98.5, "evalb", ""),))
+    record = replace(
+        read(RESULTS / "phrasebook.json", Record, "a run"),
+        experiment="treebook",
+        config=load_experiment("treebook").to_dict(),
+        scores={"seen": {"average of 5": scores}},
+    )
+    found = {entry.id: entry for entry in entries({"treebook": record}, {})}
+    here = found["parsing-here-treebook-seen"].decide()
+    assert (here.status, here.ours) == ("measured", "98.50 (evalb)")
+    assert "not comparable" in here.how
+    assert found["parsing-wsj"].decide().status == "not run here"
+    beaten = ENTRIES["parsing-beats-all-but-one"].decide()
+    assert (beaten.status, beaten.ours) == ("arithmetic", "better: Dyer et al. (2016); worse: 3")
+
+
 def test_what_was_not_run_names_a_command_and_its_cost():
     claim = ENTRIES["bleu-A1"].decide()
     assert claim.status == "not run here"
