@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from aiayn.bench import ours
-from aiayn.bench.contest import ROUNDS, quiet, timed_round
+from aiayn.bench.contest import quiet, timed_round
+from aiayn.bench.definitions import ROUNDS
 from aiayn.bench.grid import grid
 from aiayn.bench.worker import timed
 from aiayn.bench.workloads import TRAINING, Training

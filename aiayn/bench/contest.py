@@ -1,4 +1,4 @@
-"""Speed of training and of decoding on this machine, alone or in turns with a peer.
+"""Speed of training, decoding and writing on this machine, alone or in turns with a peer.
 
 All do the same work, each in a process of its own that waits while another runs. A ratio is taken
 within a round, so that what else the machine does in the meantime hits both; the load of others is
@@ -20,76 +20,32 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from aiayn.bench.definitions import (
+    DEFINITIONS,
+    OF_DECODING,
+    OF_GENERATION,
+    OF_PROMPTS,
+    OF_TRAINING,
+    ROUNDS,
+)
 from aiayn.bench.grid import grid
 from aiayn.bench.worker import PRODUCT
-from aiayn.bench.workloads import BEAM_SIZES, DECODING, TRAINING, Decoding, Training
+from aiayn.bench.workloads import (
+    BEAM_SIZES,
+    DECODING,
+    GENERATION,
+    PROMPTS,
+    TRAINING,
+    Generation,
+    Training,
+    Workload,
+)
 from aiayn.errors import UserError
 from aiayn.model.flops import decoding_flops, training_flops
 from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.files import user_os_errors
 from aiayn.system.memory import LARGE_PAGES
-
-ROUNDS = 6
-_DEFINITIONS = {
-    "contenders": "ours starts as the commands of `aiayn` start themselves, with large pages of "
-    "memory on CPU (aiayn.system.memory); a peer as it comes, and once more with large pages; "
-    "next to peers all in float32 on CPU",
-    "rounds": f"{ROUNDS} for each contender, after warming_up steps; they take turns, and each "
-    "round begins with a step that is not counted: a virtual machine may have lost the memory that "
-    "was free while the contender waited",
-    "warming_up": "steps before the first round",
-    "seconds_per_step": "wall time of a round by its steps",
-    "median_seconds_per_step": "of the rounds",
-    "processor_seconds_per_step": "of all threads of the contender, in a round",
-    "others": "processors that were busy with anything but the contender, in the mean of a round; "
-    "none where the system does not say",
-    "target_tokens_per_step": "real target tokens, no padding",
-    "target_tokens_per_second": "target_tokens_per_step by median_seconds_per_step",
-    "steps_per_second": "one by median_seconds_per_step",
-    "source_tokens_per_step": "as on the target side",
-    "source_tokens_per_second": "as on the target side",
-    "ratios": "the peer's seconds_per_step by ours in the same round: above 1, ours is faster",
-    "first_step_seconds": "the first step, with its compilation: nothing comes from a cache",
-    "peak_rss_bytes": "the highest resident memory of the contender so far",
-    "peak_device_bytes": "ours: the highest memory of any of its devices so far, where they say",
-    "programs": "ours: how many XLA has compiled so far, those that make the state included",
-    "compile_seconds": "ours: what XLA took for these programs",
-    "batches_at_once": "CTranslate2: the batches under way at once, each by threads / "
-    "batches_at_once threads; one by all threads where a record does not say",
-    "threads": "processors it may use (ours, CTranslate2); threads it takes (PyTorch)",
-    "parameters": "numbers that training changes; ours have rows of padding in the embedding",
-    "ceilings": "bytes/s read and written by a large copy just before: the best of ten on one "
-    "device (on accelerators of ten rounds of five sent off together), times devices; FLOP/s of "
-    "all devices by the maker's data sheet",
-    "xla_product_flops_per_second": "of a large matrix product of XLA's in float32 on CPU, in "
-    "bfloat16 elsewhere, measured as the copy, but by ours in each round, the best of three, "
-    "in turns with the contenders; no limit, since other products and libraries may be faster",
-    "best_xla_product_flops_per_second": "the best of the rounds",
-    "product_flops_per_second": "the same product by the library of a peer, in the same rounds",
-    "share_of_xla_product": "flops_per_step by the median step, by the best of the "
-    "rounds' products",
-    "share_of_datasheet": "the same by what the data sheet says (MFU); none where we know none",
-}
-_OF_TRAINING = {
-    "padding": "share of the target slots that hold no token",
-    "flops_per_step": "of the matrix products of a step: 2 for each multiply-add, three passes, no "
-    "causal saving, of packed sentences each with itself alone "
-    "(aiayn.model.flops.training_flops)",
-    "loss": "nats per target token of a round's last step",
-}
-_OF_DECODING = {
-    "beam_size": "hypotheses of a sentence; 1 is greedy search",
-    "step": "all sentences translated once, in batches, to outputs of a forced length; on CPU ours "
-    "has two batches under way, side by side, CTranslate2 one on each processor, Hugging Face's "
-    "one on all of them",
-    "tokens": "of all best outputs of a round's last step, EOS included",
-    "flops_per_step": "of the matrix products that the outputs need: 2 for each multiply-add, the "
-    "encoder once, the decoder for each token of each hypothesis "
-    "(aiayn.model.flops.decoding_flops)",
-}
-ABOUT = ("bench", "workload", "definitions", "commit", "versions", "hardware", "name")
-"""Keys of a record that need no definition."""
 
 _Command = tuple[list[str], Mapping[str, str]]
 
@@ -155,6 +111,8 @@ def bench_train(
     workload = TRAINING[name]
     if peer == "ctranslate2":
         raise UserError("ctranslate2 does not train; wanted hf, torch or fairseq.")
+    if peer in ("torch", "fairseq") and workload.is_text:
+        raise UserError(f"{peer} trains no language model, which {name} is; wanted hf.")
     if peer and workload.sentences_per_row > 1:
         raise UserError(f"{peer} has no packed rows, which {name} is; wanted T1 or T2.")
     path = _path(folder, f"train-{name}", peer)
@@ -163,7 +121,7 @@ def bench_train(
     about = {
         "bench": "train",
         "workload": name,
-        "definitions": {**_DEFINITIONS, **_OF_TRAINING},
+        "definitions": {**DEFINITIONS, **OF_TRAINING},
         "padding": 1 - workload.tokens / (workload.num_rows * workload.width),
     }
     record = _contest(f"Training, {name}", workload, limits, commands, console)
@@ -199,18 +157,78 @@ def bench_decode(
             "bench": "decode",
             "workload": name,
             "beam_size": beam_size,
-            "definitions": {**_DEFINITIONS, **_OF_DECODING},
+            "definitions": {**DEFINITIONS, **OF_DECODING},
         }
         record = _contest(title, workload, limits, commands, console)
         records.append(_write(path, {**about, **record}))
     return records
 
 
-def flops_of(workload: Training | Decoding, beam_size: int = 1) -> float:
+def bench_generate(
+    name: str, peer: str | None, folder: Path, console: Console
+) -> list[dict[str, Any]]:
+    """Measure greedy texts; the one record, also in `folder/generate-WORKLOAD[-PEER].json`.
+
+    Raises:
+        UserError: as `bench_train`.
+    """
+    workload = GENERATION[name]
+    if peer in ("torch", "fairseq"):
+        raise UserError(f"{peer} writes no text; wanted hf or ctranslate2.")
+    path = _path(folder, f"generate-{name}", peer)
+    commands = _commands(["generate", name], peer)
+    limits = {"ceilings": _ceilings(peer), "flops_per_step": flops_of(workload)}
+    about = {
+        "bench": "generate",
+        "workload": name,
+        "definitions": {**DEFINITIONS, **OF_GENERATION},
+    }
+    record = _contest(f"Generation, {name}", workload, limits, commands, console)
+    return [_write(path, {**about, **record})]
+
+
+_BY_WORDS = "aiayn, word by word"
+
+
+def bench_prompt(
+    name: str, peer: str | None, folder: Path, console: Console
+) -> list[dict[str, Any]]:
+    """Measure prompts read in one pass, in turns with the same word by word, on CPU; the one
+    record, also in `folder/prompt-WORKLOAD.json`.
+
+    Raises:
+        UserError: a worker failed.
+    """
+    assert peer is None, "ours is beside ours"
+    workload, alone = PROMPTS[name], _our_environment(_BY_WORDS)
+    path = _path(folder, f"prompt-{name}", None)
+    ways = {"aiayn": "whole", _BY_WORDS: "words"}
+    commands = {by: ([*_OURS, "prompt", name, way], alone) for by, way in ways.items()}
+    limits = {"ceilings": _ceilings(_BY_WORDS), "flops_per_step": flops_of(workload)}
+    about = {"bench": "prompt", "workload": name, "definitions": {**DEFINITIONS, **OF_PROMPTS}}
+    record = _contest(f"Reading a prompt, {name}", workload, limits, commands, console)
+    return [_write(path, {**about, **record})]
+
+
+CONTESTS = {
+    "train": bench_train,
+    "decode": bench_decode,
+    "generate": bench_generate,
+    "prompt": bench_prompt,
+}
+"""By the name that a command and a record give it."""
+
+
+def flops_of(workload: Workload, beam_size: int = 1) -> float:
     """FLOPs of the products of a step, as records define them."""
     model, words = workload.model, workload.num_words
+    if isinstance(workload, Generation):
+        length = workload.prompt_length + workload.output_length
+        unread = 2.0 * model.d_model * words * workload.prompt_length
+        return workload.num_texts * (decoding_flops(model, words, 0, length) - unread)
     if isinstance(workload, Training):
-        each = training_flops(model, words, workload.length, workload.length)
+        src_length = 0 if workload.is_text else workload.length
+        each = training_flops(model, words, src_length, workload.length)
     else:
         each = decoding_flops(model, words, workload.length, workload.output_length, beam_size)
     return workload.num_sentences * each
@@ -270,7 +288,7 @@ def _ceilings(peer: str | None) -> dict[str, Any]:
 
 def _contest(
     title: str,
-    workload: Training | Decoding,
+    workload: Workload,
     limits: Mapping[str, Any],
     commands: Mapping[str, _Command],
     console: Console,
@@ -440,9 +458,12 @@ def title(record: Mapping[str, Any]) -> str:
 
 def work(record: Mapping[str, Any]) -> str:
     """The work, as a title."""
-    if record["bench"] == "train":
-        return f"Training, workload {record['workload']}"
+    if record["bench"] != "decode":
+        return f"{_KINDS[record['bench']]}, workload {record['workload']}"
     return f"Decoding, workload {record['workload']}, beam {record['beam_size']}"
+
+
+_KINDS = {"train": "Training", "generate": "Generation", "prompt": "Reading a prompt"}
 
 
 def peer(record: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,9 @@
 
 python -m aiayn.bench.ours train WORKLOAD
 python -m aiayn.bench.ours decode WORKLOAD BEAM_SIZE
+python -m aiayn.bench.ours generate WORKLOAD
+python -m aiayn.bench.ours prompt WORKLOAD whole            the prompt in one pass
+python -m aiayn.bench.ours prompt WORKLOAD words            word by word
 python -m aiayn.bench.ours limits
 """
 
@@ -9,23 +12,44 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from aiayn.bench.worker import Contender, num_processors, rows_of, sentences_of, serve
-from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
+from aiayn.bench.pieces import Pieces, experiment_of
+from aiayn.bench.worker import (
+    Contender,
+    num_processors,
+    prompts_of,
+    rows_of,
+    sentences_of,
+    serve,
+)
+from aiayn.bench.workloads import (
+    DECODING,
+    GENERATION,
+    PROMPTS,
+    TRAINING,
+    Decoding,
+    Generation,
+    Training,
+    Workload,
+)
 from aiayn.config import DecodeConfig, TrainConfig
 from aiayn.data.rows import make_rows
+from aiayn.decoding.controls import NOTHING, Controls
 from aiayn.decoding.incremental import lay_out
 from aiayn.decoding.search import search
 from aiayn.decoding.translator import first_room, padded_width, searches, side_by_side
-from aiayn.model.structure import build, count_parameters
-from aiayn.model.transformer import Transformer
+from aiayn.decoding.turns import Sizes, Turns
+from aiayn.decoding.wishes import Wishes
+from aiayn.decoding.writer import STEPS, Slots, Writer, Writing
+from aiayn.model.saved import Model
+from aiayn.model.structure import Params, build, count_parameters, initial_parameters
 from aiayn.system.environment import configure_jax, environment, peak_flops
 from aiayn.training.mesh import data_mesh, mapped_train_step, replicated, sharded
 from aiayn.training.optim import optimizer
@@ -36,9 +60,10 @@ def trainer(workload: Training) -> Contender:
     """The step that `aiayn train` runs, on the same rows again and again."""
     configure_jax()
     mesh = data_mesh()
-    config = TrainConfig()
+    config = replace(TrainConfig(), label_smoothing=workload.smoothing)
     src, tgt, segments = rows_of(workload)
-    rows = make_rows(src, segments, tgt, segments, bos=2)
+    source = (src[:, :0], segments[:, :0]) if workload.is_text else (src, segments)
+    rows = make_rows(*source, tgt, segments, bos=_BOS)
     rows = sharded(jax.tree.map(lambda x: x[None], rows), mesh, axis=1)
     adam = optimizer(workload.model, config)
     first = initial_state(workload.model, workload.num_words, config.seed, adam)
@@ -64,9 +89,7 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
     """The search that `aiayn translate` runs, as wide and with as much room; EOS comes last."""
     configure_jax()
     graphdef = build(workload.model, workload.num_words)
-    model = Transformer(workload.model, workload.num_words, rngs=nnx.Rngs(0))
-    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    params["logits_bias"] = params["logits_bias"].at[: _EOS + 1].set(-1e4)
+    params = _endless(workload)
     weights = lay_out(graphdef, params)
     ids = sentences_of(workload)
     src = np.pad(ids, [(0, 0), (0, padded_width(workload.length) - workload.length)])
@@ -102,10 +125,65 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
     return Contender(_about(workload), run, program)
 
 
+def generator(workload: Generation) -> Contender:
+    """The slots of the search that `aiayn generate` fills, without the text of what is written."""
+    configure_jax()
+    model = Model(experiment_of(workload), Pieces(workload.num_words), {})
+    writer = Writer(model, _endless(workload))
+    prompts = prompts_of(workload).tolist()
+    most = [workload.output_length] * len(prompts)
+    asked = Writing(wishes=Wishes(sample=1, temperature=0.0))
+
+    def run(steps: int) -> dict[str, float]:
+        tokens = 0
+        for _ in range(steps):
+            tokens, slots = 0, Slots(writer, prompts, most, asked)
+            while slots.busy:
+                for _, outputs, is_done in slots.turn(STEPS):
+                    tokens += len(outputs[0].ids) if is_done else 0
+        return {"tokens": float(tokens)}
+
+    return Contender(_about(workload), run)
+
+
+def reader(workload: Generation, whole: bool) -> Contender:
+    """Prompts up to the word after them: read in one pass, or forced on the search word by word."""
+    configure_jax()
+    graphdef, params = build(workload.model, workload.num_words), _endless(workload)
+    prompt_BP = prompts_of(workload)
+    batch, length = prompt_BP.shape
+    width, room = padded_width(length), padded_width(length + 2)
+    sizes = Sizes(batch, width, room, beam_size=1, bos=_BOS, eos=_EOS)
+    controls = NOTHING if whole else Controls(prefix_BP=jnp.asarray(prompt_BP))
+    places, limits = np.arange(batch), np.full(batch, length + 2)
+    read_BP = np.zeros((batch, width), np.int32)
+    read_BP[:, :length] = prompt_BP if whole else 0
+    segments_BP = np.minimum(read_BP, 1)
+    turns = Turns(graphdef, params, lay_out(graphdef, params), sizes, controls)
+
+    def run(steps: int) -> dict[str, float]:
+        word = 0
+        for _ in range(steps):
+            turns.begin(places, read_BP, segments_BP, limits, controls)
+            turns.advance(1 if whole else length + 1)
+            word = int(turns.look().living.words_AWT[0, 0, length])
+            turns.end(places)
+        return {"word": float(word)}
+
+    return Contender(_about(workload), run)
+
+
 _BOS, _EOS = 2, 3
 
 
-def _about(workload: Training | Decoding) -> dict[str, Any]:
+def _endless(workload: Decoding | Generation) -> Params:
+    """Random parameters, with a bias that makes EOS the last choice."""
+    params = initial_parameters(workload.model, workload.num_words, seed=0)
+    params["logits_bias"] = params["logits_bias"].at[: _EOS + 1].set(-1e4)
+    return params
+
+
+def _about(workload: Workload) -> dict[str, Any]:
     parameters = count_parameters(workload.model, workload.num_words)
     return {
         "name": "aiayn",
@@ -207,5 +285,9 @@ if __name__ == "__main__":
             _serve(partial(trainer, TRAINING[name]))
         case ["decode", name, beam_size]:
             _serve(partial(translator, DECODING[name], int(beam_size)))
+        case ["generate", name]:
+            _serve(partial(generator, GENERATION[name]))
+        case ["prompt", name, how]:
+            _serve(partial(reader, PROMPTS[name], how == "whole"))
         case _:
             print(json.dumps(limits()))

@@ -1,14 +1,17 @@
 """The workers of a benchmark that run PyTorch, in an environment that has it:
 
-python -m aiayn.bench.peers hf train WORKLOAD               Hugging Face's MarianMTModel
+python -m aiayn.bench.peers hf train WORKLOAD               Hugging Face's MarianMTModel, or
+                                                            OpenAIGPTLMHeadModel
 python -m aiayn.bench.peers torch train WORKLOAD            torch.nn.Transformer
 python -m aiayn.bench.peers fairseq train WORKLOAD          fairseq's TransformerModelBase
 python -m aiayn.bench.peers hf decode WORKLOAD BEAM_SIZE
+python -m aiayn.bench.peers hf generate WORKLOAD            Hugging Face's GPT2LMHeadModel
 python -m aiayn.bench.peers hf export MODEL FOLDER          a Marian model of our model's sizes
 python -m aiayn.bench.peers hf sentence FOLDER              the lines of standard input by it
 
-In training all share one matrix among embeddings and output, drop out where the paper does, smooth
-labels and follow Adam with the paper's rate, as ours does; loss and Adam are PyTorch's.
+In training all share one matrix among embeddings and output, drop out where the paper does (GPT
+where its own does), smooth labels where ours does and follow Adam with the paper's rate; loss and
+Adam are PyTorch's.
 """
 
 import dataclasses
@@ -26,8 +29,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from aiayn.bench.worker import Contender, rows_of, sentences_of, serve
-from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
+from aiayn.bench.worker import Contender, prompts_of, rows_of, sentences_of, serve
+from aiayn.bench.workloads import DECODING, GENERATION, TRAINING, Decoding, Generation, Training
 
 
 def trainer(peer: str, workload: Training) -> Contender:
@@ -36,7 +39,8 @@ def trainer(peer: str, workload: Training) -> Contender:
     torch.manual_seed(0)
     src, tgt, _ = (torch.tensor(np.asarray(side), dtype=torch.long) for side in rows_of(workload))
     shifted = functional.pad(tgt, (1, -1), value=2)
-    model = {"hf": _Marian, "torch": _Transformer, "fairseq": _Fairseq}[peer](workload)
+    of_hf = _Gpt if workload.is_text else _Marian
+    model = {"hf": of_hf, "torch": _Transformer, "fairseq": _Fairseq}[peer](workload)
     model.train()
     d_model, warmup = workload.model.d_model, 4_000
     adam = torch.optim.Adam(model.parameters(), 1.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
@@ -49,7 +53,7 @@ def trainer(peer: str, workload: Training) -> Contender:
         for _ in range(steps):
             logits = model(src, shifted)
             loss = functional.cross_entropy(
-                logits.flatten(0, 1), tgt.flatten(), label_smoothing=0.1
+                logits.flatten(0, 1), tgt.flatten(), label_smoothing=workload.smoothing
             )
             adam.zero_grad()
             loss.backward()
@@ -83,6 +87,45 @@ def translator(workload: Decoding, beam_size: int) -> Contender:
                 for batch in ids.split(workload.batch_size)
             ]
             tokens = sum(output[:, 1:].numel() for output in found)
+        return {"tokens": float(tokens)}
+
+    return Contender(_about("hf", model), run)
+
+
+def generator(workload: Generation) -> Contender:
+    """Hugging Face's greedy search with its cache, of GPT-2, since its GPT-1 has none: as many
+    products of matrices, and a norm more behind the last layer. There is no EOS."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    size, length = workload.model, workload.output_length
+    config = GPT2Config(
+        vocab_size=workload.num_words,
+        n_positions=size.max_positions,
+        n_embd=size.d_model,
+        n_layer=size.num_layers,
+        n_head=size.num_heads,
+        n_inner=size.d_ff,
+        bos_token_id=2,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    model = GPT2LMHeadModel(config).eval()
+    prompts = torch.tensor(prompts_of(workload), dtype=torch.long)
+    ids = functional.pad(prompts, (1, 0), value=2)
+
+    @torch.inference_mode()
+    def run(steps: int) -> dict[str, float]:
+        tokens = 0
+        for _ in range(steps):
+            found = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                max_new_tokens=length,
+                use_cache=True,
+            )
+            tokens = found[:, ids.shape[1] :].numel()
         return {"tokens": float(tokens)}
 
     return Contender(_about("hf", model), run)
@@ -141,6 +184,33 @@ class _Marian(nn.Module):
 
     def forward(self, src: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
         return self.model(input_ids=src, decoder_input_ids=shifted).logits
+
+
+class _Gpt(nn.Module):
+    """GPT-1, which reads targets alone."""
+
+    def __init__(self, workload: Training):
+        super().__init__()
+        from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+        size = workload.model
+        assert size.d_ff == 4 * size.d_model, "it has no other"
+        config = OpenAIGPTConfig(
+            vocab_size=workload.num_words,
+            n_positions=size.max_positions,
+            n_embd=size.d_model,
+            n_layer=size.num_layers,
+            n_head=size.num_heads,
+            afn="gelu",
+            layer_norm_epsilon=size.layer_norm_epsilon,
+            embd_pdrop=size.dropout_rate,
+            resid_pdrop=size.dropout_rate,
+            attn_pdrop=size.attention_dropout_rate,
+        )
+        self.model = OpenAIGPTLMHeadModel(config)
+
+    def forward(self, src: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
+        return self.model(input_ids=shifted).logits
 
 
 class _Transformer(nn.Module):
@@ -261,6 +331,8 @@ if __name__ == "__main__":
             serve(partial(trainer, peer, TRAINING[name]), product=_product)
         case ["hf", "decode", name, beam_size]:
             serve(partial(translator, DECODING[name], int(beam_size)), product=_product)
+        case ["hf", "generate", name]:
+            serve(partial(generator, GENERATION[name]), product=_product)
         case ["hf", "export", model, folder]:
             _export(model, folder)
         case ["hf", "sentence", folder]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aiayn.bench.workloads import Decoding, Training
+from aiayn.bench.workloads import Decoding, Generation, Training
 
 Ids = npt.NDArray[np.int32]
 
@@ -45,12 +45,19 @@ def sentences_of(workload: Decoding) -> Ids:
     return rng.integers(4, workload.num_words, shape).astype(np.int32)
 
 
+def prompts_of(workload: Generation) -> Ids:
+    """The ids that texts go on with, one prompt a line. No id is a special piece."""
+    rng = np.random.default_rng(0)
+    shape = workload.num_texts, workload.prompt_length
+    return rng.integers(4, workload.num_words, shape).astype(np.int32)
+
+
 @dataclass(frozen=True)
 class Contender:
     """A prepared program and its description, which a worker serves.
 
     `run` completes a number of steps and returns the results: the last `loss` of training, the
-    `tokens` of the last step's outputs.
+    `tokens` of the last step's outputs, or the `word` after a prompt.
     """
 
     about: Mapping[str, Any]

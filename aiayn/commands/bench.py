@@ -1,16 +1,19 @@
 """Costs of a stage on this machine: `bench`."""
 
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from aiayn.bench.workloads import DECODING, PEERS, TRAINING
+from aiayn.bench.workloads import PEERS, TRAINING, WORKLOADS
 from aiayn.commands.verb import Verb, existing, positive
 from aiayn.errors import UserError
 from aiayn.system.files import place
 
-_CONTESTS = ("train", "decode")
+_CONTESTS = tuple(WORKLOADS)
+_WITH_PEERS = ("train", "decode", "generate")
+_PROFILED = ("train", "decode")
 
 
 def bench(
@@ -28,14 +31,19 @@ def bench(
 
     train  times updates: T1 (3+3 layers, d_model 256, 8,000 words, 64 sentences of 32 tokens), T2
            (the base model, 37,000 words, 32 sentences), base and big (26,208 tokens a side in rows
-           of 256, for accelerators)
+           of 256, for accelerators), L1 (a language model of GPT-1's recipe with the sizes of T1's
+           decoder, 16 texts of 128 tokens)
     choices times an update without one thing after another that it does otherwise than is common:
            dropout, the loss, packed rows, attention, projections; beside what was expected of each
     decode times greedy search and beam 4 over 64 sentences of 30 tokens, in batches of 16, to
            outputs of 32: D1tiny (the model of T1), D1base (that of T2); base32, base128, base1024
            (1,024 sentences, in batches of that size, for accelerators)
+    generate times greedy texts: G1 (the model of L1, 16 prompts of 16 tokens, 128 more of each)
+    prompt times a prompt of 256 tokens read in one pass, beside word by word: P1
     serving translates a text with a model by ours and by CTranslate2, in float32 and int8: BLEU,
            speed
+    ngrams scores the test sets of a language model's run by the model and by Kneser-Ney 5-grams of
+           the same pieces: perplexity per token of both
     start  times the help, the first update of a workload to train, and with --model one sentence
            through `aiayn translate`, compiled anew and from the cache; the sentence in turns with
            Hugging Face and CTranslate2 where they are installed (.venv-parity/bin/aiayn)
@@ -48,8 +56,9 @@ def bench(
 
     --profile writes a trace for Perfetto or TensorBoard and shows the most expensive kernels, and
     the parts of the model they belong to. A peer takes turns with ours on the same work: Hugging
-    Face's Marian (hf), torch.nn.Transformer (torch, to train), fairseq (to train), CTranslate2
-    (ctranslate2, to decode); `make bench ARGS='train --peer fairseq'` installs what its peer needs.
+    Face's Marian and GPT (hf), torch.nn.Transformer (torch, to train), fairseq (to train),
+    CTranslate2 (ctranslate2, to decode and generate); `make bench ARGS='train --peer fairseq'`
+    installs what its peer needs.
     Serving needs CTranslate2 beside itself: .venv-parity/bin/aiayn. The workload tiny is there to
     try a benchmark.
     """
@@ -65,6 +74,10 @@ def bench(
         from aiayn.bench import start
 
         console.print(start.table(start.bench_start(name, out, console, model)))
+    elif model and what == "ngrams":
+        from aiayn.bench import ngrams
+
+        console.print(ngrams.table(ngrams.bench_ngrams(model, out, console)))
     elif model and src and ref:
         from aiayn.bench import serving
 
@@ -82,23 +95,43 @@ def _check_bench(what: str, workload: str | None, **values: Any) -> None:
     texts = [values[name] for name in ("model", "src", "ref")]
     if what == "start" and not any(texts[1:]):
         pass  # a model, or none
+    elif what == "ngrams" and texts[0] and not any(texts[1:]):
+        pass
+    elif what == "ngrams":
+        raise UserError("ngrams needs --model, the run of a language model, and nothing else.")
     elif any(texts) != (what == "serving") or any(texts) != all(texts):
         raise UserError(
-            "--model, --src and --ref are for serving, which needs all three; start may have a "
-            "--model."
+            "--model, --src and --ref are for serving, which needs all three; ngrams needs a "
+            "--model, and start may have one."
         )
-    if what not in _CONTESTS and (values["peer"] or values["profile"]):
-        raise UserError(f"--peer and --profile are for train and decode, not for {what}.")
+    if what not in _WITH_PEERS and values["peer"]:
+        raise UserError(f"--peer is for {_listed(_WITH_PEERS)}, not for {what}.")
+    if what not in _PROFILED and values["profile"]:
+        raise UserError(f"--profile is for {_listed(_PROFILED)}, not for {what}.")
     if workload and what not in (*_CONTESTS, "choices", "start"):
         raise UserError(f"--workload is not for {what}.")
-    known = DECODING if what == "decode" else TRAINING
+    known = [
+        name for name in WORKLOADS.get(what, TRAINING) if what != "choices" or _translates(name)
+    ]
     if _workload(what, workload) not in known:
         raise UserError(f"--workload is {workload}; to {what}, wanted one of {', '.join(known)}.")
 
 
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _translates(name: str) -> bool:
+    """Whether this work of training is a translator's, of which all choices can be taken back."""
+    return not TRAINING[name].is_text
+
+
+_USUAL = {"decode": "D1tiny", "start": "T2", "generate": "G1", "prompt": "P1"}
+
+
 def _workload(what: str, given: str | None) -> str:
     """The workload of that name, or the usual one of this stage."""
-    return given or {"decode": "D1tiny", "start": "T2"}.get(what, "T1")
+    return given or _USUAL.get(what, "T1")
 
 
 def _profile(what: str, name: str, out: Path, console: Any) -> None:
@@ -112,8 +145,7 @@ def _profile(what: str, name: str, out: Path, console: Any) -> None:
 def _contest(what: str, name: str, peer: str | None, out: Path, console: Any) -> None:
     from aiayn.bench import contest
 
-    measure = contest.bench_train if what == "train" else contest.bench_decode
-    for record in measure(name, peer, out, console):
+    for record in contest.CONTESTS[what](name, peer, out, console):
         console.print(contest.table(record))
         console.print(contest.summary(record))
 
@@ -145,15 +177,15 @@ _MEASURES = {"choices": _choices, "growth": _growth, "scaling": _scaling}
 
 
 def _bench_arguments(parser: ArgumentParser) -> None:
-    stages = ("train", "choices", "decode", "serving", "start", "growth", "data", "scaling")
+    stages = (*_CONTESTS, "choices", "serving", "ngrams", "start", "growth", "data", "scaling")
     parser.add_argument("what", choices=stages, help="the stage")
     parser.add_argument(
         "--workload",
-        choices=tuple({**TRAINING, **DECODING}),
-        help="the work (default: D1tiny to decode, T2 to start, else T1)",
+        choices=tuple(dict.fromkeys(chain(*WORKLOADS.values()))),
+        help="the work (default: D1tiny to decode, T2 to start, G1, P1, else T1)",
     )
     contest = parser.add_mutually_exclusive_group()
-    contest.add_argument("--peer", choices=PEERS, help="train, decode: whom to take turns with")
+    contest.add_argument("--peer", choices=PEERS, help="whom to take turns with")
     contest.add_argument(
         "--profile", action="store_true", help="train, decode: where the time goes, and a trace"
     )
@@ -166,7 +198,7 @@ def _bench_arguments(parser: ArgumentParser) -> None:
         help="data: sizes of the corpora (default: WMT14's, a third and a tenth of it)",
     )
     parser.add_argument(
-        "--model", type=existing, help="serving, start: a run directory or an exported model"
+        "--model", type=existing, help="serving, ngrams, start: a run directory or exported model"
     )
     parser.add_argument("--src", type=existing, help="serving: source sentences, one a line")
     parser.add_argument("--ref", type=existing, help="serving: reference translations, one a line")
@@ -177,7 +209,7 @@ def _bench_arguments(parser: ArgumentParser) -> None:
 
 def _computes_here(values: Mapping[str, Any]) -> bool:
     """Whether it computes in this process, not in workers that choose their pages themselves."""
-    return values["profile"] or values["what"] in ("choices", "growth", "serving")
+    return values["profile"] or values["what"] in ("choices", "growth", "ngrams", "serving")
 
 
 BENCH = Verb("bench", bench, _bench_arguments, _check_bench, large_pages=_computes_here)

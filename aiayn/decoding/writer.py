@@ -26,7 +26,7 @@ from aiayn.model.structure import Params, unflatten
 
 _GROUP = 8
 """Prompts that are read together, if as many wait."""
-_STEPS, _STEPS_SHOWN = 32, 4
+STEPS, _STEPS_SHOWN = 32, 4
 """Of a turn; fewer where somebody watches."""
 _MOST_SLOTS = 64
 
@@ -154,7 +154,7 @@ class Writer:
     ) -> Iterator[tuple[int, list[Written]]]:
         """The number of each prompt and its texts, as they are done."""
         most = [self._most(ids, asked) for ids in prompts]
-        slots = _Slots(self, prompts, most, asked)
+        slots = Slots(self, prompts, most, asked)
         told = {}
         if on_text is not None:
             told = {
@@ -162,7 +162,7 @@ class Writer:
                 for number, ids in enumerate(prompts)
             }
         while slots.busy:
-            for number, outputs, is_done in slots.turn(_STEPS_SHOWN if told else _STEPS):
+            for number, outputs, is_done in slots.turn(_STEPS_SHOWN if told else STEPS):
                 if number in told and on_text is not None and outputs:
                     new = told[number].tell(outputs[0].ids, is_done)
                     if new:
@@ -247,7 +247,7 @@ class _Output(NamedTuple):
     ended: Ended | None
 
 
-class _Slots:
+class Slots:
     """The prompts of one call on their way through the slots of a search."""
 
     def __init__(

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from aiayn.bench import choices, contest, data, growth, scaling, serving, start
+from aiayn.bench import choices, contest, data, growth, ngrams, scaling, serving, start
 from aiayn.render.markdown import (
     duration,
     hardware_text,
@@ -19,7 +19,6 @@ from aiayn.system.records import Hardware
 
 Bench = Mapping[str, Any]
 """The record of a benchmark; `file` is its place in the folder of results, where it has one."""
-_CONTESTS = ("train", "decode")
 
 
 def render_bench(records: Iterable[Bench]) -> str:
@@ -30,14 +29,19 @@ def render_bench(records: Iterable[Bench]) -> str:
         return [record for record in records if record["bench"] in kinds]
 
     parts = [
-        *_render_contests([r for r in of(*_CONTESTS) if contest.peer(r)]),
-        *_render_steps(of(*_CONTESTS)),
+        *_render_contests([r for r in of(*contest.CONTESTS) if contest.peer(r)]),
+        *_render_steps(of(*contest.CONTESTS)),
         *_render_choices(of("choices")),
         *_render_start(of("start")),
         *_render_data(of("data")),
     ]
-    for record in of("serving", "growth", "scaling"):
-        kinds = {"scaling": _render_scaling, "serving": _render_serving, "growth": _render_growth}
+    kinds = {
+        "serving": _render_serving,
+        "ngrams": _render_ngrams,
+        "growth": _render_growth,
+        "scaling": _render_scaling,
+    }
+    for record in of(*kinds):
         parts += [*kinds[record["bench"]](record), _origins([record])]
     return "".join(f"\n{part}\n" for part in parts)
 
@@ -253,6 +257,15 @@ def _render_serving(record: Bench) -> list[str]:
         markdown_table(serving.figures(record)),
         f"CTranslate2 {record['versions']['ctranslate2']}. By `aiayn bench serving`; every figure "
         f"is defined in {_linked('its record', record)}.",
+    ]
+
+
+def _render_ngrams(record: Bench) -> list[str]:
+    return [
+        f"### {ngrams.title(record)}",
+        markdown_table(ngrams.figures(record)),
+        "Perplexity per token of the same tokens, by `aiayn bench ngrams`; every figure is defined "
+        f"in {_linked('its record', record)}.",
     ]
 
 

@@ -11,8 +11,10 @@ from rich.console import Console
 
 from aiayn.__main__ import main
 from aiayn.bench import contest
-from aiayn.bench.contest import ABOUT, beside, figures, flops_of, summary
-from aiayn.bench.workloads import TRAINING
+from aiayn.bench.contest import beside, figures, flops_of, summary
+from aiayn.bench.definitions import ABOUT
+from aiayn.bench.workloads import TRAINING, Generation
+from aiayn.config import ModelConfig
 from tests.support.records import contest_record
 from tests.support.runs import environment
 
@@ -23,26 +25,50 @@ def test_flops_of_a_step_are_those_that_others_count(name, gigaflops):
     assert flops_of(TRAINING[name]) / 1e9 == pytest.approx(gigaflops, abs=0.05)
 
 
+def test_flops_of_texts_by_hand():
+    # One layer: 4 products of 2 x 2 and two of 2 x 3 are 28 multiply-adds a token; 5 words score 10
+    # for each of the 3 that are written; token n looks at n tokens, 2 + 2 numbers each.
+    sizes = {"num_layers": 1, "d_model": 2, "d_ff": 3, "num_heads": 1, "d_k": 2, "d_v": 2}
+    workload = Generation(ModelConfig(kind="decoder", **sizes), 5, 1, 7, 2, 3)
+    looks = 4 * (1 + 2 + 3 + 4 + 5)
+    assert flops_of(workload) == 7 * 2 * (28 * 5 + 10 * 3 + looks)
+
+
 CEILINGS = cache(contest._ceilings)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["train", "decode"])
-def test_a_workload_is_run_and_recorded(what, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("what", "workload"),
+    [
+        *(("train", "tiny"), ("train", "tiny_text"), ("decode", "tiny")),
+        *(("generate", "tiny"), ("prompt", "tiny")),
+    ],
+)
+def test_a_workload_is_run_and_recorded(what, workload, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", environment(num_devices=1)["XLA_FLAGS"])  # as users have
     monkeypatch.setattr(contest, "_ceilings", CEILINGS)
     monkeypatch.setattr(contest, "BEAM_SIZES", (4,))
-    assert main(["bench", what, "--workload", "tiny", "--out", str(tmp_path)]) == 0
-    assert "ing, workload tiny" in capsys.readouterr().out
-    name, tokens = {"train": ("train-tiny", 8 * 16), "decode": ("decode-tiny-beam4", 4 * 5)}[what]
+    assert main(["bench", what, "--workload", workload, "--out", str(tmp_path)]) == 0
+    assert f", workload {workload}" in capsys.readouterr().out
+    name, tokens = {
+        "train": (f"train-{workload}", 8 * 16),
+        "decode": ("decode-tiny-beam4", 4 * 5),
+        "generate": ("generate-tiny", 2 * 7),
+        "prompt": ("prompt-tiny", 1),
+    }[what]
     record = json.loads((tmp_path / f"{name}.json").read_text())
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    (found,) = record["contenders"].values()
+    found, *others = record["contenders"].values()
+    assert len(others) == (what == "prompt"), "which is ours beside ours"
     assert len(found["rounds"]) == 6
     if what == "train":
         losses = [r["loss"] for r in found["rounds"]]
         assert len(set(losses)) == 6, "each round is of other steps"
         assert max(losses) < 7.0  # ln 300 is 5.7
+    elif what == "prompt":
+        words = {r["word"] for each in (found, *others) for r in each["rounds"]}
+        assert len(words) == 1, "in one pass and word by word"
     else:
         assert {r["tokens"] for r in found["rounds"]} == {tokens}, "every output has its length"
     assert found["target_tokens_per_second"] == pytest.approx(

@@ -9,6 +9,9 @@ from tests.commands.test_verb import refusal
     [
         ("trian", "what is 'trian'; wanted one of 'train'"),
         ("decode --workload T1", "to decode, wanted one of D1tiny, D1base, base32"),
+        ("generate --workload T1", "to generate, wanted one of G1, tiny."),
+        ("prompt --workload G1", "to prompt, wanted one of P1, tiny."),
+        ("choices --workload L1", "to choices, wanted one of T1, T2, base, big, tiny."),
         ("train --workload D1tiny", "to train, wanted one of T1, T2"),
         ("data --workload T1", "--workload is not for data"),
         ("growth --workload T1", "--workload is not for growth"),
@@ -16,10 +19,14 @@ from tests.commands.test_verb import refusal
         ("serving --model tests --src tests", "serving, which needs all three"),
         ("serving", "serving, which needs all three"),
         ("decode --model tests", "--model, --src and --ref are for serving"),
-        ("scaling --profile", "--peer and --profile are for train and decode, not for scaling"),
-        ("data --profile", "--peer and --profile are for train and decode, not for data"),
-        ("choices --profile", "--peer and --profile are for train and decode, not for choices"),
-        ("start --peer hf", "--peer and --profile are for train and decode, not for start"),
+        ("ngrams", "ngrams needs --model, the run of a language model"),
+        ("ngrams --model tests --src tests", "ngrams needs --model, the run of a language model"),
+        ("scaling --profile", "--profile is for train and decode, not for scaling"),
+        ("data --profile", "--profile is for train and decode, not for data"),
+        ("choices --profile", "--profile is for train and decode, not for choices"),
+        ("generate --profile", "--profile is for train and decode, not for generate"),
+        ("start --peer hf", "--peer is for train, decode and generate, not for start"),
+        ("prompt --peer hf", "--peer is for train, decode and generate, not for prompt"),
         ("train --peer hf --profile", "not allowed with argument --peer"),
         ("data --pairs 10 0", "--pairs is 0; wanted 1 or more"),
     ],
@@ -29,17 +36,20 @@ def test_what_does_not_go_together_is_refused(arguments, message, capsys):
 
 
 def test_each_stage_has_its_usual_workload():
-    assert [_workload(what, None) for what in ("train", "choices", "start", "decode")] == [
-        *("T1", "T1", "T2", "D1tiny"),
-    ]
+    stages = ("train", "choices", "start", "decode", "generate", "prompt")
+    usual = ["T1", "T1", "T2", "D1tiny", "G1", "P1"]
+    assert [_workload(what, None) for what in stages] == usual
     assert _workload("decode", "base32") == "base32"
 
 
 def test_large_pages_are_for_what_computes_in_this_process():
     own = [
         what
-        for what in ("train", "choices", "decode", "serving", "start", "growth", "data", "scaling")
+        for what in (
+            *("train", "choices", "decode", "generate", "prompt", "serving", "ngrams"),
+            *("start", "growth", "data", "scaling"),
+        )
         if _computes_here({"what": what, "profile": False})
     ]
-    assert own == ["choices", "serving", "growth"]
+    assert own == ["choices", "serving", "ngrams", "growth"]
     assert _computes_here({"what": "train", "profile": True})

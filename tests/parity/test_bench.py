@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aiayn.bench.workloads import DECODING, TRAINING, Decoding, Training
+from aiayn.bench.workloads import DECODING, GENERATION, TRAINING, Decoding, Generation, Training
 from aiayn.model.structure import count_parameters
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def _answers(*command, python=sys.executable):
     return map(json.loads, done.stdout.splitlines())
 
 
-def _parameters(workload: Training | Decoding) -> int:
+def _parameters(workload: Training | Decoding | Generation) -> int:
     """Ours, but for the rows that our embedding has more."""
     padding = -workload.num_words % 128
     row = workload.model.d_model + workload.model.logits_bias
@@ -46,6 +46,23 @@ def test_a_peer_trains_a_model_of_our_size_on_the_same_rows(peer):
     assert first["loss"] != second["loss"]
     assert large["flops_per_second"] > 0
     assert max(first["loss"], second["loss"]) < 7.0  # ln 300 is 5.7
+
+
+def test_hugging_faces_gpt_trains_as_many_parameters_on_the_same_rows():
+    about, first, second, _ = _answers("aiayn.bench.peers", "hf", "train", "tiny_text")
+    assert about["parameters"] == _parameters(TRAINING["tiny_text"])
+    assert first["loss"] != second["loss"]
+    assert max(first["loss"], second["loss"]) < 7.0  # ln 300 is 5.7
+
+
+@pytest.mark.parametrize("worker", ["peers hf", "ctranslate2"])
+def test_a_peer_writes_texts_of_the_same_length(worker):
+    about, first, second, _ = _answers(*f"aiayn.bench.{worker} generate tiny".split())
+    tiny = GENERATION["tiny"]
+    if about["name"] == "hf":  # no bias of the logits, and a norm behind the stack
+        more = 2 * tiny.model.d_model - tiny.num_words
+        assert about["parameters"] == _parameters(tiny) + more
+    assert first["tokens"] == second["tokens"] == tiny.tokens
 
 
 @pytest.mark.parametrize("beam_size", ["1", "4"])
