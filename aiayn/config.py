@@ -51,6 +51,7 @@ Steps = Annotated[Positive, _most(1_000_000_000)]  # a state counts them in 32 b
 Seed = Annotated[Count, _most(4_294_967_295)]
 Pairs = Annotated[Count, _most(1_000_000_000_000)]
 Layers = Annotated[Positive, _most(1_000)]
+LayersTaken = Annotated[Count, _most(1_000)]
 Width = Annotated[Positive, _most(65_536)]
 InnerWidth = Annotated[Positive, _most(1_048_576)]
 Places = Annotated[Positive, _most(1_048_576)]
@@ -275,6 +276,9 @@ class TrainConfig(_Settings):
     initial: str = ""
     """The directory of a run or model whose weights training starts from, instead of random ones;
     its tokenizer is used as well."""
+    initial_layers: LayersTaken = 1_000
+    """At most so many layers of that model are taken, of each stack the lowest; the rest of it
+    always is."""
     log_every: Steps = 50
     checkpoint_every: Steps = 1_000
     """Steps between checkpoints; each is validated first."""
@@ -374,6 +378,7 @@ _LATER = (
     ("model", "kind"),
     ("model", "scale_embedding"),
     ("model", "num_outputs"),
+    ("train", "initial_layers"),
     ("decode", "length_penalty_form"),
 )
 """What was no setting when hashes were first recorded; it counts where it is not the default."""

@@ -139,7 +139,7 @@ MUTATIONS = [
             "range(base.train.seed, base.train.seed + num_seeds)",
             "[base.train.seed] * num_seeds",
         ),
-        ("evidence/ablation.py", "if changes(base, row) == found.changes", "if True"),
+        ("evidence/ablation.py", "if changes_of(row) == found.changes", "if True"),
         ("evaluation/record.py", 'tokeniser(first.how) in ("", "13a")', "True"),
         ("evaluation/systems.py", "if None not in lines:", "if True:"),
         # The model.

@@ -75,7 +75,7 @@ def _sweep_arguments(parser: ArgumentParser) -> None:
 def ablate(
     experiment: Experiment, data_dir: Path, seeds: int, jobs: int, record: Path | None
 ) -> None:
-    """Table 3 in miniature: all its rows at a small size.
+    """Table 3 in miniature: all its rows at a small size; or what pre-training is worth.
 
     The experiment is the base; each row changes it as the paper's row changes the paper's base, and
     four rows more show what our deviations from the paper's text cost. Every run lives in
@@ -83,18 +83,24 @@ def ablate(
     beside ours, and ablation.json and ablation.png in runs/EXPERIMENT. --record adds seeds to a
     record from elsewhere.
       aiayn ablate table3_miniature
+
+    The experiment pretraining is another one: translators from 2,000, 10,000 and 50,000 pairs,
+    whose decoder is drawn at random or was trained on the target side of all pairs before; from
+    the fewest pairs also with fewer of its layers.
+      aiayn ablate pretraining --set data.folder=DIR
     """
-    from aiayn.evidence.ablation import ablate
-    from aiayn.evidence.table3 import summary, table
+    from aiayn.evidence import ablation, pretraining, table3, transfer
     from aiayn.render.terminal import Terminal
 
     console = Terminal()
     folder = Path("runs") / experiment.name
-    made = ablate(
+    is_pretraining = experiment.name == transfer.NAME
+    study, shown = (pretraining.pretrain, transfer) if is_pretraining else (ablation.ablate, table3)
+    made = study(
         experiment, folder, data_dir, console, num_seeds=seeds, num_jobs=jobs, earlier=record
     )
-    console.print(table(made))
-    console.print(summary(made))
+    console.print(shown.table(made))
+    console.print(shown.summary(made))
     console.print(f"Written to {folder}: ablation.json, ablation.png.")
 
 

@@ -8,9 +8,10 @@ a folder of its own; what is finished there is not run again.
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,34 +151,53 @@ def ablate(
             (row, seed): Run(row, made, folder / f"{row}-{seed}", prepared.folder, num_jobs)
             for (row, seed), made in variants.items()
         }
-        recorded = _read_record(earlier, base, prepared) if earlier else {}
-        finished = {
-            run.run_dir: found
-            for key, run in runs.items()
-            if (found := _read_scores(run, prepared) or recorded.get(key))
-        }
-        # Seed by seed, so that a whole table is there early; long runs first, so that none lags
-        # behind.
-        waiting = sorted(
-            (run for run in runs.values() if run.run_dir not in finished),
-            key=lambda run: (run.experiment.train.seed, -run.cost),
-        )
-        _share_machine(num_jobs)
-        with _View(base.name, list(runs.values()), finished, console) as view:
-            for run, found in as_finished(_perform, waiting, num_jobs):
-                finished[run.run_dir] = found
-                view.say_finished(found)
-        record = _record(base, prepared, [finished[run.run_dir] for run in runs.values()])
+        of_base = partial(changes, base)
+        recorded = read_record(earlier, base, prepared, of_base) if earlier else {}
+        share_machine(num_jobs)
+        finished = finish(base.name, runs, recorded, num_jobs, console)
+        record = record_of(base, prepared, finished, of_base)
         records.write(folder / "ablation.json", record)
         plot_ablation(f"{base.name}: Table 3 in miniature", panels(record), folder / "ablation.png")
     return record
 
 
-def _record(base: Experiment, prepared: Prepared, finished: Sequence[FinishedRun]) -> Ablation:
-    """The record of all rows and seeds."""
+def finish(
+    name: str,
+    runs: Mapping[tuple[str, int], Run],
+    recorded: Mapping[tuple[str, int], FinishedRun],
+    num_jobs: int,
+    console: Console,
+) -> list[FinishedRun]:
+    """Train and score the runs that are neither finished in their folders nor recorded; all of
+    them, in their order."""
+    data = {folder: open_prepared(folder) for folder in {run.data for run in runs.values()}}
+    finished = {
+        run.run_dir: found
+        for key, run in runs.items()
+        if (found := _read_scores(run, data[run.data]) or recorded.get(key))
+    }
+    # Seed by seed, so that a whole table is there early; long runs first, so that none lags behind.
+    waiting = sorted(
+        (run for run in runs.values() if run.run_dir not in finished),
+        key=lambda run: (run.experiment.train.seed, -run.cost),
+    )
+    with _View(name, list(runs.values()), finished, console) as view:
+        for run, found in as_finished(_perform, waiting, num_jobs):
+            finished[run.run_dir] = found
+            view.say_finished(found)
+    return [finished[run.run_dir] for run in runs.values()]
+
+
+def record_of(
+    base: Experiment,
+    prepared: Prepared,
+    finished: Sequence[FinishedRun],
+    changes_of: Callable[[str], Mapping[str, Any]],
+) -> Ablation:
+    """The record of all rows and seeds; `changes_of` says what a row sets."""
     rows: dict[str, Row] = {}
     for found in finished:
-        row = rows.setdefault(found.row, Row(changes(base, found.row), found.parameters, []))
+        row = rows.setdefault(found.row, Row({**changes_of(found.row)}, found.parameters, []))
         row.runs.append(msgspec.convert(found, AblatedRun, from_attributes=True))
     return Ablation(
         experiment=base.name,
@@ -196,8 +216,11 @@ def _record(base: Experiment, prepared: Prepared, finished: Sequence[FinishedRun
     )
 
 
-def _read_record(
-    path: Path, base: Experiment, prepared: Prepared
+def read_record(
+    path: Path,
+    base: Experiment,
+    prepared: Prepared,
+    changes_of: Callable[[str], Mapping[str, Any]],
 ) -> dict[tuple[str, int], FinishedRun]:
     """The runs of an earlier record, by row and seed."""
     record = records.read(path, Ablation, "an ablation")
@@ -218,11 +241,11 @@ def _read_record(
         )
         for row, found in record.rows.items()
         for run in found.runs
-        if changes(base, row) == found.changes
+        if changes_of(row) == found.changes
     }
 
 
-def _share_machine(num_jobs: int) -> None:
+def share_machine(num_jobs: int) -> None:
     """Give each process that is started from now on its part of the machine."""
     cores = (os.cpu_count() or 1) // num_jobs
     os.environ.setdefault("NPROC", str(max(1, cores)))  # the threads of XLA on CPU

@@ -16,6 +16,7 @@ from aiayn.evidence.records import (
     load,
     load_ablations,
     load_benchmarks,
+    load_pretraining,
     load_records,
 )
 from aiayn.experiments import FOLDERS
@@ -31,10 +32,13 @@ _CONTEST = tuple(f"bench/{name}.py" for name in ("contest", "worker", "workloads
 _BENCH = {
     "train": ("model", "training", *_CONTEST),
     "decode": ("model", "decoding", *_CONTEST),
+    "generate": ("model", "decoding", "interop", *_CONTEST),
+    "prompt": ("model", "decoding", *_CONTEST),
     "choices": ("model", "training", "bench/choices.py", *_CONTEST),
     "data": ("data", "bench/data.py"),
     "start": ("commands", "data", "decoding", "model", "system", "training", "bench/start.py"),
     "serving": ("decoding", "interop", "model", "bench/serving.py"),
+    "ngrams": ("data", "evaluation", "model", "training", "bench/ngrams.py"),
     "growth": ("model", "training", "bench/growth.py"),
     "scaling": ("model", "training", "bench/scaling.py"),
 }
@@ -67,7 +71,11 @@ def rests_on(record: Kept) -> list[str]:
     own = [f"experiments/{folder}/{record.experiment}.py".replace("//", "/") for folder in FOLDERS]
     if isinstance(record, Sweep):
         return [*_in_package(("model", "decoding", "evaluation", "evidence/sweep.py")), *own]
-    of_rows = ("evidence/ablation.py", "evidence/table3.py") if isinstance(record, Ablation) else ()
+    of_rows = (
+        [f"evidence/{name}.py" for name in ("ablation", "pretraining", "table3", "transfer")]
+        if isinstance(record, Ablation)
+        else []
+    )
     return [*_in_package((*_RUN, *of_rows)), *own]
 
 
@@ -98,6 +106,7 @@ def ages(folder: Path) -> Iterator[Age]:
     for name, records in (
         ("", load_records(folder)),
         ("ablations", load_ablations(folder)),
+        ("pretraining", load_pretraining(folder)),
         ("sweeps", load(folder / "sweeps", Sweep, "a sweep")),
         ("bench", load_benchmarks(folder)),
         ("reliability", load(folder / "reliability", Faults, "faults")),

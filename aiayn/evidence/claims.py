@@ -15,8 +15,8 @@ from typing import Literal, NamedTuple
 import jax
 
 from aiayn.evaluation.record import Record
+from aiayn.evidence import gpt_checks, recipe_checks, table3, transfer
 from aiayn.evidence import model_checks as checks
-from aiayn.evidence import recipe_checks, table3
 from aiayn.evidence.paper import (
     BASE,
     BIG,
@@ -29,7 +29,13 @@ from aiayn.evidence.paper import (
     TOKENS_PER_UPDATE,
     TRAINING,
 )
-from aiayn.evidence.records import Ablation, is_stale, load_ablations, load_records
+from aiayn.evidence.records import (
+    Ablation,
+    is_stale,
+    load_ablations,
+    load_pretraining,
+    load_records,
+)
 from aiayn.evidence.table3 import ROWS
 from aiayn.evidence.tables import ablation_origin
 from aiayn.experiments import load_experiment
@@ -62,13 +68,17 @@ class Entry(NamedTuple):
     decide: Callable[[], Claim]
 
 
-def entries(records: Records, ablations: Ablations) -> Iterator[Entry]:
-    """The whole ledger, in the order of the paper, undecided."""
+def entries(
+    records: Records, ablations: Ablations, pretraining: Ablation | None = None
+) -> Iterator[Entry]:
+    """The whole ledger, in the order of the paper, undecided; then GPT-1's, whose model is the
+    decoder alone."""
     for part in (_architecture, _table_1, _data, _training, _table_2, _table_3):
         yield from part(records)
     yield from _miniature(ablations)
     yield from _table_4(records)
     yield from _rest()
+    yield from _gpt(pretraining)
 
 
 def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> list[Claim]:
@@ -81,7 +91,8 @@ def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> l
     with jax.default_matmul_precision("highest"):
         records = {record.experiment: record for record in load_records(folder)}
         ablations = {record.experiment: record for record in load_ablations(folder)}
-        for entry in entries(records, ablations):
+        moved = {record.experiment: record for record in load_pretraining(folder)}
+        for entry in entries(records, ablations, moved.get(transfer.NAME)):
             on_claim(entry.id)
             claims.append(entry.decide())
     return claims
@@ -408,9 +419,9 @@ def _small_difference(record: Ablation, row: str) -> str:
     return f"{row} {table3.with_spread(bleu, 2)} BLEU, {table3.with_spread(nats, 3)} nats"
 
 
-def _from_ablation(name: str, record: Ablation) -> str:
+def _from_ablation(name: str, record: Ablation, folder: str = "ablations") -> str:
     stale = "STALE, the experiment changed since: " if is_stale(record) else ""
-    return f"{stale}experiments/results/ablations/{name}.json, {ablation_origin(record)}"
+    return f"{stale}experiments/results/{folder}/{name}.json, {ablation_origin(record)}"
 
 
 def _table_4(records: Records) -> Iterator[Entry]:
@@ -462,3 +473,72 @@ _WHY_NOT_PARSED = {
     "WSJ only": "the treebank is licensed, and not at hand",
     "semi-supervised": "17 million trees of other parsers were never published",
 }
+
+
+def _gpt(pretraining: Ablation | None) -> Iterator[Entry]:
+    """What Radford et al. (2018) claim of the decoder alone."""
+    for id, section, text, paper, check in (
+        (
+            *("gpt-sizes", "4.1", "The model: layers, width, heads, inner width"),
+            *("12, 768, 12, 3,072", gpt_checks.sizes),
+        ),
+        (
+            *("gpt-parameters", "4.1", "Parameters at its 40,478 pieces and 512 positions"),
+            *("117 million", gpt_checks.parameters),
+        ),
+        (
+            *("gpt-block", "3.1", "h₀ = UW_e + W_p, blocks as in the decoder, softmax(hW_eᵀ)"),
+            *("eq. 2", gpt_checks.block),
+        ),
+        (
+            *("gpt-causal", "3.1", "A word is predicted from those before it alone"),
+            *("eq. 1", gpt_checks.causality),
+        ),
+        (
+            *("gpt-gelu", "4.1", "The activation is GELU"),
+            *("GELU", gpt_checks.gelu),
+        ),
+    ):
+        yield _checked((id, f"GPT-1 §{section}", text, paper), check)
+    text = "Logits, gradients, updates and greedy words are those of its weights' own code"
+    how = "make parity ARGS='-k gpt': beside Hugging Face's, of random weights; minutes"
+    yield _said(("gpt-parity", "GPT-1 §3.1", text, "equal"), "–", "not run here", how)
+    text = "Perplexity per token on BooksCorpus"
+    how = "the corpus is not given out any more; other text has other perplexities"
+    yield _said(("gpt-perplexity", "GPT-1 §4.1", text, "18.4"), "–", "not run here", how)
+    for id, section, text, paper, ours in (
+        (
+            *("gpt-pretraining", "5", "Without pre-training the mean of its tasks is lower"),
+            *("by 14.8 points", _by_pairs),
+        ),
+        (
+            *("gpt-layers", "5", "Every layer that is moved helps"),
+            *("up to 9 points", _by_layers),
+        ),
+    ):
+        about = id, f"GPT-1 §{section}", text, paper
+        if pretraining is None:
+            how = (
+                f"aiayn ablate {transfer.NAME} --set data.folder=DIR; translators, not classifiers"
+            )
+            yield _said(about, "–", "not run here", how)
+        else:
+            how = f"of translators: {_from_ablation(transfer.NAME, pretraining, 'pretraining')}"
+            yield _said(about, ours(pretraining), "measured", how)
+
+
+def _by_pairs(record: Ablation) -> str:
+    """The difference in BLEU with all layers moved, by the number of pairs."""
+    whole, bleu = record.config["model"]["num_layers"], transfer.differences(record, "bleu")
+    return ", ".join(
+        f"{about.changes['data.limit']:,} pairs: {table3.with_spread(bleu[row], 2)} BLEU"
+        for row, about in record.rows.items()
+        if about.changes.get(transfer.LAYERS) == whole
+    )
+
+
+def _by_layers(record: Ablation) -> str:
+    """The difference in BLEU by the layers moved, from the fewest pairs."""
+    found = transfer.by_layers(record)
+    text = ", ".join(f"{n}: {table3.with_spread(each, 2)}" for n, each in found.items())
+    return f"BLEU by layers moved, {text}"

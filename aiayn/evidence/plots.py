@@ -1,4 +1,4 @@
-"""Sweeps, ablations and Table 1 as pictures."""
+"""Sweeps, ablations, pre-training and Table 1 as pictures."""
 
 import math
 from collections.abc import Mapping
@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 
-from aiayn.evidence.records import Sweep
+from aiayn.evidence.records import Ablation, Sweep
 from aiayn.evidence.table3 import Difference
-from aiayn.render.plots import DARK, INK, LIGHT, MUTED, annotate, panel, save
+from aiayn.evidence.transfer import by_layers, by_size
+from aiayn.render.plots import DARK, INK, LIGHT, MUTED, annotate, curve, panel, save
 
 
 def plot_sweep(record: Sweep, path: Path) -> None:
@@ -79,6 +80,34 @@ def plot_ablation(
             )
         axes.set_xlabel("the paper's difference from base", color=MUTED)
         axes.set_ylabel("ours", color=MUTED)
+    save(figure, path)
+
+
+def plot_pretraining(record: Ablation, path: Path) -> None:
+    """BLEU by the number of pairs with and without pre-training, and the difference by the layers
+    that were moved, as PNG; a bar is the standard deviation over the seeds."""
+    figure = Figure(figsize=(11, 4.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    sizes, layers = figure.subplots(1, 2)
+    found = by_size(record)
+    panel(sizes, "BLEU on dev by pairs of train", found)
+    fresh, moved = ({size: pair[n] for size, pair in found.items()} for n in (0, 1))
+    curve(sizes, moved, DARK, "pre-trained decoder", "o")
+    curve(sizes, fresh, LIGHT, "decoder drawn at random", "o")
+    sizes.set_xscale("log")
+    sizes.set_xticks(list(found))
+    sizes.xaxis.set_major_formatter("{x:,.0f}")
+    sizes.xaxis.set_minor_locator(NullLocator())
+    sizes.set_xlabel("pairs", color=MUTED)
+    sizes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    by_count = by_layers(record)
+    panel(layers, f"Δ BLEU by layers moved, from {min(found):,} pairs", by_count)
+    layers.axhline(0, color=MUTED, linewidth=0.8)
+    for count, difference in by_count.items():
+        spread = None if math.isnan(difference.spread) else difference.spread
+        style = {"fmt": "o", "color": DARK, "ecolor": LIGHT, "markersize": 5}
+        layers.errorbar(count, difference.mean, yerr=spread, **style)
+    layers.set_xticks(list(by_count))
+    layers.set_xlabel("layers; 0 is the embedding alone", color=MUTED)
     save(figure, path)
 
 

@@ -144,6 +144,11 @@ def load_ablations(folder: Path) -> list[Ablation]:
     return load(folder / "ablations", Ablation, "an ablation")
 
 
+def load_pretraining(folder: Path) -> list[Ablation]:
+    """The records of `aiayn ablate pretraining`, where `folder` holds those of runs."""
+    return load(folder / "pretraining", Ablation, "an ablation")
+
+
 def load_benchmarks(folder: Path) -> list[dict[str, Any]]:
     """The records of `aiayn bench`, whose heads are checked, where `folder` holds those of runs;
     `file` in each is its own name there."""

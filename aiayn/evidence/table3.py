@@ -96,8 +96,8 @@ def table_rows(record: Ablation) -> Iterator[list[str]]:
         else:
             yield [
                 *about,
-                *(_signed(nats[row].paper, 3), with_spread(nats[row], 3)),
-                *(_signed(bleu[row].paper, 1), with_spread(bleu[row], 2)),
+                *(signed(nats[row].paper, 3), with_spread(nats[row], 3)),
+                *(signed(bleu[row].paper, 1), with_spread(bleu[row], 2)),
             ]
 
 
@@ -137,8 +137,9 @@ def table(record: Ablation) -> Table:
 def with_spread(found: Difference, digits: int) -> str:
     """The mean, and where there are several seeds how far they scatter."""
     spread = "" if math.isnan(found.spread) else f" ± {found.spread:.{digits}f}"
-    return _signed(found.mean, digits) + spread
+    return signed(found.mean, digits) + spread
 
 
-def _signed(value: float | None, digits: int) -> str:
+def signed(value: float | None, digits: int) -> str:
+    """A difference with its sign; a dash where there is none."""
     return "–" if value is None else f"{value:+.{digits}f}"

@@ -21,7 +21,7 @@ from pathlib import Path
 from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.evaluation.scores import tokeniser
-from aiayn.evidence import outputs, table3
+from aiayn.evidence import outputs, table3, transfer
 from aiayn.evidence.age import Age, ages
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.evidence.outputs import NOT_KEPT, Checked
@@ -33,6 +33,7 @@ from aiayn.evidence.records import (
     load,
     load_ablations,
     load_benchmarks,
+    load_pretraining,
     load_records,
 )
 from aiayn.evidence.run_tables import STALE, render_full, render_output, render_short
@@ -67,7 +68,7 @@ def ablation_origin(record: Ablation) -> str:
     hours = sum(run.seconds for run in runs) / 3_600
     return (
         f"commit {', '.join(commits)}, config {record.config_hash[:12]}, "
-        f"{len(record.rows['base'].runs)} seeds, {hours:.1f} h of processes, "
+        f"{len(next(iter(record.rows.values())).runs)} seeds, {hours:.1f} h of processes, "
         f"{' or '.join(map(str, jobs))} at once, on {'; '.join(machines)}"
     )
 
@@ -85,6 +86,22 @@ def render_ablations(records: Iterable[Ablation]) -> str:
             f"{table3.summary(record)} Scored on {record.split}, {record.sentences:,} "
             f"sentences, beam search with the last checkpoint; {record.signature}. Preset "
             f"{record.preset}; {origin}; {software_text(record.versions)}."
+        )
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def render_pretraining(records: Iterable[Ablation]) -> str:
+    """A pre-trained decoder beside one drawn at random."""
+    parts: list[str] = []
+    for record in records:
+        stale = STALE if is_stale(record) else ""
+        parts.append(f"### A pre-trained decoder: {record.experiment}{stale}")
+        parts.append(f"![BLEU by pairs and by layers](results/pretraining/{_picture(record)})")
+        parts.append(markdown_table(list(transfer.table_rows(record))))
+        parts.append(
+            f"{transfer.summary(record)} Scored on {record.split}, {record.sentences:,} "
+            f"sentences, beam search with the last checkpoint; {record.signature}. "
+            f"{ablation_origin(record)}; {software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
 
@@ -232,6 +249,7 @@ def _pages(root: Path) -> dict[Path, str]:
                 "\n## Evidence\n",
                 _EVIDENCE,
                 render_ablations(load_ablations(folder)),
+                render_pretraining(load_pretraining(folder)),
             )
         ),
         readme: text,

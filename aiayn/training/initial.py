@@ -73,7 +73,8 @@ def start_from(
             f"wanted the same: --set data.tokenizer={path}"
         )
     own = flatten(drawn)
-    taken = sorted(own.keys() & model.params.keys())
+    shared = own.keys() & model.params.keys()
+    taken = sorted(n for n in shared if _layer_of(n) < experiment.train.initial_layers)
     for name in taken:
         found, wanted = model.params[name].shape, own[name].shape
         if found != wanted:
@@ -86,8 +87,8 @@ def start_from(
         "path": path,
         "params_sha256": sha256,
         "taken": taken,
-        "drawn": sorted(own.keys() - model.params.keys()),
-        "left_out": sorted(model.params.keys() - own.keys()),
+        "drawn": sorted(own.keys() - {*taken}),
+        "left_out": sorted(model.params.keys() - {*taken}),
     }
     if hosts.first():
         with user_os_errors(run_dir):
@@ -98,6 +99,13 @@ def start_from(
     console.print("\n".join(lines))
     params = {name: np.asarray(model.params[name], own[name].dtype) for name in taken}
     return unflatten({**own, **params})
+
+
+def _layer_of(name: str) -> int:
+    """The number of the layer that a tensor is of; that of none is below all."""
+    _, _, rest = name.partition(".")
+    number, _, _ = rest.partition(".")
+    return int(number) if number.isdecimal() else -1
 
 
 def _described(tokenizer: Tokenizer) -> tuple[object, ...]:

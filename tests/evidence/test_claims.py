@@ -8,13 +8,14 @@ from aiayn.decoding import search
 from aiayn.evaluation import average
 from aiayn.evaluation.record import Record
 from aiayn.evaluation.scores import Score, Scores
-from aiayn.evidence import claims, model_checks, paper, recipe_checks, table1
+from aiayn.evidence import claims, gpt_checks, model_checks, paper, recipe_checks, table1
 from aiayn.evidence.claims import Claim, counts, entries, ledger
 from aiayn.evidence.records import Ablation, Row
 from aiayn.experiments import load_experiment
-from aiayn.model import loss, transformer
+from aiayn.model import language_model, loss, transformer
 from aiayn.system.records import Hardware, read
 from aiayn.training import mesh, optim
+from tests.evidence.test_transfer import RECORD
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 ENTRIES = {entry.id: entry for entry in entries({}, {})}
@@ -28,13 +29,13 @@ PIECES = {
     "step": [(mesh, "train_step")],
     "loss": [(loss, "smoothed_cross_entropy"), (transformer, "smoothed_cross_entropy")],
     "learning rate": [(optim, "learning_rate")],
-    "causal mask": [(transformer, "causal_mask")],
+    "causal mask": [(transformer, "causal_mask"), (language_model, "causal_mask")],
     "positions": [(transformer, "sinusoids")],
     "feed-forward": [(transformer.FeedForward, "__call__")],
     "embedding": [(transformer.Transformer, "embed")],
-    "rows": [(model_checks, "make_rows")],
-    "shapes": [(model_checks, "abstract_parameters")],
-    "count": [(recipe_checks, "count_parameters")],
+    "rows": [(checks, "make_rows") for checks in (model_checks, gpt_checks)],
+    "shapes": [(checks, "abstract_parameters") for checks in (model_checks, gpt_checks)],
+    "count": [(checks, "count_parameters") for checks in (recipe_checks, gpt_checks)],
     "dropout": [(transformer, "dropout")],
     "recurrence": [(table1, "recurrent")],
     "convolution": [(table1, "convolution")],
@@ -168,9 +169,10 @@ _TABLE_1 = {
 }
 _LAYERS = {"post-norm", "causal-mask", "multi-head-cost", "heads", "dropout", "flops-step"}
 _WHOLE_MODEL = {"adam", "beam"}
+_GPT = {"gpt-block", "gpt-causal"}
 ABOUT = {
     "attention": {"attention", "masking", "attention-or-recurrence"}
-    | (_TABLE_1["self-attention"] | _LAYERS | _WHOLE_MODEL),
+    | (_TABLE_1["self-attention"] | _LAYERS | _WHOLE_MODEL | _GPT),
     "search": {"beam"},
     "average": {"averaging"},
     "optimiser": {"adam"},
@@ -277,3 +279,25 @@ def test_a_miniature_stands_beside_what_the_paper_concludes_from_table_3():
     assert claim.status == "measured"
     assert "ablations/table3_miniature.json, commit 0123456789ab" in claim.how
     assert ENTRIES["small-keys"].decide().status == "not run here"
+
+
+def test_claims_of_gpt_have_a_section_of_their_own_and_the_published_count():
+    ids = [id for id in ENTRIES if id.startswith("gpt-")]
+    assert [*ENTRIES][-len(ids) :] == ids, "after the paper's"
+    found = ENTRIES["gpt-parameters"].decide()
+    assert (found.status, found.ours) == ("holds", "116,534,784")
+    for id in ("gpt-pretraining", "gpt-layers"):
+        claim = ENTRIES[id].decide()
+        assert claim.status == "not run here"
+        assert claim.section == "GPT-1 §5"
+        assert "aiayn ablate pretraining" in claim.how
+
+
+def test_pretraining_is_measured_where_there_is_a_record():
+    found = {e.id: e for e in entries({}, {}, RECORD)}
+    claim = found["gpt-pretraining"].decide()
+    assert claim.status == "measured"
+    assert claim.ours == "20 pairs: +3.00 ± 1.41 BLEU, 90 pairs: +0.50 ± 0.71 BLEU"
+    assert "results/pretraining/pretraining.json, commit" in claim.how
+    layers = found["gpt-layers"].decide().ours
+    assert layers.endswith("0: +0.50 ± 0.00, 1: +2.00 ± 1.41, 2: +3.00 ± 1.41")

@@ -203,6 +203,15 @@ def test_a_language_model_begins_the_decoder_of_a_translator(tmp_path):
     about = read_initial(tmp_path)
     assert about
     assert about["left_out"] == []
+    several = replace(experiment, train=replace(initial, initial_layers=0))
+    found = flatten(start_from(several, TOKENIZER, drawn, tmp_path, console))
+    for name, value in flatten(drawn).items():
+        wanted = value if name.startswith("decoder.") else pretrained.params.get(name, value)
+        np.testing.assert_array_equal(found[name], wanted, err_msg=name)
+    about = read_initial(tmp_path)
+    assert about
+    assert "decoder.0.self_norm.scale" in about["left_out"]
+    assert "decoder.0.self_norm.scale" in about["drawn"]
     unscaled = replace(experiment, preset="custom", model=replace(sizes, scale_embedding=False))
     with pytest.raises(UserError, match=r"--set model\.scale_embedding=True"):
         check_initial(unscaled, tmp_path / "run")

@@ -124,6 +124,7 @@ def _other_value(key, value):
         "train.num_steps": 99,
         "data.columns": ("2", "3"),
         "train.keep_last": 9,
+        "train.initial_layers": 3,
         "decode.average_last": 2,
         "decode.length_penalty_form": "length",
     }

@@ -1,0 +1,150 @@
+"""Translators whose decoder was a language model before, beside translators from random weights.
+
+From few pairs and from many, with a decoder drawn at random and with one that was trained on the
+target side of all pairs; from the fewest pairs also with fewer of its layers. All have the
+tokenizer of all pairs, the same dev, and as many updates. Attention to the encoder, which a
+language model has not, is always drawn. Each seed has a language model of its own. `transfer` says
+what came out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from aiayn.config import DataConfig, Experiment
+from aiayn.data.prepare import Prepared, prepare
+from aiayn.errors import UserError
+from aiayn.evaluation.average import average_run
+from aiayn.evidence.ablation import Run, finish, read_record, record_of, share_machine
+from aiayn.evidence.records import Ablation
+from aiayn.evidence.transfer import LAYERS, SIZES, rows_of
+from aiayn.model.saved import MODEL
+from aiayn.render.terminal import Terminal
+from aiayn.system import records
+from aiayn.system.environment import configure_jax
+from aiayn.system.files import locked, user_os_errors
+from aiayn.system.workers import as_finished
+from aiayn.tasks import task_of, translation_of
+from aiayn.training.loop import train
+from aiayn.training.run_folder import check_run, in_use
+
+
+def text_model(base: Experiment, seed: int) -> Experiment:
+    """The language model of the target side, of the sizes of the base and trained as long."""
+    defaults = DataConfig()
+    data = replace(
+        base.data,
+        src="",
+        columns=base.data.columns[1:],
+        max_ratio=defaults.max_ratio,
+        src_tokens_per_update=defaults.src_tokens_per_update,
+    )
+    model = replace(base.model, kind="decoder")
+    name, seeded = f"{base.name}_text_{seed}", replace(base.train, seed=seed)
+    return replace(base, name=name, task="language_model", data=data, model=model, train=seeded)
+
+
+def variant(base: Experiment, row: str, changes: Mapping[str, Any], text: Path) -> Experiment:
+    """The translator of a row; `text` is the run of the language model, of the same seed."""
+    assignments = [f"{key}={value}" for key, value in changes.items()]
+    initial = [f"train.initial={text}"] if LAYERS in changes else []
+    made = base.with_overrides([*initial, *assignments])
+    return replace(made, name=f"{base.name}_{row}_{base.train.seed}")
+
+
+def pretrain(
+    base: Experiment,
+    folder: Path,
+    data_dir: Path,
+    console: Console,
+    *,
+    num_seeds: int,
+    num_jobs: int,
+    earlier: Path | None = None,
+    sizes: Sequence[int] = SIZES,
+) -> Ablation:
+    """As `aiayn.evidence.ablation.ablate`: train and score what is not finished in `folder`.
+
+    Raises:
+        UserError: as there; or train has fewer pairs than the largest size.
+    """
+    from aiayn.evidence.plots import plot_pretraining
+
+    rows = rows_of(base, sizes)
+    seeds = range(base.train.seed, base.train.seed + num_seeds)
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with user_os_errors(folder), locked(folder / "lock", wait=False):
+        open_source = translation_of(base).open_source
+        prepared = prepare(base.data, data_dir, open_source=open_source)
+        kept = prepared.manifest.splits["train"].kept
+        if kept < max(sizes):
+            raise UserError(
+                f"{base.name} has {kept:,} pairs of train; wanted {max(sizes):,} or more, the "
+                "largest part of them that is trained on."
+            )
+        base = _with_tokenizer(base, prepared)
+        recorded = read_record(earlier, base, prepared, rows.__getitem__) if earlier else {}
+        share_machine(num_jobs)
+        wanted = [seed for seed in seeds if any((row, seed) not in recorded for row in rows)]
+        _write_text_models(base, wanted, folder, data_dir, num_jobs, console)
+        runs: dict[tuple[str, int], Run] = {}
+        for seed in seeds:
+            seeded = replace(base, train=replace(base.train, seed=seed))
+            for row, changes in rows.items():
+                made = variant(seeded, row, changes, folder / f"text-{seed}")
+                data = prepare(made.data, data_dir, open_source=open_source).folder
+                runs[row, seed] = Run(row, made, folder / f"{row}-{seed}", data, num_jobs)
+        finished = finish(base.name, runs, recorded, num_jobs, console)
+        record = record_of(base, prepared, finished, rows.__getitem__)
+        records.write(folder / "ablation.json", record)
+        plot_pretraining(record, folder / "ablation.png")
+    return record
+
+
+def _with_tokenizer(base: Experiment, prepared: Prepared) -> Experiment:
+    """The base with the tokenizer of all pairs, whatever part of them a row trains on."""
+    path = prepared.folder / "tokenizer.model"
+    words = prepared.tokenizer.num_words
+    return replace(base, data=replace(base.data, tokenizer=str(path), vocab_size=words))
+
+
+def _write_text_models(
+    base: Experiment,
+    seeds: Sequence[int],
+    folder: Path,
+    data_dir: Path,
+    num_jobs: int,
+    console: Console,
+) -> None:
+    """The language model of each seed, averaged, in `folder/text-SEED`."""
+    runs: list[Run] = []
+    for seed in seeds:
+        made, run_dir = text_model(base, seed), folder / f"text-{seed}"
+        prepared = prepare(made.data, data_dir, open_source=task_of(made).open_source)
+        check_run(made, run_dir, prepared)
+        if not (run_dir / MODEL).is_dir():
+            runs.append(Run("text", made, run_dir, prepared.folder, num_jobs))
+    if not runs:
+        return
+    side = f"the {base.data.tgt} side of all pairs"
+    console.print(f"Training {len(runs)} language models on {side} first.")
+    for run, minutes in as_finished(_write_text_model, runs, num_jobs):
+        console.print(f"Language model of seed {run.experiment.train.seed}: {minutes:.1f} min")
+
+
+def _write_text_model(run: Run) -> float:
+    """Train one to its end and average it, in a process of its own; its minutes."""
+    from aiayn.data.prepare import open_prepared
+    from aiayn.training.log import read_metrics
+
+    configure_jax()
+    validate = task_of(run.experiment).make_validator
+    with in_use(run.run_dir):
+        quiet = Terminal(quiet=True)
+        train(run.experiment, run.run_dir, open_prepared(run.data), quiet, validate)
+        average_run(run.run_dir)
+    return read_metrics(run.run_dir / "metrics.jsonl")[-1]["seconds"] / 60
