@@ -1,0 +1,58 @@
+"""The peer of shakespeare: its size and rate by hand, each character scored once, and it learns."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from aiayn.bench.nano import Model, nats, rate
+
+
+def test_its_size_and_its_rate_by_hand():
+    # Over 65 characters: two tables, 12 squares of the width and two norms a layer, a norm at last.
+    wanted = (65 + 64) * 128 + 4 * (12 * 128**2 + 2 * 128) + 128
+    assert sum(parameter.numel() for parameter in Model(65).parameters()) == wanted
+    assert rate(0.0, 0) == pytest.approx(1e-3 / 101)
+    assert rate(0.0, 100) == pytest.approx(1e-3)
+    assert rate(0.5, 500) == pytest.approx(5.5e-4), "half of the cosine"
+    assert rate(1.0, 900) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("length", [2, 30, 64, 65, 66, 97, 200])
+def test_each_character_but_the_first_is_scored_once_from_half_a_window_or_more(length):
+    text = torch.arange(length)
+    seen: list[int] = []
+
+    def model(ids):
+        seen.append(int(ids[0, 0]))
+        logits = torch.zeros(1, ids.shape[1], length + 1)
+        # Sure that each number is followed by the next one.
+        return logits.scatter(2, ids[..., None] + 1, 1e4)
+
+    total, count = nats(model, text)
+    assert (total, count) == (0.0, length - 1)
+    assert seen[0] == 0
+    uniform, _ = nats(lambda ids: torch.zeros(1, ids.shape[1], 7), text % 7)
+    assert uniform == pytest.approx((length - 1) * math.log(7), rel=1e-5)
+
+
+def test_no_character_is_predicted_from_a_later_one():
+    model, ids = Model(11).eval(), torch.arange(10)[None]
+    other = ids.clone()
+    other[0, -1] = 10
+    with torch.inference_mode():
+        assert torch.equal(model(ids)[:, :-1], model(other)[:, :-1])
+
+
+def test_it_learns_in_its_time(tmp_path):
+    (tmp_path / "train").write_text("abcabd" * 2_000)
+    (tmp_path / "dev").write_text("abcabd" * 40)
+    command = [sys.executable, "-m", "aiayn.bench.nano", "train", "dev", "4"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["characters"] == 239
+    assert found["updates"] > 0
+    assert found["nats_per_character"] < math.log(4), "of four characters"
