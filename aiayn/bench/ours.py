@@ -47,7 +47,7 @@ from aiayn.decoding.search import search
 from aiayn.decoding.translator import first_room, padded_width, searches, side_by_side
 from aiayn.decoding.turns import Sizes, Turns
 from aiayn.decoding.wishes import Wishes
-from aiayn.decoding.writer import STEPS, Slots, Writer, Writing
+from aiayn.decoding.writer import Slots, Writer, Writing
 from aiayn.model.saved import Model
 from aiayn.model.structure import Params, build, count_parameters, initial_parameters
 from aiayn.system.environment import configure_jax, environment, peak_flops
@@ -139,7 +139,7 @@ def generator(workload: Generation) -> Contender:
         for _ in range(steps):
             tokens, slots = 0, Slots(writer, prompts, most, asked)
             while slots.busy:
-                for _, outputs, is_done in slots.turn(STEPS):
+                for _, outputs, is_done in slots.turn():
                     tokens += len(outputs[0].ids) if is_done else 0
         return {"tokens": float(tokens)}
 

@@ -95,4 +95,5 @@ def _small() -> tuple[LanguageModel, Rows]:
     made = built(lambda rngs: LanguageModel(_SMALL, _NUM_WORDS, rngs=rngs))
     ids_BT = np.array(jax.random.randint(jax.random.key(2), (1, _LENGTH), 4, _NUM_WORDS - 1))
     none_B0 = np.zeros((1, 0), np.int32)
-    return made, Rows(*map(jnp.asarray, make_rows(none_B0, none_B0, ids_BT, ids_BT > 0, bos=2)))
+    rows = make_rows(none_B0, none_B0, ids_BT, np.ones_like(ids_BT), bos=2)
+    return made, Rows(*map(jnp.asarray, rows))
