@@ -361,7 +361,7 @@ MUTATIONS = [
             "longer_B = controls.min_length_B",
         ),
         ("decoding/writer.py", "len(said) + self._most[number] + 1", "self._most[number] + 1"),
-        ("decoding/writer.py", '"limit" if len(ids) == most else "eos"', '"eos"'),
+        ("decoding/writer.py", '"limit" if is_cut else "eos"', '"eos"'),
         ("decoding/ensemble.py", "- jnp.log(jnp.float32(len(logits)))", ""),
         ("decoding/ensemble.py", "if hashes[0] != hashes[1]:", "if False:"),
         ("evaluation/perplexity.py", "new = log_probs[window.first :]", "new = log_probs"),

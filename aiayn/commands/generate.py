@@ -1,9 +1,11 @@
 """From a language model to text: `generate`."""
 
 import json as json_module
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +18,7 @@ from aiayn.decoding.outputs import one_line
 from aiayn.errors import UserError
 
 if TYPE_CHECKING:
+    from aiayn.decoding.wishes import Wishes
     from aiayn.decoding.writer import Writer, Writing, Written
 
 _WINDOW = 256
@@ -74,10 +77,11 @@ def _write(
     """Print what follows each prompt: where it is `shown` as it grows, `whole` with line breaks."""
     if shown and asked.num_texts == 1 and not json:
         print(prompts[0], end="", flush=True)
-        for _ in writer.write(prompts, asked, lambda _, text: print(text, end="", flush=True)):
+        tell = partial(print, end="", flush=True)
+        for _ in writer.write(prompts, asked, lambda _, text: tell(text), first=first):
             print()
         return
-    for number, written in enumerate(writer.write(prompts, asked, details=json), first):
+    for number, written in enumerate(writer.write(prompts, asked, None, json, first), first):
         prompt = prompts[number - first]
         for each in written:
             line = f"{prompt}{each.text}"
@@ -101,11 +105,19 @@ def _writing(
 ) -> "Writing":
     from aiayn.decoding.writer import Writing
 
-    wishes = wishes_of(sample=num_samples, **asked)
+    wishes = _wishes(num_samples, **asked)
     try:
         return Writing(max_tokens, tuple(stop), wishes)
     except UserError as error:
         raise named(error) from None
+
+
+def _wishes(num_samples: int, **asked: Any) -> "Wishes":
+    """What is asked of each text, with the option of this verb in what is refused."""
+    try:
+        return wishes_of(sample=num_samples, **asked)
+    except UserError as error:
+        raise UserError(re.sub(r"^--sample\b", "--num-samples", str(error))) from None
 
 
 def _check(
@@ -114,7 +126,7 @@ def _check(
     """Refuse options that do not go together, before the model is read."""
     for name in ("model", "prompt", "json"):
         asked.pop(name)
-    wishes_of(sample=num_samples, **asked)
+    _wishes(num_samples, **asked)
 
 
 def _generate_arguments(parser: ArgumentParser) -> None:

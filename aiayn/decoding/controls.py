@@ -136,11 +136,12 @@ def allowed_words(
     num_words: int,
     size: int,
     eos: int,
+    first_B: Int[Array, " batch"] | None = None,
 ) -> Bool[Array, "vocabulary columns"]:
     """Which words may come next, of a vocabulary of `num_words` padded to `size`.
 
     `words_BWT` are those of each hypothesis in order, of which the first `age_B` are written, and
-    the most `limit_B`.
+    the most `limit_B`. What was read before them is no word, but where `first_B` says which.
     """
     batch, beam_size, _ = words_BWT.shape
     word_V1 = jnp.arange(size)[:, None]
@@ -149,10 +150,11 @@ def allowed_words(
         assert controls.codes_BV is not None
         tree = controls.codes_BV, controls.leaves_B
         allowed_VN &= next_symbols(*tree, words_BWT, age_B, limit_B)
+    said = (words_BWT, age_B) if first_B is None else _with_first(words_BWT, age_B, first_B)
     if controls.no_repeat_B is not None:
-        allowed_VN &= ~_listed(_repeating(words_BWT, age_B, controls.no_repeat_B), size)
+        allowed_VN &= ~_listed(_repeating(*said, controls.no_repeat_B), size)
     if controls.banned_BKL is not None:
-        allowed_VN &= ~_listed(_completing(words_BWT, age_B, controls.banned_BKL), size)
+        allowed_VN &= ~_listed(_completing(*said, controls.banned_BKL), size)
     if controls.min_length_B is not None:
         is_early_1N = jnp.repeat(age_B < controls.min_length_B, beam_size)[None]
         others_1N = (allowed_VN & (word_V1 != eos)).any(axis=0, keepdims=True)
@@ -162,6 +164,21 @@ def allowed_words(
         asked_1N = jnp.repeat(asked_B, beam_size)[None]
         allowed_VN = jnp.where(asked_1N == FREE, allowed_VN, word_V1 == asked_1N)
     return allowed_VN
+
+
+def _with_first(
+    words_BWT: Int[Array, "batch beam room"],
+    age_B: Int[Array, " batch"],
+    first_B: Int[Array, " batch"],
+) -> tuple[Int[Array, "batch beam longer"], Int[Array, " batch"]]:
+    """The words of each hypothesis behind the one that its text begins with, if one does, and how
+    many they are."""
+    is_word_B = first_B != FREE
+    first_BW1 = jnp.broadcast_to(first_B[:, None, None], (*words_BWT.shape[:2], 1))
+    behind_BWT = jnp.concatenate([first_BW1, words_BWT], axis=2)
+    as_they_are_BWT = jnp.pad(words_BWT, [(0, 0), (0, 0), (0, 1)])
+    said_BWT = jnp.where(is_word_B[:, None, None], behind_BWT, as_they_are_BWT)
+    return said_BWT, age_B + is_word_B.astype(jnp.int32)
 
 
 def _at(prefix_BP: Int[Array, "batch prefix"], age_B: Int[Array, " batch"]) -> Int[Array, " batch"]:

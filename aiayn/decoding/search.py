@@ -26,7 +26,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from aiayn.decoding.controls import NOTHING, Controls, allowed_words, draw
+from aiayn.decoding.controls import FREE, NOTHING, Controls, allowed_words, draw
 from aiayn.decoding.ensemble import EnsembleDecoder
 from aiayn.decoding.incremental import AnyModel, IncrementalDecoder, LayerCache, Weights
 from aiayn.model.language_model import LanguageModel
@@ -338,9 +338,11 @@ class Search:
         asked, live_BW, allowed_VN = now.controls, now.live_log_probs_BW, None
         if asked.masks:
             sizes = self.model.num_outputs, len(logits_VN)
-            allowed_VN = allowed_words(
-                asked, now.live_words_BWT, age_B, now.limit_B, *sizes, self.eos
-            )
+            first_B = None
+            if isinstance(self.model, LanguageModel):  # whose texts may begin with a word
+                first_B = jnp.where(now.first_B == self.bos, FREE, now.first_B)
+            written = now.live_words_BWT, age_B, now.limit_B
+            allowed_VN = allowed_words(asked, *written, *sizes, self.eos, first_B)
         at_limit_B = age_B + 1 >= now.limit_B
         found = _continuations(
             logits_VN, live_BW, at_limit_B, 2 * self.beam_size, self.eos, allowed_VN

@@ -26,7 +26,7 @@ from aiayn.model.structure import Params, unflatten
 
 _GROUP = 8
 """Prompts that are read together, if as many wait."""
-STEPS, _STEPS_SHOWN = 32, 4
+_STEPS, _STEPS_SHOWN = 32, 4
 """Of a turn; fewer where somebody watches."""
 _MOST_SLOTS = 64
 
@@ -110,6 +110,7 @@ class Writer:
         asked: Writing,
         on_text: Callable[[int, str], None] | None = None,
         details: bool = False,
+        first: int = 1,
     ) -> Iterator[list[Written]]:
         """The texts that follow each prompt, in the order of the prompts, most probable first.
 
@@ -119,11 +120,13 @@ class Writer:
         log-probabilities.
 
         Raises:
-            UserError: a prompt leaves no room for a word; before anything is written.
+            UserError: a prompt leaves no room for a word; before anything is written. They are
+                numbered from `first`.
         """
         encoded = self.tokenizer.encode(prompts)
-        for number, ids in enumerate(encoded, 1):
-            self._check(ids, f"Prompt {number}" if len(prompts) > 1 else "The prompt")
+        is_one = first == len(prompts) == 1
+        for number, ids in enumerate(encoded, first):
+            self._check(ids, "The prompt" if is_one else f"Prompt {number}")
         if on_text is not None and asked.num_texts > 1:
             raise ValueError("Several texts cannot be told as they grow.")
         found: dict[int, list[Written]] = {}
@@ -162,7 +165,7 @@ class Writer:
                 for number, ids in enumerate(prompts)
             }
         while slots.busy:
-            for number, outputs, is_done in slots.turn(_STEPS_SHOWN if told else STEPS):
+            for number, outputs, is_done in slots.turn(_STEPS_SHOWN if told else _STEPS):
                 if number in told and on_text is not None and outputs:
                     new = told[number].tell(outputs[0].ids, is_done)
                     if new:
@@ -275,7 +278,7 @@ class Slots:
         """Whether a prompt is not done."""
         return bool(self._waiting or self._inside)
 
-    def turn(self, steps: int) -> list[tuple[int, list[_Output], bool]]:
+    def turn(self, steps: int = _STEPS) -> list[tuple[int, list[_Output], bool]]:
         """Take some steps; the outputs of each prompt up to now, and whether they are done."""
         self._begin()
         self._turns.advance(steps)
@@ -322,6 +325,8 @@ class Slots:
             wishes = replace(wishes, **dict.fromkeys(OF_SAMPLES))
         if wishes.none:
             return NOTHING
+        if not self._writer.tokenizer.has_eos:  # nor is it drawn by chance
+            wishes = replace(wishes, min_length=self._writer.context)
         controls = controls_of(wishes, self._banned, prompts, None, rows)
         if controls.min_length_B is not None:  # which counts what was there
             given = self._writer.num_given
@@ -338,7 +343,8 @@ class Slots:
             if score > -np.inf:
                 ids = words[before : before + most + 1].tolist()
                 ids = ids[: ids.index(self._sizes.eos)]
-                found.append(_Output(tuple(ids), "limit" if len(ids) == most else "eos"))
+                is_cut = len(ids) == most or not self._writer.tokenizer.has_eos
+                found.append(_Output(tuple(ids), "limit" if is_cut else "eos"))
         if not look.finished_B[place]:
             for words, score in zip(*(each[place] for each in look.living[:2]), strict=True):
                 if score > -np.inf:

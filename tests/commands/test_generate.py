@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import aiayn.commands.generate
 from aiayn.__main__ import main
 from aiayn.decoding.writer import Writer
 from aiayn.model.saved import load_model, save_model
@@ -60,6 +61,17 @@ def test_several_samples_are_several_lines(writer, monkeypatch, capfdbinary):
     assert len({*out.split("one")}) > 2
 
 
+def test_a_prompt_that_is_too_long_is_named_by_its_line(writer, monkeypatch, capfdbinary):
+    monkeypatch.setattr(aiayn.commands.generate, "_WINDOW", 1)
+    prompts = io.TextIOWrapper(io.BytesIO(b"one two\n" + b"one " * 40))
+    monkeypatch.setattr(sys, "stdin", prompts)
+    arguments = ["generate", writer, "--seed", 3, "--max-tokens", 8]
+    assert main([*map(str, arguments)]) == 2
+    found = capfdbinary.readouterr()
+    assert b"Prompt 2 has" in found.err
+    assert found.out.startswith(b"one two"), "those before are there"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -68,6 +80,7 @@ def test_several_samples_are_several_lines(writer, monkeypatch, capfdbinary):
         (["--top-p", "0"], "--top-p is 0.0; wanted a number above 0"),
         (["--max-tokens", "0"], "--max-tokens is 0; wanted 1 or more"),
         (["--stop", ""], "--stop has an empty string"),
+        (["--num-samples", "2000"], "--num-samples is 2000; wanted a whole number"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(writer, options, message, capfd):

@@ -139,6 +139,9 @@ def test_a_prompt_as_long_as_the_context_is_refused(writer):
         _written(writer, [words], GREEDY)
     with pytest.raises(UserError, match=r"^Prompt 2 has"):
         _written(writer, ["one", words], GREEDY)
+    for prompts in (["one", words], [words]):
+        with pytest.raises(UserError, match=rf"^Prompt {6 + len(prompts)} has"):
+            _written(writer, prompts, GREEDY, first=7)
     with pytest.raises(UserError, match=r"^Line 8 has \d+ tokens; wanted at most 32"):
         writer.score(["one", words], first=7)
 

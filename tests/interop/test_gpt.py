@@ -1,4 +1,5 @@
 import json
+from string import ascii_lowercase
 
 import jax
 import numpy as np
@@ -66,6 +67,41 @@ def test_the_end_that_the_model_does_not_have_takes_no_probability(model, writer
     assert model.tokenizer.eos == gpt.WORDS, "a row behind the others"
     end = writer.log_probs([[*ids, model.tokenizer.eos]])[0][-1]
     assert np.exp(np.float32(end)) == 0
+
+
+def test_samples_of_a_model_without_an_end_have_none_however_warm(writer):
+    # So warm that all words are alike: of 308 the end would be one, in most of these texts.
+    wishes = Wishes(sample=40, seed=1, temperature=1e9)
+    (found,) = writer.write(["the"], Writing(19, wishes=wishes), details=True)
+    assert len(found) == 40
+    assert {(each.ended, len(each.tokens)) for each in found} == {("limit", 19)}
+    assert len({each.text for each in found}) == 40
+
+
+def test_the_first_word_of_a_text_counts_where_words_may_not_come_again(writer):
+    # So warm that words are alike: 104 texts of 19 words of 307, and each may have its prompt's.
+    prompts = list(ascii_lowercase)
+
+    def that_come_again(**asked):
+        asked = Writing(19, wishes=Wishes(sample=4, seed=1, temperature=1e9, **asked))
+        found = zip(prompts, writer.write(prompts, asked, details=True), strict=True)
+        return [p for p, texts in found if any(f"{p}</w>" in each.tokens for each in texts)]
+
+    assert that_come_again() != []
+    assert that_come_again(no_repeat=1) == []
+
+
+def test_a_banned_word_that_begins_with_the_first_one_is_not_finished(model, writer):
+    prompts, one = list(ascii_lowercase), Writing(1, wishes=Wishes())
+    plain = [found for (found,) in writer.write(prompts, one, details=True)]
+    # Of the first words that a whole word follows, the two together.
+    pairs = zip(prompts, plain, strict=True)
+    prompt, found = next(pair for pair in pairs if pair[1].tokens[0].endswith("</w>"))
+    asked = Writing(1, wishes=Wishes(ban=[f"{prompt}{found.text}"]))
+    ((other,), *others) = writer.write([prompt, *prompts], asked, details=True)
+    assert other.tokens != found.tokens
+    changed = [p for p, a, (b,) in zip(prompts, plain, others, strict=True) if a != b]
+    assert changed == [prompt], "after other words it may come"
 
 
 def test_only_words_that_something_predicts_are_counted(model, writer):
