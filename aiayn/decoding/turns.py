@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Int
 
 from aiayn.decoding.controls import Controls
 from aiayn.decoding.incremental import AnyModel, Weights
-from aiayn.decoding.search import Hypotheses, Search, State
+from aiayn.decoding.search import Hypotheses, PenaltyForm, Search, State
 from aiayn.model.structure import Params
 
 
@@ -33,6 +33,9 @@ class Sizes(NamedTuple):
     bos: int
     eos: int
     alpha: float = 0.0
+    form: PenaltyForm = "gnmt"
+    num_best: int | None = None
+    """Outputs that are wanted of each sentence, as many as the beam is wide unless given."""
 
 
 class Look(NamedTuple):
@@ -63,7 +66,9 @@ class Turns:
         """`controls` of any sentence: which arrays it holds is compiled in."""
         self.sizes = sizes
         self._model = graphdef, params, weights
-        self._state = _start(*self._model, controls, sizes=sizes)
+        state = _start(*self._model, controls, sizes=sizes)
+        # Where its arrays stay, or the first turns would be compiled anew for those of the second.
+        self._state = jax.device_put(state, jax.tree.leaves(params)[0].sharding)
 
     def begin(
         self,
@@ -76,7 +81,8 @@ class Turns:
     ) -> None:
         """Put a group into slots; one whose place is past the last slot is put nowhere.
 
-        `firsts` is what a language model reads before each text, BOS unless given.
+        The texts that a language model goes on with may be narrower than `width`. `firsts` is what
+        it reads before each text, BOS unless given.
         """
         given = places, src_GS, segments_GS, limits
         arrays = (jnp.asarray(each, jnp.int32) for each in given)
@@ -90,8 +96,9 @@ class Turns:
 
     def end(self, places: Int[np.ndarray, " group"]) -> None:
         """Finish what is in some slots as it is."""
-        finished_B = self._state.now.finished_B.at[places].set(True)
-        self._state = self._state._replace(now=self._state.now._replace(finished_B=finished_B))
+        ended_B = np.zeros(self.sizes.slots, bool)  # of one shape, however many they are
+        ended_B[places] = True
+        self._state = _end(self._state, ended_B)
 
     def look(self) -> Look:
         """The outputs of all slots: those that grow and those that have ended."""
@@ -109,7 +116,8 @@ def _search(
         room=sizes.room,
         bos=sizes.bos,
         eos=sizes.eos,
-        num_best=sizes.beam_size,
+        num_best=sizes.num_best or sizes.beam_size,
+        form=sizes.form,
     )
 
 
@@ -126,7 +134,9 @@ def _start(
     sizes: Sizes,
 ) -> State:
     slots = _search(graphdef, params, weights, sizes)
-    return slots.start(sizes.slots, sizes.width, controls=controls)
+    state = slots.start(sizes.slots, sizes.width, controls=controls)
+    # As steps leave it: no number of Python's, which JAX would take for another type.
+    return jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), state)
 
 
 @partial(_compiled, donate_argnames="state")
@@ -144,11 +154,16 @@ def _begin(
     *,
     sizes: Sizes,
 ) -> State:
-    positions_GS = jnp.broadcast_to(jnp.arange(sizes.width)[None], src_GS.shape)
+    positions_GS = jnp.broadcast_to(jnp.arange(src_GS.shape[1])[None], src_GS.shape)
     slots = _search(graphdef, params, weights, sizes)
     return slots.begin(
         state, place_G, place_G, src_GS, segments_GS, positions_GS, limit_G, controls, first_G
     )
+
+
+@partial(jax.jit, donate_argnames="state")
+def _end(state: State, ended_B: Bool[Array, " batch"]) -> State:
+    return state._replace(now=state.now._replace(finished_B=state.now.finished_B | ended_B))
 
 
 @partial(_compiled, donate_argnames="state")
