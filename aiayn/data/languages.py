@@ -133,6 +133,13 @@ def names(code: str) -> frozenset[str]:
 
 
 @cache
+def english_name(code: str) -> str:
+    """The language's name in English, or the code of one that CLDR does not know."""
+    english = _locale("en")
+    return str(english.languages.get(parse(code).language, code)) if english else code
+
+
+@cache
 def english_names() -> Mapping[str, str]:
     """The code of every language by its English name in lower case."""
     english = _locale("en")
