@@ -1,0 +1,294 @@
+"""One thread a model: lets texts into free slots, takes some steps of all, delivers what is new.
+
+Requests come from the server's event loop; nothing of JAX runs there. A request is one or several
+texts, such as the sentences of a document, which share turns with those of other requests.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from itertools import count
+from typing import NamedTuple
+
+import jax
+
+from aiayn.decoding.translator import Translator
+from aiayn.decoding.writer import Writer
+from aiayn.errors import UserError
+from aiayn.serve.lanes import Ask, Lane, News, plans_of_translator, plans_of_writer
+from aiayn.serve.models import Served
+from aiayn.serve.scoring import Scored, Scorer
+
+_STEPS, _STEPS_SHOWN = 16, 4
+"""Of a turn; fewer where somebody watches, or waits to be let in."""
+
+Deliver = Callable[[int, News | Exception], None]
+"""Told, in the engine's thread, the number of a text of the request, and its news or its fault."""
+
+
+class Full(Exception):  # noqa: N818, it names what is so
+    """As many requests wait as may: HTTP status 429."""
+
+
+class Closed(Exception):  # noqa: N818
+    """The engine takes no more requests: HTTP status 503."""
+
+
+class Request:
+    """The texts of one request, of which some wait, some are in slots, and some are done."""
+
+    def __init__(self, asks: Sequence[Ask], deliver: Deliver):
+        self.asks, self.deliver = asks, deliver
+        self.waiting = deque(range(len(asks)))
+        self.num_open = len(asks)
+        self.has_begun = False
+        self.is_dropped = False
+
+
+class _Score(NamedTuple):
+    source: Sequence[int]
+    first: int
+    ids: Sequence[int]
+    found: Future[Scored]
+
+
+class Engine:
+    """A model at work for many clients."""
+
+    def __init__(self, served: Served, queue: int):
+        """`queue` is the most requests that may wait to begin."""
+        self.served = served
+        self._queue = queue
+        self._model: Translator | Writer = (
+            served.translator if served.kind == "translation" else served.writer
+        )
+        self._lanes: list[Lane] = []
+        self._scorer = Scorer(self._model)
+        self._changed = threading.Condition()
+        self._waiting: deque[Request] = deque()
+        self._scores: deque[_Score] = deque()
+        self._inside: dict[int, tuple[Request, int, Lane]] = {}
+        self._keys = count()
+        self._is_closing = False
+        self.is_ready = False
+        self.fault: Exception | None = None
+        """Why it could not start."""
+        self.compilations = 0
+        """Programs compiled since it is ready, of which there should be none."""
+        self._thread = threading.Thread(target=self._run, name=served.name, daemon=True)
+        if isinstance(self._model, Translator):
+            self.plans = plans_of_translator(self._model)
+        else:
+            self.plans = plans_of_writer(self._model)
+        jax.monitoring.register_event_duration_secs_listener(self._count)
+
+    @property
+    def most_outputs(self) -> int:
+        """The most outputs that may be asked of one text."""
+        return max(plan.sizes.beam_size for plan in self.plans)
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that have not begun."""
+        return sum(not request.has_begun for request in list(self._waiting))
+
+    @property
+    def num_inside(self) -> int:
+        """Slots that are taken."""
+        return len(self._inside)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more requests; the thread ends when those under way are done."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+
+    def abandon(self) -> None:
+        """As `close`, and nobody waits for what is under way."""
+        with self._changed:
+            for request in [*self._waiting, *(each for each, _, _ in self._inside.values())]:
+                request.is_dropped = True
+            self._is_closing = True
+            self._changed.notify()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def submit(self, asks: Sequence[Ask], deliver: Deliver) -> Request:
+        """Have some texts searched.
+
+        Raises:
+            UserError: one fits no lane.
+            Full: too many requests wait.
+            Closed: the engine is closing.
+        """
+        for ask in asks:
+            self._plan(ask)
+        request = Request(asks, deliver)
+        with self._changed:
+            if self._is_closing or self.fault:
+                raise Closed
+            if self.num_waiting >= self._queue:
+                raise Full
+            if asks:
+                self._waiting.append(request)
+                self._changed.notify()
+        return request
+
+    def drop(self, request: Request) -> None:
+        """Nobody waits for it any more: its slots are free at the next turn."""
+        with self._changed:
+            request.is_dropped = True
+            self._changed.notify()
+
+    def score(self, source: Sequence[int], first: int, ids: Sequence[int]) -> Future[Scored]:
+        """How probable each of `ids` is, after `first` and those before.
+
+        Raises:
+            Closed: the engine is closing.
+        """
+        found: Future[Scored] = Future()
+        with self._changed:
+            if self._is_closing or self.fault:
+                raise Closed
+            self._scores.append(_Score(source, first, ids, found))
+            self._changed.notify()
+        return found
+
+    def _plan(self, ask: Ask) -> int:
+        """The number of the first lane that fits."""
+        for number, plan in enumerate(self.plans):
+            if plan.fits(ask):
+                return number
+        if ask.num_outputs > self.most_outputs:
+            raise UserError(
+                f"{ask.num_outputs:,} outputs are asked for; wanted at most {self.most_outputs}."
+            )
+        raise UserError(f"The text has {len(ask.read):,} tokens, more than any lane holds.")
+
+    def _count(self, event: str, duration_secs: float, **_: str | int) -> None:
+        own = threading.get_ident() == self._thread.ident
+        if own and self.is_ready and event == "/jax/core/compile/backend_compile_duration":
+            self.compilations += 1
+
+    def _run(self) -> None:
+        try:
+            for plan in self.plans:
+                if self._is_closing:
+                    return
+                lane = Lane(self._model, plan)
+                lane.warm_up()
+                self._lanes.append(lane)
+            self._scorer.warm_up()
+        except Exception as error:
+            self.fault = error
+            return
+        self.is_ready = True
+        while self._wait():
+            self._admit()
+            for lane in self._lanes:
+                if lane.num_inside:
+                    self._turn(lane)
+            self._score_one()
+
+    def _wait(self) -> bool:
+        """Wait for something to do; whether there is."""
+        with self._changed:
+            while not (self._waiting or self._inside or self._scores):
+                if self._is_closing:
+                    return False
+                self._changed.wait()
+        return True
+
+    def _admit(self) -> None:
+        """Let waiting texts into free slots, one of each request in turn, so that a long document
+        does not keep others out."""
+        self._free_dropped()
+        free = [lane.num_free for lane in self._lanes]
+        chosen: dict[int, list[tuple[int, Ask]]] = {}
+        with self._changed:
+            kept: list[Request] = []
+            while self._waiting:
+                request = self._waiting.popleft()
+                number = request.waiting[0]
+                ask = request.asks[number]
+                place = self._plan(ask)
+                if not free[place]:
+                    kept.append(request)
+                    continue
+                free[place] -= 1
+                request.has_begun = True
+                request.waiting.popleft()
+                key = next(self._keys)
+                self._inside[key] = request, number, self._lanes[place]
+                chosen.setdefault(place, []).append((key, ask))
+                if request.waiting:
+                    self._waiting.append(request)
+            self._waiting.extend(kept)
+        for place, asked in chosen.items():
+            self._guarded(self._lanes[place], lambda lane, asked=asked: lane.begin(asked))
+
+    def _free_dropped(self) -> None:
+        with self._changed:
+            self._waiting = deque(each for each in self._waiting if not each.is_dropped)
+        for lane in self._lanes:
+            of_lane = [key for key, (_, _, own) in self._inside.items() if own is lane]
+            keys = [key for key in of_lane if self._inside[key][0].is_dropped]
+            for key in keys:
+                del self._inside[key]
+            if keys:
+                self._guarded(lane, lambda lane, keys=keys: lane.drop_all(keys))
+
+    def _turn(self, lane: Lane) -> None:
+        few = lane.is_watched or bool(self._waiting)
+
+        def turn(lane: Lane) -> None:
+            lane.advance(_STEPS_SHOWN if few else _STEPS)
+            for key, news in lane.look():
+                self._tell(key, news)
+
+        self._guarded(lane, turn)
+
+    def _tell(self, key: int, news: News) -> None:
+        request, number, _ = self._inside[key]
+        if news.is_done:
+            del self._inside[key]
+            if not news.outputs:
+                fault = RuntimeError("The model's scores are not finite.")
+                self._deliver(request, number, fault)
+                return
+        if news.is_done or request.asks[number].is_shown:
+            self._deliver(request, number, news)
+
+    @staticmethod
+    def _deliver(request: Request, number: int, news: News | Exception) -> None:
+        if not request.is_dropped:
+            request.deliver(number, news)
+
+    def _guarded(self, lane: Lane, work: Callable[[Lane], None]) -> None:
+        """Do some work in a lane; a fault is told to all whose texts are in it, and no other."""
+        try:
+            work(lane)
+        except Exception as error:
+            lane.restart()
+            for key in [key for key, (_, _, own) in self._inside.items() if own is lane]:
+                request, number, _ = self._inside.pop(key)
+                self._deliver(request, number, error)
+
+    def _score_one(self) -> None:
+        with self._changed:
+            if not self._scores:
+                return
+            asked = self._scores.popleft()
+        if not asked.found.set_running_or_notify_cancel():
+            return
+        try:
+            asked.found.set_result(self._scorer.score(asked.source, asked.first, asked.ids))
+        except Exception as error:
+            asked.found.set_exception(error)

@@ -1,0 +1,353 @@
+"""The slots of one compiled search, and whose texts are in them.
+
+A model has a few lanes. The programs of each are compiled for its sizes and for all that a request
+may ask, before the first request; so texts of different requests share a turn.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aiayn.decoding.controls import FREE, NOTHING, Controls
+from aiayn.decoding.outputs import Ended
+from aiayn.decoding.search import PenaltyForm
+from aiayn.decoding.translator import Translator, padded_width
+from aiayn.decoding.turns import Look, Sizes, Turns
+from aiayn.decoding.wishes import Wishes
+from aiayn.decoding.writer import Writer
+from aiayn.errors import UserError
+
+_AT_ONCE = 256
+"""Tokens that are read together. How many texts that makes depends on their width alone, never on
+how many wait: a product of more rows may have other bits."""
+_MOST_SLOTS = 16
+_FEW_SLOTS = 4
+"""Of a lane for several outputs, which few requests ask for."""
+_SEVERAL = 4
+"""Outputs that may be asked of a model whose own beam is 1."""
+_SAMPLES = 8
+"""Texts that may be asked of a language model at once."""
+BANNED, BANNED_LENGTH = 128, 16
+"""Sequences of tokens that a request may ban, and the tokens of the longest."""
+_ANY = np.iinfo(np.int32).max
+
+
+class Output(NamedTuple):
+    """The tokens of one output up to now, and why there are no more, if so."""
+
+    ids: tuple[int, ...]
+    """Without EOS."""
+    score: float
+    """Log-probability in nats; of one that has ended, over the length penalty."""
+    ended: Ended | None
+
+
+class News(NamedTuple):
+    """What a turn brought for one text."""
+
+    outputs: tuple[Output, ...]
+    """Best first, those that have ended before those that grow."""
+    certain: tuple[int, ...]
+    """The tokens that the best output begins with, whatever comes."""
+    is_done: bool
+
+
+def _never(outputs: Sequence[Output]) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One text that takes one slot."""
+
+    read: tuple[int, ...]
+    """The source with EOS, or what a language model goes on with."""
+    first: int
+    """What is read before the first word."""
+    most: int
+    """The most tokens of an output, without EOS."""
+    before: int = 0
+    """Of `read`, those that are a part of the output, as for a language model."""
+    num_outputs: int = 1
+    wishes: Wishes = Wishes()  # noqa: RUF009, it is frozen
+    seed: int = 0
+    banned: tuple[tuple[int, ...], ...] = ()
+    prefix: tuple[int, ...] = ()
+    is_over: Callable[[Sequence[Output]], bool] = field(default=_never, compare=False)
+    """Whether nothing more is needed, since a stop string came."""
+    is_shown: bool = False
+    """Whether somebody reads while it grows."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the most probable output is all that is asked."""
+        return self.wishes.none and not self.banned and not self.prefix and self.num_outputs == 1
+
+
+class Plan(NamedTuple):
+    """What the programs of a lane are compiled for."""
+
+    sizes: Sizes
+    widths: tuple[int, ...]
+    """What is read is padded to one of these."""
+    is_plain: bool
+    """Whether it has no controls, and serves plain asks alone."""
+    is_own: bool
+    """Whether its beam is the model's own, so that it may search."""
+
+    def fits(self, ask: Ask) -> bool:
+        """Whether a text may have one of the slots."""
+        if len(ask.read) > self.widths[-1] or ask.before + ask.most + 1 > self.sizes.room:
+            return False
+        if self.is_plain:
+            return ask.is_plain
+        is_drawn = ask.wishes.sample is not None
+        return ask.num_outputs <= self.sizes.beam_size and (
+            is_drawn or self.is_own or ask.num_outputs > 1
+        )
+
+    def width(self, ask: Ask) -> int:
+        """What the text is padded to."""
+        return next(width for width in self.widths if width >= len(ask.read))
+
+    def group(self, width: int) -> int:
+        """How many texts of this width begin together, some of which may be nobody's."""
+        return max(1, min(self.sizes.slots, _AT_ONCE // width))
+
+
+def plans_of_translator(translator: Translator) -> list[Plan]:
+    """Lanes for short and for long sentences, for single samples, and for several outputs."""
+    config, tokenizer = translator.config, translator.tokenizer
+    longest = padded_width(translator.max_tokens)
+    beam = config.beam_size
+    several = beam if beam > 1 else _SEVERAL
+
+    def plan(width: int, beam_size: int, most: int, is_plain: bool) -> Plan:
+        room = width + config.max_extra_tokens
+        slots = max(1, min(most, config.slots_per_batch // (beam_size * room)))
+        ends = tokenizer.bos, tokenizer.eos
+        how = config.length_penalty, config.length_penalty_form, 1 if is_plain else None
+        sizes = Sizes(slots, width, room, beam_size, *ends, *how)
+        return Plan(sizes, (width,), is_plain, beam_size == beam)
+
+    short = padded_width(1)
+    return [
+        *(plan(width, beam, _MOST_SLOTS, True) for width in sorted({short, longest})),
+        plan(longest, 1, _MOST_SLOTS // 2, False),
+        plan(longest, several, _FEW_SLOTS, False),
+    ]
+
+
+def plans_of_writer(writer: Writer) -> list[Plan]:
+    """Lanes for one text and for several of a prompt."""
+    context, tokenizer = writer.context, writer.tokenizer
+    widths = (*(width for width in (padded_width(1), 256) if width < context), context)
+
+    def plan(beam_size: int, most: int) -> Plan:
+        slots = max(1, min(most, writer.slots_per_batch // (beam_size * context)))
+        ends = tokenizer.bos, tokenizer.eos
+        return Plan(Sizes(slots, context, context, beam_size, *ends), widths, False, False)
+
+    return [plan(1, _MOST_SLOTS), plan(_SAMPLES, _FEW_SLOTS)]
+
+
+class Lane:
+    """The slots of one search; a text is known by the key that it was let in with."""
+
+    def __init__(self, model: Translator | Writer, plan: Plan):
+        self.plan = plan
+        self._model = model
+        self._inside: dict[int, tuple[int, Ask]] = {}
+        """By slot: the key and what is asked."""
+        self._turns = self._empty()
+
+    def _empty(self) -> Turns:
+        model = self._model
+        none = self._controls((), 1)
+        return Turns(model.programs.graphdef, model.params, model.weights, self.plan.sizes, none)
+
+    def warm_up(self) -> None:
+        """Compile all that a turn may need."""
+        for width in self.plan.widths:
+            self._begin([], width)
+        self.advance(1)
+        self._turns.look()
+        self._turns.end(np.zeros(0, np.int32))
+
+    def restart(self) -> list[int]:
+        """Empty all slots, as after a fault; the keys of what was in them."""
+        keys = [key for key, _ in self._inside.values()]
+        self._inside.clear()
+        self._turns = self._empty()
+        return keys
+
+    @property
+    def num_inside(self) -> int:
+        return len(self._inside)
+
+    @property
+    def num_free(self) -> int:
+        return self.plan.sizes.slots - len(self._inside)
+
+    @property
+    def is_watched(self) -> bool:
+        return any(ask.is_shown for _, ask in self._inside.values())
+
+    def begin(self, asked: Sequence[tuple[int, Ask]]) -> None:
+        """Let texts in, by their keys, no more than slots are free."""
+        by_width: dict[int, list[tuple[int, Ask]]] = {}
+        for key, ask in asked:
+            by_width.setdefault(self.plan.width(ask), []).append((key, ask))
+        for width, waiting in by_width.items():
+            group = self.plan.group(width)
+            for start in range(0, len(waiting), group):
+                self._begin(waiting[start : start + group], width)
+
+    def _begin(self, part: Sequence[tuple[int, Ask]], width: int) -> None:
+        sizes, group = self.plan.sizes, self.plan.group(width)
+        free = [place for place in range(sizes.slots) if place not in self._inside]
+        places, (limits, firsts) = np.full(group, sizes.slots), np.zeros((2, group), np.int32)
+        ids, segments = np.zeros((2, group, width), np.int32)
+        for row, (key, ask) in enumerate(part):
+            places[row] = free[row]
+            ids[row, : len(ask.read)], segments[row, : len(ask.read)] = ask.read, 1
+            limits[row], firsts[row] = ask.before + ask.most + 1, ask.first
+            self._inside[free[row]] = key, ask
+        controls = self._controls([ask for _, ask in part], group)
+        self._turns.begin(places.astype(np.int32), ids, segments, limits, controls, firsts)
+
+    def _controls(self, asked: Sequence[Ask], rows: int) -> Controls:
+        """What is asked of each text, in arrays that are all there whoever asks for what."""
+        if self.plan.is_plain:
+            return NOTHING
+        is_text = isinstance(self._model, Writer)
+        # Of NumPy, since making arrays of JAX would be programs of their own.
+        arrays: dict[str, Any] = {
+            "prefix_BP": None if is_text else np.full((rows, self.plan.sizes.room), FREE, np.int32),
+            "min_length_B": np.zeros(rows, np.int32),
+            "no_repeat_B": np.zeros(rows, np.int32),
+            "banned_BKL": np.full((rows, BANNED, BANNED_LENGTH), FREE, np.int32),
+            "num_samples_B": np.zeros(rows, np.int32),
+            "temperature_B": np.ones(rows, np.float32),
+            "seed_B": np.zeros(rows, np.uint32),
+            "top_k_B": np.full(rows, _ANY, np.int32),
+            "top_p_B": np.ones(rows, np.float32),
+            "min_p_B": np.zeros(rows, np.float32),
+        }
+        for row, ask in enumerate(asked):
+            _fill(arrays, row, ask)
+        return Controls(**arrays)
+
+    def drop(self, key: int) -> None:
+        """Free the slot of a text that nobody waits for any more."""
+        self.drop_all([key])
+
+    def drop_all(self, keys: Sequence[int]) -> None:
+        places = [place for place, (key, _) in self._inside.items() if key in keys]
+        for place in places:
+            del self._inside[place]
+        if places:
+            self._turns.end(np.array(places))
+
+    def advance(self, steps: int) -> None:
+        self._turns.advance(steps)
+
+    def look(self) -> list[tuple[int, News]]:
+        """What there is of each text; those that are done have left their slots."""
+        look, found = self._turns.look(), list[tuple[int, News]]()
+        over: list[int] = []
+        for place, (key, ask) in list(self._inside.items()):
+            outputs = self._outputs(look, place, ask)
+            is_done = bool(look.finished_B[place])
+            if not is_done and ask.is_over(outputs):
+                is_done = True
+                over.append(place)
+            if is_done:
+                del self._inside[place]
+                outputs = outputs[: ask.num_outputs]
+            found.append((key, News(tuple(outputs), self._certain(outputs, ask, is_done), is_done)))
+        if over:
+            self._turns.end(np.array(over))
+        return found
+
+    def _outputs(self, look: Look, place: int, ask: Ask) -> list[Output]:
+        before, most, age = ask.before, ask.most, int(look.age_B[place])
+        found: list[Output] = []
+        for words, score in zip(*(each[place] for each in look.ended[:2]), strict=True):
+            if score > -np.inf:
+                ids = words[before : before + most + 1].tolist()
+                ids = tuple(ids[: ids.index(self.plan.sizes.eos)])
+                found.append(Output(ids, float(score), "limit" if len(ids) == most else "eos"))
+        if not look.finished_B[place]:
+            for words, score in zip(*(each[place] for each in look.living[:2]), strict=True):
+                if score > -np.inf:
+                    found.append(Output(tuple(words[before:age].tolist()), float(score), None))
+        return found
+
+    def _certain(self, outputs: Sequence[Output], ask: Ask, is_done: bool) -> tuple[int, ...]:
+        if is_done or ask.num_outputs > 1:
+            return outputs[0].ids if is_done and outputs else ()
+        sizes, limit = self.plan.sizes, ask.before + ask.most + 1
+        best = max((each.score for each in outputs if each.ended), default=-math.inf)
+        penalty = _penalty(limit, sizes.alpha, sizes.form)
+        return _beginning(
+            [
+                each.ids
+                for each in outputs
+                if (each.score == best if each.ended else each.score / penalty > best)
+            ]
+        )
+
+
+def _penalty(length: int, alpha: float, form: PenaltyForm) -> float:
+    return float(length) ** alpha if form == "length" else ((5.0 + length) / 6.0) ** alpha
+
+
+def _beginning(outputs: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """What all of some outputs begin with."""
+    if not outputs:
+        return ()
+    shortest = min(outputs, key=len)
+    for place, word in enumerate(shortest):
+        if any(each[place] != word for each in outputs):
+            return shortest[:place]
+    return shortest
+
+
+def _fill(arrays: dict[str, Any], row: int, ask: Ask) -> None:
+    """Write what one text asks into a row of all arrays."""
+    wishes = ask.wishes
+    values = {
+        "min_length_B": wishes.min_length and wishes.min_length + ask.before,
+        "no_repeat_B": wishes.no_repeat,
+        "num_samples_B": wishes.sample,
+        "temperature_B": wishes.temperature,
+        "seed_B": ask.seed,
+        "top_k_B": wishes.top_k,
+        "top_p_B": wishes.top_p,
+        "min_p_B": wishes.min_p,
+    }
+    for name, value in values.items():
+        if value is not None:
+            arrays[name][row] = value if name == "seed_B" else min(value, _ANY)
+    for number, sequence in enumerate(ask.banned):
+        arrays["banned_BKL"][row, number, -len(sequence) :] = sequence
+    if ask.prefix:
+        arrays["prefix_BP"][row, : len(ask.prefix)] = ask.prefix
+
+
+def check_banned(sequences: Sequence[tuple[int, ...]]) -> None:
+    """Raises UserError for more banned words than a lane has places for."""
+    if len(sequences) > BANNED:
+        raise UserError(
+            f"The banned words have {len(sequences):,} spellings in the model's pieces; wanted at "
+            f"most {BANNED}."
+        )
+    longest = max(map(len, sequences), default=0)
+    if longest > BANNED_LENGTH:
+        raise UserError(
+            f"A banned word is spelled in {longest} pieces; wanted at most {BANNED_LENGTH}."
+        )

@@ -1,0 +1,41 @@
+"""One server of tiny models for all tests of a worker, since compiling it takes seconds."""
+
+import time
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Ready, with a translator `pair` and a language model `text`; no socket is opened."""
+    from starlette.testclient import TestClient
+
+    from aiayn.serve.server import Server
+    from tests.support.servers import served
+
+    made = Server(served(), queue=8)
+    with TestClient(made.app, base_url="http://127.0.0.1"):
+        while not made.is_ready():
+            assert not any(engine.fault for engine in made.engines.values())
+            time.sleep(0.01)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    """Who speaks to it; faults of the server are its answers, as for any client."""
+    from starlette.testclient import TestClient
+
+    return TestClient(server.app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="session")
+def pair(server):
+    """The engine of the translator."""
+    return server.engines["pair"]
+
+
+@pytest.fixture(scope="session")
+def text(server):
+    """The engine of the language model."""
+    return server.engines["text"]

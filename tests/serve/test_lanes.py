@@ -1,0 +1,89 @@
+"""Lanes: which text may have a slot of which, and what of a beam is certain."""
+
+import pytest
+
+from aiayn.decoding.wishes import Wishes
+from aiayn.errors import UserError
+from aiayn.serve.lanes import (
+    BANNED,
+    BANNED_LENGTH,
+    Ask,
+    Lane,
+    Output,
+    _beginning,
+    check_banned,
+    plans_of_translator,
+    plans_of_writer,
+)
+from tests.support.models import CONTEXT
+from tests.support.servers import served
+
+MODELS = served()
+DRAWN = Wishes(sample=1)
+
+
+@pytest.fixture(scope="module")
+def plans():
+    """Plain, of single samples, of several outputs."""
+    return plans_of_translator(MODELS["pair"].translator)
+
+
+def _first(plans, **asked):
+    ask = Ask(**{"read": (5, 3), "first": 2, "most": 9, **asked})
+    return next((number for number, plan in enumerate(plans) if plan.fits(ask)), None)
+
+
+def test_a_text_has_the_first_lane_that_can_do_what_it_asks(plans):
+    assert [plan.sizes.beam_size for plan in plans] == [3, 1, 3]
+    assert _first(plans) == 0
+    assert _first(plans, wishes=DRAWN) == 1
+    assert _first(plans, wishes=Wishes(no_repeat=2)) == 2, "a search has the model's own beam"
+    assert _first(plans, banned=((7,),)) == 2
+    assert _first(plans, prefix=(7,)) == 2
+    assert _first(plans, num_outputs=3) == 2
+    assert _first(plans, num_outputs=4) is None
+    assert _first(plans, read=(5,) * 33) is None
+    assert _first(plans, most=40) is None
+
+
+def test_a_language_model_draws_in_the_context_one_text_or_several():
+    plans = plans_of_writer(MODELS["text"].writer)
+    room = {"before": 20, "read": (5,) * 20, "wishes": DRAWN}
+    assert _first(plans, **room, most=CONTEXT - 21) == 0
+    assert _first(plans, **room, most=CONTEXT - 20) is None
+    assert _first(plans, **room, num_outputs=8) == 1
+
+
+def test_how_many_are_read_together_depends_on_their_width_alone(plans):
+    for plan in plans:
+        for width in plan.widths:
+            assert plan.group(width) == min(plan.sizes.slots, 256 // width)
+
+
+def test_what_all_outputs_begin_with():
+    assert _beginning([]) == ()
+    assert _beginning([(1, 2, 3)]) == (1, 2, 3)
+    assert _beginning([(1, 2, 3), (1, 2), (1, 2, 4)]) == (1, 2)
+    assert _beginning([(1,), (), (1,)]) == ()
+
+
+def _certain(lane, *outputs):
+    return lane._certain([Output(*each) for each in outputs], Ask((5, 3), 2, 9), False)
+
+
+def test_only_what_can_still_win_decides_what_is_certain(plans, monkeypatch):
+    monkeypatch.setattr(Lane, "_empty", lambda lane: None)
+    lane = Lane(MODELS["pair"].translator, plans[0])
+    penalty = (15 / 6) ** 0.6  # of the limit, 9 words and EOS
+    ended = (1, 2, 3), -1.0, "eos"
+    assert _certain(lane, ((1, 2, 9), -2.0, None), ((1, 4), -3.0, None)) == (1,)
+    assert _certain(lane, ended, ((1, 2, 9), -0.99 * penalty, None)) == (1, 2)
+    assert _certain(lane, ended, ((4, 4), -1.01 * penalty, None)) == (1, 2, 3)
+
+
+def test_more_bans_than_there_are_places_for_are_refused_with_the_numbers():
+    check_banned([(1,) * BANNED_LENGTH] * BANNED)
+    with pytest.raises(UserError, match=r"have 129 spellings .* at most 128"):
+        check_banned([(1,)] * (BANNED + 1))
+    with pytest.raises(UserError, match="in 17 pieces; wanted at most 16"):
+        check_banned([(1,) * (BANNED_LENGTH + 1)])
