@@ -3,6 +3,7 @@
 PYTHON ?= python3
 EXPERIMENT ?= phrasebook
 RUN ?= runs/$(EXPERIMENT)
+MODELS ?= $(EXPERIMENT)=$(RUN)
 ARGS ?=
 # cuda where an NVIDIA GPU answers, else cpu; on a TPU machine say ACCELERATOR=tpu.
 ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
@@ -13,6 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core-$(ACCELERATOR)
 DEV := $(VENV)/.dev
+SERVE := $(VENV)/.serve-$(ACCELERATOR)
 PARITY := .venv-parity
 FAIRSEQ := .venv-fairseq
 PEER := $(if $(findstring fairseq,$(ARGS)),$(FAIRSEQ),$(PARITY))
@@ -25,8 +27,8 @@ INSTALL := $(BIN)/python $(PIP_INSTALL)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help train test test-all faults check smoke reproduce ablate bench bench-accelerator \
-  parity record results docs clean
+.PHONY: help train serve test test-all faults check smoke reproduce ablate bench \
+  bench-accelerator parity record results docs clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -34,6 +36,9 @@ help: ## what there is to make
 
 train: $(CORE) ## train, translate and score EXPERIMENT=phrasebook; ARGS='--set train.seed=2 ...'
 	$(BIN)/aiayn train $(EXPERIMENT) $(ARGS)
+
+serve: $(SERVE) ## serve MODELS='phrasebook=runs/phrasebook' over HTTP; ARGS='--port 8000'
+	$(BIN)/aiayn serve $(MODELS) $(ARGS)
 
 test: $(DEV) ## the tests but the slow ones; ARGS='-k bleu' or '-m slow' for some of them
 	$(BIN)/python -m pytest $(ARGS)
@@ -121,6 +126,10 @@ $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the site needs into $(VENV): a minute, once."
 	@$(INSTALL) -e '.[docs]'
+	@touch $@
+
+$(SERVE): pyproject.toml constraints.txt | $(CORE)
+	@$(INSTALL) -e '.[serve]'
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python

@@ -16,6 +16,7 @@ from aiayn.commands.f1 import F1
 from aiayn.commands.generate import GENERATE
 from aiayn.commands.interop import EXPORT, IMPORT
 from aiayn.commands.parse import PARSE
+from aiayn.commands.serve import SERVE
 from aiayn.commands.train import PREPARE, REPLAY, TRAIN
 from aiayn.commands.translate import SCORE, TRANSLATE
 from aiayn.commands.verb import Verb, parse
@@ -28,7 +29,7 @@ from aiayn.system.streams import open_streams
 
 _VERBS = (
     *(TRAIN, PREPARE, TRANSLATE, GENERATE, PARSE, SCORE, ATTENTION, AVERAGE, EVALUATE, BLEU, F1),
-    *(IMPORT, EXPORT, SWEEP, ABLATE, BENCH, REPORT, REPLAY, INFO),
+    *(SERVE, IMPORT, EXPORT, SWEEP, ABLATE, BENCH, REPORT, REPLAY, INFO),
 )
 _EPILOG = """\
 examples
@@ -36,6 +37,7 @@ examples
   aiayn train multi30k_ende --set data.folder=DIR
   echo "Good morning." | aiayn translate runs/phrasebook
   aiayn generate runs/phrasebook_lm "Wir treffen"
+  aiayn serve pb=runs/phrasebook
   aiayn info runs/phrasebook --json
 
 `aiayn COMMAND --help` says more.

@@ -35,8 +35,7 @@ def test_the_best_are_sorted_and_better_than_any_other(text):
         own = found.log_probs_T[place]
         assert in_place.get(number, own) == own
         assert number in in_place or own <= min(in_place.values())
-        each = [
-            _score(text, [], TOKENIZER.bos, [*ids[:place], n]) for n in found.best_TC[place][:2]
-        ]
+        others = found.best_TC[place][:2].tolist()
+        each = [_score(text, [], TOKENIZER.bos, [*ids[:place], other]) for other in others]
         for one, wanted in zip(each, found.best_log_probs_TC[place], strict=False):
             assert one.log_probs_T[-1] == pytest.approx(wanted, abs=1e-4)

@@ -1,0 +1,186 @@
+"""The dialect of LibreTranslate: texts in, their translations out."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+
+from aiayn.data import languages
+from aiayn.serve.answers import Answer, Translation, Wanted, answered
+from aiayn.serve.detection import Detector
+from aiayn.serve.engine import Engine
+from aiayn.serve.refusals import MOST_CHARACTERS, MOST_TEXTS, Refusal, check_number, typed
+from aiayn.serve.text import document
+
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_MOST_ALTERNATIVES = 127
+"""However many outputs the model has places for."""
+
+
+class Translate(msgspec.Struct, kw_only=True):
+    """A request for translations."""
+
+    q: str | list[str]
+    source: str
+    target: str
+    format: Literal["text", "html"] | None = None
+    alternatives: Annotated[int, Meta(ge=0, le=_MOST_ALTERNATIVES)] | None = None
+    api_key: str | None = None
+
+
+class Detect(msgspec.Struct, kw_only=True):
+    """A request for the language of a text."""
+
+    q: str | list[str]
+    api_key: str | None = None
+
+
+def error(refusal: Refusal) -> dict[str, Any]:
+    """A refusal in this dialect."""
+    return {"error": refusal.message}
+
+
+async def asked_for(request: Request, kind: type[Any]) -> Any:
+    """A request as JSON, a form, or in the address."""
+    content = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content == "application/json" or content.endswith("+json"):
+        body = await request.body()
+        try:
+            return typed(body, kind)
+        except Refusal as refusal:
+            raise _in_its_words(refusal) from None
+    given = [*request.query_params.multi_items()]
+    if content in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        async with request.form(max_files=0, max_fields=MOST_TEXTS + 10) as form:
+            given += [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    values: dict[str, Any] = dict(given)
+    texts = [value for name, value in given if name == "q"]
+    if len(texts) > 1:
+        values["q"] = texts
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as fault:
+        raise _in_its_words(Refusal(400, f"Invalid request: {fault}")) from None
+
+
+def _in_its_words(refusal: Refusal) -> Refusal:
+    if found := _MISSING.search(refusal.message):
+        refusal.message = f"Invalid request: missing {found[1]} parameter"
+    return refusal
+
+
+class Translations:
+    """The pairs of languages that are served, and what translates each."""
+
+    def __init__(self, engines: Sequence[Engine]):
+        self._pairs: dict[tuple[str, str], Engine] = {}
+        for engine in engines:
+            if engine.served.kind == "translation":
+                self._pairs.setdefault(engine.served.languages, engine)
+        self.sources = list(dict.fromkeys(source for source, _ in self._pairs))
+        self.targets = list(dict.fromkeys(target for _, target in self._pairs))
+        self._detector = Detector()
+
+    def languages(self) -> list[dict[str, Any]]:
+        """Each language with what it is translated into."""
+        return [
+            {
+                "code": code,
+                "name": languages.english_name(code),
+                "targets": [target for source, target in self._pairs if source == code],
+            }
+            for code in dict.fromkeys([*self.sources, *self.targets])
+        ]
+
+    def settings(self, needs_key: bool) -> dict[str, Any]:
+        """What a page needs to know; it begins with the first pair."""
+        (source, target) = next(iter(self._pairs), ("", ""))
+        named = {
+            side: {"code": code, "name": languages.english_name(code)}
+            for side, code in (("source", source), ("target", target))
+        }
+        return {
+            "apiKeys": needs_key,
+            "charLimit": MOST_CHARACTERS,
+            "filesTranslation": False,
+            "frontendTimeout": 500,
+            "keyRequired": needs_key,
+            "language": named,
+            "suggestions": False,
+            "supportedFilesFormat": [],
+        }
+
+    def detect(self, asked: Detect) -> list[dict[str, Any]]:
+        """The languages served that a text may be in, likeliest first."""
+        text = " ".join(_texts(asked.q))
+        return self._detector.detect(text, list(dict.fromkeys([*self.sources, *self.targets])))
+
+    async def translate(self, asked: Translate) -> dict[str, Any]:
+        """The translation of a text, or of each of a list, and more if alternatives are wanted."""
+        texts = _texts(asked.q)
+        detected: list[dict[str, Any]] = []
+        sources = [asked.source] * len(texts)
+        if asked.source == "auto":
+            detected = [self._detector.detect(text, self.sources)[0] for text in texts]
+            sources = [each["language"] for each in detected]
+        by_engine: dict[Engine, list[int]] = {}
+        for number, source in enumerate(sources):
+            by_engine.setdefault(self._engine(source, asked.target), []).append(number)
+        found: list[list[Answer]] = [[] for _ in texts]
+        for engine, numbers in by_engine.items():
+            wanted = Wanted(num_outputs=1 + (asked.alternatives or 0))
+            is_html = asked.format == "html"
+            works = [_translation(engine, texts[number], is_html, wanted) for number in numbers]
+            for number, answers in zip(numbers, await answered(engine, works), strict=True):
+                found[number] = answers
+        values: dict[str, Any] = {"translatedText": [answers[0].text for answers in found]}
+        if asked.alternatives:
+            values["alternatives"] = [[each.text for each in answers[1:]] for answers in found]
+        if detected:
+            values["detectedLanguage"] = detected
+        if isinstance(asked.q, str):
+            values = {name: value[0] for name, value in values.items()}
+        return values
+
+    def _engine(self, source: str, target: str) -> Engine:
+        """Raises Refusal for a pair that is not served."""
+        pair = _offered(source, self.sources), _offered(target, self.targets)
+        if pair not in self._pairs:
+            raise Refusal(400, f"{target} is not available as a target language from {source}")
+        return self._pairs[pair]
+
+
+def _offered(code: str, codes: Sequence[str]) -> str:
+    """The language served that a request means. Raises Refusal if there is none."""
+    place = languages.find(code, codes)
+    if place is not None:
+        return codes[place]
+    for each in codes:
+        if languages.same_language(code, each):
+            return each
+    raise Refusal(400, f"{code[:50]} is not supported")
+
+
+def _texts(q: str | list[str]) -> list[str]:
+    if not q:
+        raise Refusal(400, "Invalid request: missing q parameter")
+    texts = [q] if isinstance(q, str) else q
+    check_number("q", len(texts), MOST_TEXTS, "texts")
+    total = sum(map(len, texts))
+    if total > MOST_CHARACTERS:
+        message = f"Invalid request: request ({total}) exceeds text limit ({MOST_CHARACTERS})"
+        raise Refusal(400, message)
+    return texts
+
+
+def _translation(engine: Engine, text: str, is_html: bool, wanted: Wanted) -> Translation:
+    if wanted.num_outputs > engine.most_outputs:
+        message = (
+            f"Invalid request: alternatives is {wanted.num_outputs - 1}; wanted at most "
+            f"{engine.most_outputs - 1}"
+        )
+        raise Refusal(400, message)
+    return Translation(engine.served.translator, document(text, is_html), wanted)

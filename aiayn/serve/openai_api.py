@@ -1,0 +1,486 @@
+"""The dialect of OpenAI's servers: completions and chats, whole or as they are written.
+
+A language model goes on with the prompt; a model that translates answers with its translation.
+"""
+
+import time
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from sse_starlette import EventSourceResponse
+from starlette.responses import Response
+
+from aiayn.decoding.wishes import Wishes
+from aiayn.errors import UserError
+from aiayn.serve.answers import (
+    Answer,
+    Continuation,
+    TooLongError,
+    Translation,
+    Wanted,
+    answered,
+    told,
+)
+from aiayn.serve.engine import Engine
+from aiayn.serve.logprobs import of_chat, of_completion
+from aiayn.serve.refusals import (
+    MOST_BANS,
+    MOST_CHARACTERS,
+    MOST_STOPS,
+    MOST_TEXTS,
+    Refusal,
+    as_json,
+    check_number,
+    typed,
+)
+from aiayn.serve.text import document
+
+_DEFAULT_TOKENS = 16
+"""Of a completion by a language model, as OpenAI has it; a chat goes on to its end."""
+_FINISHED: Mapping[str, str] = {"limit": "length"}
+"""Their names of why a text ended, where it is not `stop`."""
+
+Engines = Mapping[str, Engine]
+Text = Annotated[str, Meta(max_length=MOST_CHARACTERS)]
+
+
+class StreamOptions(msgspec.Struct, kw_only=True):
+    """What else a stream tells."""
+
+    include_usage: bool | None = None
+
+
+class Asked(msgspec.Struct, kw_only=True):
+    """What completions and chats have in common; the last four are ours."""
+
+    model: str
+    max_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    user: str | None = None
+    top_k: Annotated[int, Meta(ge=-1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0)] | None = None
+    ban: list[str] | None = None
+
+
+class Completion(Asked, kw_only=True):
+    """A request for completions."""
+
+    prompt: str | list[str | int | list[int]]
+    echo: bool | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+    best_of: Annotated[int, Meta(ge=1, le=128)] | None = None
+    suffix: str | None = None
+
+
+class ContentPart(msgspec.Struct, kw_only=True):
+    """A part of a message; of text alone."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(msgspec.Struct, kw_only=True):
+    """A message of a chat."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class Chat(Asked, kw_only=True):
+    """A request for the answer in a chat."""
+
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=MOST_TEXTS)]
+    max_completion_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    tools: list[Any] | None = None
+    response_format: dict[str, Any] | None = None
+
+
+def error(refusal: Refusal) -> dict[str, Any]:
+    """A refusal in this dialect."""
+    kinds = {401: "authentication_error", 429: "rate_limit_error"}
+    kind = kinds.get(refusal.status, "invalid_request_error")
+    return {
+        "error": {
+            "message": refusal.message,
+            "type": "server_error" if refusal.status >= 500 else kind,
+            "param": refusal.param,
+            "code": refusal.code,
+        }
+    }
+
+
+def engine_of(name: str, engines: Engines) -> Engine:
+    """Raises Refusal for a model that is not served."""
+    if name not in engines:
+        listed = ", ".join(engines)
+        message = f"The model {name[:100]!r} does not exist; here are {listed}."
+        raise Refusal(404, message, "model_not_found", "model")
+    return engines[name]
+
+
+def models(engines: Engines) -> list[dict[str, Any]]:
+    """All models, in the order of the command line."""
+    return [
+        {"id": name, "object": "model", "created": _created(engine), "owned_by": "aiayn"}
+        for name, engine in engines.items()
+    ]
+
+
+def _created(engine: Engine) -> int:
+    return int(engine.served.path.stat().st_mtime) if engine.served.path.exists() else 0
+
+
+async def complete(body: bytes, engines: Engines) -> Response:
+    """`/v1/completions`."""
+    asked: Completion = typed(body, Completion)
+    engine = engine_of(asked.model, engines)
+    prompts = _prompts(asked.prompt)
+    if asked.suffix:
+        raise Refusal(400, "suffix is not supported; wanted none.", param="suffix")
+    if asked.best_of not in (None, asked.n or 1):
+        message = f"best_of is {asked.best_of}; wanted as many as n, {asked.n or 1}."
+        raise Refusal(400, message, param="best_of")
+    is_text = engine.served.kind == "language_model"
+    if asked.echo and not is_text:
+        raise Refusal(400, "echo is of language models; this model translates.", param="echo")
+    default = _DEFAULT_TOKENS if is_text else None
+    most = default if asked.max_tokens is None else asked.max_tokens
+    wanted, copies = _wanted(asked, engine, most)
+    works = [_work(engine, prompt, wanted) for prompt in prompts]
+    about = _About(asked, engine, "text_completion", copies)
+    if asked.stream:
+        if len(works) > 1:
+            raise Refusal(400, "A stream is of one prompt; wanted one.", param="stream")
+        _check_stream(asked, asked.logprobs is not None)
+        return _stream(about, works[0], _echoed(asked, works[0]))
+    choices: list[dict[str, Any]] = []
+    found = await answered(engine, works)
+    for work, answers in zip(works, found, strict=True):
+        for answer in answers * copies:
+            choice: dict[str, Any] = {
+                "index": len(choices),
+                "text": _echoed(asked, work) + answer.text,
+                "logprobs": None,
+                "finish_reason": _FINISHED.get(answer.ended, "stop"),
+            }
+            if asked.logprobs is not None:
+                echo = work.num_read if asked.echo else None
+                choice["logprobs"] = await of_completion(engine, answer, asked.logprobs, echo)
+            choices.append(choice)
+    return about.whole(choices, works, found)
+
+
+async def chat(body: bytes, engines: Engines) -> Response:
+    """`/v1/chat/completions`: the last message of the user is translated, or gone on with."""
+    asked: Chat = typed(body, Chat)
+    engine = engine_of(asked.model, engines)
+    if asked.tools:
+        raise Refusal(400, "tools are not supported; wanted none.", param="tools")
+    if (asked.response_format or {}).get("type", "text") != "text":
+        raise Refusal(
+            400, "response_format is not supported; wanted text.", param="response_format"
+        )
+    if asked.top_logprobs and not asked.logprobs:
+        raise Refusal(400, "top_logprobs needs logprobs as well.", param="top_logprobs")
+    by_user = [message.text for message in asked.messages if message.role == "user"]
+    if not by_user:
+        raise Refusal(400, "messages has none of the user; wanted one.", param="messages")
+    begun = asked.messages[-1].text if asked.messages[-1].role == "assistant" else ""
+    most = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
+    is_text = engine.served.kind == "language_model"
+    wanted, copies = _wanted(asked, engine, most, "" if is_text else begun)
+    check_number("messages", len(by_user[-1]), MOST_CHARACTERS, "characters")
+    work = _work(engine, by_user[-1] + (begun if is_text else ""), wanted)
+    about = _About(asked, engine, "chat.completion", copies)
+    if asked.stream:
+        _check_stream(asked, bool(asked.logprobs))
+        return _stream(about, work, "")
+    (answers,) = await answered(engine, [work])
+    choices: list[dict[str, Any]] = []
+    for answer in answers * copies:
+        choice = {
+            "index": len(choices),
+            "message": {"role": "assistant", "content": answer.text, "refusal": None},
+            "logprobs": None,
+            "finish_reason": _FINISHED.get(answer.ended, "stop"),
+        }
+        if asked.logprobs:
+            choice["logprobs"] = await of_chat(engine, answer, asked.top_logprobs or 0)
+        choices.append(choice)
+    return about.whole(choices, [work], [answers])
+
+
+def _echoed(asked: Completion, work: Translation | Continuation) -> str:
+    return work.prompt_text if asked.echo and isinstance(work, Continuation) else ""
+
+
+class _About:
+    """What all answers to one request say of it."""
+
+    def __init__(self, asked: Asked, engine: Engine, kind: str, copies: int):
+        self.asked, self.engine, self.kind, self.copies = asked, engine, kind, copies
+        self.id = f"cmpl-{uuid.uuid4().hex}"
+        self.created = int(time.time())
+
+    @property
+    def is_chat(self) -> bool:
+        return self.kind == "chat.completion"
+
+    def values(self, choices: Sequence[dict[str, Any]], usage: Any = None) -> dict[str, Any]:
+        kind = f"{self.kind}.chunk" if self.is_chat and self.asked.stream else self.kind
+        found = {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.asked.model,
+            "choices": choices,
+        }
+        return found if usage is None else {**found, "usage": usage}
+
+    def usage(self, works: Sequence[Any], answers: Sequence[Sequence[Answer]]) -> dict[str, int]:
+        read = sum(work.num_read for work in works)
+        written = self.copies * sum(each.num_tokens for some in answers for each in some)
+        return {
+            "prompt_tokens": read,
+            "completion_tokens": written,
+            "total_tokens": read + written,
+        }
+
+    def whole(
+        self,
+        choices: Sequence[dict[str, Any]],
+        works: Sequence[Any],
+        answers: Sequence[Sequence[Answer]],
+    ) -> Response:
+        values = self.values(choices, self.usage(works, answers))
+        return Response(as_json(values), media_type="application/json")
+
+
+def _stream(about: _About, work: Translation | Continuation, begin: str) -> EventSourceResponse:
+    """The text as it grows: what was sent is never taken back."""
+
+    def chunk(text: str, finish: str | None = None, is_first: bool = False) -> str:
+        choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
+        if about.is_chat:
+            delta: dict[str, Any] = {"role": "assistant"} if is_first else {}
+            choice["delta"] = delta if finish else {**delta, "content": text}
+        else:
+            choice["text"] = text
+        return as_json(about.values([choice])).decode()
+
+    growing = told(about.engine, [work])  # before the answer begins: it may be refused
+
+    async def chunks() -> AsyncGenerator[dict[str, str]]:
+        if about.is_chat or begin:
+            yield {"data": chunk(begin, is_first=True)}
+        sent = ""
+        async with aclosing(growing) as news:
+            async for _, text in news:
+                if text:
+                    sent += text
+                    yield {"data": chunk(text)}
+        (answer,) = work.answers()
+        if rest := answer.text[len(sent) :]:
+            yield {"data": chunk(rest)}
+        yield {"data": chunk("", _FINISHED.get(answer.ended, "stop"))}
+        options = about.asked.stream_options
+        if options is not None and options.include_usage:
+            usage = about.usage([work], [[answer]])
+            yield {"data": as_json(about.values([], usage)).decode()}
+        yield {"data": "[DONE]"}
+
+    return EventSourceResponse(chunks(), sep="\n")
+
+
+def _check_stream(asked: Asked, with_logprobs: bool) -> None:
+    if (asked.n or 1) > 1:
+        raise Refusal(400, f"A stream is of one text, and n is {asked.n}; wanted 1.", param="n")
+    if with_logprobs:
+        message = "logprobs come with the whole text; wanted none in a stream."
+        raise Refusal(400, message, param="logprobs")
+
+
+def _prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
+    """The prompts, each a text or ids."""
+    if isinstance(prompt, str):
+        prompts: list[Any] = [prompt]
+    elif prompt and all(isinstance(each, int) for each in prompt):
+        prompts = [prompt]
+    else:
+        kinds = {type(each) for each in prompt}
+        if len(kinds) != 1 or int in kinds:
+            raise Refusal(400, "prompt mixes texts and tokens, or is empty.", param="prompt")
+        prompts = list(prompt)
+    check_number("prompt", len(prompts), MOST_TEXTS, "texts")
+    total = sum(map(len, prompts))
+    check_number("prompt", total, MOST_CHARACTERS, "characters or tokens")
+    return prompts
+
+
+def _work(engine: Engine, prompt: str | list[int], wanted: Wanted) -> Translation | Continuation:
+    try:
+        if not isinstance(prompt, str):
+            size = engine.served.tokenizer.num_words
+            for number in prompt:
+                if not 0 <= number < size:
+                    message = f"The prompt has token {number}; wanted 0 to {size - 1}."
+                    raise Refusal(400, message, param="prompt")
+        if engine.served.kind == "language_model":
+            return Continuation(engine.served.writer, prompt, wanted)
+        if not isinstance(prompt, str):
+            (prompt,) = engine.served.tokenizer.decode([prompt])
+        return Translation(engine.served.translator, document(prompt), wanted)
+    except TooLongError as fault:
+        raise Refusal(400, str(fault), "context_length_exceeded", "prompt") from None
+
+
+def _wanted(asked: Asked, engine: Engine, most: int | None, prefix: str = "") -> tuple[Wanted, int]:
+    """What is asked of each prompt, and how many times each answer is given: what nothing is drawn
+    for is the same however often."""
+    for name in ("presence_penalty", "frequency_penalty"):
+        if getattr(asked, name):
+            raise Refusal(400, f"{name} is not supported; wanted 0.", param=name)
+    stop = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
+    check_number("stop", len(stop), MOST_STOPS, "strings")
+    check_number("ban", len(asked.ban or ()), MOST_BANS, "words")
+    if "" in stop:
+        raise Refusal(400, "stop has an empty string; wanted some characters.", param="stop")
+    is_text = engine.served.kind == "language_model"
+    count = asked.n or 1
+    is_drawn = asked.temperature != 0 and (is_text or asked.temperature is not None)
+    copies = 1
+    if is_text and not is_drawn:
+        count, copies = 1, count
+    masks: dict[str, Any] = {"min_length": asked.min_tokens or None, "ban": asked.ban or ()}
+    drawn: dict[str, Any] = {}
+    if is_drawn or is_text:
+        top_k = asked.top_k if asked.top_k and asked.top_k > 0 else None
+        drawn = {"sample": count, "seed": asked.seed, "temperature": asked.temperature}
+        drawn |= {"top_k": top_k, "top_p": asked.top_p, "min_p": asked.min_p}
+    wanted = Wanted(
+        num_outputs=count,
+        wishes=Wishes(**masks, **drawn),
+        stop=tuple(stop),
+        max_tokens=most,
+        prefix=prefix,
+        banned_ids=_banned_ids(asked.logit_bias or {}, engine),
+        is_shown=bool(asked.stream),
+    )
+    return wanted, copies
+
+
+def _banned_ids(biases: Mapping[str, float], engine: Engine) -> tuple[int, ...]:
+    """The tokens whose bias is −100, which bans them; no other bias is taken."""
+    size = engine.served.tokenizer.num_words
+    for name, bias in biases.items():
+        if not name.isdecimal() or not 0 <= int(name) < size:
+            message = f"logit_bias has token {name[:20]!r}; wanted 0 to {size - 1}."
+            raise Refusal(400, message, param="logit_bias")
+        if bias not in (0, -100):
+            message = f"logit_bias of token {name} is {bias:g}; wanted -100, which bans it, or 0."
+            raise Refusal(400, message, param="logit_bias")
+    return tuple(int(name) for name, bias in biases.items() if bias)
+
+
+class Tokenize(msgspec.Struct, kw_only=True):
+    """A request for the tokens of a text; vLLM's."""
+
+    prompt: Text
+    model: str | None = None
+    add_special_tokens: bool | None = True
+    return_token_strs: bool | None = False
+
+
+class Detokenize(msgspec.Struct, kw_only=True):
+    """A request for the text of tokens."""
+
+    tokens: Annotated[list[int], Meta(max_length=MOST_CHARACTERS)]
+    model: str | None = None
+
+
+def tokenize(body: bytes, engines: Engines) -> dict[str, Any]:
+    """`/tokenize`: the names of BOS and EOS are their tokens here."""
+    asked: Tokenize = typed(body, Tokenize)
+    engine = _tokenizing(asked.model, engines)
+    tokenizer = engine.served.tokenizer
+    names = {tokenizer.pieces([number])[0]: number for number in (tokenizer.eos, tokenizer.bos)}
+    ids: list[int] = []
+    rest = asked.prompt
+    while rest:
+        places = {name: at for name in names if (at := rest.find(name)) >= 0}
+        name = min(places, key=lambda name: places[name]) if places else ""
+        before = rest[: places[name]] if name else rest
+        ids += tokenizer.encode([before])[0] if before else []
+        ids += [names[name]] if name else []
+        rest = rest[len(before) + len(name) :]
+    if asked.add_special_tokens and tokenizer.has_bos:
+        ids = [tokenizer.bos, *ids]
+    found: dict[str, Any] = {"count": len(ids), "max_model_len": context(engine), "tokens": ids}
+    if asked.return_token_strs:
+        found["token_strs"] = tokenizer.pieces(ids)
+    return found
+
+
+def detokenize(body: bytes, engines: Engines) -> dict[str, Any]:
+    """`/detokenize`."""
+    asked: Detokenize = typed(body, Detokenize)
+    tokenizer = _tokenizing(asked.model, engines).served.tokenizer
+    wrong = [number for number in asked.tokens if not 0 <= number < tokenizer.num_words]
+    if wrong:
+        message = f"tokens has {wrong[0]}; wanted 0 to {tokenizer.num_words - 1}."
+        raise Refusal(400, message, param="tokens")
+    return {"prompt": tokenizer.decode([asked.tokens])[0]}
+
+
+def tokenizer_info(engines: Engines) -> dict[str, Any]:
+    """`/tokenizer_info`: the names of the special tokens, of the model that `/tokenize` takes."""
+    tokenizer = _tokenizing(None, engines).served.tokenizer
+    bos, eos, pad = tokenizer.pieces([tokenizer.bos, tokenizer.eos, tokenizer.pad])
+    return {
+        "tokenizer_class": type(tokenizer).__name__,
+        "bos_token": bos if tokenizer.has_bos else None,
+        "eos_token": eos,
+        "pad_token": pad,
+        "vocab_size": tokenizer.num_words,
+    }
+
+
+def _tokenizing(name: str | None, engines: Engines) -> Engine:
+    """The model named, else the first language model, else the first."""
+    if name:
+        return engine_of(name, engines)
+    of_text = [each for each in engines.values() if each.served.kind == "language_model"]
+    return [*of_text, *engines.values()][0]
+
+
+def context(engine: Engine) -> int:
+    """The most tokens of a text of training."""
+    return engine.served.model.experiment.data.max_tokens
+
+
+def refusal_of(fault: UserError) -> Refusal:
+    """A user's mistake as it is told."""
+    name = str(fault).split(" ")[0]
+    return Refusal(400, str(fault), param=name if name in Asked.__struct_fields__ else None)

@@ -1,0 +1,192 @@
+"""The server as a whole: its routes, its key, its limits, its beginning and its end."""
+
+import json
+import signal
+import socket
+import threading
+import time
+import urllib.request
+from urllib.error import HTTPError
+
+import pytest
+from starlette.testclient import TestClient
+
+from aiayn.errors import UserError
+from aiayn.serve.engine import Engine, Full
+from aiayn.serve.server import Server, bound
+from tests.support.servers import running, served
+
+ASKED = {"q": "one two", "source": "en", "target": "de"}
+PROMPT = {"model": "text", "prompt": "one", "max_tokens": 5, "seed": 1}
+
+
+def test_it_is_healthy_when_all_is_compiled(client):
+    assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_before_that_it_says_so(monkeypatch):
+    monkeypatch.setattr(Engine, "start", lambda engine: None)
+    server = Server(served())
+    with TestClient(server.app, base_url="http://127.0.0.1") as client:
+        found = client.get("/health")
+        assert found.status_code == 503
+        assert found.json() == {"status": "loading"}
+        for post in ("/translate", "/v1/completions"):
+            assert client.post(post, json={}).status_code == 503
+        server.engines["pair"].fault = UserError("memory is used up")
+        assert client.get("/health").json() == {
+            "error": "The model pair cannot be served: memory is used up"
+        }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/v1/nowhere", 404),
+        ("GET", "/page/../../etc/passwd", 404),
+        ("GET", "/%2e%2e/%2e%2e/etc/passwd", 404),
+        ("GET", "/translate", 405),
+        ("POST", "/languages", 405),
+        ("DELETE", "/v1/models", 405),
+        ("OPTIONS", "/v1/completions", 405),
+    ],
+)
+def test_what_is_not_there_is_said_in_the_dialect_of_the_path(client, method, path, status):
+    found = client.request(method, path)
+    assert found.status_code == status
+    error = found.json()["error"]
+    assert isinstance(error, dict if path.startswith("/v1") else str)
+    assert status != 405 or found.headers["allow"]
+
+
+def test_a_full_queue_is_429_with_the_time_to_come_again(client, server, monkeypatch):
+    def full(*_):
+        raise Full
+
+    for engine in server.engines.values():
+        monkeypatch.setattr(engine, "submit", full)
+    for path, asked in (
+        ("/translate", ASKED),
+        ("/v1/completions", PROMPT),
+        ("/v1/completions", {**PROMPT, "stream": True}),
+    ):
+        found = client.post(path, json=asked)
+        assert found.status_code == 429
+        assert found.headers["retry-after"] == "1"
+        assert "error" in found.json()
+
+
+def test_a_fault_of_ours_is_500_and_the_next_request_is_answered(
+    client, server, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(server.engines["text"], "submit", lambda *_: 1 // 0)
+        found = client.post("/v1/completions", json=PROMPT)
+        assert found.status_code == 500
+        assert found.json()["error"]["type"] == "server_error"
+        assert "ZeroDivisionError" in capsys.readouterr().err
+    assert client.post("/v1/completions", json=PROMPT).status_code == 200
+
+
+def test_metrics_count_requests_by_route_and_programs_compiled_since(client):
+    client.post("/v1/completions", json=PROMPT)
+    client.get("/v1/models/secret")
+    text = client.get("/metrics").text
+    assert 'aiayn_requests_total{route="/v1/completions",status="200"}' in text
+    assert 'aiayn_requests_total{route="/v1/models/{name:path}",status="404"}' in text
+    assert 'aiayn_compilations_total{model="pair"} 0.0' in text
+    assert "secret" not in text
+
+
+def test_a_key_is_asked_for_where_each_dialect_sends_it(server):
+    with_key = Server(server.served, key="a key")
+    with_key.engines = server.engines
+    with_key.app.is_ready = lambda: True
+    client = TestClient(with_key.app, base_url="http://127.0.0.1")
+    for headers, status in (({}, 401), ({"Authorization": "Bearer other"}, 401)):
+        for path in ("/v1/models", "/tokenizer_info"):
+            assert client.get(path, headers=headers).status_code == status
+    good = {"Authorization": "Bearer a key"}
+    assert client.get("/v1/models", headers=good).status_code == 200
+    assert client.get("/metrics").status_code == 403
+    assert client.post("/detect", json={"q": "one"}).json() == {"error": "Invalid API key"}
+    assert client.post("/translate", json={**ASKED, "api_key": "other"}).status_code == 403
+    assert client.post("/detect", json={"q": "one", "api_key": "a key"}).status_code == 200
+    assert client.get("/health").status_code == 200
+    assert client.get("/frontend/settings").json()["keyRequired"] is True
+
+
+def test_a_port_in_use_is_a_line_that_names_it():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"127.0.0.1, port {port}: Address already in use"):
+            bound("127.0.0.1", port)
+    with pytest.raises(UserError, match=r"cannot listen on no\.such\.host\.invalid"):
+        bound("no.such.host.invalid", 0)
+
+
+# --- A server of its own ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory):
+    """The program as it is started, and the address that it prints."""
+    with running(tmp_path_factory.mktemp("served")) as found:
+        yield found
+
+
+def _post(address, path, values):
+    body, headers = json.dumps(values).encode(), {"content-type": "application/json"}
+    request = urllib.request.Request(f"{address}{path}", body, headers)
+    with urllib.request.urlopen(request, timeout=60) as found:
+        return json.load(found)
+
+
+@pytest.mark.slow
+def test_a_client_that_hangs_up_is_not_worked_for(process):
+    _, address = process
+    host, _, port = address.removeprefix("http://").partition(":")
+    asked = {"q": ["one two three " * 60] * 40, "source": "en", "target": "de"}
+    body = json.dumps(asked).encode()
+    head = f"POST /translate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        while _metric(address, 'aiayn_slots_taken{model="pair"}') == 0:
+            time.sleep(0.01)
+    while _metric(address, 'aiayn_slots_taken{model="pair"}'):
+        time.sleep(0.01)
+    assert _metric(address, 'aiayn_requests_total{route="/translate",status="499"}') == 1
+
+
+def _metric(address, name):
+    with urllib.request.urlopen(f"{address}/metrics", timeout=60) as found:
+        text = found.read().decode()
+    values = [line.split()[-1] for line in text.splitlines() if line.startswith(name)]
+    return float(values[0]) if values else 0.0
+
+
+@pytest.mark.slow
+def test_sigterm_lets_running_requests_finish_and_refuses_new_ones(process):
+    started, address = process
+    wanted = _post(address, "/translate", ASKED)
+    many = {**ASKED, "q": ["one two three " * 60] * 20}
+    found = []
+    running = threading.Thread(target=lambda: found.append(_post(address, "/translate", many)))
+    running.start()
+    while _metric(address, 'aiayn_slots_taken{model="pair"}') == 0:
+        time.sleep(0.01)
+    started.send_signal(signal.SIGTERM)
+    status = 200
+    while status == 200:
+        try:
+            assert _post(address, "/translate", ASKED) == wanted
+        except HTTPError as refused:
+            status = refused.code
+    assert status == 503
+    running.join()
+    assert len(found[0]["translatedText"]) == 20
+    assert started.wait(60) == 0
+    assert started.stderr.read() == ""
