@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from aiayn.errors import UserError
-from aiayn.serve import libretranslate, openai_api
+from aiayn.serve import libretranslate, openai_api, page
 from aiayn.serve.engine import Closed, Engine, Full
 from aiayn.serve.guard import ROUTE, Guard, check_key, refused
 from aiayn.serve.models import Served
@@ -69,7 +69,7 @@ class Server:
 
     def _routes(self) -> list[BaseRoute]:
         post, get = partial(_route, self._key, "POST"), partial(_route, self._key, "GET")
-        return [
+        routes: list[BaseRoute] = [
             get("/health", self._health, needs_key=False),
             get("/metrics", self._metrics),
             get("/openapi.json", self._openapi),
@@ -84,8 +84,9 @@ class Server:
             post("/tokenize", partial(self._tokens, openai_api.tokenize)),
             post("/detokenize", partial(self._tokens, openai_api.detokenize)),
             get("/tokenizer_info", self._tokenizer_info),
-            # *page.routes(self.served) unless there is a key, which a browser does not send.
         ]
+        # A browser sends no key.
+        return routes if self._key is not None else [*routes, *page.routes(self.served)]
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:

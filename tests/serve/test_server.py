@@ -39,6 +39,17 @@ def test_before_that_it_says_so(monkeypatch):
         }
 
 
+def test_the_page_is_at_the_address_and_streams_unless_a_key_is_wanted(server, client):
+    found = client.get("/")
+    assert found.headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in found.headers["content-security-policy"]
+    models = client.get("/page/api/models").json()
+    assert models["streams"]
+    assert [card["name"] for card in models["models"]] == ["pair", "text"]
+    closed = Server(server.served, key="a key")
+    assert not any(route.path.startswith("/page") for route in closed._routes())
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
