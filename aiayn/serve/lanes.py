@@ -239,6 +239,8 @@ class Lane:
         }
         for row, ask in enumerate(asked):
             _fill(arrays, row, ask)
+        if not self._model.tokenizer.has_eos:  # nor is it drawn by chance
+            arrays["min_length_B"][:] = _ANY
         return Controls(**arrays)
 
     def drop(self, key: int) -> None:
@@ -280,7 +282,8 @@ class Lane:
             if score > -np.inf:
                 ids = words[before : before + most + 1].tolist()
                 ids = tuple(ids[: ids.index(self.plan.sizes.eos)])
-                found.append(Output(ids, float(score), "limit" if len(ids) == most else "eos"))
+                is_cut = len(ids) == most or not self._model.tokenizer.has_eos
+                found.append(Output(ids, float(score), "limit" if is_cut else "eos"))
         if not look.finished_B[place]:
             for words, score in zip(*(each[place] for each in look.living[:2]), strict=True):
                 if score > -np.inf:

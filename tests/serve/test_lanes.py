@@ -87,3 +87,13 @@ def test_more_bans_than_there_are_places_for_are_refused_with_the_numbers():
         check_banned([(1,)] * (BANNED + 1))
     with pytest.raises(UserError, match="in 17 pieces; wanted at most 16"):
         check_banned([(1,) * (BANNED_LENGTH + 1)])
+
+
+def test_an_end_that_the_tokenizer_does_not_have_comes_at_the_limit_alone(monkeypatch):
+    monkeypatch.setattr(Lane, "_empty", lambda lane: None)
+    writer = MODELS["text"].writer
+    lane = Lane(writer, plans_of_writer(writer)[0])
+    ask = Ask((5, 3), 2, 9, wishes=DRAWN)
+    assert lane._controls([ask], 2).min_length_B.tolist() == [0, 0]
+    monkeypatch.setattr(type(writer.tokenizer), "has_eos", False)
+    assert (lane._controls([ask], 2).min_length_B > CONTEXT).all()
