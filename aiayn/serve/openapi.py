@@ -6,34 +6,45 @@ from typing import Any
 import msgspec
 
 import aiayn
-from aiayn.serve.libretranslate import Detect, Translate
+from aiayn.serve.engine import Engine
+from aiayn.serve.libretranslate import Detect, Translate, Translations
 from aiayn.serve.openai_api import Chat, Completion, Detokenize, Tokenize
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 _ANSWER: Mapping[str, Any] = {"type": "object"}
+_COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 0}
 _LIST: Mapping[str, Any] = {"type": "array", "items": _ANSWER}
 
 
-def openapi(sources: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
-    """The description of all routes, for models that translate from and to these languages."""
+def openapi(translations: Translations, engines: Sequence[Engine]) -> dict[str, Any]:
+    """The description of all routes, with the limits that every model keeps."""
     kinds = (Translate, Detect, Completion, Chat, Tokenize, Detokenize)
     schemas, components = msgspec.json.schema_components(
         kinds, ref_template="#/components/schemas/{name}"
     )
     of_kind = dict(zip(kinds, schemas, strict=True))
     translate = components["Translate"]["properties"]
-    translate["source"] = {"type": "string", "enum": ["auto", *sources]}
-    translate["target"] = {"type": "string", "enum": list(targets)}
-    for name in ("Translate", "Detect"):
-        a_text = {"type": "string", "minLength": 1}
-        some = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-        components[name]["properties"]["q"] = {"anyOf": [a_text, some]}
+    translate["source"] = {"type": "string", "enum": ["auto", *translations.sources]}
+    translate["target"] = {"type": "string", "enum": translations.targets}
+    pairs = (each for each in engines if each.served.kind == "translation")
+    most = min((each.most_outputs - 1 for each in pairs), default=0)
+    translate["alternatives"] = {"anyOf": [{**_COUNT, "maximum": most}, {"type": "null"}]}
+    of_form = dict[type, Mapping[str, Any]]()
+    a_text = {"type": "string", "minLength": 1}
+    some = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    for kind in (Translate, Detect):
+        properties = components[kind.__name__]["properties"]
+        # A list of one empty text cannot be told from an empty text in a form.
+        of_form[kind] = {**components[kind.__name__], "properties": {**properties, "q": a_text}}
+        properties["q"] = {"anyOf": [a_text, some]}
+    last = min(each.served.tokenizer.num_words for each in engines) - 1
+    components["Detokenize"]["properties"]["tokens"]["items"] = {**_COUNT, "maximum": last}
     paths = {
         "/health": _get("Whether the server is ready"),
         "/metrics": _get("Counts for Prometheus", "text/plain"),
-        "/translate": _post("Translate a text or a list", of_kind[Translate], (_JSON, _FORM)),
-        "/detect": _post("Find the language", of_kind[Detect], (_JSON, _FORM), _LIST),
+        "/translate": _post("Translate a text or a list", of_kind[Translate], of_form[Translate]),
+        "/detect": _post("Find the language", of_kind[Detect], of_form[Detect], _LIST),
         "/languages": _get("The languages served", schema=_LIST),
         "/frontend/settings": _get("What a page needs to know"),
         "/v1/models": _get("The models served"),
@@ -77,8 +88,9 @@ def _get(
 def _post(
     summary: str,
     asked: Mapping[str, Any],
-    kinds: Sequence[str] = (_JSON,),
+    form: Mapping[str, Any] | None = None,
     schema: Mapping[str, Any] = _ANSWER,
 ) -> dict[str, Any]:
-    body = {"required": True, "content": {kind: {"schema": asked} for kind in kinds}}
+    content = {_JSON: {"schema": asked}, **({_FORM: {"schema": form}} if form else {})}
+    body = {"required": True, "content": content}
     return {"post": {"summary": summary, "requestBody": body, "responses": _answers(_JSON, schema)}}

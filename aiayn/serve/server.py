@@ -111,8 +111,7 @@ class Server:
         return Response(generate_latest(self.app.registry), media_type="text/plain; version=0.0.4")
 
     async def _openapi(self, request: Request) -> Response:
-        translations = self._translations
-        return _json(openapi(translations.sources, translations.targets))
+        return _json(openapi(self._translations, [*self.engines.values()]))
 
     async def _translate(self, request: Request) -> Response:
         asked = await libretranslate.asked_for(request, libretranslate.Translate)

@@ -9,8 +9,6 @@ import pytest
 from tests.support.models import CONTEXT, TOKENIZER
 from tests.support.servers import running, served
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):

@@ -2,8 +2,6 @@
 
 import re
 
-from aiayn.serve.openapi import openapi
-
 
 def _references(values):
     if isinstance(values, dict):
@@ -14,10 +12,10 @@ def _references(values):
             yield from _references(value)
 
 
-def test_every_route_but_the_pages_is_described_and_no_other(server):
+def test_every_route_but_the_pages_is_described_and_no_other(server, client):
     described = {
         (path, method.upper())
-        for path, methods in openapi(["en"], ["de"])["paths"].items()
+        for path, methods in client.get("/openapi.json").json()["paths"].items()
         for method in methods
     }
     routes = {
@@ -36,3 +34,16 @@ def test_every_type_that_is_named_is_there(client):
     translate = found["components"]["schemas"]["Translate"]
     assert translate["required"] == ["q", "source", "target"]
     assert translate["properties"]["source"]["enum"] == ["auto", "en"]
+
+
+def test_the_limits_are_those_of_the_models(client, pair):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    (count, none) = schemas["Translate"]["properties"]["alternatives"]["anyOf"]
+    assert (count["maximum"], none["type"]) == (pair.most_outputs - 1, "null")
+    asked = {"q": "one", "source": "en", "target": "de"}
+    for alternatives, status in ((count["maximum"], 200), (count["maximum"] + 1, 400)):
+        found = client.post("/translate", json={**asked, "alternatives": alternatives})
+        assert found.status_code == status
+    last = schemas["Detokenize"]["properties"]["tokens"]["items"]["maximum"]
+    for token, status in ((last, 200), (last + 1, 400)):
+        assert client.post("/detokenize", json={"tokens": [token]}).status_code == status
