@@ -75,7 +75,7 @@ def _sweep_arguments(parser: ArgumentParser) -> None:
 def ablate(
     experiment: Experiment, data_dir: Path, seeds: int, jobs: int, record: Path | None
 ) -> None:
-    """Table 3 in miniature: all its rows at a small size; or what pre-training is worth.
+    """Table 3 in miniature, all its rows at small size; or pre-training.
 
     The experiment is the base; each row changes it as the paper's row changes the paper's base, and
     four rows more show what our deviations from the paper's text cost. Every run lives in

@@ -1,6 +1,6 @@
 """From trained models to a server: `serve`."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -24,12 +24,12 @@ class _Named(NamedTuple):
 def serve(
     models: list[_Named], host: str, port: int, api_key_file: Path | None, queue: int
 ) -> None:
-    """Serve models over HTTP, each under a name, to clients of LibreTranslate and of OpenAI.
+    """Serve models over HTTP to clients of LibreTranslate and of OpenAI.
 
       aiayn serve pb=runs/phrasebook lm=runs/phrasebook_lm
-    A model that translates answers /translate, and /v1/completions and /v1/chat/completions with
-    the translation of the prompt; a language model goes on with the prompt. docs/serving.md has
-    examples for curl, Python and JavaScript.
+    Each has a name that clients ask for. A model that translates answers /translate, and
+    /v1/completions and /v1/chat/completions with the translation of the prompt; a language model
+    goes on with the prompt. docs/serving.md has examples for curl, Python and JavaScript.
 
     /health says ok when all is compiled. SIGTERM lets running requests finish and refuses new ones;
     Ctrl-C ends at once.
@@ -72,7 +72,7 @@ def _named(text: str) -> _Named:
 def _port(text: str) -> int:
     number = int(text) if text.isdecimal() else -1
     if not 0 <= number <= 65_535:
-        raise UserError(f"--port is {text!r}; wanted a number of 0 to 65535.")
+        raise ArgumentTypeError(f"is {text!r}; wanted a number of 0 to 65535")
     return number
 
 

@@ -73,7 +73,7 @@ class Point(msgspec.Struct):
     length_ratio: float
 
 
-class Sweep(Environment, kw_only=True):
+class Sweep(Environment, kw_only=True, omit_defaults=True):
     """The record of `aiayn sweep`."""
 
     experiment: str

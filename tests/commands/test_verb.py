@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aiayn.__main__ import _VERBS, main
+from aiayn.commands.serve import _named
 from aiayn.commands.verb import check_read_once, existing, text_file
 from aiayn.errors import UserError
 from aiayn.system.streams import STANDARD_INPUT
@@ -96,8 +97,9 @@ def test_every_argument_that_is_a_path_takes_a_tilde(verb, tmp_path, monkeypatch
 
 
 def _read(argument_type, text):
+    is_named = argument_type is _named  # NAME=PATH of serve
     with suppress(ArgumentTypeError, ValueError):
-        return argument_type(text)
+        return argument_type(f"x={text}").path if is_named else argument_type(text)
 
 
 def test_help_and_refusals_answer_without_jax_and_numpy():

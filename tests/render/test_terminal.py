@@ -107,7 +107,7 @@ def test_every_console_and_every_bar_is_made_in_one_place():
     ]
     # The pictures in the README, and the two views that stay while a run trains.
     assert {each.split(":")[0] for each in made_elsewhere} <= {
-        "tables.py",
+        "run_tables.py",
         "progress.py",
         "ablation.py",
     }
