@@ -26,5 +26,5 @@ autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 
 nb_execution_mode = "force"
-nb_execution_timeout = 1200
+nb_execution_timeout = 3600
 nb_execution_raise_on_error = True
