@@ -9,6 +9,7 @@ import urllib.request
 from urllib.error import HTTPError
 
 import pytest
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from aiayn.errors import UserError
@@ -47,7 +48,9 @@ def test_the_page_is_at_the_address_and_streams_unless_a_key_is_wanted(server, c
     assert models["streams"]
     assert [card["name"] for card in models["models"]] == ["pair", "text"]
     closed = Server(server.served, key="a key")
-    assert not any(route.path.startswith("/page") for route in closed._routes())
+    paths = [route.path for route in closed._routes() if isinstance(route, Route | Mount)]
+    assert "/translate" in paths
+    assert not any(path.startswith("/page") for path in paths)
 
 
 @pytest.mark.parametrize(
