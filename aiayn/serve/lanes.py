@@ -306,6 +306,7 @@ class Lane:
 
 
 def _penalty(length: int, alpha: float, form: PenaltyForm) -> float:
+    """As `aiayn.decoding.search.penalty`, of which JAX would compile a program after the start."""
     return float(length) ** alpha if form == "length" else ((5.0 + length) / 6.0) ** alpha
 
 

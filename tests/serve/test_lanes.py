@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from aiayn.decoding.search import penalty
 from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
 from aiayn.serve.lanes import (
@@ -12,6 +13,7 @@ from aiayn.serve.lanes import (
     Lane,
     Output,
     _beginning,
+    _penalty,
     check_banned,
     plans_of_translator,
     plans_of_writer,
@@ -75,11 +77,17 @@ def _certain(lane, *outputs):
 def test_only_what_can_still_win_decides_what_is_certain(plans, monkeypatch):
     monkeypatch.setattr(Lane, "_empty", lambda lane: None)
     lane = Lane(MODELS["pair"].translator, plans[0])
-    penalty = (15 / 6) ** 0.6  # of the limit, 9 words and EOS
+    of_limit = (15 / 6) ** 0.6  # 9 words and EOS
     ended = (1, 2, 3), -1.0, "eos"
     assert _certain(lane, ((1, 2, 9), -2.0, None), ((1, 4), -3.0, None)) == (1,)
-    assert _certain(lane, ended, ((1, 2, 9), -0.99 * penalty, None)) == (1, 2)
-    assert _certain(lane, ended, ((4, 4), -1.01 * penalty, None)) == (1, 2, 3)
+    assert _certain(lane, ended, ((1, 2, 9), -0.99 * of_limit, None)) == (1, 2)
+    assert _certain(lane, ended, ((4, 4), -1.01 * of_limit, None)) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("form", ["gnmt", "length"])
+def test_what_is_certain_goes_by_the_penalty_of_the_search(form):
+    for length in (1, 9, 40):
+        assert _penalty(length, 0.6, form) == pytest.approx(float(penalty(length, 0.6, form)))
 
 
 def test_more_bans_than_there_are_places_for_are_refused_with_the_numbers():
