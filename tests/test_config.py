@@ -315,7 +315,7 @@ def test_any_text_after_set_is_a_setting_or_is_refused(assignments):
     ],
 )
 def test_settings_of_trees_go_together(changes, wrong):
-    parser = load_experiment("parsing_craft")
+    parser = load_experiment("craft_parsing")
     with pytest.raises(UserError, match=re.escape(wrong)):
         parser.with_overrides(changes)
 

@@ -38,7 +38,7 @@ def test_the_experiments_of_table_2_are_the_papers():
 
 
 def test_the_parsers_of_table_4_are_the_papers():
-    alone, semi = load_experiment("parsing_wsj"), load_experiment("parsing_wsj_semi")
+    alone, semi = load_experiment("wsj_parsing"), load_experiment("wsj_parsing_semi")
     for experiment in (alone, semi):
         model, decode = experiment.model, experiment.decode
         assert (model.num_layers, model.d_model, model.d_ff, model.num_heads) == (4, 1024, 2048, 8)
@@ -49,7 +49,7 @@ def test_the_parsers_of_table_4_are_the_papers():
 
 
 def test_tensor2tensors_parsers_are_those_of_its_presets():
-    base, big = load_experiment("parsing_wsj_t2t"), load_experiment("parsing_wsj_semi_t2t")
+    base, big = load_experiment("wsj_parsing_t2t"), load_experiment("wsj_parsing_semi_t2t")
     assert (base.data.vocab_size, big.data.vocab_size) == (2**14, 2**15)
     assert (base.model.dropout_rate, big.model.dropout_rate) == (0.2, 0.1)
     assert (base.train.warmup_steps, big.train.warmup_steps) == (16_000, 4_000)

@@ -31,7 +31,7 @@ def parse(
 
     A filter: one sentence in, one tree out, order kept, empty lines kept. Words have blanks between
     them, as in the treebank that the parser learnt from: punctuation stands alone.
-      echo "The dog sleeps ." | aiayn parse runs/parsing_craft
+      echo "The dog sleeps ." | aiayn parse runs/craft_parsing
       (TOP (S (NP (DT The) (NN dog)) (VP (VBZ sleeps)) (. .)))
     Raw English text is cut into such words by --tokenize, as the Penn Treebank is.
       echo "It isn't a dog." | aiayn parse runs/treebook --tokenize

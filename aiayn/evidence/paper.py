@@ -127,7 +127,7 @@ TABLE_4: Mapping[str, ParserRow] = {
 }
 PARSER = "Transformer (4 layers)"
 PARSED_BY: Mapping[str, str] = {
-    PARSER: "parsing_wsj",
-    f"{PARSER}, with parsed text": "parsing_wsj_semi",
+    PARSER: "wsj_parsing",
+    f"{PARSER}, with parsed text": "wsj_parsing_semi",
 }
 """The experiments that rows of Table 4 are of."""

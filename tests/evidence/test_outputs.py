@@ -266,7 +266,7 @@ FOUND = [
 
 def test_trees_are_kept_by_their_symbols_and_scored_again(tmp_path):
     # Right are S and nothing else of 3 brackets of the first, and all 4 of the second.
-    config, folder = load_experiment("parsing_craft"), tmp_path / "run"
+    config, folder = load_experiment("craft_parsing"), tmp_path / "run"
     for weights in HYP:
         place = folder / "outputs" / weights
         place.mkdir(parents=True)
@@ -280,7 +280,7 @@ def test_trees_are_kept_by_their_symbols_and_scored_again(tmp_path):
     sums = map(sha256_of_lines, (outputs.sources, outputs.references))
     record = replace(
         read(RESULTS / "phrasebook.json", Record, "a run"),
-        experiment="parsing_craft",
+        experiment="craft_parsing",
         config=config.to_dict(),
         data=Data(fingerprint="", source={}, pairs={}, tests={"test": Scored(2, *sums)}),
         scores={"test": {"last checkpoint (9)": scores, "average of 2": scores}},
@@ -288,7 +288,7 @@ def test_trees_are_kept_by_their_symbols_and_scored_again(tmp_path):
     write(folder / "result.json", record)
     results, text = tmp_path / "results", tmp_path / "data" / "craft-0" / "text"
     keep(folder, results)
-    lines = gzip.decompress((results / "outputs/parsing_craft/test.last.txt.gz").read_bytes())
+    lines = gzip.decompress((results / "outputs/craft_parsing/test.last.txt.gz").read_bytes())
     assert lines.decode().split("\n")[1].split() == [
         "(S",
         "(NP",
@@ -307,9 +307,9 @@ def test_trees_are_kept_by_their_symbols_and_scored_again(tmp_path):
     text.mkdir(parents=True)
     (text / "test.test.src").write_text("".join(f"{line}\n" for line in outputs.sources))
     (text / "test.test.tgt").write_text("".join(f"{line}\n" for line in outputs.references))
-    checked = dict(check(results, tmp_path / "data", ()))["parsing_craft.json"]
+    checked = dict(check(results, tmp_path / "data", ()))["craft_parsing.json"]
     assert checked == Checked("2 outputs scored again")
-    path = results / "outputs/parsing_craft/test.averaged.txt.gz"
+    path = results / "outputs/craft_parsing/test.averaged.txt.gz"
     path.write_bytes(gzip.compress("".join(f"{line}\n" for line in outputs.references).encode()))
-    checked = dict(check(results, tmp_path / "data", ()))["parsing_craft.json"]
+    checked = dict(check(results, tmp_path / "data", ()))["craft_parsing.json"]
     assert any("f1 is 71.43 in the record" in line for line in checked.wrong)

@@ -117,7 +117,7 @@ def test_a_setting_that_came_after_a_record_does_not_make_it_stale():
     ("experiment", "figures", "ours", "best"),
     [
         ("phrasebook_lm", ("nats_per_character", 0.25, 0.35), "nats per character", "0.25"),
-        ("parsing_craft", ("f1", 70.5, 70.1), "F1", "70.50"),
+        ("craft_parsing", ("f1", 70.5, 70.1), "F1", "70.50"),
     ],
 )
 def test_runs_of_other_tasks_have_the_figures_of_their_own(experiment, figures, ours, best):

@@ -1,6 +1,6 @@
 """A sample of the WSJ's trees, which NLTK gives away: constituency parsing (§6.3) in miniature.
 
-Run     make train EXPERIMENT=parsing_wsj_sample ARGS="--set data.folder=DIR"
+Run     make train EXPERIMENT=wsj_sample_parsing ARGS="--set data.folder=DIR"
         a folder with the files named below, one tree a line or indented over several
 Paper   no such experiment; sizes and schedule are those of a small model for 3,400 trees
 """
@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from aiayn.experiments import load_experiment
 
-base = load_experiment("parsing_craft")
+base = load_experiment("craft_parsing")
 config = replace(
     base,
-    name="parsing_wsj_sample",
+    name="wsj_sample_parsing",
     preset="paper_parsing",  # which leaves the rate and dropout of attention open
     data=replace(
         base.data,

@@ -1,6 +1,6 @@
 """CRAFT, biomedical articles with trees: constituency parsing (§6.3) in miniature.
 
-Run     make train EXPERIMENT=parsing_craft ARGS="--set data.folder=DIR"
+Run     make train EXPERIMENT=craft_parsing ARGS="--set data.folder=DIR"
         a folder with the files named below, one tree a line or indented over several
 Paper   no such experiment; sizes and schedule are those of a small model for 19,000 trees
 """
@@ -8,7 +8,7 @@ Paper   no such experiment; sizes and schedule are those of a small model for 19
 from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
 
 config = Experiment(
-    name="parsing_craft",
+    name="craft_parsing",
     preset="custom",  # for the rate, and dropout of attention
     task="parsing",
     data=DataConfig(

@@ -1,7 +1,7 @@
 """WSJ and parsed text. Reproduces Table 4, "Transformer (4 layers), semi-supervised": F1 92.7.
 
-Run     make train EXPERIMENT=parsing_wsj_semi ARGS="--set data.folder=DIR"
-        DIR as for parsing_wsj, and the trees that other parsers made of text: the high-confidence
+Run     make train EXPERIMENT=wsj_parsing_semi ARGS="--set data.folder=DIR"
+        DIR as for wsj_parsing, and the trees that other parsers made of text: the high-confidence
         and the BerkeleyParser corpora of Vinyals et al. (2015), which were never published
 Paper   about 17 million trees; a vocabulary of 32,000
 Cost    not run
@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from aiayn.experiments import load_experiment
 
-base = load_experiment("parsing_wsj")
+base = load_experiment("wsj_parsing")
 config = replace(
     base,
-    name="parsing_wsj_semi",
+    name="wsj_parsing_semi",
     preset="paper_parsing",
     data=replace(
         base.data,

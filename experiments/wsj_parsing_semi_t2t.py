@@ -1,7 +1,7 @@
 """WSJ and parsed text, by tensor2tensor's transformer_parsing_big of June 2017.
 
-Run     make train EXPERIMENT=parsing_wsj_semi_t2t ARGS="--set data.folder=DIR", DIR as for
-        parsing_wsj_semi
+Run     make train EXPERIMENT=wsj_parsing_semi_t2t ARGS="--set data.folder=DIR", DIR as for
+        wsj_parsing_semi
 Differs the big model of 6 layers where the paper says 4 of 1,024; five times the base model's rate,
         2,048 tokens of each side; see DEVIATIONS.md for what remains
 Cost    not run
@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from aiayn.experiments import load_experiment
 
-base = load_experiment("parsing_wsj_t2t")
-semi = load_experiment("parsing_wsj_semi").data
+base = load_experiment("wsj_parsing_t2t")
+semi = load_experiment("wsj_parsing_semi").data
 config = replace(
     base,
-    name="parsing_wsj_semi_t2t",
+    name="wsj_parsing_semi_t2t",
     data=replace(
         semi,
         vocab_size=2**15,

@@ -1,6 +1,6 @@
 """WSJ, constituency parsing. Reproduces Table 4, "Transformer (4 layers), WSJ only": F1 91.3.
 
-Run     make train EXPERIMENT=parsing_wsj ARGS="--set data.folder=DIR"
+Run     make train EXPERIMENT=wsj_parsing ARGS="--set data.folder=DIR"
         DIR holds the Penn Treebank's sections as the files named below, which are the LDC's and
         cannot be had without its licence
 Paper   about 40,000 trees; steps and hours are not given
@@ -13,7 +13,7 @@ Smoke   add --set train.num_steps=20 --set data.limit=2000 --set data.vocab_size
 from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
 
 config = Experiment(
-    name="parsing_wsj",
+    name="wsj_parsing",
     task="parsing",
     data=DataConfig(
         corpus="wsj",
