@@ -50,7 +50,8 @@ _OPENING = "([{<“„‘`—-"
 _MONEY = re.compile(r"([^\W\d]*[$£€¥#])(?=\.?\d)")
 _SHORTENED = re.compile(r"'(?:s|m|d|re|ve|ll|t|n|em|tis|twas|\d\ds?)", re.IGNORECASE)
 """What begins with an apostrophe that is no quote."""
-_CONTRACTED = re.compile(r".(n't|'(?:s|m|d|re|ve|ll))$", re.IGNORECASE)
+_ENDING = re.compile(r".(n't|'(?:s|m|d|re|ve|ll)?)$", re.IGNORECASE)
+"""A contraction, or a quote that closes; another may stand before it."""
 _JOINED = {
     **{"cannot": 3, "gonna": 3, "gotta": 3, "wanna": 3, "gimme": 3, "lemme": 3},
     **{"'tis": 2, "'twas": 2, "d'ye": 2, "more'n": 4},
@@ -113,12 +114,9 @@ def _parts(run: str) -> Iterator[tuple[str, int]]:
         yield money[1], start
         start = money.end()
     ends: list[tuple[str, int]] = []
-    while end - start > 1 and run[end - 1] == "'":
-        end -= 1
-        ends.append(("'", end))
-    while found := _CONTRACTED.search(run[start:end]):
-        ends.append((found[1], start + found.start(1)))
+    while found := _ENDING.search(run[start:end]):
         end = start + found.start(1)
+        ends.append((found[1], end))
     second = _JOINED.get(run[start:end].lower())
     if second:
         yield run[start : start + second], start

@@ -15,6 +15,7 @@ CUT = {
     "I'm sure she'll say he'd seen they're mine, I've no doubt.": (
         "I 'm sure she 'll say he 'd seen they 're mine , I 've no doubt ."
     ),
+    "Anna's, the dogs'll: a'n't": "Anna 's , the dogs 'll : a ' n't",
     "Anna's dogs' bowls": "Anna 's dogs ' bowls",
     "ISN'T IT HIS?": "IS N'T IT HIS ?",
     "I cannot; we're gonna go, gimme more'n that.": (
