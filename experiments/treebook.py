@@ -23,9 +23,9 @@ config = Experiment(
         num_layers=2, d_model=128, d_ff=512, num_heads=4, d_k=32, d_v=32, num_outputs=128
     ),
     train=TrainConfig(
-        num_steps=1_400,
+        num_steps=2_000,
         warmup_steps=300,
-        checkpoint_every=140,
+        checkpoint_every=200,
         keep_last=5,
         log_every=50,
     ),
