@@ -1,150 +1,96 @@
-"""A language model after nanoGPT's recipe for tiny Shakespeare on a CPU, in PyTorch, beside ours:
+"""A small language model beside nanoGPT's recipe, trained as long on the same text.
 
-python -m aiayn.bench.nano TRAIN DEV SECONDS
-
-The recipe as it is described: 4 layers of width 128 with 4 heads, normalised before each sublayer
-and behind the last one, GELU, learned positions, no biases, one matrix for embedding and output; a
-character is a word; batches of 12 windows of 64; AdamW (0.9, 0.99), which decays matrices by 0.1;
-gradients cut to a norm of 1, no dropout; a rate of 0.001 after 100 updates of warm-up, which falls
-as a cosine to 0.0001. There the cosine ends after 2,000 updates; here after SECONDS, which should
-be those that ours took on the same machine.
-
-The figure is in nats per character of DEV, by the rule of `aiayn evaluate --text`: windows of 64,
-each half new. The first character of all, which nothing comes before, is not predicted.
+Both are scored on dev in nats per character, which pieces and characters share: windows of the
+model's own width, each half new. Both should have had the machine to themselves.
 """
 
-import json
-import math
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import nn
-from torch.nn import functional
+from rich.console import Console
+from rich.table import Table
 
-LAYERS, HEADS, WIDTH, CONTEXT, BATCH = 4, 4, 128, 64, 12
-_RATE, _LAST_RATE, _WARM_UP = 1e-3, 1e-4, 100
+from aiayn.bench.grid import grid
+from aiayn.decoding.writer import Writer
+from aiayn.errors import UserError
+from aiayn.evaluation.perplexity import text_losses
+from aiayn.evaluation.record import read_record
+from aiayn.model.saved import model_of
+from aiayn.render.markdown import duration
+from aiayn.system import records
+from aiayn.system.environment import environment
+from aiayn.tasks import task_of
+from aiayn.training.run_folder import data_of_run, read_run
 
-
-class _Block(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = (nn.LayerNorm(WIDTH, bias=False) for _ in range(2))
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.out = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.inner = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
-        self.outer = nn.Linear(4 * WIDTH, WIDTH, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        batch, length, _ = x.shape
-        parts = self.qkv(self.first(x)).view(batch, length, 3, HEADS, WIDTH // HEADS)
-        q, k, v = parts.permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(attended.transpose(1, 2).reshape(batch, length, WIDTH))
-        return x + self.outer(functional.gelu(self.inner(self.second(x))))
-
-
-class Model(nn.Module):
-    """The decoder of the recipe, over so many characters."""
-
-    def __init__(self, num_characters: int):
-        super().__init__()
-        self.embedding = nn.Embedding(num_characters, WIDTH)
-        self.positions = nn.Embedding(CONTEXT, WIDTH)
-        self.blocks = nn.Sequential(*(_Block() for _ in range(LAYERS)))
-        self.norm = nn.LayerNorm(WIDTH, bias=False)
-        for name, parameter in self.named_parameters():
-            if parameter.dim() > 1:
-                is_residual = name.endswith(("out.weight", "outer.weight"))
-                std = 0.02 / math.sqrt(2 * LAYERS) if is_residual else 0.02
-                nn.init.normal_(parameter, std=std)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        x = self.embedding(ids) + self.positions.weight[: ids.shape[1]]
-        return self.norm(self.blocks(x)) @ self.embedding.weight.T
+_DEFINITIONS = {
+    "nano": "nanoGPT's recipe for a CPU as aiayn/bench/nano_torch.py rebuilds it: characters, 4 "
+    "layers of width 128, context 64, batches of 12; its cosine ends with the time",
+    "ours": "the averaged model of the run; commit and hardware are those of its training",
+    "nats": "the negative log-probability of dev's characters in nats",
+    "seconds": "of training: those of the run, validations and checkpoints included, are given to "
+    "the recipe, which has none",
+}
 
 
-def rate(share: float, step: int) -> float:
-    """The rate of an update when this share of the time is over."""
-    if step < _WARM_UP:
-        return _RATE * (step + 1) / (_WARM_UP + 1)
-    return _LAST_RATE + 0.5 * (1 + math.cos(math.pi * min(share, 1.0))) * (_RATE - _LAST_RATE)
+def bench_nano(run_dir: Path, folder: Path, console: Console) -> dict[str, Any]:
+    """Train the recipe on the train of a run for as long as the run took, and score both on its
+    dev; the record, also in `folder/nano-EXPERIMENT.json`.
 
+    Raises:
+        UserError: PyTorch is not installed, it is no finished run of a language model, or its data
+            is gone.
+    """
+    if not find_spec("torch"):
+        raise UserError("The recipe is in PyTorch: make bench ARGS='nano --model RUN' installs it.")
+    from aiayn.bench.nano_torch import train_and_score
 
-def train(
-    text: torch.Tensor, num_characters: int, share_over: Callable[[], float]
-) -> tuple[Model, int]:
-    """The model after as many updates as there is time for, and how many they were; `share_over` is
-    1 when it is over."""
-    torch.manual_seed(0)
-    model = Model(num_characters)
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": 0.1},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    adam = torch.optim.AdamW(groups, lr=_RATE, betas=(0.9, 0.99), fused=True)
-    step = 0
-    while (share := share_over()) < 1:
-        for group in adam.param_groups:
-            group["lr"] = rate(share, step)
-        starts = torch.randint(len(text) - CONTEXT, (BATCH,))
-        windows = torch.stack([text[start : start + CONTEXT + 1] for start in starts])
-        logits = model(windows[:, :-1])
-        loss = functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
-        adam.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        adam.step()
-        step += 1
-        if step % 250 == 0:
-            print(f"{share:.0%}: update {step:,}, loss {loss.item():.3f}", file=sys.stderr)
-    return model, step
-
-
-@torch.inference_mode()
-def nats(model: Callable[[torch.Tensor], torch.Tensor], text: torch.Tensor) -> tuple[float, int]:
-    """The loss of all characters but the first, and how many they are."""
-    total, done, last = 0.0, 0, len(text) - 1
-    while done < last:
-        start = max(done - CONTEXT // 2, 0)
-        end = min(start + CONTEXT, last)
-        logits = model(text[None, start:end])[0, done - start :]
-        target = text[done + 1 : end + 1]
-        total += functional.cross_entropy(logits, target, reduction="sum").item()
-        done = end
-    return total, last
-
-
-def main(train_file: str, dev_file: str, seconds: str) -> None:
-    """Train and score; a line of JSON."""
-    raw, held = (Path(name).read_text(encoding="utf-8") for name in (train_file, dev_file))
-    ids = {character: number for number, character in enumerate(sorted({*raw, *held}))}
-    text, dev = (torch.tensor([ids[character] for character in each]) for each in (raw, held))
-    began, limit = 0.0, float(seconds)
-
-    def share_over() -> float:
-        nonlocal began
-        began = began or time.perf_counter()  # what PyTorch imports for AdamW is no training
-        return (time.perf_counter() - began) / limit
-
-    model, updates = train(text, len(ids), share_over)
-    trained = time.perf_counter() - began
-    total, count = nats(model.eval(), dev)
-    found = {
-        "nats_per_character": total / count,
-        "characters": count,
-        "updates": updates,
-        "seconds": trained,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+    experiment, _ = read_run(run_dir)
+    run = read_record(run_dir)
+    writer = Writer(model_of(run_dir))
+    open_source = task_of(experiment).open_source
+    prepared = data_of_run(experiment, run_dir, None, console, open_source)
+    documents = prepared.lines("dev", "tgt")
+    with console.status(f"Training the recipe for {duration(run.seconds)}"):
+        train_text = "\n".join(prepared.lines("train", "tgt"))
+        found = train_and_score(train_text, "\n".join(documents), run.seconds)
+    with console.status("Scoring dev"):
+        losses = text_losses(writer, documents)
+    record = {
+        "bench": "nano",
+        "experiment": experiment.name,
+        **environment(),
+        "definitions": _DEFINITIONS,
+        "nano": found,
+        "ours": {
+            "nats": sum(loss.nats for loss in losses),
+            "characters": sum(loss.characters for loss in losses),
+            "updates": run.updates,
+            "seconds": run.seconds,
+            "parameters": run.parameters,
+            "commit": run.commit,
+            "hardware": run.hardware,
+        },
     }
-    print(json.dumps(found))
+    records.write(folder / f"nano-{experiment.name}.json", record)
+    return record
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def figures(record: Mapping[str, Any]) -> list[list[str]]:
+    """The figures as text: a head, then a row for each model."""
+    rows = [["", "nats per character", "training", "updates", "parameters"]]
+    for by, name in (("ours", "ours"), ("nano", "nanoGPT's recipe")):
+        found = record[by]
+        shown = f"{found['nats'] / found['characters']:.3f}", duration(found["seconds"])
+        rows.append([name, *shown, f"{found['updates']:,}", f"{found['parameters']:,}"])
+    return rows
+
+
+def title(record: Mapping[str, Any]) -> str:
+    return f"{record['experiment']} beside nanoGPT's recipe, trained as long"
+
+
+def table(record: Mapping[str, Any]) -> Table:
+    """The figures, for a terminal."""
+    return grid(title(record), figures(record))

@@ -14,6 +14,7 @@ from aiayn.system.files import place
 _CONTESTS = tuple(WORKLOADS)
 _WITH_PEERS = ("train", "decode", "generate")
 _PROFILED = ("train", "decode")
+_OF_A_TEXT_RUN = ("ngrams", "nano")
 
 
 def bench(
@@ -44,6 +45,8 @@ def bench(
            speed
     ngrams scores the test sets of a language model's run by the model and by Kneser-Ney 5-grams of
            the same pieces: perplexity per token of both
+    nano   trains nanoGPT's recipe for tiny Shakespeare, in PyTorch, on the text of a language
+           model's run for as long as that took: nats per character of both (.venv-parity/bin/aiayn)
     start  times the help, the first update of a workload to train, and with --model one sentence
            through `aiayn translate`, compiled anew and from the cache; the sentence in turns with
            Hugging Face and CTranslate2 where they are installed (.venv-parity/bin/aiayn)
@@ -78,6 +81,10 @@ def bench(
         from aiayn.bench import ngrams
 
         console.print(ngrams.table(ngrams.bench_ngrams(model, out, console)))
+    elif model and what == "nano":
+        from aiayn.bench import nano
+
+        console.print(nano.table(nano.bench_nano(model, out, console)))
     elif model and src and ref:
         from aiayn.bench import serving
 
@@ -95,14 +102,14 @@ def _check_bench(what: str, workload: str | None, **values: Any) -> None:
     texts = [values[name] for name in ("model", "src", "ref")]
     if what == "start" and not any(texts[1:]):
         pass  # a model, or none
-    elif what == "ngrams" and texts[0] and not any(texts[1:]):
+    elif what in _OF_A_TEXT_RUN and texts[0] and not any(texts[1:]):
         pass
-    elif what == "ngrams":
-        raise UserError("ngrams needs --model, the run of a language model, and nothing else.")
+    elif what in _OF_A_TEXT_RUN:
+        raise UserError(f"{what} needs --model, the run of a language model, and nothing else.")
     elif any(texts) != (what == "serving") or any(texts) != all(texts):
         raise UserError(
-            "--model, --src and --ref are for serving, which needs all three; ngrams needs a "
-            "--model, and start may have one."
+            "--model, --src and --ref are for serving, which needs all three; ngrams and nano need "
+            "a --model, and start may have one."
         )
     if what not in _WITH_PEERS and values["peer"]:
         raise UserError(f"--peer is for {_listed(_WITH_PEERS)}, not for {what}.")
@@ -177,7 +184,16 @@ _MEASURES = {"choices": _choices, "growth": _growth, "scaling": _scaling}
 
 
 def _bench_arguments(parser: ArgumentParser) -> None:
-    stages = (*_CONTESTS, "choices", "serving", "ngrams", "start", "growth", "data", "scaling")
+    stages = (
+        *_CONTESTS,
+        "choices",
+        "serving",
+        *_OF_A_TEXT_RUN,
+        "start",
+        "growth",
+        "data",
+        "scaling",
+    )
     parser.add_argument("what", choices=stages, help="the stage")
     parser.add_argument(
         "--workload",
@@ -198,7 +214,9 @@ def _bench_arguments(parser: ArgumentParser) -> None:
         help="data: sizes of the corpora (default: WMT14's, a third and a tenth of it)",
     )
     parser.add_argument(
-        "--model", type=existing, help="serving, ngrams, start: a run directory or exported model"
+        "--model",
+        type=existing,
+        help="serving, ngrams, nano, start: a run directory or exported model",
     )
     parser.add_argument("--src", type=existing, help="serving: source sentences, one a line")
     parser.add_argument("--ref", type=existing, help="serving: reference translations, one a line")
@@ -209,7 +227,7 @@ def _bench_arguments(parser: ArgumentParser) -> None:
 
 def _computes_here(values: Mapping[str, Any]) -> bool:
     """Whether it computes in this process, not in workers that choose their pages themselves."""
-    return values["profile"] or values["what"] in ("choices", "growth", "ngrams", "serving")
+    return values["profile"] or values["what"] in ("choices", "growth", "serving", *_OF_A_TEXT_RUN)
 
 
 BENCH = Verb("bench", bench, _bench_arguments, _check_bench, large_pages=_computes_here)

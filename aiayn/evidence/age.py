@@ -39,6 +39,7 @@ _BENCH = {
     "start": ("commands", "data", "decoding", "model", "system", "training", "bench/start.py"),
     "serving": ("decoding", "interop", "model", "bench/serving.py"),
     "ngrams": ("data", "evaluation", "model", "training", "bench/ngrams.py"),
+    "nano": ("data", "evaluation", "model", "training", "bench/nano.py", "bench/nano_torch.py"),
     "growth": ("model", "training", "bench/growth.py"),
     "scaling": ("model", "training", "bench/scaling.py"),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from aiayn.bench import choices, contest, data, growth, ngrams, scaling, serving, start
+from aiayn.bench import choices, contest, data, growth, nano, ngrams, scaling, serving, start
 from aiayn.render.markdown import (
     duration,
     hardware_text,
@@ -38,6 +38,7 @@ def render_bench(records: Iterable[Bench]) -> str:
     kinds = {
         "serving": _render_serving,
         "ngrams": _render_ngrams,
+        "nano": _render_nano,
         "growth": _render_growth,
         "scaling": _render_scaling,
     }
@@ -266,6 +267,15 @@ def _render_ngrams(record: Bench) -> list[str]:
         markdown_table(ngrams.figures(record)),
         "Perplexity per token of the same tokens, by `aiayn bench ngrams`; every figure is defined "
         f"in {_linked('its record', record)}.",
+    ]
+
+
+def _render_nano(record: Bench) -> list[str]:
+    return [
+        f"### {nano.title(record)}",
+        markdown_table(nano.figures(record)),
+        "Nats per character of dev, by `aiayn bench nano`; every figure is defined in "
+        f"{_linked('its record', record)}.",
     ]
 
 

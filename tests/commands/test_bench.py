@@ -20,6 +20,7 @@ from tests.commands.test_verb import refusal
         ("serving", "serving, which needs all three"),
         ("decode --model tests", "--model, --src and --ref are for serving"),
         ("ngrams", "ngrams needs --model, the run of a language model"),
+        ("nano", "nano needs --model, the run of a language model"),
         ("ngrams --model tests --src tests", "ngrams needs --model, the run of a language model"),
         ("scaling --profile", "--profile is for train and decode, not for scaling"),
         ("data --profile", "--profile is for train and decode, not for data"),
@@ -46,10 +47,10 @@ def test_large_pages_are_for_what_computes_in_this_process():
     own = [
         what
         for what in (
-            *("train", "choices", "decode", "generate", "prompt", "serving", "ngrams"),
+            *("train", "choices", "decode", "generate", "prompt", "serving", "ngrams", "nano"),
             *("start", "growth", "data", "scaling"),
         )
         if _computes_here({"what": what, "profile": False})
     ]
-    assert own == ["choices", "serving", "ngrams", "growth"]
+    assert own == ["choices", "serving", "ngrams", "nano", "growth"]
     assert _computes_here({"what": "train", "profile": True})

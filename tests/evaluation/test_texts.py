@@ -2,12 +2,17 @@
 
 import io
 import json
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from aiayn.bench import nano
+from aiayn.bench.nano import bench_nano
+from aiayn.bench.ngrams import bench_ngrams
 from aiayn.config import ModelConfig
 from aiayn.data.prepare import prepare
 from aiayn.decoding.writer import Writer
@@ -15,6 +20,7 @@ from aiayn.evaluation.perplexity import scores_of, text_losses
 from aiayn.evaluation.record import read_record, record_lines, run_info
 from aiayn.evaluation.texts import evaluate_texts
 from aiayn.model.saved import load_model
+from aiayn.system.files import read_json
 from aiayn.tasks import task_of
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
@@ -85,6 +91,31 @@ def test_dev_is_measured_by_its_loss_alone(finished):
     assert not any("dev_bleu" in row for row in found)
     assert found[-1]["dev_loss"] < found[0]["dev_loss"]
     assert found[-1]["dev_perplexity"] == pytest.approx(np.exp(found[-1]["dev_loss"]))
+
+
+def test_benchmarks_give_others_the_same_text_and_time(finished, tmp_path, monkeypatch):
+    _, run_dir, prepared, _ = finished
+    given = []
+
+    def train_and_score(train_text, dev_text, seconds):
+        given.append((train_text, dev_text, seconds))
+        return {"nats": 30.0, "characters": 10, "updates": 5, "seconds": 1.0, "parameters": 7}
+
+    recipe = SimpleNamespace(train_and_score=train_and_score)
+    monkeypatch.setitem(sys.modules, "aiayn.bench.nano_torch", recipe)
+    monkeypatch.setattr("aiayn.bench.nano.find_spec", lambda name: True)
+    record = bench_nano(run_dir, tmp_path, Console(file=io.StringIO()))
+    dev, run = prepared.lines("dev", "tgt"), read_record(run_dir)
+    assert given == [("\n".join(prepared.lines("train", "tgt")), "\n".join(dev), run.seconds)]
+    assert record["ours"]["characters"] == sum(map(len, dev))
+    assert (record["ours"]["commit"], record["ours"]["updates"]) == (run.commit, 12)
+    assert read_json(tmp_path / "nano-text.json")["nano"]["nats"] == 30.0
+    assert nano.figures(record)[2] == ["nanoGPT's recipe", "3.000", "1 s", "5", "7"]
+
+    found = bench_ngrams(run_dir, tmp_path, Console(file=io.StringIO()))["texts"]["test"]
+    losses = text_losses(Writer(load_model(run_dir / "model")), prepared.lines("test.test", "tgt"))
+    assert found["tokens"] == sum(loss.tokens for loss in losses)
+    assert found["ours"] == pytest.approx(sum(loss.nats for loss in losses))
 
 
 @pytest.mark.slow

@@ -1,12 +1,11 @@
 """The peer of shakespeare: its size and rate by hand, each character scored once, and it learns."""
 
-import json
 import math
 
 import pytest
 import torch
 
-from aiayn.bench.nano import Model, main, nats, rate, train
+from aiayn.bench.nano_torch import Model, nats, rate, train, train_and_score
 
 
 def test_its_size_and_its_rate_by_hand():
@@ -45,8 +44,8 @@ def test_no_character_is_predicted_from_a_later_one():
         assert torch.equal(model(ids)[:, :-1], model(other)[:, :-1])
 
 
-def test_it_learns_in_as_many_updates_as_there_is_time_for(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("aiayn.bench.nano.BATCH", 2)
+def test_it_learns_in_as_many_updates_as_there_is_time_for(monkeypatch):
+    monkeypatch.setattr("aiayn.bench.nano_torch.BATCH", 2)
     text = torch.tensor([0, 1, 2, 0, 1, 3] * 50)
     over = iter([n / 20 for n in range(21)])
     model, updates = train(text, 4, lambda: next(over))
@@ -54,9 +53,6 @@ def test_it_learns_in_as_many_updates_as_there_is_time_for(tmp_path, capsys, mon
     torch.manual_seed(0)  # as training begins
     assert nats(model.eval(), text) < nats(Model(4).eval(), text)
 
-    for name in ("train", "dev"):
-        (tmp_path / name).write_text("abcabd" * 40)
-    main(str(tmp_path / "train"), str(tmp_path / "dev"), "0.01")
-    found = json.loads(capsys.readouterr().out)
+    found = train_and_score("abcabd" * 40, "abcabd" * 40, seconds=0.01)
     assert found["characters"] == 239
     assert found["parameters"] == sum(p.numel() for p in model.parameters())

@@ -1,0 +1,36 @@
+"""Without PyTorch it is said where the recipe is, and results show both models."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from aiayn.bench.nano import bench_nano
+from aiayn.errors import UserError
+from aiayn.evidence.bench_tables import render_bench
+
+
+def test_without_pytorch_it_says_what_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("aiayn.bench.nano.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="make bench ARGS='nano --model RUN'"):
+        bench_nano(tmp_path, tmp_path, Console(file=io.StringIO()))
+
+
+def test_results_show_nats_of_a_character_and_the_time_of_both():
+    common = {"characters": 1_000, "seconds": 66.4, "parameters": 9_000}
+    record = {
+        "bench": "nano",
+        "experiment": "plays",
+        "ours": {**common, "nats": 1_612.0, "updates": 2_000},
+        "nano": {**common, "nats": 1_900.0, "updates": 7_500},
+        "commit": "0123456789abcdef",
+        "versions": {"jax": "0", "python": "3"},
+        "hardware": {
+            **{"platform": "cpu", "device": "cpu", "num_devices": 1, "num_processes": 1},
+            **{"cpu": "a CPU", "cpu_count": 2},
+        },
+    }
+    text = render_bench([record])
+    assert "### plays beside nanoGPT's recipe, trained as long" in text
+    assert "| ours | 1.612 | 66 s | 2,000 | 9,000 |" in text
+    assert "| nanoGPT's recipe | 1.900 | 66 s | 7,500 | 9,000 |" in text
