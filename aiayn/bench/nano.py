@@ -43,7 +43,7 @@ def bench_nano(run_dir: Path, folder: Path, console: Console) -> dict[str, Any]:
             is gone.
     """
     if not find_spec("torch"):
-        raise UserError("The recipe is in PyTorch: make bench ARGS='nano --model RUN' installs it.")
+        raise UserError("The recipe is in PyTorch: .venv-parity/bin/aiayn, after make parity.")
     from aiayn.bench.nano_torch import train_and_score
 
     experiment, _ = read_run(run_dir)
