@@ -18,7 +18,7 @@ from aiayn.commands.verb import (
     positive,
     text_file,
 )
-from aiayn.data.sources.opening import BYTE_ORDER_MARK, LONGEST_LINE, Doubts, Stream
+from aiayn.data.sources.opening import LONGEST_LINE, Doubts, Stream
 from aiayn.data.text import visible
 from aiayn.decoding.outputs import Detailed, Hypothesis
 from aiayn.errors import UserError
@@ -259,10 +259,7 @@ def _is_ready(reader: IOBase) -> bool:
 def _decoded(raw: bytes, number: int, doubts: Doubts) -> str:
     if len(raw) > LONGEST_LINE:
         raise _too_long(number)
-    text = raw.removesuffix(b"\r")
-    if number == 1:
-        text = text.removeprefix(BYTE_ORDER_MARK)
-    return doubts.decode(text)
+    return doubts.decode(raw.removesuffix(b"\r"))
 
 
 def _said(lines: list[str], last: int, doubts: Doubts) -> list[str]:

@@ -84,6 +84,10 @@ def test_a_model_given_twice_is_an_ensemble_that_says_the_same(model, monkeypatc
 def test_a_mark_at_the_start_of_standard_input_is_no_text():
     data = inputs.BOM + b"one\n" + inputs.BOM + b"two"
     assert list(windows(io.BytesIO(data), 10)) == [["one", "\ufefftwo"]]
+    for text in ("", "\n", "\r\n"):
+        for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+            found = list(windows(io.BytesIO(text.encode(encoding)), 10))
+            assert found == ([[""]] if text else []), "a mark alone is no line"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])

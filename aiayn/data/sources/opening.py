@@ -355,7 +355,7 @@ def likely_encoding(sample: Sequence[bytes], languages: Sequence[str] = ()) -> s
 
 
 class Stream:
-    """Text that comes in pieces, as UTF-8: standard input is judged as a file is."""
+    """Text that comes in pieces, as UTF-8 without a mark: standard input is judged as a file is."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -373,7 +373,7 @@ class Stream:
             starts = (BYTE_ORDER_MARK, *MARKS, b"\x1f\x8b", b"BZh91AY&SY", b"\xfd7zXZ\0", b"PK\3\4")
             if not last and any(s.startswith(self._head) and s != self._head for s in starts):
                 return b""
-            piece, self._head = self._head, None
+            piece, self._head = self._head.removeprefix(BYTE_ORDER_MARK), None
             self._begin(piece)
         if self._decoder is None:
             return piece
