@@ -1,7 +1,8 @@
 """What pyproject.toml cannot say of wheels and source archives.
 
-A wheel holds, within the package, a copy of the experiments and of the records that `aiayn report`
-reads, and the commit it was built from. A source archive holds the same beside the package.
+A wheel holds, within the package, a copy of the experiments, of the models that come along and of
+the records that `aiayn report` reads, and the commit it was built from. A source archive holds the
+same beside the package.
 """
 
 import shutil
@@ -20,6 +21,7 @@ from aiayn.system.checkout import COMMIT, COPY, commit  # noqa: E402
 SHIPPED = (
     "experiments/*.py",
     "experiments/accelerator/*.py",
+    "experiments/models/*/*",
     "experiments/table3/*.py",
     "experiments/results/*.json",
     "experiments/results/ablations/*.json",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aiayn.bench.workloads import PEERS, TRAINING, WORKLOADS
-from aiayn.commands.verb import Verb, existing, positive
+from aiayn.commands.verb import TRAINED, Verb, existing, positive, trained
 from aiayn.errors import UserError
 from aiayn.system.files import place
 
@@ -215,8 +215,8 @@ def _bench_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
-        type=existing,
-        help="serving, ngrams, nano, start: a run directory or exported model",
+        type=trained,
+        help=f"serving, ngrams, nano, start: {TRAINED}",
     )
     parser.add_argument("--src", type=existing, help="serving: source sentences, one a line")
     parser.add_argument("--ref", type=existing, help="serving: reference translations, one a line")

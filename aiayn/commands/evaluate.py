@@ -5,12 +5,14 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from aiayn.commands.verb import (
+    TRAINED,
     Verb,
     check_read_once,
     existing,
     model_argument,
     positive,
     text_file,
+    trained,
     trained_data_argument,
 )
 from aiayn.errors import UserError
@@ -166,7 +168,7 @@ def info(path: Path, as_json: bool) -> None:
 
 
 def _info_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("path", type=existing, help="a run directory or an exported model")
+    parser.add_argument("path", type=trained, help=TRAINED)
     parser.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
 
 

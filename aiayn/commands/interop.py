@@ -43,8 +43,11 @@ def _import_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("out", type=place, help="where to write the model")
 
 
-def export(model: Path, out: Path, quantization: str) -> None:
-    """Write a model for CTranslate2, a fast C++ engine.
+def export(model: Path, out: Path, quantization: str, small: bool) -> None:
+    """Write a model for CTranslate2, a fast C++ engine, or a small one.
+
+    --small writes a model for this program with a byte for each number of its matrices, a quarter
+    of the size, to pass on. All else is for CTranslate2:
 
     Needs CTranslate2 (pip install ctranslate2, or .venv-parity after make parity). Its Translator
     takes and gives SentencePiece's pieces: those of tokenizer.model beside the weights, or, where
@@ -52,10 +55,17 @@ def export(model: Path, out: Path, quantization: str) -> None:
     is for its Generator, which is given the pieces of a text from <s> on (of GPT-1, from its first
     word on).
     """
-    from aiayn.interop import ctranslate2
-    from aiayn.model.saved import model_of
+    from aiayn.model.saved import model_of, save_model
 
     exported = model_of(model)
+    if small:
+        if out.exists():
+            raise UserError(f"{out} exists already; wanted a new folder.")
+        save_model(out, exported, small=True)
+        print(f"{out}: for aiayn, {sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB")
+        return
+    from aiayn.interop import ctranslate2
+
     ctranslate2.export(exported, out, quantization)
     is_text = exported.experiment.model.kind == "decoder"
     print(f"{out}: for ctranslate2.{'Generator' if is_text else 'Translator'}")
@@ -64,7 +74,11 @@ def export(model: Path, out: Path, quantization: str) -> None:
 def _export_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
     parser.add_argument("out", type=place, help="where to write it")
-    parser.add_argument(
+    stored = parser.add_mutually_exclusive_group()
+    stored.add_argument(
+        "--small", action="store_true", help="for this program, with matrices in bytes"
+    )
+    stored.add_argument(
         "--quantization",
         choices=("float32", "int8", "int8_float32", "int16", "float16"),
         default="float32",

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from aiayn.commands.verb import Verb, existing, positive
+from aiayn.commands.verb import TRAINED, Verb, existing, positive, trained
 from aiayn.errors import UserError
 
 _NEEDED = (
@@ -66,7 +66,7 @@ def _named(text: str) -> _Named:
         raise UserError(f"{text!r} names no model; wanted NAME=PATH, such as pb=runs/phrasebook.")
     if not name or not all(each.isalnum() or each in "-_." for each in name):
         raise UserError(f"The name {name!r} of {path} is none; wanted {_NAME}.")
-    return _Named(name, existing(path))
+    return _Named(name, trained(path))
 
 
 def _port(text: str) -> int:
@@ -94,7 +94,7 @@ def _arguments(parser: ArgumentParser) -> None:
         type=_named,
         nargs="+",
         metavar="NAME=PATH",
-        help="the name that clients ask for, and a run directory or an exported model",
+        help=f"the name that clients ask for, and {TRAINED}",
     )
     parser.add_argument(
         "--host",

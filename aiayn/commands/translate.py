@@ -11,12 +11,14 @@ from typing import Any, TypeVar, cast
 
 from aiayn.commands.asked import SAMPLED, masks_arguments, sampling_arguments, wishes_of
 from aiayn.commands.verb import (
+    TRAINED,
     Verb,
     check_read_once,
     existing,
     model_argument,
     positive,
     text_file,
+    trained,
 )
 from aiayn.data.sources.opening import LONGEST_LINE, Doubts, Stream
 from aiayn.data.text import visible
@@ -161,10 +163,10 @@ def _check(
 def _translate_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "models",
-        type=existing,
+        type=trained,
         nargs="+",
         metavar="MODEL",
-        help="a run directory or an exported model; several are an ensemble",
+        help=f"{TRAINED}; several are an ensemble",
     )
     own = "(default: the model's)"
     parser.add_argument("--beam-size", type=positive, metavar="N", help=f"beam; 1 is greedy {own}")

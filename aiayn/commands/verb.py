@@ -17,6 +17,7 @@ import aiayn
 from aiayn.config import unknown
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
+from aiayn.system.checkout import included_model, included_models
 from aiayn.system.files import place
 from aiayn.system.streams import STANDARD_INPUT
 
@@ -105,18 +106,29 @@ def trained_data_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def model_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=existing, help="a run directory or an exported model")
+    parser.add_argument("model", type=trained, help=TRAINED)
 
 
-def existing(text: str) -> Path:
-    """The type of arguments that name a file or folder to read; `place` is that of others."""
+def existing(text: str, others: Sequence[str] = ()) -> Path:
+    """The type of arguments that name a file or folder to read; `place` is that of others.
+
+    `others` are names that would be right besides those of files.
+    """
     path = place(text)
     if not path.exists():
         beside = [str(each) for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(str(path), beside, n=1)
+        near = difflib.get_close_matches(str(path), [*beside, *others], n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UserError(f"{path} does not exist.{hint}")
     return path
+
+
+TRAINED = "a run directory, a model's own, or the name of one that comes along"
+
+
+def trained(text: str) -> Path:
+    """The type of arguments that name a model; what is here goes before what comes along."""
+    return existing(str(included_model(place(text))), included_models())
 
 
 def text_file(text: str) -> Path:

@@ -14,7 +14,9 @@ from safetensors.numpy import load_file, save
 from aiayn.config import Experiment
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.errors import UserError, naming
+from aiayn.model.eight_bits import from_bytes, in_bytes
 from aiayn.model.structure import parameter_shapes
+from aiayn.system.checkout import included_model
 from aiayn.system.checksums import SUMS, find_damage, sha256
 from aiayn.system.files import (
     FORMAT,
@@ -60,9 +62,9 @@ _SUMMED = ("config.json", "tokenizer.model", "weights.safetensors")
 """Models of earlier versions have no sum of the config."""
 
 
-def save_model(folder: Path, model: Model) -> None:
+def save_model(folder: Path, model: Model, small: bool = False) -> None:
     """Write `config.json`, `tokenizer.model`, `weights.safetensors` and the checksums of all;
-    all or nothing."""
+    all or nothing. `small` stores a byte for each number of a matrix."""
     building = folder.with_name(folder.name + ".tmp")
     with user_os_errors(folder):
         shutil.rmtree(building, ignore_errors=True)
@@ -71,7 +73,8 @@ def save_model(folder: Path, model: Model) -> None:
         write_text(building / "config.json", json.dumps(about, indent=1))
         write_bytes(building / "tokenizer.model", model.tokenizer.model)
         weights = {name: np.ascontiguousarray(value) for name, value in model.params.items()}
-        write_bytes(building / "weights.safetensors", save(weights))
+        tensors = in_bytes(weights) if small else weights
+        write_bytes(building / "weights.safetensors", save(tensors))
         sums = {name: sha256(building / name) for name in _SUMMED}
         write_text(building / SUMS, json.dumps(sums, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
@@ -97,7 +100,7 @@ def load_model(folder: Path) -> Model:
     if damage := find_damage(folder):
         raise UserError(f"{damage} Write the model anew with `aiayn average`.")
     tokenizer = Tokenizer.load(folder / "tokenizer.model")
-    params = read_tensors(folder / "weights.safetensors")
+    params = from_bytes(read_tensors(folder / "weights.safetensors"))
     check_fit(experiment, tokenizer, params, folder)
     return Model(experiment, tokenizer, params)
 
@@ -147,7 +150,8 @@ MODEL = "model"
 
 
 def model_of(path: Path) -> Model:
-    """The model in a run directory or in an exported model's own."""
+    """The model in a run directory, in a model's own, or one that comes along, by its name."""
+    path = included_model(path)
     folder = path / MODEL if (path / MODEL).is_dir() else path
     if not folder.is_dir():
         raise UserError(f"{path} does not exist; wanted a run directory or a model directory.")

@@ -36,6 +36,23 @@ def shipped(name: str) -> Path:
     return path
 
 
+MODELS = "experiments/models"
+"""Small trained models that come along, each in a folder of its name."""
+
+
+def included_models() -> list[str]:
+    """The names of the models that come along."""
+    return sorted(path.parent.name for path in root().glob(f"{MODELS}/*/config.json"))
+
+
+def included_model(path: Path) -> Path:
+    """The folder of the model that comes along under this name; the path itself where something is
+    there, or where no model has the name."""
+    if path.exists() or str(path) not in included_models():
+        return path
+    return root() / MODELS / path
+
+
 def commit() -> str:
     """The commit of the checkout this code runs from, with `-dirty` if files were changed; in a
     wheel, that of the checkout it was built from.

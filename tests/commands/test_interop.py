@@ -18,3 +18,14 @@ def test_import_writes_a_model_into_a_new_folder_only(tmp_path, capsys):
 def test_import_of_another_folder_is_refused(model, tmp_path, capsys):
     assert str(model) in refusal(capsys, "import", model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_small_model_is_written_into_a_new_folder_only(model, tmp_path, capsys):
+    out = tmp_path / "small"
+    assert main(["export", str(model), str(out), "--small"]) == 0
+    size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
+    assert capsys.readouterr().out == f"{out}: for aiayn, {size:.1f} MB\n"
+    assert load_model(out).params.keys() == load_model(model).params.keys()
+    assert f"{out} exists already" in refusal(capsys, "export", model, out, "--small")
+    both = ("export", model, tmp_path / "other", "--small", "--quantization", "int8")
+    assert "--quantization" in refusal(capsys, *both)

@@ -41,6 +41,7 @@ def refusal(capsys, *arguments) -> str:
         ("translate tests --beam-size x", "--beam-size is 'x'; wanted a whole number."),
         ("translate tests --length-penalty x", "--length-penalty is 'x'; wanted a number."),
         ("translate test", "test does not exist. Did you mean tests?"),
+        ("translate phrasbook-of-mine", "phrasbook-of-mine does not exist."),
         ("export tests x --quantization int4", "--quantization is 'int4'; wanted one of 'float32'"),
     ],
 )

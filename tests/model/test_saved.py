@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.model.saved import MODEL as FOLDER
-from aiayn.model.saved import Model, check_fit, load_model, model_of, save_model
+from aiayn.model.saved import Model, check_fit, load_model, model_of, read_tensors, save_model
 from aiayn.model.structure import flatten, params_sha256
+from aiayn.system.checkout import included_models
 from tests.support.models import MODEL, TOKENIZER, transformer
 
 EXPERIMENT = Experiment("small", model=MODEL)
@@ -40,6 +42,44 @@ def test_an_exported_model_comes_back_without_the_folder_of_this_machine(model):
     assert params_sha256(read.params) == params_sha256(written.params)
     assert read.tokenizer.model == TOKENIZER.model
     assert "/private" not in (folder / "config.json").read_text(encoding="utf-8")
+
+
+def test_a_small_model_is_a_quarter_of_the_size_and_near_the_same(model, tmp_path):
+    _, written = model
+    save_model(tmp_path / "small", written, small=True)
+    read = load_model(tmp_path / "small").params
+    assert read.keys() == written.params.keys()
+    for name, value in written.params.items():
+        assert (read[name].dtype, read[name].shape) == (np.float32, value.shape)
+        if value.ndim < 2:
+            np.testing.assert_array_equal(read[name], value)
+    stored = read_tensors(tmp_path / "small" / "weights.safetensors")
+    matrices = {name: value for name, value in written.params.items() if value.ndim == 2}
+    scales = sum(value.shape[name != "embedding"] for name, value in matrices.items())
+    fewer = sum(value.nbytes for value in written.params.values()) - sum(
+        value.nbytes for value in stored.values()
+    )
+    assert fewer == 3 * sum(value.size for value in matrices.values()) - 4 * scales
+    # It stays what it is, however often it is passed on.
+    save_model(tmp_path / "again", load_model(tmp_path / "small"), small=True)
+    assert params_sha256(load_model(tmp_path / "again").params) == params_sha256(read)
+
+
+def test_a_model_that_comes_along_is_found_by_its_name(model, tmp_path, monkeypatch):
+    _, written = model
+    checkout, here = tmp_path / "checkout", tmp_path / "here"
+    (checkout / "experiments").mkdir(parents=True)
+    here.mkdir()
+    monkeypatch.setattr("aiayn.system.checkout.root", lambda: checkout)
+    monkeypatch.chdir(here)
+    with pytest.raises(UserError, match="mine does not exist"):
+        model_of(Path("mine"))
+    save_model(checkout / "experiments/models/mine", written)
+    assert included_models() == ["mine"]
+    assert params_sha256(model_of(Path("mine")).params) == params_sha256(written.params)
+    (here / "mine").mkdir()  # what is here goes before it
+    with pytest.raises(UserError, match="mine holds no"):
+        model_of(Path("mine"))
 
 
 def test_writing_again_replaces_the_whole_model(model):
