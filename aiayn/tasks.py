@@ -14,14 +14,17 @@ from rich.console import Console
 from aiayn.config import Experiment
 from aiayn.data.corpus import OpenSource, open_pairs
 from aiayn.data.prepare import Prepared
+from aiayn.decoding.parser import Parser
+from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
 from aiayn.evaluation import parses
 from aiayn.evaluation.bleu import headline, score
-from aiayn.evaluation.evaluate import Outputs, evaluate_run, read_outputs
-from aiayn.evaluation.parses import evaluate_parses, parse_validator
+from aiayn.evaluation.evaluate import Outputs, evaluate_run, read_outputs, translate_file
+from aiayn.evaluation.parses import evaluate_parses, gold_trees, parse_validator, score_parses
 from aiayn.evaluation.scores import Headline, Scores
-from aiayn.evaluation.texts import evaluate_texts
+from aiayn.evaluation.texts import evaluate_texts, score_texts
 from aiayn.evaluation.validation import validator
+from aiayn.model.saved import Model
 from aiayn.training.loop import MakeValidator
 
 
@@ -56,6 +59,10 @@ class Task(Protocol):
         """Score a trained run on its test sets, show and record it."""
         ...
 
+    def score_model(self, model: Model, prepared: Prepared, split: str, console: Console) -> Scores:
+        """The figures of any model of this task on one test set."""
+        ...
+
 
 @dataclass(frozen=True)
 class Translation:
@@ -83,6 +90,11 @@ class Translation:
     def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
         evaluate_run(run_dir, prepared, console, self.score)
 
+    def score_model(self, model: Model, prepared: Prepared, split: str, console: Console) -> Scores:
+        sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
+        lines = translate_file(model, sources, console, split)
+        return self._score_again(model.experiment, Outputs(lines, sources, references))
+
 
 @dataclass(frozen=True)
 class LanguageModelling:
@@ -101,6 +113,9 @@ class LanguageModelling:
     def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
         evaluate_texts(run_dir, prepared, console)
 
+    def score_model(self, model: Model, prepared: Prepared, split: str, console: Console) -> Scores:
+        return score_texts(Writer(model), prepared.lines(split, "tgt"), console, split)
+
 
 @dataclass(frozen=True)
 class Parsing:
@@ -118,6 +133,10 @@ class Parsing:
 
     def evaluate(self, run_dir: Path, prepared: Prepared, console: Console) -> None:
         evaluate_parses(run_dir, prepared, console)
+
+    def score_model(self, model: Model, prepared: Prepared, split: str, console: Console) -> Scores:
+        gold = gold_trees(prepared, split)
+        return score_parses(Parser(model), gold, console, split)[1]
 
 
 _TRANSLATIONS: Mapping[str, Translation] = {

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from aiayn.config import Experiment
 from aiayn.data.prepare import prepare
@@ -11,6 +12,7 @@ from aiayn.data.sources.formats import Source, Split
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import headline, score
 from aiayn.experiments import list_experiments, load_experiment
+from aiayn.model.saved import Model
 from aiayn.tasks import TASKS, LanguageModelling, task_of, translation_of
 from tests.support.corpora import config, pair
 
@@ -72,3 +74,28 @@ def test_text_comes_from_the_source_that_the_task_opens(tmp_path):
     assert prepared.manifest.source == {"kind": "made here"}
     assert list(prepared.test_sets) == ["own"]
     assert prepared.lines("dev", "src") == [pair(number)[0] for number in (100, 101, 102)]
+
+
+def test_any_model_is_scored_as_the_task_of_its_experiment_says(source, tmp_path, monkeypatch):
+    experiment = Experiment("x", data=config(source, vocab_size=300))
+    prepared = prepare(experiment.data, tmp_path, progress=False)
+    model = Model(experiment, prepared.tokenizer, {})
+    given = []
+    monkeypatch.setattr(
+        "aiayn.tasks.translate_file", lambda _, lines, *__: given.append(lines) or lines
+    )
+    monkeypatch.setattr("aiayn.tasks.Writer", lambda model: model)
+    monkeypatch.setattr("aiayn.tasks.score_texts", lambda _, lines, *__: lines)
+    monkeypatch.setattr("aiayn.tasks.gold_trees", lambda prepared, split: [prepared, split])
+    monkeypatch.setattr("aiayn.tasks.Parser", lambda model: model)
+    monkeypatch.setattr("aiayn.tasks.score_parses", lambda parser, gold, *_: (parser, gold))
+
+    split = next(iter(prepared.test_sets.values()))
+    sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
+    console = Console(quiet=True)
+    found = TASKS["translation"].score_model(model, prepared, split, console)
+    data = experiment.data
+    assert found == score(sources, references, sources, src=data.src, tgt=data.tgt)
+    assert given == [sources]
+    assert TASKS["language_model"].score_model(model, prepared, split, console) == references
+    assert TASKS["parsing"].score_model(model, prepared, split, console) == [prepared, split]

@@ -12,6 +12,7 @@ from aiayn.evaluation.record import Record
 from aiayn.evidence.records import (
     Ablation,
     Faults,
+    Included,
     Sweep,
     load,
     load_ablations,
@@ -24,7 +25,7 @@ from aiayn.system.checkout import commits_since
 
 UNKNOWN = "not known here"
 """Of wheels, source archives and shallow clones."""
-Kept = Record | Ablation | Sweep | Faults | Mapping[str, Any]
+Kept = Record | Included | Ablation | Sweep | Faults | Mapping[str, Any]
 """A record of any kind; that of a benchmark is a table."""
 
 _RUN = ("model", "training", "data", "decoding", "evaluation")
@@ -70,6 +71,8 @@ def rests_on(record: Kept) -> list[str]:
     if isinstance(record, Faults):
         return [*_in_package(_FAULTS.get(record.name, ("",))), "tests/faults"]
     own = [f"experiments/{folder}/{record.experiment}.py".replace("//", "/") for folder in FOLDERS]
+    if isinstance(record, Included):
+        return [*_in_package(_RUN), *own]
     if isinstance(record, Sweep):
         return [*_in_package(("model", "decoding", "evaluation", "evidence/sweep.py")), *own]
     of_rows = (
@@ -111,6 +114,7 @@ def ages(folder: Path) -> Iterator[Age]:
         ("sweeps", load(folder / "sweeps", Sweep, "a sweep")),
         ("bench", load_benchmarks(folder)),
         ("reliability", load(folder / "reliability", Faults, "faults")),
+        ("models", load(folder / "models", Included, "a model")),
     ):
         files = sorted((folder / name).glob("*.json"))
         for path, record in zip(files, records, strict=True):

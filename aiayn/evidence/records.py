@@ -42,6 +42,22 @@ class AblatedRun(msgspec.Struct, kw_only=True):
     """Runs that shared the machine."""
 
 
+class Included(Environment, kw_only=True):
+    """A model that comes along, beside what it was made from."""
+
+    experiment: str
+    trained_at: str
+    """The commit of the run."""
+    params_sha256: str
+    """Of the run's parameters in float32."""
+    parameters: int
+    bytes: int
+    """Of all its files."""
+    ruler: str
+    scores: dict[str, tuple[float | None, float | None]]
+    """By test set: in float32, and as stored."""
+
+
 class Row(msgspec.Struct):
     """All runs of a row of Table 3."""
 

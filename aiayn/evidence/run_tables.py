@@ -23,7 +23,7 @@ from aiayn.render.markdown import (
 
 
 @dataclass(frozen=True, eq=False)
-class _Kind:
+class Kind:
     """How the figures of one kind of task are shown."""
 
     title: str
@@ -40,7 +40,7 @@ class _Kind:
         return f"BLEU, {name}" if "sacrebleu" in self.figures and "BLEU" not in name else name
 
 
-_TRANSLATION = _Kind(
+_TRANSLATION = Kind(
     "Translation",
     {
         "sacrebleu": "BLEU (13a)",
@@ -59,7 +59,7 @@ _TRANSLATION = _Kind(
     "month does; and with quotes made plain besides. The last is BLEU of text that is tokenised "
     "already, as it is. A dash: not taken by the version that ran, or not of such text.",
 )
-_LANGUAGE_MODEL = _Kind(
+_LANGUAGE_MODEL = Kind(
     "Language models",
     {
         "nats_per_character": "nats per character",
@@ -72,7 +72,7 @@ _LANGUAGE_MODEL = _Kind(
     "Lower is better. All but the last compare with any model on the same text, the last with "
     "models that have the same pieces.",
 )
-_PARSING = _Kind(
+_PARSING = Kind(
     "Parsing (§6.3)",
     {
         "f1": "F1",
@@ -91,7 +91,8 @@ _PARSING = _Kind(
 _KINDS = {"language_model": _LANGUAGE_MODEL, "parsing": _PARSING}
 
 
-def _kind(record: Record) -> _Kind:
+def kind_of(record: Record) -> Kind:
+    """What the figures of a run are, by its task."""
     return _KINDS.get(record.config.get("task", ""), _TRANSLATION)
 
 
@@ -108,7 +109,7 @@ def render_short(records: Sequence[RunRecord]) -> str:
         ]
     ]
     for (name, test_set), found in _averaged(records).items():
-        kind = _kind(found[0][0])
+        kind = kind_of(found[0][0])
         published = PUBLISHED.get((found[0][0].experiment, test_set))
         ruler = published.ruler if published else kind.ruler
         known = [(scores.values().get(ruler), run) for run, scores in found]
@@ -174,7 +175,7 @@ def render_full(records: Sequence[RunRecord]) -> str:
     runs = [_RUN]
     for name, record in zip(_names(records), records, strict=True):
         runs.append([_named(name, record), *_about(record)])
-    kinds = dict.fromkeys((_TRANSLATION, *map(_kind, records)))
+    kinds = dict.fromkeys((_TRANSLATION, *map(kind_of, records)))
     parts = [
         "# Results",
         "Rendered by `make results` from the records in `results/`; do not edit. Each row or "
@@ -190,11 +191,11 @@ def render_full(records: Sequence[RunRecord]) -> str:
     return "\n\n".join([*parts, *_repeats(records)]) + "\n"
 
 
-def _of_kind(kind: _Kind, records: Sequence[RunRecord]) -> list[str]:
+def _of_kind(kind: Kind, records: Sequence[RunRecord]) -> list[str]:
     """All test sets of one kind of task."""
     rows = [["run", "test set", "weights", *kind.figures.values()]]
     for name, record in zip(_names(records), records, strict=True):
-        if _kind(record) is not kind:
+        if kind_of(record) is not kind:
             continue
         for test_set, labels in record.scores.items():
             for label, found in labels.items():
@@ -234,10 +235,10 @@ def _about(record: RunRecord) -> list[str]:
 def _repeats(records: Sequence[RunRecord]) -> list[str]:
     """The experiments of which there are several records, on all of them."""
     tables: list[str] = []
-    for kind in dict.fromkeys(map(_kind, records)):
+    for kind in dict.fromkeys(map(kind_of, records)):
         rows = [["experiment", "test set", *kind.figures.values()]]
         for (name, test_set), found in _averaged(records).items():
-            if len(found) > 1 and _kind(found[0][0]) is kind:
+            if len(found) > 1 and kind_of(found[0][0]) is kind:
                 scores = [each for _, each in found]
                 rows.append([name, test_set, *(_figure(scores, each) for each in kind.figures)])
         if len(rows) > 1:

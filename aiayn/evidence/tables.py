@@ -5,8 +5,9 @@ where the time to a score is to be shown; outputs/ in it what they translated; a
 and bench/ what the commands of these names wrote, reliability/ what `make faults` did, with a
 picture beside each that has one.
 
-python -m aiayn.evidence.tables           write experiments/RESULTS.md, the README's table and the
-                                          one of docs/reliability.md; say how old each record is;
+python -m aiayn.evidence.tables           write experiments/RESULTS.md, the README's table, the one
+                                          of docs/reliability.md and that of the models that come
+                                          along; say how old each record is;
                                           score every output again whose references are at hand,
                                           and fail where a record says otherwise
 python -m aiayn.evidence.tables --check   fail if they differ from the records
@@ -21,13 +22,14 @@ from pathlib import Path
 from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.evaluation.scores import tokeniser
-from aiayn.evidence import outputs, table3, transfer
+from aiayn.evidence import included, outputs, table3, transfer
 from aiayn.evidence.age import Age, ages
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.evidence.outputs import NOT_KEPT, Checked
 from aiayn.evidence.records import (
     Ablation,
     Faults,
+    Included,
     Sweep,
     is_stale,
     load,
@@ -48,9 +50,9 @@ from aiayn.system import checkout
 from aiayn.system.files import place, write_text
 from aiayn.training.run_folder import differences
 
-TABLE, OUTPUT, FAULTS = "results", "output", "faults"
-"""What pairs of markers are called, `<!-- results: begin -->` and so on: two of the README's, and
-one of docs/reliability.md."""
+TABLE, OUTPUT, FAULTS, MODELS = "results", "output", "faults", "models"
+"""What pairs of markers are called, `<!-- results: begin -->` and so on: two of the README's, one
+each of docs/reliability.md and experiments/models/README.md."""
 _EVIDENCE = """
 Each claim of the paper beside what this program computes: `make reproduce`, one page. Faults that
 were tried: [reliability](../docs/reliability.md). Differences from the paper:
@@ -230,6 +232,7 @@ def _pages(root: Path) -> dict[Path, str]:
     """What the pages of the checkout that hold tables should read."""
     folder, readme = root / _RESULTS, root / "README.md"
     reliability = root / "docs" / "reliability.md"
+    models = root / checkout.MODELS / "README.md"
     records = load_records(folder)
     text = between_markers(readme.read_text(encoding="utf-8"), TABLE, render_short(records))
     for record in records:
@@ -239,6 +242,11 @@ def _pages(root: Path) -> dict[Path, str]:
     return {
         reliability: between_markers(
             reliability.read_text(encoding="utf-8"), FAULTS, render_faults(faults)
+        ),
+        models: between_markers(
+            models.read_text(encoding="utf-8"),
+            MODELS,
+            included.render(load(folder / "models", Included, "a model")),
         ),
         folder.with_name("RESULTS.md"): "".join(
             (

@@ -19,6 +19,8 @@ from aiayn.decoding.writer import Writer
 from aiayn.evaluation.perplexity import scores_of, text_losses
 from aiayn.evaluation.record import read_record, record_lines, run_info
 from aiayn.evaluation.texts import evaluate_texts
+from aiayn.evidence.included import include, render
+from aiayn.evidence.records import Included, load
 from aiayn.model.saved import load_model
 from aiayn.system.files import read_json
 from aiayn.tasks import task_of
@@ -91,6 +93,23 @@ def test_dev_is_measured_by_its_loss_alone(finished):
     assert not any("dev_bleu" in row for row in found)
     assert found[-1]["dev_loss"] < found[0]["dev_loss"]
     assert found[-1]["dev_perplexity"] == pytest.approx(np.exp(found[-1]["dev_loss"]))
+
+
+def test_a_model_comes_along_in_bytes_with_the_figures_of_both_forms(finished, tmp_path):
+    _, run_dir, prepared, _ = finished
+    record = include(run_dir, tmp_path, Console(file=io.StringIO()))
+    folder = tmp_path / "experiments/models/text"
+    assert record.bytes == sum(path.stat().st_size for path in folder.iterdir())
+    assert record.params_sha256 == read_record(run_dir).params_sha256
+    texts, wanted = prepared.lines("test.test", "tgt"), []
+    for model in (load_model(run_dir / "model"), load_model(folder)):
+        losses = text_losses(Writer(model), texts)
+        wanted.append(sum(x.nats for x in losses) / sum(x.characters for x in losses))
+    assert record.scores["test"] == pytest.approx(wanted)
+    assert wanted[0] != wanted[1]
+    (kept,) = load(tmp_path / "experiments/results/models", Included, "a model")
+    assert kept == record
+    assert f"| {wanted[0]:.2f} | {wanted[1]:.2f} |" in render([kept])
 
 
 def test_benchmarks_give_others_the_same_text_and_time(finished, tmp_path, monkeypatch):
