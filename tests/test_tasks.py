@@ -11,6 +11,7 @@ from aiayn.data.prepare import prepare
 from aiayn.data.sources.formats import Source, Split
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import headline, score
+from aiayn.evaluation.scores import Scores
 from aiayn.experiments import list_experiments, load_experiment
 from aiayn.model.saved import Model
 from aiayn.tasks import TASKS, LanguageModelling, task_of, translation_of
@@ -79,23 +80,25 @@ def test_text_comes_from_the_source_that_the_task_opens(tmp_path):
 def test_any_model_is_scored_as_the_task_of_its_experiment_says(source, tmp_path, monkeypatch):
     experiment = Experiment("x", data=config(source, vocab_size=300))
     prepared = prepare(experiment.data, tmp_path, progress=False)
-    model = Model(experiment, prepared.tokenizer, {})
-    given = []
-    monkeypatch.setattr(
-        "aiayn.tasks.translate_file", lambda _, lines, *__: given.append(lines) or lines
-    )
-    monkeypatch.setattr("aiayn.tasks.Writer", lambda model: model)
-    monkeypatch.setattr("aiayn.tasks.score_texts", lambda _, lines, *__: lines)
-    monkeypatch.setattr("aiayn.tasks.gold_trees", lambda prepared, split: [prepared, split])
-    monkeypatch.setattr("aiayn.tasks.Parser", lambda model: model)
-    monkeypatch.setattr("aiayn.tasks.score_parses", lambda parser, gold, *_: (parser, gold))
+    model, given, figures = Model(experiment, prepared.tokenizer, {}), [], Scores("", "", 2, ())
+
+    def taken(name, result):
+        monkeypatch.setattr(
+            f"aiayn.tasks.{name}", lambda _, lines, *__: given.append(lines) or result
+        )
 
     split = next(iter(prepared.test_sets.values()))
     sources, references = (prepared.lines(split, side) for side in ("src", "tgt"))
-    console = Console(quiet=True)
-    found = TASKS["translation"].score_model(model, prepared, split, console)
-    data = experiment.data
-    assert found == score(sources, references, sources, src=data.src, tgt=data.tgt)
-    assert given == [sources]
-    assert TASKS["language_model"].score_model(model, prepared, split, console) == references
-    assert TASKS["parsing"].score_model(model, prepared, split, console) == [prepared, split]
+    taken("translate_file", sources)
+    taken("score_texts", figures)
+    taken("score_parses", ([], figures))
+    monkeypatch.setattr("aiayn.tasks.Writer", lambda model: model)
+    monkeypatch.setattr("aiayn.tasks.Parser", lambda model: model)
+    monkeypatch.setattr("aiayn.tasks.gold_trees", lambda prepared, split: [split])
+
+    def found(task):
+        return TASKS[task].score_model(model, prepared, split, Console(quiet=True))
+
+    assert found("translation") == score(sources, references, sources, src="en", tgt="de")
+    assert found("language_model") == found("parsing") == figures
+    assert given == [sources, references, [split]]
