@@ -27,12 +27,15 @@ INSTALL := $(BIN)/python $(PIP_INSTALL)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
-.PHONY: help train serve test test-all faults check smoke reproduce ablate bench \
+.PHONY: help try train serve test test-all faults check smoke reproduce ablate bench \
   bench-accelerator parity record results docs clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
 	  printf '  make %-17s %s\n' "$$target" "$$text"; done
+
+try: $(CORE) ## translate what you type, by a small model that comes along
+	@$(BIN)/aiayn translate phrasebook $(ARGS)
 
 train: $(CORE) ## train, translate and score EXPERIMENT=phrasebook; ARGS='--set train.seed=2 ...'
 	$(BIN)/aiayn train $(EXPERIMENT) $(ARGS)

@@ -21,6 +21,8 @@ config = replace(
         src_tokens_per_update=900,
         tgt_tokens_per_update=2_000,
     ),
-    model=replace(base.model, num_layers=3, dropout_rate=0.3, attention_dropout_rate=0.2),
-    train=replace(base.train, num_steps=14_000),
+    model=replace(base.model, num_layers=2, dropout_rate=0.15, attention_dropout_rate=0.0),
+    # The paper's own rate. Words are lost in counting until attention has found them, and a high
+    # rate and little dropout get there sooner: perplexity 2.2 after 1,000 updates for 4,250.
+    train=replace(base.train, num_steps=12_000, warmup_steps=400, learning_rate_constant=1.0),
 )
