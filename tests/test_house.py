@@ -10,16 +10,17 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "aiayn").rglob("*.py"))
 
 
-def committed_text() -> dict[Path, str]:
-    """All text files of the checkout that git does not ignore."""
+def committed() -> list[Path]:
+    """All files of the checkout that git does not ignore."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    texts: dict[Path, str] = {}
-    for name in listed.split("\0"):
-        path = ROOT / name
-        if path.is_file() and b"\0" not in (content := path.read_bytes()):
-            texts[path] = content.decode("utf-8")
-    return texts
+    return [ROOT / name for name in listed.split("\0") if (ROOT / name).is_file()]
+
+
+def committed_text() -> dict[Path, str]:
+    """Those of them that are text."""
+    texts = {path: path.read_bytes() for path in committed()}
+    return {path: text.decode("utf-8") for path, text in texts.items() if b"\0" not in text}
 
 
 def test_every_module_says_what_it_is():
