@@ -419,8 +419,8 @@ def load_language_model(path: str | PathLike[str]) -> TrainedLanguageModel:
 
 
 def load(path: str | PathLike[str], *others: str | PathLike[str]) -> TrainedModel:
-    """The model in a run directory, or in a model's own directory as `aiayn average` or
-    `aiayn import` writes it. Nothing in it is run as code.
+    """The model in a run directory, in a model's own directory as `aiayn average` or `aiayn import`
+    writes it, or of those that come along, by its name. Nothing in it is run as code.
 
     Of several models of the same sizes and tokenizer it is the ensemble: the probability of each
     token is the mean of theirs.
