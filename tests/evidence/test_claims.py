@@ -138,7 +138,21 @@ def test_a_parser_of_other_text_stands_beside_table_4_and_is_none_of_its_rows():
     assert "not comparable" in here.how
     assert found["parsing-wsj"].decide().status == "not run here"
     beaten = ENTRIES["parsing-beats-all-but-one"].decide()
-    assert (beaten.status, beaten.ours) == ("arithmetic", "better: Dyer et al. (2016); worse: 3")
+    assert beaten.status == "arithmetic"
+    assert beaten.ours.startswith("better: Dyer et al. (2016); worse: 3; of all rows, better than")
+    assert beaten.ours.endswith(": Luong et al. (2015), Dyer et al. (2016), generative")
+    berkeley = ENTRIES["parsing-beats-berkeley"].decide()
+    assert (berkeley.status, berkeley.ours) == ("arithmetic", "91.3 beside 90.4")
+
+
+def test_every_row_of_table_4_stands_in_the_ledger_beside_the_one_of_its_kind():
+    shown = [ENTRIES[f"parsing-{kind}"].decide() for kind in ("wsj", "semi-supervised")]
+    text = " ".join(f"{claim.text}, {claim.paper}" for claim in shown)
+    for name, row in paper.TABLE_4.items():
+        assert f"{row.f1}" in text
+        assert f"{name} {row.f1}" in text or name in paper.PARSED_BY
+    assert "Luong et al. (2015) 93.0 (multi-task)" in shown[1].text
+    assert "Luong" not in shown[0].text
 
 
 def test_what_was_not_run_names_a_command_and_its_cost():

@@ -11,6 +11,7 @@ from aiayn.evidence.paper import (
     SUSTAINED_FLOPS,
     TABLE_2,
     TABLE_3,
+    TABLE_4,
     TOKENS_PER_UPDATE,
     TRAINING,
 )
@@ -101,3 +102,23 @@ def test_bleu_of_table_3_is_the_papers_row_by_row():
     words = printed.split()
     wanted = dict(zip(words[::2], map(float, words[1::2]), strict=True))
     assert {row: variant.bleu for row, variant in TABLE_3.items()} == wanted
+
+
+def test_table_4_is_the_papers_row_by_row():
+    printed = """
+        Vinyals & Kaiser et al. (2014)   WSJ only         88.3
+        Petrov et al. (2006)             WSJ only         90.4
+        Zhu et al. (2013)                WSJ only         90.4
+        Dyer et al. (2016)               WSJ only         91.7
+        Transformer (4 layers)           WSJ only         91.3
+        Zhu et al. (2013)                semi-supervised  91.3
+        Huang & Harper (2009)            semi-supervised  91.3
+        McClosky et al. (2006)           semi-supervised  92.1
+        Vinyals & Kaiser et al. (2014)   semi-supervised  92.1
+        Transformer (4 layers)           semi-supervised  92.7
+        Luong et al. (2015)              multi-task       93.0
+        Dyer et al. (2016)               generative       93.3
+    """
+    rows = [re.split(r"\s{2,}", line.strip()) for line in printed.strip().splitlines()]
+    found = [(name.split(", ")[0], row.training, f"{row.f1}") for name, row in TABLE_4.items()]
+    assert found == [tuple(row) for row in rows]
