@@ -52,7 +52,8 @@ def sweep(run: Path, data_dir: Path | None) -> None:
 
     Translates dev with 1 to 20 checkpoints averaged (of those that the run kept), beams of 1 to 16
     and α of 0 to 1.2, each varied alone around the experiment's own setting; a parser parses it,
-    with beams of 1 to 21 and α of 0 to 0.6. Writes sweep.json and sweep.png into the run.
+    with beams of 1 to 21, each also without its grammar, and α of 0 to 0.6. Writes sweep.json and
+    sweep.png into the run.
     """
     from aiayn.evidence.sweep import sweep, table
     from aiayn.render.terminal import Terminal

@@ -16,7 +16,7 @@ from aiayn.render.plots import DARK, INK, LIGHT, MUTED, annotate, curve, panel, 
 
 def plot_sweep(record: Sweep, path: Path) -> None:
     """BLEU, or F1, by the checkpoints averaged, by beam and by length penalty, as PNG. A ring marks
-    the experiment's own setting."""
+    the experiment's own setting; a light line is of a search without a grammar."""
     figure = Figure(figsize=(11, 3.9), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     titles = {
         "average_last": "Checkpoints averaged",
@@ -28,7 +28,11 @@ def plot_sweep(record: Sweep, path: Path) -> None:
     ):
         values = {float(value): point.bleu for value, point in points.items()}
         panel(axes, titles[name], values)
-        axes.plot(list(values), list(values.values()), color=DARK, marker="o", markersize=4)
+        curve(axes, values, DARK, marker="o")
+        free = {float(v): point.free for v, point in points.items() if point.free is not None}
+        curve(axes, free, LIGHT, "free search", marker="o")
+        if free:
+            axes.legend(frameon=False, fontsize=9, loc="lower right")
         own = float(record.around[name])
         axes.plot([own], [values[own]], "o", color="none", markeredgecolor=INK, markersize=11)
         best = max(values, key=lambda value: values[value])

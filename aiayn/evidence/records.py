@@ -81,12 +81,15 @@ class Ablation(msgspec.Struct, kw_only=True):
     rows: dict[str, Row]
 
 
-class Point(msgspec.Struct):
+class Point(msgspec.Struct, omit_defaults=True):
     """What one setting of a sweep is worth."""
 
     bleu: float
     """The figure that the sweep names."""
     length_ratio: float
+    free: float | None = None
+    """The figure where the search knows no grammar, and what is no tree is mended; of a parser's
+    beams."""
 
 
 class Sweep(Environment, kw_only=True, omit_defaults=True):
@@ -104,6 +107,11 @@ class Sweep(Environment, kw_only=True, omit_defaults=True):
     """By the name of a setting, then by its value."""
     measure: str = "BLEU"
     """Or F1, of a parser."""
+
+    @property
+    def has_free(self) -> bool:
+        """Whether beams were tried without a grammar, too."""
+        return any(p.free is not None for points in self.series.values() for p in points.values())
 
 
 class Counts(msgspec.Struct):

@@ -1,6 +1,7 @@
 """What averaging, beam and length penalty are worth on a trained run (§6.1).
 
 Each is varied alone around the experiment's own setting, on dev: nothing is chosen on a test set.
+A parser is searched with each beam once more without its grammar, and what is no tree is mended.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from aiayn.evaluation.parses import gold_trees
 from aiayn.evaluation.scores import Headline, tokeniser
 from aiayn.evidence.records import Point, Sweep
 from aiayn.model.saved import Model
+from aiayn.render.markdown import number
 from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
@@ -69,7 +71,9 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
 
     experiment, _ = read_run(run_dir)
     check_data(run_dir, prepared)
-    figure = _figure(experiment, prepared)
+    is_parser = experiment.task == "parsing"
+    figure = figure_on_dev(experiment, prepared)
+    free_figure = figure_on_dev(experiment, prepared, free=True) if is_parser else None
     checkpoints = Checkpoints.open(run_dir)
     steps = checkpoints.last(len(checkpoints.steps()))
     _, tokenizer = checkpoints.about(steps[-1])
@@ -88,7 +92,6 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     around = replace(
         experiment.decode, average_last=min(experiment.decode.average_last, len(steps))
     )
-    is_parser = experiment.task == "parsing"
     jobs = list(settings(around, len(steps), is_parser))
     series: dict[str, dict[str, Point]] = {}
     doing = "Parsing" if is_parser else "Translating"
@@ -97,9 +100,10 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
         for name, decode in jobs:
             value = getattr(decode, name)
             bar.update(task, description=f"{doing} dev, {name} {value}")
-            series.setdefault(name, {})[str(value)] = Point(
-                scored(decode).value, scored(decode).length_ratio
-            )
+            found, free = scored(decode), None
+            if free_figure and name == "beam_size":
+                free = free_figure(averaged(decode.average_last), decode).value
+            series.setdefault(name, {})[str(value)] = Point(found.value, found.length_ratio, free)
             bar.advance(task)
     checkpoints.close()
     values = {
@@ -112,7 +116,7 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
         "around": {name: getattr(around, name) for name in series},
         **environment(),
         "series": series,
-        "measure": "F1" if is_parser else "BLEU",
+        "measure": measure_of(experiment),
     }
     record = msgspec.convert(values, Sweep)
     records.write(run_dir / "sweep.json", record)
@@ -120,14 +124,24 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     return record
 
 
-def _figure(
-    experiment: Experiment, prepared: Prepared
+def measure_of(experiment: Experiment) -> str:
+    """The name of the figure that settings are compared by."""
+    return "F1" if experiment.task == "parsing" else "BLEU"
+
+
+def figure_on_dev(
+    experiment: Experiment, prepared: Prepared, free: bool = False
 ) -> Callable[[Model, DecodeConfig], Headline]:
-    """What a model and a search are worth on dev."""
+    """What a model and a search are worth on dev; a parser's may be `free` of its grammar."""
     sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
     if experiment.task == "parsing":
         gold = gold_trees(prepared, "dev")
-        return lambda model, decode: parses.headline(Parser(model, decode).best(sources), gold)
+
+        def parsed(model: Model, decode: DecodeConfig) -> Headline:
+            parser = Parser(model, decode)
+            return parses.headline((parser.free() if free else parser).best(sources), gold)
+
+        return parsed
     headline = translation_of(experiment).headline
 
     def translated(model: Model, decode: DecodeConfig) -> Headline:
@@ -145,7 +159,8 @@ def table(record: Sweep) -> Table:
         title=f"{record.experiment}: {record.measure} on dev" + (f" ({tokens})" if tokens else ""),
         title_justify="left",
     )
-    for heading in ("", "setting", record.measure, "Δ", "length ratio"):
+    more = ["free search"] if record.has_free else []
+    for heading in ("", "setting", record.measure, "Δ", "length ratio", *more):
         grid.add_column(heading, justify="left" if heading in ("", "setting") else "right")
     for name, points in record.series.items():
         own = points[str(record.around[name])].bleu
@@ -157,6 +172,7 @@ def table(record: Sweep) -> Table:
                 f"{point.bleu:.2f}",
                 "" if is_own else f"{point.bleu - own:+.2f}",
                 f"{point.length_ratio:.3f}",
+                *(number(point.free) for _ in more),
             )
         grid.add_section()
     return grid

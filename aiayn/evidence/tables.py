@@ -43,6 +43,7 @@ from aiayn.experiments import load_experiment
 from aiayn.render.markdown import (
     hardware_text,
     markdown_table,
+    number,
     short_commit,
     software_text,
 )
@@ -116,12 +117,14 @@ def render_sweeps(records: Iterable[Sweep]) -> str:
         parts.append(f"![{record.measure} by each setting](results/sweeps/{_picture(record)})")
         tokens = tokeniser(record.signature)
         figure = f"{record.measure} ({tokens})" if tokens else record.measure
-        rows = [["setting", "value", figure, "length ratio"]]
+        more = ["free search, mended"] if record.has_free else []
+        rows = [["setting", "value", figure, "length ratio", *more]]
         for name, points in record.series.items():
             own = str(record.around[name])
             for value, point in points.items():
                 mark = f"**{value}**" if value == own else value
-                rows.append([name, mark, f"{point.bleu:.2f}", f"{point.length_ratio:.3f}"])
+                shown = f"{point.bleu:.2f}", f"{point.length_ratio:.3f}"
+                rows.append([name, mark, *shown, *(number(point.free) for _ in more)])
         parts.append(markdown_table(rows))
         parts.append(
             f"A run of {record.kept_steps[-1]:,} updates{_changes(record)}. Each setting varies "

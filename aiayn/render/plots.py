@@ -36,7 +36,11 @@ def annotate(axes: Axes, text: str) -> None:
 
 
 def curve(
-    axes: Axes, series: Mapping[int, float], color: str, label: str = "", marker: str = ""
+    axes: Axes,
+    series: Mapping[int, float] | Mapping[float, float],
+    color: str,
+    label: str = "",
+    marker: str = "",
 ) -> None:
     if not series:
         return

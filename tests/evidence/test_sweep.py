@@ -1,20 +1,27 @@
+import io
 import json
 import re
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 import aiayn.evidence.sweep
 from aiayn.__main__ import main
 from aiayn.config import DecodeConfig
-from aiayn.data.prepare import Prepared
+from aiayn.data.prepare import Prepared, prepare
 from aiayn.data.trees import linearise
+from aiayn.decoding.parser import Parser
 from aiayn.decoding.translator import Hypothesis
-from aiayn.evidence.sweep import settings
+from aiayn.evidence.records import Sweep
+from aiayn.evidence.sweep import figure_on_dev, settings
 from aiayn.experiments import load_experiment
+from aiayn.system.records import read
+from aiayn.tasks import task_of
+from aiayn.training.loop import train
 from aiayn.training.run_folder import in_use
 from tests.support.runs import copied
-from tests.support.trees import tree
+from tests.support.trees import parsing_experiment, random_parser, tree, write_treebank
 
 
 def test_each_setting_varies_alone_and_the_own_one_is_among_them():
@@ -55,11 +62,46 @@ def test_a_sweep_of_a_parser_has_f1(monkeypatch):
             assert lines == ["dog sees"]
             return [" ".join(linearise(self.found))]
 
+        def free(self):
+            self.found = replace(gold, brackets=())
+            return self
+
     monkeypatch.setattr(aiayn.evidence.sweep, "Parser", Stub)
-    prepared = object.__new__(OneTree)
-    found = aiayn.evidence.sweep._figure(load_experiment("treebook"), prepared)
-    assert found(None, DecodeConfig(beam_size=4)).value == 100.0
-    assert found(None, DecodeConfig(beam_size=1)).value == 50.0
+    prepared, model = object.__new__(OneTree), random_parser()
+    found = figure_on_dev(load_experiment("treebook"), prepared)
+    assert found(model, DecodeConfig(beam_size=4)).value == 100.0
+    assert found(model, DecodeConfig(beam_size=1)).value == 50.0
+    free = figure_on_dev(load_experiment("treebook"), prepared, free=True)
+    assert free(model, DecodeConfig(beam_size=4)).value == 0.0
+
+
+@pytest.mark.slow
+def test_a_parser_is_searched_with_each_beam_without_its_grammar_too(
+    tmp_path, one_device, monkeypatch, capsys
+):
+    data = write_treebank(tmp_path / "trees", train=60, dev=6, news=7)
+    experiment, run_dir = parsing_experiment(data), tmp_path / "run"
+    prepared = prepare(data, tmp_path / "data", progress=False)
+    console = Console(file=io.StringIO())
+    train(experiment, run_dir, prepared, console, task_of(experiment).make_validator)
+    asked = []
+
+    class Counting(Parser):
+        def best(self, lines, on_done=lambda count: None):
+            asked.append((self.config.beam_size, self.config.length_penalty, self._is_free))
+            return super().best(lines, on_done)
+
+    monkeypatch.setattr(aiayn.evidence.sweep, "Parser", Counting)
+    assert main(["sweep", str(run_dir), "--data-dir", str(tmp_path / "data")]) == 0
+    assert "free search" in capsys.readouterr().out
+    own = parsing_experiment(data).decode.length_penalty
+    assert sorted(each[0] for each in asked if each[2]) == [1, 2, 4, 21]
+    assert sorted({each[1] for each in asked if not each[2]}) == sorted({0.0, 0.3, 0.6, own})
+    record = read(run_dir / "sweep.json", Sweep, "a sweep")
+    beams = record.series["beam_size"]
+    assert [point.free is not None for point in beams.values()] == [True] * 4
+    assert all(point.free is None for point in record.series["length_penalty"].values())
+    assert (run_dir / "sweep.png").stat().st_size > 0
 
 
 def test_a_sweep_scores_dev_once_for_each_setting(

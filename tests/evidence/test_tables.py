@@ -87,6 +87,12 @@ def test_a_sweep_is_rendered_with_the_own_setting_in_bold():
     assert "| setting | value | BLEU (13a) |" in plain
     of_trees = render_sweeps([replace(record, measure="F1", signature="evalb:collins")])
     assert "| setting | value | F1 |" in of_trees
+    assert "free" not in of_trees
+    points["4"] = replace(points["4"], free=22.5)
+    with_free = render_sweeps([replace(record, measure="F1", series={"beam_size": points})])
+    assert "| setting | value | F1 (13a) | length ratio | free search, mended |" in with_free
+    assert "| beam_size | **4** | 34.00 | 1.000 | 22.50 |" in with_free
+    assert "| beam_size | 1 | 31.00 | 1.000 | – |" in with_free
 
 
 def test_a_benchmark_of_data_is_rendered():
