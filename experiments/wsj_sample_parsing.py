@@ -2,6 +2,7 @@
 
 Run     make train EXPERIMENT=wsj_sample_parsing ARGS="--set data.folder=DIR"
         a folder with the files named below, one tree a line or indented over several
+        aiayn bench pcfg --model runs/wsj_sample_parsing
 Paper   no such experiment; sizes and schedule are those of a small model for 3,400 trees
 """
 

@@ -285,6 +285,20 @@ MUTATIONS = [
             "return len(ids) + self.config.max_extra_tokens",
         ),
         ("decoding/controls.py", "(back >= length_B11)", "(back > length_B11)"),
+        # The grammar that a parser is held against.
+        ("bench/pcfg.py", "max(0, place - 2) : place", "max(0, place - 1) : place"),
+        ("bench/pcfg.py", "bracket.label, opened[-1].label,", "bracket.label, ROOT,"),
+        ("bench/pcfg.py", "step.child)[-2:]", "step.child)[:2]"),
+        (
+            "bench/pcfg.py",
+            "split_R = scores_RN.argmax(axis=1)",
+            "split_R = scores_RN.argmin(axis=1)",
+        ),
+        ("bench/pcfg.py", "while self._add(", "if self._add("),
+        ("bench/pcfg.py", "np.maximum.reduceat", "np.minimum.reduceat"),
+        ("bench/pcfg.py", "+= reversed(inside)", "+= inside"),
+        ("bench/pcfg.py", "math.log(count / self._of_all[tag])", "math.log(count)"),
+        ("bench/pcfg.py", "if tags.total() == 1:", "if tags.total():"),
         # What may follow in a tree.
         ("decoding/grammar.py", ">= needed_BW + 2", ">= needed_BW + 1"),
         ("decoding/grammar.py", "| (depth_BW > 1)", "| (depth_BW > 0)"),

@@ -14,7 +14,8 @@ from aiayn.system.files import place
 _CONTESTS = tuple(WORKLOADS)
 _WITH_PEERS = ("train", "decode", "generate")
 _PROFILED = ("train", "decode")
-_OF_A_TEXT_RUN = ("ngrams", "nano")
+_OF_RUNS = {"ngrams": "language model", "nano": "language model", "pcfg": "parser"}
+"""What needs a run, and of what."""
 
 
 def bench(
@@ -47,6 +48,8 @@ def bench(
            the same pieces: perplexity per token of both
     nano   trains nanoGPT's recipe for tiny Shakespeare, in PyTorch, on the text of a language
            model's run for as long as that took: nats per character of both (.venv-parity/bin/aiayn)
+    pcfg   parses dev and the test sets of a parser's run by the model and by a probabilistic
+           grammar read off the same trees: F1 of both
     start  times the help, the first update of a workload to train, and with --model one sentence
            through `aiayn translate`, compiled anew and from the cache; the sentence in turns with
            Hugging Face and CTranslate2 where they are installed (.venv-parity/bin/aiayn)
@@ -85,6 +88,10 @@ def bench(
         from aiayn.bench import nano
 
         console.print(nano.table(nano.bench_nano(model, out, console)))
+    elif model and what == "pcfg":
+        from aiayn.bench import pcfg
+
+        console.print(pcfg.table(pcfg.bench_pcfg(model, out, console)))
     elif model and src and ref:
         from aiayn.bench import serving
 
@@ -102,14 +109,15 @@ def _check_bench(what: str, workload: str | None, **values: Any) -> None:
     texts = [values[name] for name in ("model", "src", "ref")]
     if what == "start" and not any(texts[1:]):
         pass  # a model, or none
-    elif what in _OF_A_TEXT_RUN and texts[0] and not any(texts[1:]):
+    elif what in _OF_RUNS and texts[0] and not any(texts[1:]):
         pass
-    elif what in _OF_A_TEXT_RUN:
-        raise UserError(f"{what} needs --model, the run of a language model, and nothing else.")
+    elif what in _OF_RUNS:
+        kind = _OF_RUNS[what]
+        raise UserError(f"{what} needs --model, the run of a {kind}, and nothing else.")
     elif any(texts) != (what == "serving") or any(texts) != all(texts):
         raise UserError(
-            "--model, --src and --ref are for serving, which needs all three; ngrams and nano need "
-            "a --model, and start may have one."
+            "--model, --src and --ref are for serving, which needs all three; "
+            f"{_listed(tuple(_OF_RUNS))} need a --model, and start may have one."
         )
     if what not in _WITH_PEERS and values["peer"]:
         raise UserError(f"--peer is for {_listed(_WITH_PEERS)}, not for {what}.")
@@ -184,16 +192,8 @@ _MEASURES = {"choices": _choices, "growth": _growth, "scaling": _scaling}
 
 
 def _bench_arguments(parser: ArgumentParser) -> None:
-    stages = (
-        *_CONTESTS,
-        "choices",
-        "serving",
-        *_OF_A_TEXT_RUN,
-        "start",
-        "growth",
-        "data",
-        "scaling",
-    )
+    own = ("choices", "serving", *_OF_RUNS, "start", "growth", "data", "scaling")
+    stages = (*_CONTESTS, *own)
     parser.add_argument("what", choices=stages, help="the stage")
     parser.add_argument(
         "--workload",
@@ -216,7 +216,7 @@ def _bench_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=trained,
-        help=f"serving, ngrams, nano, start: {TRAINED}",
+        help=f"serving, ngrams, nano, pcfg, start: {TRAINED}",
     )
     parser.add_argument("--src", type=existing, help="serving: source sentences, one a line")
     parser.add_argument("--ref", type=existing, help="serving: reference translations, one a line")
@@ -227,7 +227,7 @@ def _bench_arguments(parser: ArgumentParser) -> None:
 
 def _computes_here(values: Mapping[str, Any]) -> bool:
     """Whether it computes in this process, not in workers that choose their pages themselves."""
-    return values["profile"] or values["what"] in ("choices", "growth", "serving", *_OF_A_TEXT_RUN)
+    return values["profile"] or values["what"] in ("choices", "growth", "serving", *_OF_RUNS)
 
 
 BENCH = Verb("bench", bench, _bench_arguments, _check_bench, large_pages=_computes_here)

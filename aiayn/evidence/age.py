@@ -41,6 +41,7 @@ _BENCH = {
     "serving": ("decoding", "interop", "model", "bench/serving.py"),
     "ngrams": ("data", "evaluation", "model", "training", "bench/ngrams.py"),
     "nano": ("data", "evaluation", "model", "training", "bench/nano.py", "bench/nano_torch.py"),
+    "pcfg": ("data", "decoding", "evaluation", "model", "training", "bench/pcfg.py"),
     "growth": ("model", "training", "bench/growth.py"),
     "scaling": ("model", "training", "bench/scaling.py"),
 }

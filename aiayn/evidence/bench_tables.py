@@ -6,7 +6,18 @@ from typing import Any
 
 import msgspec
 
-from aiayn.bench import choices, contest, data, growth, nano, ngrams, scaling, serving, start
+from aiayn.bench import (
+    choices,
+    contest,
+    data,
+    growth,
+    nano,
+    ngrams,
+    pcfg,
+    scaling,
+    serving,
+    start,
+)
 from aiayn.render.markdown import (
     duration,
     hardware_text,
@@ -39,6 +50,7 @@ def render_bench(records: Iterable[Bench]) -> str:
         "serving": _render_serving,
         "ngrams": _render_ngrams,
         "nano": _render_nano,
+        "pcfg": _render_pcfg,
         "growth": _render_growth,
         "scaling": _render_scaling,
     }
@@ -276,6 +288,15 @@ def _render_nano(record: Bench) -> list[str]:
         markdown_table(nano.figures(record)),
         "Nats per character of dev, by `aiayn bench nano`; every figure is defined in "
         f"{_linked('its record', record)}.",
+    ]
+
+
+def _render_pcfg(record: Bench) -> list[str]:
+    return [
+        f"### {pcfg.title(record)}",
+        markdown_table(pcfg.figures(record)),
+        "Labelled bracket F1 of the same sentences, by `aiayn bench pcfg`; every figure is defined "
+        f"in {_linked('its record', record)}.",
     ]
 
 

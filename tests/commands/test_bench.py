@@ -22,6 +22,8 @@ from tests.commands.test_verb import refusal
         ("ngrams", "ngrams needs --model, the run of a language model"),
         ("nano", "nano needs --model, the run of a language model"),
         ("ngrams --model tests --src tests", "ngrams needs --model, the run of a language model"),
+        ("pcfg", "pcfg needs --model, the run of a parser, and nothing else"),
+        ("pcfg --model tests --ref tests", "pcfg needs --model, the run of a parser"),
         ("scaling --profile", "--profile is for train and decode, not for scaling"),
         ("data --profile", "--profile is for train and decode, not for data"),
         ("choices --profile", "--profile is for train and decode, not for choices"),
@@ -48,9 +50,9 @@ def test_large_pages_are_for_what_computes_in_this_process():
         what
         for what in (
             *("train", "choices", "decode", "generate", "prompt", "serving", "ngrams", "nano"),
-            *("start", "growth", "data", "scaling"),
+            *("pcfg", "start", "growth", "data", "scaling"),
         )
         if _computes_here({"what": what, "profile": False})
     ]
-    assert own == ["choices", "serving", "ngrams", "nano", "growth"]
+    assert own == ["choices", "serving", "ngrams", "nano", "pcfg", "growth"]
     assert _computes_here({"what": "train", "profile": True})
