@@ -76,7 +76,7 @@ def _sweep_arguments(parser: ArgumentParser) -> None:
 def ablate(
     experiment: Experiment, data_dir: Path, seeds: int, jobs: int, record: Path | None
 ) -> None:
-    """Table 3 in miniature, all its rows at small size; or pre-training.
+    """Table 3 in miniature, all its rows at small size; or pre-training; or parsed text.
 
     The experiment is the base; each row changes it as the paper's row changes the paper's base, and
     four rows more show what our deviations from the paper's text cost. Every run lives in
@@ -89,20 +89,28 @@ def ablate(
     whose decoder is drawn at random or was trained on the target side of all pairs before; from
     the fewest pairs also with fewer of its layers.
       aiayn ablate pretraining --set data.folder=DIR
+
+    The experiment parsed_text is a third: parsers of a small treebank alone, and with more text
+    that another parser has parsed, or the parser of the treebank alone.
+      aiayn ablate parsed_text --set data.folder=DIR
     """
-    from aiayn.evidence import ablation, pretraining, table3, transfer
+    from aiayn.evidence import ablation, parsed_text, pretraining, self_training, table3, transfer
     from aiayn.render.terminal import Terminal
 
     console = Terminal()
     folder = Path("runs") / experiment.name
-    is_pretraining = experiment.name == transfer.NAME
-    study, shown = (pretraining.pretrain, transfer) if is_pretraining else (ablation.ablate, table3)
+    studies = {
+        transfer.NAME: (pretraining.pretrain, transfer),
+        parsed_text.NAME: (self_training.self_train, parsed_text),
+    }
+    study, shown = studies.get(experiment.name, (ablation.ablate, table3))
     made = study(
         experiment, folder, data_dir, console, num_seeds=seeds, num_jobs=jobs, earlier=record
     )
     console.print(shown.table(made))
     console.print(shown.summary(made))
-    console.print(f"Written to {folder}: ablation.json, ablation.png.")
+    pictures = [path.name for path in folder.glob("*.png")]
+    console.print(f"Written to {folder}: {', '.join(['ablation.json', *pictures])}.")
 
 
 def _ablate_arguments(parser: ArgumentParser) -> None:

@@ -24,10 +24,10 @@ from rich.text import Text
 
 from aiayn.config import Experiment
 from aiayn.data.prepare import Prepared, open_prepared, prepare
-from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError, naming
 from aiayn.evidence.paper import TABLE_3
 from aiayn.evidence.records import AblatedRun, Ablation, Row
+from aiayn.evidence.sweep import figure_on_dev, measure_of
 from aiayn.evidence.table3 import DEVIATIONS, ROWS, panels
 from aiayn.model.flops import matmul_flops
 from aiayn.model.saved import Model
@@ -37,7 +37,7 @@ from aiayn.system import records
 from aiayn.system.environment import configure_jax
 from aiayn.system.files import locked, user_os_errors
 from aiayn.system.workers import as_finished
-from aiayn.tasks import translation_of
+from aiayn.tasks import task_of, translation_of
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
 from aiayn.training.loop import train
@@ -263,11 +263,21 @@ def _read_scores(run: Run, prepared: Prepared) -> FinishedRun | None:
         return None
 
 
+def last_model(run: Run, prepared: Prepared) -> Model:
+    """The model of the last checkpoint of a run that is trained to its end."""
+    checkpoints = Checkpoints.open(run.run_dir)
+    newest = checkpoints.newest()
+    assert newest == run.experiment.train.num_steps
+    model = Model(run.experiment, prepared.tokenizer, checkpoints.params(newest))
+    checkpoints.close()
+    return model
+
+
 def _perform(run: Run) -> FinishedRun:
     """Train a run to its end, score dev, and write the scores; in a process of its own."""
     configure_jax()
     experiment, prepared = run.experiment, open_prepared(run.data)
-    task = translation_of(experiment)
+    task = task_of(experiment)
     try:
         with in_use(run.run_dir):
             validate = task.make_validator
@@ -275,14 +285,8 @@ def _perform(run: Run) -> FinishedRun:
     except UserError as error:
         raise UserError(f"Row {run.row}, seed {experiment.train.seed}: {error}") from None
     began = time.perf_counter()
-    checkpoints = Checkpoints.open(run.run_dir)
-    newest = checkpoints.newest()
-    assert newest == experiment.train.num_steps
-    model = Model(experiment, prepared.tokenizer, checkpoints.params(newest))
-    checkpoints.close()
-    sources, references = (prepared.lines("dev", side) for side in ("src", "tgt"))
-    outputs = Translator(model).best(sources)
-    headline = task.headline(outputs, references, experiment.data.tgt)
+    figure = figure_on_dev(experiment, prepared)
+    headline = figure(last_model(run, prepared), experiment.decode)
     metrics = read_metrics(run.run_dir / "metrics.jsonl")
     sessions = read_sessions(run.run_dir)
     values = {
@@ -294,7 +298,7 @@ def _perform(run: Run) -> FinishedRun:
         "bleu": headline.value,
         "signature": headline.signature,
         "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
-        "updates": newest,
+        "updates": experiment.train.num_steps,
         "seconds": metrics[-1]["seconds"] + time.perf_counter() - began,
         "commits": sorted({session["commit"] for session in sessions}),
         "jobs": run.num_jobs,
@@ -319,6 +323,7 @@ class _View:
         console: Console,
     ):
         self._name, self._runs, self._finished, self._console = name, runs, finished, console
+        self._measure = measure_of(runs[0].experiment)
         self._bar = Progress(
             BarColumn(bar_width=20),
             TextColumn("{task.percentage:.1f}%"),
@@ -333,7 +338,7 @@ class _View:
 
     def _renderable(self) -> Group:
         grid = Table(title=f"{self._name}: {self._counted()}", title_justify="left")
-        for heading in ("row", "dev perplexity", "dev BLEU", "training"):
+        for heading in ("row", "dev perplexity", f"dev {self._measure}", "training"):
             grid.add_column(heading)
         done = 0.0
         for row in dict.fromkeys(run.row for run in self._runs):
@@ -359,7 +364,8 @@ class _View:
         if not self._console.is_terminal:
             text = (
                 f"{found.row}, seed {found.seed}: dev perplexity {found.perplexity:.2f}, "
-                f"BLEU {found.bleu:.2f}, {found.seconds / 60:.1f} min ({self._counted()})"
+                f"{self._measure} {found.bleu:.2f}, {found.seconds / 60:.1f} min "
+                f"({self._counted()})"
             )
             self._console.print(text)
 

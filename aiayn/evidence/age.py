@@ -17,6 +17,7 @@ from aiayn.evidence.records import (
     load,
     load_ablations,
     load_benchmarks,
+    load_parsed_text,
     load_pretraining,
     load_records,
 )
@@ -46,6 +47,11 @@ _BENCH = {
     "scaling": ("model", "training", "bench/scaling.py"),
 }
 """What each benchmark times, and with what."""
+_STUDIES = (
+    *("ablation", "pretraining", "table3", "transfer"),
+    *("parsed_text", "self_training", "sweep"),
+)
+"""Modules that say what the rows of an ablation are, and score them."""
 _FAULTS = {
     "kill": ("training", "system", "data"),
     "memory": ("training", "system", "data"),
@@ -76,11 +82,7 @@ def rests_on(record: Kept) -> list[str]:
         return [*_in_package(_RUN), *own]
     if isinstance(record, Sweep):
         return [*_in_package(("model", "decoding", "evaluation", "evidence/sweep.py")), *own]
-    of_rows = (
-        [f"evidence/{name}.py" for name in ("ablation", "pretraining", "table3", "transfer")]
-        if isinstance(record, Ablation)
-        else []
-    )
+    of_rows = [f"evidence/{name}.py" for name in _STUDIES] if isinstance(record, Ablation) else []
     return [*_in_package((*_RUN, *of_rows)), *own]
 
 
@@ -112,6 +114,7 @@ def ages(folder: Path) -> Iterator[Age]:
         ("", load_records(folder)),
         ("ablations", load_ablations(folder)),
         ("pretraining", load_pretraining(folder)),
+        ("parsed_text", load_parsed_text(folder)),
         ("sweeps", load(folder / "sweeps", Sweep, "a sweep")),
         ("bench", load_benchmarks(folder)),
         ("reliability", load(folder / "reliability", Faults, "faults")),

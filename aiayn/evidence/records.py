@@ -173,6 +173,11 @@ def load_pretraining(folder: Path) -> list[Ablation]:
     return load(folder / "pretraining", Ablation, "an ablation")
 
 
+def load_parsed_text(folder: Path) -> list[Ablation]:
+    """The records of `aiayn ablate parsed_text`, where `folder` holds those of runs."""
+    return load(folder / "parsed_text", Ablation, "an ablation")
+
+
 def load_benchmarks(folder: Path) -> list[dict[str, Any]]:
     """The records of `aiayn bench`, whose heads are checked, where `folder` holds those of runs;
     `file` in each is its own name there."""

@@ -2,8 +2,8 @@
 
 experiments/results/*.json is what runs wrote, with metrics.jsonl beside it as NAME.metrics.jsonl
 where the time to a score is to be shown; outputs/ in it what they translated; ablations/, sweeps/
-and bench/ what the commands of these names wrote, reliability/ what `make faults` did, with a
-picture beside each that has one.
+and bench/ what the commands of these names wrote, pretraining/ and parsed_text/ what `aiayn ablate`
+did with these, reliability/ what `make faults` did, with a picture beside each that has one.
 
 python -m aiayn.evidence.tables           write experiments/RESULTS.md, the README's table, the one
                                           of docs/reliability.md and that of the models that come
@@ -22,7 +22,7 @@ from pathlib import Path
 from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.evaluation.scores import tokeniser
-from aiayn.evidence import included, outputs, table3, transfer
+from aiayn.evidence import included, outputs, parsed_text, table3, transfer
 from aiayn.evidence.age import Age, ages
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.evidence.outputs import NOT_KEPT, Checked
@@ -35,6 +35,7 @@ from aiayn.evidence.records import (
     load,
     load_ablations,
     load_benchmarks,
+    load_parsed_text,
     load_pretraining,
     load_records,
 )
@@ -104,6 +105,21 @@ def render_pretraining(records: Iterable[Ablation]) -> str:
         parts.append(
             f"{transfer.summary(record)} Scored on {record.split}, {record.sentences:,} "
             f"sentences, beam search with the last checkpoint; {record.signature}. "
+            f"{ablation_origin(record)}; {software_text(record.versions)}."
+        )
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def render_parsed_text(records: Iterable[Ablation]) -> str:
+    """Parsers of a treebank alone beside those that read parsed text too."""
+    parts: list[str] = []
+    for record in records:
+        stale = STALE if is_stale(record) else ""
+        parts.append(f"### Parsed text: {record.experiment}{stale}")
+        parts.append(markdown_table(list(parsed_text.table_rows(record))))
+        parts.append(
+            f"{parsed_text.summary(record)} Scored on {record.split}, {record.sentences:,} "
+            f"sentences, with the last checkpoint; {record.signature}. "
             f"{ablation_origin(record)}; {software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
@@ -261,6 +277,7 @@ def _pages(root: Path) -> dict[Path, str]:
                 _EVIDENCE,
                 render_ablations(load_ablations(folder)),
                 render_pretraining(load_pretraining(folder)),
+                render_parsed_text(load_parsed_text(folder)),
             )
         ),
         readme: text,

@@ -1,0 +1,130 @@
+"""Parsers of a treebank alone, beside parsers that read parsed text as well (§6.3).
+
+The text has trees already, those of another parser; its words are parsed once more by the parser
+of the treebank alone, with the same seed, and its trees are what a third parser learns from too.
+`parsed_text` says what came out.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from aiayn.config import Experiment
+from aiayn.data.prepare import open_prepared, prepare
+from aiayn.data.sources import treebank
+from aiayn.data.trees import clean, write
+from aiayn.decoding.parser import Parser
+from aiayn.evidence.ablation import (
+    Run,
+    finish,
+    last_model,
+    read_record,
+    record_of,
+    share_machine,
+)
+from aiayn.evidence.parsed_text import OWN, PARSED, changes
+from aiayn.evidence.records import Ablation
+from aiayn.system import records
+from aiayn.system.environment import configure_jax
+from aiayn.system.files import locked, user_os_errors, write_text
+from aiayn.system.workers import as_finished
+from aiayn.tasks import task_of
+
+
+def variant(base: Experiment, row: str, seed: int, text: Path) -> Experiment:
+    """The experiment of a row and a seed; `text` holds the treebank with the trees of its own."""
+    files = changes(base, row).get("data.train_files", base.data.train_files)
+    folder = str(text) if row == "own" else base.data.folder
+    return replace(
+        base,
+        name=f"{base.name}_{row}_{seed}",
+        data=replace(base.data, train_files=tuple(files), folder=folder),
+        train=replace(base.train, seed=seed),
+    )
+
+
+def self_train(
+    base: Experiment,
+    folder: Path,
+    data_dir: Path,
+    console: Console,
+    *,
+    num_seeds: int,
+    num_jobs: int,
+    earlier: Path | None = None,
+) -> Ablation:
+    """As `aiayn.evidence.ablation.ablate`: train and score what is not finished in `folder`.
+
+    Raises:
+        UserError: as there; or there is no parsed text.
+    """
+    seeds = range(base.train.seed, base.train.seed + num_seeds)
+    with user_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with user_os_errors(folder), locked(folder / "lock", wait=False):
+        open_source = task_of(base).open_source
+        prepared = prepare(base.data, data_dir, open_source=open_source)
+        of_base = partial(changes, base)
+        recorded = read_record(earlier, base, prepared, of_base) if earlier else {}
+        share_machine(num_jobs)
+        # A recorded parser is not here to parse: where its trees are wanted, it is trained again.
+        teaching = [seed for seed in seeds if ("own", seed) not in recorded]
+        known = {key: found for key, found in recorded.items() if key[1] not in teaching}
+        runs: dict[tuple[str, int], Run] = {}
+
+        def add(row: str) -> None:
+            for seed in seeds:
+                made, data = variant(base, row, seed, folder / f"text-{seed}"), prepared.folder
+                if seed in teaching:
+                    data = prepare(made.data, data_dir, open_source=open_source).folder
+                runs[row, seed] = Run(row, made, folder / f"{row}-{seed}", data, num_jobs)
+
+        add("base")
+        add("other")
+        finish(base.name, runs, known, num_jobs, console)
+        _write_texts([runs["base", seed] for seed in teaching], folder, num_jobs, console)
+        add("own")
+        finished = finish(base.name, runs, known, num_jobs, console)
+        record = record_of(base, prepared, finished, of_base)
+        records.write(folder / "ablation.json", record)
+    return record
+
+
+@dataclass(frozen=True)
+class _Text:
+    """The text that a parser is to parse, and the folder for its trees and the treebank."""
+
+    parser: Run
+    folder: Path
+
+
+def _write_texts(parsers: Sequence[Run], folder: Path, num_jobs: int, console: Console) -> None:
+    """The treebank with the trees of each parser, in `folder/text-SEED`."""
+    texts = [_Text(run, folder / f"text-{run.experiment.train.seed}") for run in parsers]
+    texts = [text for text in texts if not (text.folder / OWN).is_file()]
+    for text, seconds in as_finished(_write_text, texts, num_jobs):
+        seed = text.parser.experiment.train.seed
+        console.print(f"Text parsed by the parser of seed {seed}: {seconds / 60:.1f} min")
+
+
+def _write_text(text: _Text) -> float:
+    """Parse the text with the last checkpoint, in a process of its own; its seconds."""
+    configure_jax()
+    began = time.perf_counter()
+    run = text.parser
+    data, source = run.experiment.data, Path(run.experiment.data.folder)
+    parser = Parser(last_model(run, open_prepared(run.data)))
+    sentences = [clean(tree).words for tree in treebank.trees(source / PARSED)]
+    found = parser.parse([words for words in sentences if words])
+    lines = [f"{write(best.tree)}\n" for best, *_ in found]
+    for name in {*data.train_files, *data.dev_files, *data.test_files}:
+        file = name.rpartition("=")[2]
+        (text.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / file, text.folder / file)
+    write_text(text.folder / OWN, "".join(lines))  # last of all: what is there is whole
+    return time.perf_counter() - began

@@ -1,0 +1,94 @@
+"""Self-training: what each run learns from, and all runs once in miniature."""
+
+import gzip
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import pytest
+from rich.console import Console
+
+import aiayn.evidence.ablation
+import aiayn.training.loop
+from aiayn.data.sources import treebank
+from aiayn.errors import UserError
+from aiayn.evidence.parsed_text import OWN, PARSED
+from aiayn.evidence.self_training import self_train, variant
+from aiayn.experiments import load_experiment
+from aiayn.training.mesh import data_mesh
+from tests.support.trees import parsing_experiment, write_treebank
+
+
+def test_a_row_differs_from_the_base_by_its_seed_and_its_text_alone():
+    base = load_experiment("parsed_text").with_overrides(["data.folder=trees"])
+    made = {row: variant(base, row, 7, Path("text-7")) for row in ("base", "other", "own")}
+    files = base.data.train_files
+    assert made["other"].data.train_files == (*files, PARSED)
+    assert made["own"].data == replace(base.data, train_files=(*files, OWN), folder="text-7")
+    for row, experiment in made.items():
+        assert experiment.name == f"parsed_text_{row}_7"
+        assert experiment.train == replace(base.train, seed=7)
+        assert experiment.model == base.model
+        data = replace(experiment.data, train_files=files, folder="trees")
+        assert data == base.data
+
+
+def _base(tmp_path):
+    """The smallest parser, with a treebank and parsed text that share no sentence."""
+    folder = tmp_path / "trees"
+    write_treebank(folder, train=60, dev=6, news=7, parsed=20)
+    (folder / PARSED).write_bytes(gzip.compress((folder / "parsed.mrg").read_bytes()))
+    data = write_treebank(tmp_path / "again", train=60, dev=6, news=7)
+    experiment = parsing_experiment(replace(data, folder=str(folder)))
+    return replace(experiment, name="parsed_text")
+
+
+def test_text_that_is_not_there_is_refused(tmp_path):
+    base = _base(tmp_path)
+    (tmp_path / "trees" / PARSED).unlink()
+    with pytest.raises(UserError, match=PARSED):
+        self_train(
+            base, tmp_path / "runs", tmp_path / "data", Console(quiet=True), num_seeds=1, num_jobs=1
+        )
+
+
+@pytest.mark.slow
+def test_every_run_is_trained_once_and_the_first_parses_the_text_for_the_third(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    for name in ("NPROC", "XLA_CLIENT_MEM_FRACTION"):
+        monkeypatch.setenv(name, "1")
+    trained: list[str] = []
+
+    def counting(experiment, *rest):
+        trained.append(experiment.name)
+        aiayn.training.loop.train(experiment, *rest)
+
+    monkeypatch.setattr(aiayn.evidence.ablation, "train", counting)
+    base = _base(tmp_path)
+
+    def run(folder, earlier=None):
+        trained.clear()
+        settings = {"num_seeds": 1, "num_jobs": 1, "earlier": earlier}
+        console = Console(file=io.StringIO())
+        made = self_train(base, tmp_path / folder, tmp_path / "data", console, **settings)
+        return made, [name.removeprefix("parsed_text_") for name in trained]
+
+    record, once = run("runs")
+    assert list(record.rows) == ["base", "other", "own"]
+    assert sorted(once) == ["base_1", "other_1", "own_1"]
+    assert once[-1] == "own_1", "after the parser that makes its text"
+    assert "evalb" in record.signature
+    # The same words, in the same order, under trees of its own.
+    text = tmp_path / "runs" / "text-1"
+    own, other = ([*treebank.trees(path)] for path in (text / OWN, tmp_path / "trees" / PARSED))
+    assert [tree.words for tree in own] == [tree.words for tree in other]
+    assert [tree.brackets for tree in own] != [tree.brackets for tree in other]
+    assert {path.name for path in text.iterdir()} == {"train.mrg", "dev.mrg", "news.mrg", OWN}
+
+    assert run("runs") == (record, []), "all is there"
+    (tmp_path / "runs/own-1/dev.json").unlink()
+    assert run("runs")[1] == ["own_1"]
+    assert run("elsewhere", tmp_path / "runs/ablation.json")[1] == [], "all is recorded"
