@@ -315,7 +315,7 @@ MUTATIONS = [
         ("decoding/parser.py", "if found_word != word:", "if not found_word:"),
         ("data/penn.py", "and _ABBREVIATION.fullmatch(last.text)", ""),
         ("data/penn.py", "or before in _OPENING", ""),
-        ("data/penn.py", "while found := _CONTRACTED", "if found := _CONTRACTED"),
+        ("data/penn.py", "while found := _ENDING", "if found := _ENDING"),
         ("data/sources/treebook.py", "depth(tree) <= DEEPEST", "depth(tree) < DEEPEST"),
         ("data/sources/treebook.py", "tree.words not in seen", "True"),
         ("data/sources/treebook.py", "if len(words) == MOST_WORDS:", "if False:"),
