@@ -46,6 +46,13 @@ class Unfolding:
         self._told += len(new)
         return new
 
+    def num_told(self, ids: Sequence[int]) -> int:
+        """How many of the tokens after the prompt were told as text, each as a whole."""
+        count = 0
+        while count < len(ids) and len(self._after(ids[: count + 1])) <= self._told:
+            count += 1
+        return count
+
     def _after(self, ids: Sequence[int]) -> str:
         (text,) = self._tokenizer.decode([[*self._prompt, *ids]])
         return text[self._begin :]

@@ -51,6 +51,9 @@ class Spoken(NamedTuple):
     """With EOS, where the model ended it."""
     num_read: int = 0
     """Of `ids`, those of the prompt, which come before the output."""
+    room: int = 0
+    """As many as `ids` may become. They are scored in rows of that length, so that the probability
+    of a token has the same bits while the text grows."""
 
 
 class Answer(NamedTuple):
@@ -76,12 +79,22 @@ class Work(Protocol):
         """Tokens of the text."""
         ...
 
-    def tell(self, number: int, news: News) -> str:
-        """What is new of the text for sure, after the news of one of its parts."""
+    @property
+    def num_outputs(self) -> int:
+        """Answers that are wanted."""
+        ...
+
+    def tell(self, number: int, news: News) -> list[str]:
+        """What is new of each output for sure, after the news of one part of the text; nothing of
+        outputs whose order is not sure."""
+        ...
+
+    def spoken(self) -> list[tuple[Spoken, ...]]:
+        """Of each output that `tell` tells of, the tokens of what was told."""
         ...
 
     def answers(self) -> list[Answer]:
-        """All outputs, when all is done."""
+        """All outputs, when all is done; in the order of `tell`."""
         ...
 
 
@@ -93,7 +106,7 @@ class Translation:
         self._translator, self._document, self._wanted = translator, document, wanted
         self._pieces = [translator.pieces(part.line) for part in document.parts]
         flat = [piece for pieces in self._pieces for piece in pieces]
-        self.num_read = sum(map(len, flat))
+        self.num_read, self.num_outputs = sum(map(len, flat)), wanted.num_outputs
         self._news: dict[int, News] = {}
         self._told = 0
         banned = _banned(translator, wanted)
@@ -122,17 +135,31 @@ class Translation:
             seed=wanted.wishes.seed_of(piece),
             banned=banned,
             prefix=prefix[:most],
-            is_shown=wanted.is_shown and not wanted.stop,
+            is_shown=self._is_told,
         )
 
-    def tell(self, number: int, news: News) -> str:
+    @property
+    def _is_told(self) -> bool:
+        """Whether anything is sure before the end: which outputs are the best is not, nor what
+        comes before a stop string."""
+        wanted = self._wanted
+        return wanted.is_shown and not wanted.stop and wanted.num_outputs == 1
+
+    def tell(self, number: int, news: News) -> list[str]:
         self._news[number] = news
-        if not self._wanted.is_shown or self._wanted.stop:
-            return ""
+        if not self._is_told:
+            return []
         text = self._text([(news.certain, news.is_done) for news in self._in_order()])
         new = text[self._told :]
         self._told += len(new)
-        return new
+        return [new]
+
+    def spoken(self) -> list[tuple[Spoken, ...]]:
+        if not self._is_told:
+            return []
+        some = self._in_order()
+        said = self._within([(news.certain, news.is_done) for news in some])
+        return [self._spoken([news.outputs[0] for news in some], said)]
 
     def _in_order(self) -> list[News]:
         """The news of the first pieces, of which all but the last are done."""
@@ -146,9 +173,8 @@ class Translation:
         return found
 
     def answers(self) -> list[Answer]:
-        count = max((len(news.outputs) for news in self._news.values()), default=1)
         found: list[Answer] = []
-        for rank in range(count if self.asks else 1):
+        for rank in range(self._wanted.num_outputs):
             # Of a text in parts, the n-th output is made of the n-th of each part.
             outputs = [self._output(number, rank) for number in range(len(self.asks))]
             said = self._within([(output.ids, True) for output in outputs])
@@ -156,12 +182,16 @@ class Translation:
             is_cut = not all(whole for _, whole in said)
             is_cut = is_cut or any(output.ended == "limit" for output in outputs)
             ended: Ended = "stop" if stopped else "limit" if is_cut else "eos"
-            spoken = tuple(
-                Spoken(ask.read, ask.first, (*ids, *self._end(output, whole)))
-                for ask, output, (ids, whole) in zip(self.asks, outputs, said, strict=False)
-            )
-            found.append(Answer(text, ended, sum(len(ids) for ids, _ in said), spoken))
+            num_tokens = sum(len(ids) for ids, _ in said)
+            found.append(Answer(text, ended, num_tokens, self._spoken(outputs, said)))
         return found
+
+    def _spoken(self, outputs: Sequence[Output], said: Sequence[_Said]) -> tuple[Spoken, ...]:
+        """The tokens that are said of each part's output."""
+        return tuple(
+            Spoken(ask.read, ask.first, (*ids, *self._end(output, whole)), room=ask.most + 1)
+            for ask, output, (ids, whole) in zip(self.asks, outputs, said, strict=False)
+        )
 
     def _output(self, number: int, rank: int) -> Output:
         outputs = self._news[number].outputs
@@ -214,6 +244,7 @@ class Continuation:
             TooLongError: it is longer than the context.
         """
         self._writer, self._wanted = writer, wanted
+        self.num_outputs = wanted.num_outputs
         tokenizer = writer.tokenizer
         if isinstance(prompt, str):
             (ids,) = tokenizer.encode([prompt])
@@ -241,7 +272,10 @@ class Continuation:
         most = writer.context - 1 - len(said)
         if wanted.max_tokens is not None:
             most = min(most, wanted.max_tokens)
-        self._unfolding = Unfolding(tokenizer, shown, wanted.stop)
+        self._unfoldings = [
+            Unfolding(tokenizer, shown, wanted.stop) for _ in range(wanted.num_outputs)
+        ]
+        self._room = len(said) + most + 1
         ask = Ask(
             read=tuple(said),
             first=read[0],
@@ -256,32 +290,77 @@ class Continuation:
         if wanted.stop:
             ask = replace(ask, is_over=self._is_over)
         self.asks = [ask] if most > 0 else []
-        self._outputs: Sequence[Output] = () if most > 0 else (Output((), 0.0, "limit"),)
+        nothing = Output((), 0.0, "limit")
+        self._outputs: list[Output] = [] if most > 0 else [nothing] * wanted.num_outputs
 
     def _is_over(self, outputs: Sequence[Output]) -> bool:
-        return all(each.ended or self._unfolding.text(each.ids)[1] is not None for each in outputs)
+        text = self._unfoldings[0].text
+        return all(each.ended or text(each.ids)[1] is not None for each in outputs)
 
-    def tell(self, number: int, news: News) -> str:
-        self._outputs = news.outputs
-        return self._unfolding.tell(news.certain, news.is_done) if self._wanted.is_shown else ""
+    def tell(self, number: int, news: News) -> list[str]:
+        self._outputs = self._in_place(news.outputs)
+        if not self._wanted.is_shown:
+            return []
+        # Of one output the search may not be sure yet; of several each is drawn, and stays.
+        certain = [each.ids for each in self._outputs]
+        if self._wanted.num_outputs == 1:
+            certain = [news.certain]
+        return [
+            unfolding.tell(ids, news.is_done)
+            for unfolding, ids in zip(self._unfoldings, certain, strict=False)
+        ]
+
+    def _in_place(self, outputs: Sequence[Output]) -> list[Output]:
+        """Outputs in the order of those before that they go on from: a lane has the best first,
+        which may be another in each turn. Of two that were the same until now, either may be first.
+        """
+        if not self._wanted.is_shown or len(outputs) != len(self._outputs):
+            return list(outputs)
+        left, found = list(outputs), dict[int, Output]()
+        # Those that have ended before are what they were; what is left goes on.
+        for place in sorted(range(len(left)), key=lambda place: self._outputs[place].ended is None):
+            was = self._outputs[place]
+            found[place] = next(
+                each
+                for each in left
+                if (each.ids == was.ids and each.ended if was.ended else _begins(was.ids, each.ids))
+            )
+            left.remove(found[place])
+        return [found[place] for place in range(len(found))]
+
+    def spoken(self) -> list[tuple[Spoken, ...]]:
+        return [
+            (self._spoken(output.ids[: unfolding.num_told(output.ids)]),)
+            for output, unfolding in zip(self._outputs, self._unfoldings, strict=False)
+        ]
+
+    @property
+    def prompt_spoken(self) -> tuple[Spoken, ...]:
+        """The tokens of the prompt."""
+        return (self._spoken(()),)
+
+    def _spoken(self, ids: tuple[int, ...]) -> Spoken:
+        said = self.read[1:]
+        return Spoken((), self.read[0], (*said, *ids), len(said), self._room)
 
     def answers(self) -> list[Answer]:
-        tokenizer = self._writer.tokenizer
         found: list[Answer] = []
         for output in self._outputs:
-            text, count = self._unfolding.text(output.ids)
+            text, count = self._unfoldings[0].text(output.ids)
             ended: Ended = (output.ended or "limit") if count is None else "stop"
             ids = output.ids if count is None else output.ids[:count]
-            end = (tokenizer.eos,) if ended == "eos" else ()
-            said = self.read[1:]
-            spoken = Spoken((), self.read[0], (*said, *ids, *end), len(said))
-            found.append(Answer(text, ended, len(ids), (spoken,)))
+            end = (self._writer.tokenizer.eos,) if ended == "eos" else ()
+            found.append(Answer(text, ended, len(ids), (self._spoken((*ids, *end)),)))
         return found
 
     @property
     def prompt_text(self) -> str:
         """The prompt as the model reads it."""
         return self._writer.tokenizer.decode([self._ids])[0]
+
+
+def _begins(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    return second[: len(first)] == first
 
 
 class TooLongError(UserError):
@@ -302,8 +381,8 @@ def _stopped(text: str, stops: Sequence[str]) -> tuple[str, bool]:
     return (text[: min(places)], True) if places else (text, False)
 
 
-def told(engine: Engine, works: Sequence[Work]) -> AsyncGenerator[tuple[int, str]]:
-    """Have some texts searched together; yields the number of one and what is new of it.
+def told(engine: Engine, works: Sequence[Work]) -> AsyncGenerator[tuple[int, list[str]]]:
+    """Have some texts searched together; yields the number of one and what is new of its outputs.
 
     Ends when all are done; whoever stops before frees the slots. They wait from the call on.
 
@@ -326,7 +405,7 @@ async def _news(
     request: Request,
     works: Sequence[Work],
     queue: asyncio.Queue[tuple[int, News | Exception]],
-) -> AsyncGenerator[tuple[int, str]]:
+) -> AsyncGenerator[tuple[int, list[str]]]:
     owners = [
         (owner, number) for owner, work in enumerate(works) for number in range(len(work.asks))
     ]

@@ -50,6 +50,7 @@ class _Score(NamedTuple):
     source: Sequence[int]
     first: int
     ids: Sequence[int]
+    room: int
     found: Future[Scored]
 
 
@@ -147,8 +148,10 @@ class Engine:
             request.is_dropped = True
             self._changed.notify()
 
-    def score(self, source: Sequence[int], first: int, ids: Sequence[int]) -> Future[Scored]:
-        """How probable each of `ids` is, after `first` and those before.
+    def score(
+        self, source: Sequence[int], first: int, ids: Sequence[int], room: int = 0
+    ) -> Future[Scored]:
+        """How probable each of `ids` is, after `first` and those before: `Scorer.score`.
 
         Raises:
             Closed: the engine is closing.
@@ -157,7 +160,7 @@ class Engine:
         with self._changed:
             if self._is_closing or self.fault:
                 raise Closed
-            self._scores.append(_Score(source, first, ids, found))
+            self._scores.append(_Score(source, first, ids, room, found))
             self._changed.notify()
         return found
 
@@ -289,6 +292,7 @@ class Engine:
         if not asked.found.set_running_or_notify_cancel():
             return
         try:
-            asked.found.set_result(self._scorer.score(asked.source, asked.first, asked.ids))
+            scored = self._scorer.score(asked.source, asked.first, asked.ids, asked.room)
+            asked.found.set_result(scored)
         except Exception as error:
             asked.found.set_exception(error)

@@ -2,10 +2,11 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aiayn.data.tokenizer import Tokenizer
-from aiayn.serve.answers import Answer
+from aiayn.serve.answers import Spoken
 from aiayn.serve.engine import Engine
 from aiayn.serve.scoring import Scored
 
@@ -18,15 +19,80 @@ class _Token(NamedTuple):
     """The most probable tokens in its place."""
 
 
-async def _tokens(engine: Engine, answer: Answer, count: int, with_prompt: bool) -> list[_Token]:
-    """Those of an output, after those of its prompt if wanted."""
-    found: list[_Token] = []
-    for spoken in answer.spoken:
-        ids, skip = spoken.ids, spoken.num_read
-        scored = await asyncio.wrap_future(engine.score(spoken.source, spoken.first, ids))
-        tokens = [_Token(spoken.first, None, []), *_each(ids, scored, count)]
-        found += tokens if with_prompt else tokens[1 + skip :]
-    return found
+class LogProbs:
+    """The log-probabilities of one output's tokens, each told once.
+
+    Told of an output that grows, they are those that are told of the whole, in parts.
+    """
+
+    def __init__(self, engine: Engine, count: int, num_echoed: int | None = None):
+        """`count` of the most probable tokens are told in each place, and the last `num_echoed`
+        tokens of the prompt are told before the output; the first of them has no probability, as
+        clients expect."""
+        self._engine, self._count, self._num_echoed = engine, count, num_echoed
+        self._num_told: list[int] = []
+        """Of each part of the output, with what begins it."""
+        self._offset = 0
+
+    async def of_completion(self, spoken: Sequence[Spoken]) -> dict[str, Any]:
+        """`logprobs` of a completion, for what is new of an output."""
+        tokenizer, tokens = self._engine.served.tokenizer, await self._new(spoken)
+        names = [token_text(each.number, tokenizer) for each in tokens]
+        offsets: list[int] = []
+        for name in names:
+            offsets.append(self._offset)
+            self._offset += len(name)
+        best: list[dict[str, float] | None] = []
+        for each, name in zip(tokens, names, strict=True):
+            if each.log_prob is None:
+                best.append(None)
+                continue
+            values: dict[str, float] = {}
+            for number, log_prob in [*each.best, (each.number, each.log_prob)]:
+                values.setdefault(token_text(number, tokenizer), log_prob)
+            best.append({**values, name: max(values[name], each.log_prob)})
+        return {
+            "tokens": names,
+            "token_logprobs": [each.log_prob for each in tokens],
+            "top_logprobs": best if self._count else None,
+            "text_offset": offsets,
+        }
+
+    async def of_chat(self, spoken: Sequence[Spoken]) -> dict[str, Any]:
+        """`logprobs` of a chat's answer, for what is new of it."""
+        tokenizer = self._engine.served.tokenizer
+
+        def told(number: int, log_prob: float | None) -> dict[str, Any]:
+            name = token_text(number, tokenizer)
+            return {"token": name, "logprob": log_prob, "bytes": list(name.encode())}
+
+        content = [
+            {
+                **told(each.number, each.log_prob),
+                "top_logprobs": [told(*one) for one in each.best],
+            }
+            for each in await self._new(spoken)
+        ]
+        return {"content": content, "refusal": None}
+
+    async def _new(self, spoken: Sequence[Spoken]) -> list[_Token]:
+        """The tokens that were not told before."""
+        found: list[_Token] = []
+        for part, each in enumerate(spoken):
+            if part == len(self._num_told):
+                self._num_told.append(1 + each.num_read - (self._num_echoed or 0))
+            told, now = self._num_told[part], 1 + len(each.ids)
+            if told == now:
+                continue
+            ids, room = each.ids, each.room
+            future = self._engine.score(each.source, each.first, ids, room)
+            scored = await asyncio.wrap_future(future)
+            tokens = [_Token(each.first, None, []), *_each(ids, scored, self._count)]
+            if told <= each.num_read:  # the prompt, whose first token has none
+                tokens[told] = tokens[told]._replace(log_prob=None, best=[])
+            found += tokens[told:]
+            self._num_told[part] = now
+        return found
 
 
 def _each(ids: tuple[int, ...], scored: Scored, count: int) -> list[_Token]:
@@ -36,57 +102,6 @@ def _each(ids: tuple[int, ...], scored: Scored, count: int) -> list[_Token]:
         _Token(number, log_prob, list(zip(*best, strict=True)))
         for number, log_prob, *best in zip(ids, log_probs, words, values, strict=True)
     ]
-
-
-async def of_completion(
-    engine: Engine, answer: Answer, count: int, echoed: int | None
-) -> dict[str, Any]:
-    """`logprobs` of a completion, with the last `echoed` tokens of the prompt before it.
-
-    The first token echoed has no probability, as clients expect.
-    """
-    tokenizer = engine.served.tokenizer
-    tokens = await _tokens(engine, answer, count, echoed is not None)
-    if echoed is not None:
-        first = 1 + answer.spoken[0].num_read - echoed
-        tokens = [each._replace(log_prob=None, best=[]) for each in tokens[first : first + 1]] + (
-            tokens[first + 1 :]
-        )
-    names = [token_text(each.number, tokenizer) for each in tokens]
-    offsets = [sum(map(len, names[:place])) for place in range(len(names))]
-    best: list[dict[str, float] | None] = []
-    for each, name in zip(tokens, names, strict=True):
-        if each.log_prob is None:
-            best.append(None)
-            continue
-        values: dict[str, float] = {}
-        for number, log_prob in [*each.best, (each.number, each.log_prob)]:
-            values.setdefault(token_text(number, tokenizer), log_prob)
-        best.append({**values, name: max(values[name], each.log_prob)})
-    return {
-        "tokens": names,
-        "token_logprobs": [each.log_prob for each in tokens],
-        "top_logprobs": best if count else None,
-        "text_offset": offsets,
-    }
-
-
-async def of_chat(engine: Engine, answer: Answer, count: int) -> dict[str, Any]:
-    """`logprobs` of a chat's answer."""
-    tokenizer = engine.served.tokenizer
-
-    def told(number: int, log_prob: float | None) -> dict[str, Any]:
-        name = token_text(number, tokenizer)
-        return {"token": name, "logprob": log_prob, "bytes": list(name.encode())}
-
-    content = [
-        {
-            **told(each.number, each.log_prob),
-            "top_logprobs": [told(*one) for one in each.best],
-        }
-        for each in await _tokens(engine, answer, count, with_prompt=False)
-    ]
-    return {"content": content, "refusal": None}
 
 
 def token_text(number: int, tokenizer: Tokenizer) -> str:

@@ -3,37 +3,23 @@
 A language model goes on with the prompt; a model that translates answers with its translation.
 """
 
-import time
-import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-import msgspec
-from msgspec import Meta
-from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
 from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
-from aiayn.serve.answers import (
-    Answer,
-    Continuation,
-    TooLongError,
-    Translation,
-    Wanted,
-    answered,
-    told,
-)
+from aiayn.serve.answers import Continuation, TooLongError, Translation, Wanted
+from aiayn.serve.asked import Asked, Chat, Completion, Detokenize, Tokenize
+from aiayn.serve.choices import Choices
 from aiayn.serve.engine import Engine
-from aiayn.serve.logprobs import of_chat, of_completion
 from aiayn.serve.refusals import (
     MOST_BANS,
     MOST_CHARACTERS,
     MOST_STOPS,
     MOST_TEXTS,
     Refusal,
-    as_json,
     check_number,
     typed,
 )
@@ -41,80 +27,8 @@ from aiayn.serve.text import document
 
 _DEFAULT_TOKENS = 16
 """Of a completion by a language model, as OpenAI has it; a chat goes on to its end."""
-_FINISHED: Mapping[str, str] = {"limit": "length"}
-"""Their names of why a text ended, where it is not `stop`."""
 
 Engines = Mapping[str, Engine]
-Text = Annotated[str, Meta(max_length=MOST_CHARACTERS)]
-
-
-class StreamOptions(msgspec.Struct, kw_only=True):
-    """What else a stream tells."""
-
-    include_usage: bool | None = None
-
-
-class Asked(msgspec.Struct, kw_only=True):
-    """What completions and chats have in common; the last four are ours."""
-
-    model: str
-    max_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
-    user: str | None = None
-    top_k: Annotated[int, Meta(ge=-1)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    min_tokens: Annotated[int, Meta(ge=0)] | None = None
-    ban: list[str] | None = None
-
-
-class Completion(Asked, kw_only=True):
-    """A request for completions."""
-
-    prompt: str | list[str | int | list[int]]
-    echo: bool | None = None
-    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
-    best_of: Annotated[int, Meta(ge=1, le=128)] | None = None
-    suffix: str | None = None
-
-
-class ContentPart(msgspec.Struct, kw_only=True):
-    """A part of a message; of text alone."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(msgspec.Struct, kw_only=True):
-    """A message of a chat."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[ContentPart] | None = None
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
-
-
-class Chat(Asked, kw_only=True):
-    """A request for the answer in a chat."""
-
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=MOST_TEXTS)]
-    max_completion_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: list[Any] | None = None
-    response_format: dict[str, Any] | None = None
 
 
 def error(refusal: Refusal) -> dict[str, Any]:
@@ -169,27 +83,12 @@ async def complete(body: bytes, engines: Engines) -> Response:
     most = default if asked.max_tokens is None else asked.max_tokens
     wanted, copies = _wanted(asked, engine, most)
     works = [_work(engine, prompt, wanted) for prompt in prompts]
-    about = _About(asked, engine, "text_completion", copies)
-    if asked.stream:
-        if len(works) > 1:
-            raise Refusal(400, "A stream is of one prompt; wanted one.", param="stream")
-        _check_stream(asked, asked.logprobs is not None)
-        return _stream(about, works[0], _echoed(asked, works[0]))
-    choices: list[dict[str, Any]] = []
-    found = await answered(engine, works)
-    for work, answers in zip(works, found, strict=True):
-        for answer in answers * copies:
-            choice: dict[str, Any] = {
-                "index": len(choices),
-                "text": _echoed(asked, work) + answer.text,
-                "logprobs": None,
-                "finish_reason": _FINISHED.get(answer.ended, "stop"),
-            }
-            if asked.logprobs is not None:
-                echo = work.num_read if asked.echo else None
-                choice["logprobs"] = await of_completion(engine, answer, asked.logprobs, echo)
-            choices.append(choice)
-    return about.whole(choices, works, found)
+    choices = Choices(asked, engine, copies)
+    if not asked.stream:
+        return await choices.whole(works)
+    if len(works) > 1:
+        raise Refusal(400, "A stream is of one prompt; wanted one.", param="stream")
+    return choices.stream(works[0])
 
 
 async def chat(body: bytes, engines: Engines) -> Response:
@@ -213,113 +112,8 @@ async def chat(body: bytes, engines: Engines) -> Response:
     wanted, copies = _wanted(asked, engine, most, "" if is_text else begun)
     check_number("messages", len(by_user[-1]), MOST_CHARACTERS, "characters")
     work = _work(engine, by_user[-1] + (begun if is_text else ""), wanted)
-    about = _About(asked, engine, "chat.completion", copies)
-    if asked.stream:
-        _check_stream(asked, bool(asked.logprobs))
-        return _stream(about, work, "")
-    (answers,) = await answered(engine, [work])
-    choices: list[dict[str, Any]] = []
-    for answer in answers * copies:
-        choice = {
-            "index": len(choices),
-            "message": {"role": "assistant", "content": answer.text, "refusal": None},
-            "logprobs": None,
-            "finish_reason": _FINISHED.get(answer.ended, "stop"),
-        }
-        if asked.logprobs:
-            choice["logprobs"] = await of_chat(engine, answer, asked.top_logprobs or 0)
-        choices.append(choice)
-    return about.whole(choices, [work], [answers])
-
-
-def _echoed(asked: Completion, work: Translation | Continuation) -> str:
-    return work.prompt_text if asked.echo and isinstance(work, Continuation) else ""
-
-
-class _About:
-    """What all answers to one request say of it."""
-
-    def __init__(self, asked: Asked, engine: Engine, kind: str, copies: int):
-        self.asked, self.engine, self.kind, self.copies = asked, engine, kind, copies
-        self.id = f"cmpl-{uuid.uuid4().hex}"
-        self.created = int(time.time())
-
-    @property
-    def is_chat(self) -> bool:
-        return self.kind == "chat.completion"
-
-    def values(self, choices: Sequence[dict[str, Any]], usage: Any = None) -> dict[str, Any]:
-        kind = f"{self.kind}.chunk" if self.is_chat and self.asked.stream else self.kind
-        found = {
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.asked.model,
-            "choices": choices,
-        }
-        return found if usage is None else {**found, "usage": usage}
-
-    def usage(self, works: Sequence[Any], answers: Sequence[Sequence[Answer]]) -> dict[str, int]:
-        read = sum(work.num_read for work in works)
-        written = self.copies * sum(each.num_tokens for some in answers for each in some)
-        return {
-            "prompt_tokens": read,
-            "completion_tokens": written,
-            "total_tokens": read + written,
-        }
-
-    def whole(
-        self,
-        choices: Sequence[dict[str, Any]],
-        works: Sequence[Any],
-        answers: Sequence[Sequence[Answer]],
-    ) -> Response:
-        values = self.values(choices, self.usage(works, answers))
-        return Response(as_json(values), media_type="application/json")
-
-
-def _stream(about: _About, work: Translation | Continuation, begin: str) -> EventSourceResponse:
-    """The text as it grows: what was sent is never taken back."""
-
-    def chunk(text: str, finish: str | None = None, is_first: bool = False) -> str:
-        choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
-        if about.is_chat:
-            delta: dict[str, Any] = {"role": "assistant"} if is_first else {}
-            choice["delta"] = delta if finish else {**delta, "content": text}
-        else:
-            choice["text"] = text
-        return as_json(about.values([choice])).decode()
-
-    growing = told(about.engine, [work])  # before the answer begins: it may be refused
-
-    async def chunks() -> AsyncGenerator[dict[str, str]]:
-        if about.is_chat or begin:
-            yield {"data": chunk(begin, is_first=True)}
-        sent = ""
-        async with aclosing(growing) as news:
-            async for _, text in news:
-                if text:
-                    sent += text
-                    yield {"data": chunk(text)}
-        (answer,) = work.answers()
-        if rest := answer.text[len(sent) :]:
-            yield {"data": chunk(rest)}
-        yield {"data": chunk("", _FINISHED.get(answer.ended, "stop"))}
-        options = about.asked.stream_options
-        if options is not None and options.include_usage:
-            usage = about.usage([work], [[answer]])
-            yield {"data": as_json(about.values([], usage)).decode()}
-        yield {"data": "[DONE]"}
-
-    return EventSourceResponse(chunks(), sep="\n")
-
-
-def _check_stream(asked: Asked, with_logprobs: bool) -> None:
-    if (asked.n or 1) > 1:
-        raise Refusal(400, f"A stream is of one text, and n is {asked.n}; wanted 1.", param="n")
-    if with_logprobs:
-        message = "logprobs come with the whole text; wanted none in a stream."
-        raise Refusal(400, message, param="logprobs")
+    choices = Choices(asked, engine, copies)
+    return choices.stream(work) if asked.stream else await choices.whole([work])
 
 
 def _prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
@@ -402,22 +196,6 @@ def _banned_ids(biases: Mapping[str, float], engine: Engine) -> tuple[int, ...]:
             message = f"logit_bias of token {name} is {bias:g}; wanted -100, which bans it, or 0."
             raise Refusal(400, message, param="logit_bias")
     return tuple(int(name) for name, bias in biases.items() if bias)
-
-
-class Tokenize(msgspec.Struct, kw_only=True):
-    """A request for the tokens of a text; vLLM's."""
-
-    prompt: Text
-    model: str | None = None
-    add_special_tokens: bool | None = True
-    return_token_strs: bool | None = False
-
-
-class Detokenize(msgspec.Struct, kw_only=True):
-    """A request for the text of tokens."""
-
-    tokens: Annotated[list[int], Meta(max_length=MOST_CHARACTERS)]
-    model: str | None = None
 
 
 def tokenize(body: bytes, engines: Engines) -> dict[str, Any]:

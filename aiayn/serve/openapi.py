@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 import aiayn
+from aiayn.serve.asked import Chat, Completion, Detokenize, Tokenize
 from aiayn.serve.engine import Engine
 from aiayn.serve.libretranslate import Detect, Translate, Translations
-from aiayn.serve.openai_api import Chat, Completion, Detokenize, Tokenize
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"

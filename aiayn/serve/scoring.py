@@ -1,7 +1,8 @@
 """How probable each token of a text is, and which were the most probable instead of it.
 
 Each text is a batch of its own, padded to one of a few widths: so its figures have the same bits
-whatever else is asked for, and all programs are compiled before the first request.
+whatever else is asked for, and all programs are compiled before the first request. No token sees
+those after it: in rows of one width the beginning of a text has the bits that it has in the whole.
 """
 
 from collections.abc import Sequence
@@ -55,9 +56,10 @@ class Scorer:
         for width in self._widths:
             self.score([], self._model.tokenizer.bos, [0] * width)
 
-    def score(self, source: Sequence[int], first: int, ids: Sequence[int]) -> Scored:
-        """Of `ids`, after `first` and, for a translation, given the ids of the source with EOS."""
-        longest = max(len(source), len(ids), 1)
+    def score(self, source: Sequence[int], first: int, ids: Sequence[int], room: int = 0) -> Scored:
+        """Of `ids`, after `first` and, for a translation, given the ids of the source with EOS; in
+        a row with places for `room` tokens."""
+        longest = max(len(source), len(ids), room, 1)
         width = next(width for width in self._widths if width >= longest)
         texts, segments = np.zeros((2, 2, 1, width), np.int32)
         for side, each in enumerate((source, ids)):

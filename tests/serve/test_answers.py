@@ -18,7 +18,7 @@ LONG = "one two three four. Five six seven! " * 4
 
 
 async def _told(engine, work):
-    return [text async for _, text in told(engine, [work])]
+    return [text async for _, texts in told(engine, [work]) for text in texts]
 
 
 @pytest.mark.parametrize("line", ["one two three", "one\n\n  two four \nsix", LONG, " \n "])
@@ -67,7 +67,9 @@ def test_whatever_comes_in_whatever_order_only_grows(pair, finals, random):
         if is_done:
             is_open.remove(number)
         certain = tuple(ids[: lengths[number]])
-        sent += work.tell(number, News((_output(ids),), certain, is_done))
+        sent += "".join(work.tell(number, News((_output(ids),), certain, is_done)))
+        ((*spoken,),) = work.spoken()
+        assert sum(len(each.ids) for each in spoken) >= sum(lengths[: len(spoken)])
     (answer,) = work.answers()
     assert sent == answer.text
     assert answer.num_tokens == sum(map(len, finals))
@@ -151,6 +153,25 @@ def test_a_stream_of_a_language_model_stops_before_a_stop_string(text):
     (answer,) = work.answers()
     assert "".join(parts) == answer.text == whole.text.split(stop)[0]
     assert answer.ended == "stop"
+
+
+@given(st.lists(st.lists(st.integers(4, 7), max_size=4), min_size=2, max_size=5), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_samples_stay_in_their_places_however_a_lane_orders_them(text, finals, random):
+    """Few words, so that several are the same for long."""
+    wanted = Wanted(len(finals), Wishes(sample=len(finals)), is_shown=True)
+    work = Continuation(text.served.writer, "one", wanted)
+    sent = [""] * len(finals)
+    for length in range(1, 6):
+        outputs = [_output(ids[:length], "eos" if len(ids) < length else None) for ids in finals]
+        random.shuffle(outputs)
+        news = News(tuple(outputs), (), all(each.ended for each in outputs))
+        sent = [before + new for before, new in zip(sent, work.tell(0, news), strict=True)]
+    answers = work.answers()
+    assert sent == [answer.text for answer in answers]
+    (prompt,) = TOKENIZER.encode(["one"])
+    said = [answer.spoken[0].ids[len(prompt) : -1] for answer in answers]
+    assert sorted(said) == sorted(map(tuple, finals))
 
 
 def test_who_stops_listening_frees_the_slots(text):

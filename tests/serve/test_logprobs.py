@@ -2,8 +2,8 @@
 
 import asyncio
 
-from aiayn.serve.answers import Answer, Spoken
-from aiayn.serve.logprobs import of_chat, of_completion, token_text
+from aiayn.serve.answers import Spoken
+from aiayn.serve.logprobs import LogProbs, token_text
 from tests.support.models import TOKENIZER
 
 
@@ -14,17 +14,20 @@ def test_a_token_is_the_text_that_it_stands_for():
     assert token_text(TOKENIZER.eos, TOKENIZER) == "</s>"
 
 
-def _answer(read, written):
-    spoken = Spoken((), TOKENIZER.bos, (*read, *written, TOKENIZER.eos), len(read))
-    return Answer("", "eos", len(written), (spoken,))
+def _spoken(read, written, room=0):
+    return (Spoken((), TOKENIZER.bos, (*read, *written), len(read), room),)
+
+
+def _told(engine, spoken, count, num_echoed=None):
+    return asyncio.run(LogProbs(engine, count, num_echoed).of_completion(spoken))
 
 
 def test_the_prompt_is_told_only_where_it_is_echoed(text):
     (read, written) = TOKENIZER.encode(["one two", "six"])
-    answer = _answer(read, written)
-    alone = asyncio.run(of_completion(text, answer, 0, None))
-    echoed = asyncio.run(of_completion(text, answer, 2, len(read)))
-    with_bos = asyncio.run(of_completion(text, answer, 2, len(read) + 1))
+    spoken = _spoken(read, [*written, TOKENIZER.eos])
+    alone = _told(text, spoken, 0)
+    echoed = _told(text, spoken, 2, len(read))
+    with_bos = _told(text, spoken, 2, len(read) + 1)
     assert len(alone["tokens"]) == len(written) + 1
     assert alone["top_logprobs"] is None
     assert echoed["tokens"][len(read) :] == alone["tokens"]
@@ -40,7 +43,7 @@ def test_the_prompt_is_told_only_where_it_is_echoed(text):
 
 def test_each_token_is_among_those_told_in_its_place(text):
     (read, written) = TOKENIZER.encode(["one two", "six"])
-    found = asyncio.run(of_completion(text, _answer(read, written), 2, len(read)))
+    found = _told(text, _spoken(read, written), 2, len(read))
     for name, log_prob, best in zip(
         found["tokens"][1:], found["token_logprobs"][1:], found["top_logprobs"][1:], strict=True
     ):
@@ -49,7 +52,22 @@ def test_each_token_is_among_those_told_in_its_place(text):
 
 
 def test_a_chat_is_told_the_same(text):
-    (read, written) = TOKENIZER.encode(["one", "six"])
-    of_tokens = asyncio.run(of_completion(text, _answer(read, written), 1, None))
-    content = asyncio.run(of_chat(text, _answer(read, written), 1))["content"]
-    assert [each["logprob"] for each in content] == of_tokens["token_logprobs"]
+    spoken = _spoken(*TOKENIZER.encode(["one", "six"]))
+    content = asyncio.run(LogProbs(text, 1).of_chat(spoken))["content"]
+    assert [each["logprob"] for each in content] == _told(text, spoken, 1)["token_logprobs"]
+
+
+def test_parts_joined_are_the_whole_bit_for_bit(text):
+    (read, written) = TOKENIZER.encode(["one two", "six seven eight"])
+    room = len(read) + len(written)
+    whole = _told(text, _spoken(read, written), 3, len(read))
+
+    async def in_parts():
+        telling = LogProbs(text, 3, len(read))
+        ends = [0, 2, 2, len(written)]
+        return [await telling.of_completion(_spoken(read, written[:end], room)) for end in ends]
+
+    parts = asyncio.run(in_parts())
+    assert parts[2]["tokens"] == []
+    for name, wanted in whole.items():
+        assert [each for part in parts for each in part[name]] == wanted

@@ -126,6 +126,70 @@ def test_an_echo_begins_a_stream_too(client):
     assert text == complete(client, echo=True)["choices"][0]["text"]
 
 
+def _joined(parts, of):
+    """By index: what the parts of a stream have, and the reason of its one end."""
+    texts, ends = {}, {}
+    for choice in (choice for part in parts for choice in part["choices"]):
+        index = choice["index"]
+        assert index not in ends, "nothing comes after the end"
+        texts.setdefault(index, []).append(of(choice))
+        if choice["finish_reason"]:
+            ends[index] = choice["finish_reason"]
+    assert texts.keys() == ends.keys()
+    return texts, ends
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"stop": ["e", "o"]}, {"temperature": 0}, {"echo": True}, {"model": "pair"}]
+)
+def test_a_stream_of_several_texts_has_those_of_the_whole(client, more):
+    asked = {**DRAWN, "n": 3, "max_tokens": 20, **more}
+    whole = complete(client, **asked)["choices"]
+    found = chunks(client.post("/v1/completions", json={**asked, "stream": True}))
+    texts, ends = _joined(found, lambda choice: choice["text"])
+    assert sorted(texts) == [0, 1, 2]
+    said = [("".join(texts[index]), ends[index]) for index in range(3)]
+    assert sorted(said) == sorted((each["text"], each["finish_reason"]) for each in whole)
+    if not more:
+        assert all(sum(map(bool, parts)) > 1 for parts in texts.values())
+
+
+def test_texts_of_a_chat_are_streamed_side_by_side(client):
+    asked = {"model": "text", "seed": 3, "n": 2, "max_tokens": 9, "temperature": 1.3}
+    whole = chat(client, "one", **asked).json()["choices"]
+    found = chunks(chat(client, "one", **asked, stream=True))
+    roles = [choice["delta"].get("role") for part in found[:2] for choice in part["choices"]]
+    assert roles == ["assistant", "assistant"]
+    texts, _ = _joined(found, lambda choice: choice["delta"].get("content", ""))
+    contents = [each["message"]["content"] for each in whole]
+    assert sorted(map("".join, texts.values())) == sorted(contents)
+
+
+@pytest.mark.parametrize("more", [{}, {"echo": True}, {"stop": ["e", "o"]}, {"logprobs": 0}])
+@pytest.mark.parametrize("model", ["pair", "text"])
+def test_log_probabilities_of_a_stream_are_those_of_the_whole_in_parts(client, model, more):
+    asked = {**DRAWN, "logprobs": 2, "max_tokens": 20, **more}
+    if model == "pair":  # of which a line is told when the one before it is done
+        searched = {"model": model, "prompt": "one two\nsix\n" * 4, "temperature": None}
+        asked |= {**searched, "max_tokens": None, "echo": None}
+    (whole,) = complete(client, **asked)["choices"]
+    found = chunks(client.post("/v1/completions", json={**asked, "stream": True}))
+    parts = [choice["logprobs"] for part in found for choice in part["choices"]]
+    told = [each for each in parts if each and each["tokens"]]
+    assert len(told) > 1 or (model, "stop" in more) == ("pair", True), "which is told as a whole"
+    for name, wanted in whole["logprobs"].items():
+        assert wanted is None or [value for each in told for value in each[name]] == wanted
+
+
+def test_a_chat_streams_log_probabilities_too(client):
+    asked = {"model": "text", "seed": 3, "max_tokens": 9, "logprobs": True, "top_logprobs": 2}
+    (whole,) = chat(client, "one", **asked).json()["choices"]
+    found = chunks(chat(client, "one", **asked, stream=True))
+    parts = [choice["logprobs"] for part in found for choice in part["choices"]]
+    content = [token for each in parts if each for token in each["content"]]
+    assert content == whole["logprobs"]["content"]
+
+
 def test_a_text_ends_before_the_first_stop_string(client):
     whole = complete(client, max_tokens=20)["choices"][0]["text"]
     stop = whole[3:5]
@@ -221,8 +285,7 @@ def test_tokens_and_text_are_each_other(client):
         ({"suffix": "x"}, 400, "suffix", "suffix is not supported"),
         ({"best_of": 2}, 400, "best_of", "best_of is 2; wanted as many as n, 1"),
         ({"presence_penalty": 1}, 400, "presence_penalty", "not supported; wanted 0"),
-        ({"stream": True, "n": 2}, 400, "n", "n is 2; wanted 1"),
-        ({"stream": True, "logprobs": 1}, 400, "logprobs", "wanted none in a stream"),
+        ({"stream": True, "n": 9}, 400, None, "9 outputs are asked for; wanted at most 8"),
         ({"stream": True, "prompt": ["a", "b"]}, 400, "stream", "of one prompt"),
         ({"model": "pair", "echo": True}, 400, "echo", "this model translates"),
         ({"max_tokens": -1}, 400, "max_tokens", "Expected `int` >= 0"),
