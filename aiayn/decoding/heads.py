@@ -179,6 +179,12 @@ def look(translator: Translator, source: str, target: str) -> Looks:
             raise UserError(
                 f"The {name} has {len(ids)} tokens; wanted 1 to {translator.max_tokens - 1}."
             )
+    return look_at_pair(translator, src_ids, tgt_ids)
+
+
+def look_at_pair(translator: Translator, src_ids: Sequence[int], tgt_ids: Sequence[int]) -> Looks:
+    """As `look`, of texts that are cut into tokens already."""
+    tokenizer = translator.tokenizer
     width = padded_width(1 + max(len(src_ids), len(tgt_ids)))
     rows = rows_of_pairs([(src_ids, tgt_ids)], tokenizer.bos, tokenizer.eos, width)
     weights = all_weights(translator.programs.graphdef, translator.params, rows)
@@ -205,6 +211,12 @@ def look_at_text(writer: Writer, text: str) -> Looks:
     (ids,) = tokenizer.encode([text])
     if not 0 < len(ids) < writer.context:
         raise UserError(f"The text has {len(ids)} tokens; wanted 1 to {writer.context - 1}.")
+    return look_at_ids(writer, ids)
+
+
+def look_at_ids(writer: Writer, ids: Sequence[int]) -> Looks:
+    """As `look_at_text`, of a text that is cut into tokens already."""
+    tokenizer = writer.tokenizer
     said = ids[writer.num_given :]
     width = padded_width(1 + len(said))
     rows = rows_of_texts([said], writer.first(ids), tokenizer.eos, width)

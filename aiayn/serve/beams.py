@@ -91,6 +91,13 @@ def beam(served: Served, source: str, prefix: Sequence[int] = ()) -> Beam:
     )
 
 
+def warm_up(served: Served, width: int) -> None:
+    """Compile what texts in rows of this width need."""
+    if served.kind == "translation":
+        ids = [served.tokenizer.unknown] * (width - 1)
+        trace_of(served.translator, ids, [], num_best=served.translator.config.beam_size)
+
+
 def _check_prefix(tokenizer: Tokenizer, prefix: Sequence[int], most: int) -> None:
     special = {tokenizer.pad, tokenizer.bos, tokenizer.eos, tokenizer.unknown}
     for number in prefix:

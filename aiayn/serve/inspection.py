@@ -13,7 +13,16 @@ import msgspec
 
 from aiayn.data.text import visible
 from aiayn.data.tokenizer import Tokenizer
-from aiayn.decoding.heads import KINDS, TITLES, Kind, look, look_at_text
+from aiayn.decoding.heads import (
+    KINDS,
+    TITLES,
+    Kind,
+    look,
+    look_at_ids,
+    look_at_pair,
+    look_at_text,
+)
+from aiayn.decoding.translator import padded_width
 from aiayn.decoding.wishes import Wishes
 from aiayn.decoding.writer import Writing
 from aiayn.errors import UserError
@@ -198,6 +207,7 @@ def answer(
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
     seed: int = 0,
 ) -> Answer:
     """The best translation of a text, or how a language model goes on with it.
@@ -208,7 +218,9 @@ def answer(
     text = checked_text(text)
     if served.kind == "translation":
         return Answer(served.translator.best([text])[0])
-    asked = Wishes(sample=1, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    asked = Wishes(
+        sample=1, seed=seed, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+    )
     ((written,),) = served.writer.write([text], Writing(_MOST_NEW_TOKENS, wishes=asked))
     return Answer(written.text)
 
@@ -227,6 +239,24 @@ def checked_text(text: str) -> str:
     if text != text.encode(errors="replace").decode():
         raise UserError("The text has half a surrogate pair; wanted text that UTF-8 can encode.")
     return visible(text)
+
+
+def widths(served: Served) -> list[int]:
+    """Of the rows in which the page's texts are read, with what begins or ends them; for each of
+    them programs are compiled."""
+    found = [padded_width(1)]
+    while found[-1] <= _most_tokens(served):
+        found.append(2 * found[-1])
+    return found
+
+
+def warm_up(served: Served, width: int) -> None:
+    """Compile what texts in rows of this width need."""
+    ids = [served.tokenizer.unknown] * (width - 1)
+    if served.kind == "language_model":
+        look_at_ids(served.writer, [*ids[: served.writer.num_given], *ids])
+    else:
+        look_at_pair(served.translator, ids, ids)
 
 
 def _most_tokens(served: Served) -> int:

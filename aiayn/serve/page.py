@@ -5,7 +5,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,6 +76,7 @@ class _Answer(_Asked, frozen=True):
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
     seed: int = 0
 
 
@@ -87,28 +88,49 @@ class Models(msgspec.Struct, frozen=True):
     """Whether the server writes text as it grows, at `/v1/completions`."""
 
 
-def routes(served: Mapping[str, Served]) -> list[BaseRoute]:
-    """The page at `/`, its files under `/page/`, and what it asks for under `/page/api/`."""
-    api = Starlette(
-        routes=[
-            Route("/models", partial(_models, served)),
-            *(
-                Route(f"/{name}", partial(_computed, workers, kind, function), methods=["POST"])
-                for workers in [{name: _Worker(each) for name, each in served.items()}]
-                for name, (kind, function) in _COMPUTED.items()
-            ),
-        ],
-        exception_handlers={HTTPException: _refused, UserError: _mistaken, Exception: _failed},
-    )
-    files = {
-        str(path.relative_to(_WEB)): path.read_bytes() for path in _WEB.rglob("*") if path.is_file()
-    }
-    policy = _policy(files["index.html"].decode())
-    return [
-        Route("/", partial(_file, files, policy, "index.html")),
-        Mount("/page/api", api),
-        Route("/page/{name:path}", partial(_file, files, policy, None)),
-    ]
+class Page:
+    """The page of some models, and the threads that compute for it."""
+
+    def __init__(self, served: Mapping[str, Served]):
+        self._served = served
+        self._workers = {name: _Worker(each) for name, each in served.items()}
+
+    def routes(self) -> list[BaseRoute]:
+        """The page at `/`, its files under `/page/`, and what it asks for under `/page/api/`."""
+        computed = (
+            Route(f"/{name}", partial(_computed, self._workers, *what), methods=["POST"])
+            for name, what in _COMPUTED.items()
+        )
+        api = Starlette(
+            routes=[Route("/models", partial(_models, self._served)), *computed],
+            exception_handlers={HTTPException: _refused, UserError: _mistaken, Exception: _failed},
+        )
+        files = {
+            str(path.relative_to(_WEB)): path.read_bytes()
+            for path in _WEB.rglob("*")
+            if path.is_file()
+        }
+        policy = _policy(files["index.html"].decode())
+        return [
+            Route("/", partial(_file, files, policy, "index.html")),
+            Mount("/page/api", api),
+            Route("/page/{name:path}", partial(_file, files, policy, None)),
+        ]
+
+    def warm_up(self) -> None:
+        """Begin to compile all that any text may need, in the threads that compute."""
+        for worker in self._workers.values():
+            worker.warm_up()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing is left to compile."""
+        return all(worker.is_ready for worker in self._workers.values())
+
+    def close(self) -> None:
+        """Compile no more; what is computed now is the last."""
+        for worker in self._workers.values():
+            worker.close()
 
 
 _COMPUTED: Mapping[str, tuple[type[_Asked], Callable[[Served, Any], msgspec.Struct]]] = {
@@ -136,6 +158,7 @@ _COMPUTED: Mapping[str, tuple[type[_Asked], Callable[[Served, Any], msgspec.Stru
             temperature=a.temperature,
             top_k=a.top_k,
             top_p=a.top_p,
+            min_p=a.min_p,
             seed=a.seed,
         ),
     ),
@@ -150,6 +173,23 @@ class _Worker:
         self._served = served
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="page")
         self._waiting = 0
+        self._warming: list[Future[None]] = []
+
+    def warm_up(self) -> None:
+        """Begin to compile all that the page may need of this model."""
+        self._warming = [
+            self._pool.submit(module.warm_up, self._served, width)
+            for width in inspection.widths(self._served)
+            for module in (inspection, beams, words, space)
+        ]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether that is done. What cannot be compiled is told to whoever asks for it."""
+        return all(each.done() for each in self._warming)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def compute(self, function: Callable[[Served, Any], _Found], asked: _Asked) -> _Found:
         """What a function finds.

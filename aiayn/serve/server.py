@@ -45,6 +45,8 @@ class Server:
         self.served, self._key = served, key
         self.engines = {name: Engine(each, queue) for name, each in served.items()}
         self._translations = libretranslate.Translations(list(self.engines.values()))
+        # A browser sends no key.
+        self._page = page.Page(served if key is None else {})
         registry = CollectorRegistry()
         registry.register(_Engines(self.engines))
         inner = Starlette(
@@ -64,8 +66,8 @@ class Server:
         """Held, or nothing would keep it from being collected."""
 
     def is_ready(self) -> bool:
-        """Whether all programs of all models are compiled."""
-        return all(engine.is_ready for engine in self.engines.values())
+        """Whether all programs of all models are compiled, and those of the page."""
+        return all(engine.is_ready for engine in self.engines.values()) and self._page.is_ready
 
     def _routes(self) -> list[BaseRoute]:
         post, get = partial(_route, self._key, "POST"), partial(_route, self._key, "GET")
@@ -85,14 +87,15 @@ class Server:
             post("/detokenize", partial(self._tokens, openai_api.detokenize)),
             get("/tokenizer_info", self._tokenizer_info),
         ]
-        # A browser sends no key.
-        return routes if self._key is not None else [*routes, *page.routes(self.served)]
+        return routes if self._key is not None else [*routes, *self._page.routes()]
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
         for engine in self.engines.values():
             engine.start()
+        self._page.warm_up()
         yield
+        self._page.close()
         for engine in self.engines.values():
             engine.close()
         for engine in self.engines.values():

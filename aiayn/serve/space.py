@@ -101,6 +101,12 @@ def space(served: Served, texts: Sequence[str], positions: bool = True) -> Space
     )
 
 
+def warm_up(served: Served, width: int) -> None:
+    """Compile what texts in rows of this width need."""
+    for positions in (True, False):
+        _vectors_of(served, [served.tokenizer.unknown] * width, positions)
+
+
 def _read(served: Served, ids: Sequence[int]) -> list[int]:
     """What the layers read: a source up to EOS, or a text from what begins it."""
     if served.kind == "translation":

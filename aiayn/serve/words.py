@@ -1,6 +1,7 @@
 """The next words of a text by a language model, and by which probability each would be drawn."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -14,6 +15,7 @@ from aiayn.data.rows import Rows, rows_of_texts
 from aiayn.decoding.incremental import AnyModel
 from aiayn.decoding.translator import padded_width
 from aiayn.decoding.wishes import Wishes
+from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
 from aiayn.model.structure import Params
 from aiayn.serve.inspection import MOST_TOKENS, checked_text
@@ -69,10 +71,7 @@ def next_words(
     most = min(MOST_TOKENS, writer.context - 1)
     if not writer.num_given <= len(ids) <= most:
         raise UserError(f"The text has {len(ids):,} tokens; wanted {writer.num_given} to {most}.")
-    said = ids[writer.num_given :]
-    rows = rows_of_texts([said], writer.first(ids), tokenizer.eos, padded_width(len(said) + 1))
-    found = _next_logits(writer.programs.graphdef, writer.params, rows, jnp.asarray(len(said)))
-    logits_V = np.asarray(found)[: tokenizer.num_words]
+    logits_V = _logits(writer, ids)
     own_V, chosen_V = _softmax(logits_V), chances(logits_V, asked)
     order = np.argsort(-logits_V, kind="stable")[:_SHOWN].tolist()
     texts = tokenizer.decode([ids if n == tokenizer.eos else [*ids, n] for n in order])
@@ -85,6 +84,21 @@ def next_words(
         num_words=len(logits_V),
         num_kept=int((chosen_V > 0).sum()),
     )
+
+
+def warm_up(served: Served, width: int) -> None:
+    """Compile what texts in rows of this width need."""
+    if served.kind == "language_model":
+        writer = served.writer
+        _logits(writer, [writer.tokenizer.unknown] * (width - 1 + writer.num_given))
+
+
+def _logits(writer: Writer, ids: Sequence[int]) -> Float32[np.ndarray, " vocabulary"]:
+    """The scores of every word after a text."""
+    tokenizer, said = writer.tokenizer, ids[writer.num_given :]
+    rows = rows_of_texts([said], writer.first(ids), tokenizer.eos, padded_width(len(said) + 1))
+    found = _next_logits(writer.programs.graphdef, writer.params, rows, jnp.asarray(len(said)))
+    return np.asarray(found)[: tokenizer.num_words]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -45,7 +45,7 @@ def serving(*more, port=0):
     """The address of a server with the page and some more routes."""
     import uvicorn
 
-    app = Starlette(routes=[*more, *pages.routes(MODELS)])
+    app = Starlette(routes=[*more, *pages.Page(MODELS).routes()])
     with socket.create_server(("127.0.0.1", port)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -125,6 +125,26 @@ def test_every_number_is_exactly_that_of_attention(chromium, address):
         assert heads == list(looks.tokens("decoder")[0])
 
 
+def test_lines_are_as_strong_as_the_weights_and_one_tokens_alone(chromium, address):
+    best = MODELS["pair"].model.translate([SOURCE])[0]
+    weights = MODELS["pair"].model.attention(SOURCE, best).of("cross")[1, 0]
+    with opened(chromium, address) as page:
+        show(page, SOURCE)
+        page.locator("[data-kind=cross] .thumbnail").nth(2).click()
+        page.get_by_label("as lines").check()
+        wait(page.locator("td[data-weight]")).to_have_count(0)
+        found = np.array(values(page, ".links line", "weight"), float)
+        assert (found == weights[weights >= 0.005]).all()
+        second = page.locator(".links [data-query='1']")
+        page.locator(".links [data-query='0']").focus()
+        page.keyboard.press("ArrowDown")
+        wait(second).to_be_focused()
+        found = np.array(values(page, ".links line", "weight"), float)
+        assert (found == weights[1][weights[1] >= 0.005]).all()
+        wait(page.locator(".exact output")).to_have_text(str(float(weights[1].max())))
+        assert "links=yes" in page.url
+
+
 def test_the_best_outputs_and_a_branch_that_is_forced(chromium, address):
     (wanted,) = MODELS["pair"].model.translate([SOURCE], num_best=3)
     with opened(chromium, address) as page:
@@ -181,6 +201,9 @@ def test_next_words_follow_the_sliders_and_go_on(chromium, address):
     with opened(chromium, f"{address}/#model=text&text=one") as page:
         chosen = page.locator("[data-chosen]")
         wait(chosen.first).to_be_visible(timeout=SLOW)
+        page.get_by_label("Min p").fill("1")
+        wait(page.locator(".kept")).to_have_text("1 of 300 words may be drawn.", timeout=SLOW)
+        page.get_by_label("Min p").fill("0")
         page.get_by_label("Top k").fill("2")
         wait(page.locator(".kept")).to_have_text("2 of 300 words may be drawn.", timeout=SLOW)
         assert sum(map(float, values(page, "[data-chosen]", "chosen"))) == pytest.approx(1.0)
@@ -264,6 +287,8 @@ def test_the_whole_way_by_keyboard(chromium, address):
         page.locator("[data-kind=cross] .thumbnail").nth(3).focus()
         page.keyboard.press("Enter")
         wait(page.locator("#head-title")).to_be_focused()
+        page.keyboard.press("Tab")
+        wait(page.get_by_label("as lines")).to_be_focused()
         page.keyboard.press("Tab")
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowDown")

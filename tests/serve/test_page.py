@@ -7,6 +7,7 @@ import re
 import threading
 from pathlib import Path
 
+import jax
 import msgspec
 import pytest
 from starlette.applications import Starlette
@@ -23,7 +24,7 @@ MODELS = {"pair": translator(), "text": writer()}
 
 
 def client_of(*more):
-    return TestClient(Starlette(routes=[*more, *page.routes(MODELS)]))
+    return TestClient(Starlette(routes=[*more, *page.Page(MODELS).routes()]))
 
 
 @pytest.fixture(scope="module")
@@ -196,10 +197,44 @@ def test_a_defect_is_told_without_its_trace(monkeypatch):
         raise ZeroDivisionError("/a/path")
 
     monkeypatch.setattr(inspection, "tokens", broken)
-    client = TestClient(Starlette(routes=page.routes(MODELS)), raise_server_exceptions=False)
+    client = TestClient(Starlette(routes=page.Page(MODELS).routes()), raise_server_exceptions=False)
     found = ask(client, "tokens", source="one")
     assert found.status_code == 500
     assert found.json() == {"error": "The server failed to compute this; its log says why."}
+
+
+def test_a_page_that_is_warm_compiles_nothing_whatever_the_text():
+    compiled = []
+
+    def count(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration" and is_warm:
+            compiled.append(duration)
+
+    is_warm = False
+    shown = page.Page(MODELS)
+    shown.warm_up()
+    for worker in shown._workers.values():
+        for each in worker._warming:
+            each.result(120)
+    assert shown.is_ready
+    is_warm = True
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        with TestClient(Starlette(routes=shown.routes())) as client:
+            for text in ("one " * length for length in (1, 31, 32, 39)):
+                for name in ("tokens", "attention"):
+                    assert ask(client, name, source=text, target="one").status_code == 200
+                assert ask(client, "beam", source=text, prefix=[5]).status_code == 200
+                for positions in (True, False):
+                    asked = {"sources": [text, "one"], "positions": positions}
+                    assert ask(client, "space", **asked).status_code == 200
+            for text in ("one " * length for length in (1, 30)):
+                for name in ("words", "attention"):
+                    assert ask(client, name, model="text", source=text).status_code == 200
+                assert ask(client, "space", model="text", sources=[text]).status_code == 200
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    assert compiled == []
 
 
 def test_each_model_has_one_thread_and_few_may_wait_for_it(monkeypatch):

@@ -100,6 +100,7 @@ function useFindings(model, choice, example) {
     temperature: choice.temperature,
     top_k: choice.topK || null,
     top_p: choice.topP < 1 ? choice.topP : null,
+    min_p: choice.minP || null,
   };
   const words = useAnswer("words", asks && isText ? { ...about, ...sampling } : null);
   const sources = [choice.first || choice.text, choice.second].filter((text) => text.trim());

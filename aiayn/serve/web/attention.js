@@ -1,6 +1,7 @@
 /** Every head of all layers in its place of Figure 1, and one of them with its exact numbers. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
+import { Links } from "./links.js";
 import { BLUE, goTo, html, Panel, Piece } from "./parts.js";
 
 const ORDER = ["encoder", "cross", "decoder"]; // from left to right in Figure 1
@@ -64,8 +65,7 @@ function Kind({ heads, choice, choose }) {
 }
 
 /** One head as a table: rows look at columns. The arrow keys move between its cells. */
-function Head({ heads, layer, head }) {
-  const weights = heads.weights[layer - 1][head - 1];
+function Numbers({ heads, weights, name }) {
   const [[row, column], setCell] = useState([0, 0]);
   const table = useRef(null);
   const at = [Math.min(row, weights.length - 1), Math.min(column, weights[0].length - 1)];
@@ -92,9 +92,7 @@ function Head({ heads, layer, head }) {
     </p>
     <div class="scroll">
       <table class="weights" ref=${table} onMouseOver=${see} onFocusIn=${see} onKeyDown=${move}>
-        <caption>
-          ${heads.title}, layer ${layer}, head ${head}: a row looks at the columns, and sums to 1
-        </caption>
+        <caption>${name}: a row looks at the columns, and sums to 1</caption>
         <thead>
           <tr>
             <td></td>
@@ -133,6 +131,11 @@ export function Attention({ attention, choice, change }) {
   const heads = byKind[choice.kind] ?? attention.kinds[0];
   const layer = Math.min(Math.max(choice.layer, 1), heads.weights.length);
   const head = Math.min(Math.max(choice.head, 1), heads.weights[0].length);
+  const shown = {
+    heads,
+    weights: heads.weights[layer - 1][head - 1],
+    name: `${heads.title}, layer ${layer}, head ${head}`,
+  };
   const choose = (kind, ofLayer, ofHead) => {
     change({ kind, layer: ofLayer, head: ofHead });
     goTo("head");
@@ -153,7 +156,12 @@ export function Attention({ attention, choice, change }) {
       </div>
       <div id="head">
         <h3 id="head-title" tabindex="-1">Layer ${layer}, head ${head}</h3>
-        <${Head} heads=${heads} layer=${layer} head=${head} />
+        <label>
+          <input type="checkbox" checked=${choice.links}
+            onChange=${(event) => change({ links: event.target.checked })} />
+          ${" "}as lines
+        </label>
+        <${choice.links ? Links : Numbers} ...${shown} />
       </div>
     <//>
   `;

@@ -12,12 +12,14 @@ const DEFAULTS = {
   kind: "encoder",
   layer: 1,
   head: 1,
+  links: false,
   stage: 0,
   positions: true,
   cloud: false,
   temperature: 1,
   topK: 0,
   topP: 1,
+  minP: 0,
 };
 
 export function readChoice(hash = location.hash) {

@@ -2,10 +2,10 @@
 
 import { useContext, useEffect, useState } from "preact/hooks";
 import { html } from "./parts.js";
-import { Server, useAnswer, written } from "./server.js";
+import { PAUSE, Server, useAnswer, written } from "./server.js";
 
-/** The text up to now; null before there is some. */
-function useWritten(model, text) {
+/** The text up to now; null before there is some. `how` says how a language model draws. */
+function useWritten(model, text, how) {
   const { attempt, report } = useContext(Server);
   const [grown, setGrown] = useState(null);
   useEffect(() => {
@@ -14,21 +14,26 @@ function useWritten(model, text) {
     const leaving = new AbortController();
     const read = async () => {
       let whole = "";
-      for await (const part of written(model, text, leaving.signal)) {
+      for await (const part of written(model, text, how, leaving.signal)) {
         whole += part;
         setGrown({ text, whole });
       }
     };
-    read().catch((error) => error.name === "AbortError" || report("written", error.message));
-    return () => leaving.abort();
-  }, [model, text, attempt]);
+    const start = () =>
+      read().catch((error) => error.name === "AbortError" || report("written", error.message));
+    const timer = setTimeout(start, PAUSE);
+    return () => {
+      clearTimeout(timer);
+      leaving.abort();
+    };
+  }, [model, text, attempt, JSON.stringify(how)]);
   return grown;
 }
 
 /** A translation is that of the beam, forced or not, as soon as there is one of this text. */
 export function Output({ model, streams, text, beam, sampling }) {
   const isText = model?.kind === "language_model";
-  const grown = useWritten(model?.name, model && streams ? text : "");
+  const grown = useWritten(model?.name, model && streams ? text : "", isText ? sampling : {});
   const asked = isText && text && !streams ? { model: model.name, source: text, ...sampling } : null;
   const answer = useAnswer("answer", asked);
   const isGrowing = grown?.text === text && beam?.source !== text;

@@ -3,7 +3,9 @@
 import { createContext } from "preact";
 import { useContext, useEffect, useState } from "preact/hooks";
 
-const PAUSE = 80; // milliseconds in which a slider moves on
+/** Milliseconds in which a slider moves on. */
+export const PAUSE = 80;
+
 const MOST_NEW_TOKENS = 60;
 
 /** How panels report trouble, and which attempt this is: a new one asks for everything again. */
@@ -60,8 +62,8 @@ export function useAnswer(name, asked) {
 }
 
 /** The text that a model writes, as it grows: parts of it from events of `/v1/completions`. */
-export async function* written(model, prompt, signal) {
-  const asked = { model, prompt, stream: true, max_tokens: MOST_NEW_TOKENS };
+export async function* written(model, prompt, how, signal) {
+  const asked = { model, prompt, ...how, stream: true, max_tokens: MOST_NEW_TOKENS };
   const response = await reach("/v1/completions", asJson(asked, signal));
   if (!response.ok) throw new Error(`The server answered with ${response.status}.`);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -33,7 +33,8 @@ export function Words({ answer, choice, change, goOn }) {
       <p>
         The last layer's vector times the embedding matrix scores every word; softmax makes it a
         probability. Drawing divides the scores by the temperature, keeps the top k, then the fewest
-        that have probability p together. Choose a word to go on with it.
+        that have probability p together, then those that have the share min p of the best one's.
+        Choose a word to go on with it.
       </p>
       <div class="sliders">
         <${Slider} id="temperature" label="Temperature" min="0" max="2" step="0.05"
@@ -43,6 +44,8 @@ export function Words({ answer, choice, change, goOn }) {
           shown=${choice.topK || "all"} onInput=${(topK) => change({ topK })} />
         <${Slider} id="top-p" label="Top p" min="0.05" max="1" step="0.05" value=${choice.topP}
           shown=${choice.topP.toFixed(2)} onInput=${(topP) => change({ topP })} />
+        <${Slider} id="min-p" label="Min p" min="0" max="1" step="0.05" value=${choice.minP}
+          shown=${choice.minP.toFixed(2)} onInput=${(minP) => change({ minP })} />
       </div>
       <p class="kept" aria-live="polite">
         ${answer.num_kept} of ${answer.num_words} words may be drawn.
