@@ -1,6 +1,7 @@
 """`aiayn` with a promise broken, so that a harness can show that it notices.
 
 python -m tests.faults.careless files|checkpoints|memory train ...
+python -m tests.faults.careless requests serve ...
 """
 
 import sys
@@ -43,8 +44,29 @@ def _memory() -> None:
     aiayn.training.loop.mapped_train_step = keeping
 
 
+def _requests() -> None:
+    """Every request to a server is kept."""
+    from aiayn.serve.engine import Engine
+
+    submit = Engine.submit
+    kept: list[Any] = []
+
+    def keeping(self: Engine, asks: Any, deliver: Any) -> Any:
+        kept.append(submit(self, asks, deliver))
+        return kept[-1]
+
+    Engine.submit = keeping
+
+
+_BROKEN = {
+    "files": _files,
+    "checkpoints": _checkpoints,
+    "memory": _memory,
+    "requests": _requests,
+}
+
 if __name__ == "__main__":
-    {"files": _files, "checkpoints": _checkpoints, "memory": _memory}[sys.argv.pop(1)]()
+    _BROKEN[sys.argv.pop(1)]()
     from aiayn.__main__ import main
 
     sys.exit(main(sys.argv[1:]))

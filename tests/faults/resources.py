@@ -98,7 +98,7 @@ def save(bar: Progress) -> Samples:
 
 def growth_a_save(samples: Samples) -> float:
     """Bytes a checkpoint, after WARM_SAVES: the median of the slopes between any two."""
-    return _slope([(number, resident) for number, resident in samples if number > WARM_SAVES])
+    return median_slope([(number, resident) for number, resident in samples if number > WARM_SAVES])
 
 
 def growth(samples: Samples) -> tuple[float, float]:
@@ -112,13 +112,14 @@ def growth(samples: Samples) -> tuple[float, float]:
     for step, resident in samples:
         if step >= WARM:
             stretches.setdefault(step // EVERY, []).append((step, resident))
-    slopes = [_slope(part) for part in stretches.values() if len({step for step, _ in part}) > 1]
+    parts = [part for part in stretches.values() if len({step for step, _ in part}) > 1]
     medians = [(n, int(np.median([r for _, r in part]))) for n, part in stretches.items()]
-    stair = _slope(medians) * (NUM_STEPS - WARM) / EVERY
-    return float(np.median(slopes)), stair / medians[0][1]
+    stair = median_slope(medians) * (NUM_STEPS - WARM) / EVERY
+    return float(np.median([*map(median_slope, parts)])), stair / medians[0][1]
 
 
-def _slope(samples: Samples) -> float:
+def median_slope(samples: Samples) -> float:
+    """Bytes a step: the median of the slopes between any two samples."""
     steps, resident = np.array(samples).T
     return float(theilslopes(resident, steps)[0])
 

@@ -23,7 +23,7 @@ from aiayn.evaluation.validation import validator
 from aiayn.experiments import load_experiment
 from aiayn.training.loop import train
 from aiayn.training.mesh import data_mesh
-from tests.faults import runs, saves
+from tests.faults import runs, saves, serving
 from tests.faults.resources import EVERY, MOST, MOST_SHARE, WARM_SAVES, growth, growth_a_save
 from tests.faults.runs import write_experiment
 from tests.support.corpora import copy_corpus
@@ -150,6 +150,14 @@ def test_the_rule_for_checkpoints_begins_when_buffers_have_their_sizes():
     grown = [(n, 300_000_000 + 1_000_000 * min(n, WARM_SAVES)) for n in range(1, 1_000)]
     assert growth_a_save(grown) == 0
     assert growth_a_save([(n, resident + 50_000 * n) for n, resident in grown]) == 50_000
+
+
+def test_the_rule_for_requests_sees_through_a_stair_and_finds_a_leak():
+    numbers = np.arange(serving.EVERY, serving.NUM_REQUESTS, serving.EVERY)
+    flat = [(int(n), 300_000_000 + 8_000_000 * (n > 7_000)) for n in numbers]
+    assert serving.growth_a_request(flat) == (0, 0)
+    leak = [(n, resident + 2 * serving.MOST * n) for n, resident in flat]
+    assert serving.growth_a_request(leak)[0] == pytest.approx(2 * serving.MOST, rel=0.01)
 
 
 def test_a_process_saves_and_tells_its_memory():

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from aiayn.interface import TrainedLanguageModel, TrainedModel
 from aiayn.model.saved import Model, save_model
 from aiayn.model.structure import flatten
 from aiayn.serve.models import Served
+from tests.support.compiling import QUICKLY
 from tests.support.models import TOKENIZER, drawn_by_numpy, language_model
-from tests.support.runs import environment
 
+_ROOT = Path(__file__).parents[2]
 SIZES = ModelConfig(num_layers=1, d_model=12, d_ff=20, num_heads=2, d_k=5, d_v=7)
 
 
@@ -46,19 +47,35 @@ def served() -> dict[str, Served]:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Generator[tuple["subprocess.Popen[str]", str]]:
-    """The command `aiayn serve` with both models from disk, and the address that it prints."""
-    save_model(folder / "pair", translation_model())
-    save_model(folder / "text", language_model())
-    command = [sys.executable, "-m", "aiayn", "serve", "pair=pair", "text=text", "--port", "0"]
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+def running(
+    folder: Path,
+    *arguments: str,
+    program: Sequence[str] = ("aiayn",),
+    names: tuple[str, str] = ("pair", "text"),
+) -> Generator[tuple["subprocess.Popen[str]", str]]:
+    """The command `aiayn serve` with both models from disk, and the address that it prints.
+
+    `program` is a module and what it is told first; `names` are of the translator and of the
+    language model.
+    """
+    for name, model in zip(names, (translation_model(), language_model()), strict=True):
+        save_model(folder / name, model)
+    models = [f"{name}={name}" for name in names]
+    command = [sys.executable, "-m", *program, "serve", *models, "--port", "0"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
+        "XLA_FLAGS": QUICKLY,
+        "JAX_COMPILATION_CACHE_DIR": str(_ROOT / ".jax_cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     with subprocess.Popen(
         [*command, *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment(1), "PYTHONPATH": path},
+        env=environment,
     ) as started:
         assert started.stdout
         assert started.stderr
