@@ -1,12 +1,20 @@
 """Clients that others wrote, unchanged, against our server."""
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tarfile
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from tests.support.models import CONTEXT, TOKENIZER
+from aiayn.evaluation.texts import evaluate_text
+from aiayn.model.saved import save_model
+from tests.support.models import CONTEXT, TOKENIZER, language_model
 from tests.support.servers import running, served
 
 
@@ -39,6 +47,65 @@ def test_libretranslatepy_translates_lists_and_detects(address, models):
     assert client.detect("Guten Morgen, wie geht es dir?")[0]["language"] == "de"
 
 
+def test_the_libretranslate_of_npm_translates(address, models, tmp_path):
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if not npm or not node:
+        pytest.skip("there is no Node here")
+    pack = [npm, "pack", "--silent", "libretranslate@1.0.1"]
+    if subprocess.run(pack, cwd=tmp_path, capture_output=True).returncode:
+        pytest.skip("npm's registry does not answer")
+    with tarfile.open(tmp_path / "libretranslate-1.0.1.tgz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    asked = {"query": "one two three", "source": "en", "target": "de", "apiurl": address}
+    program = (
+        "const { translate } = require('./package/dist/translate.js');"
+        f"translate({json.dumps(asked)}).then((text) => console.log(JSON.stringify(text)));"
+    )
+    done = subprocess.run([node, "-e", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(done.stdout)] == models["pair"].translate(["one two three"])
+
+
+_TASK = """
+task: own
+dataset_path: text
+dataset_kwargs: {data_files: {test: TEXT}}
+test_split: test
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{text}}"
+metric_list: [{metric: word_perplexity}, {metric: bits_per_byte}]
+"""
+
+
+def test_the_evaluation_harness_finds_the_figures_of_evaluate(address, tmp_path):
+    """It finds our tokenizer by itself, and sends ids. Its windows are others than ours, so each
+    line fits into one."""
+    pytest.importorskip("lm_eval", reason="lm_eval is in the parity environment alone")
+    text = tmp_path / "text.txt"
+    text.write_text("one two three\nnine nine\nfour\nsix seven eight ten five one two\n")
+    save_model(tmp_path / "model", language_model())
+    wanted = evaluate_text(tmp_path / "model", text, Console(quiet=True))
+    (tmp_path / "own.yaml").write_text(_TASK.replace("TEXT", str(text)))
+    server = f"model=text,base_url={address}/v1/completions,max_length={CONTEXT}"
+    command = [sys.executable, "-m", "lm_eval", "run", "--model", "local-completions"]
+    command += ["--model_args", server, "--tasks", "own", "--include_path", str(tmp_path)]
+    alone = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        [*command, "--output_path", str(tmp_path / "out")],
+        cwd=tmp_path,
+        env={**os.environ, **alone},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3_000:]
+    (path,) = (tmp_path / "out").rglob("results_*.json")
+    found = json.loads(path.read_text())["results"]["own"]
+    for score in wanted.entries:
+        if score.name in ("word_perplexity", "bits_per_byte"):
+            assert found[f"{score.name},none"] == pytest.approx(score.value, rel=5e-5)
+
+
 def test_openai_lists_completes_and_streams(openai_client, models):
     assert [each.id for each in openai_client.models.list()] == ["pair", "text"]
     asked = {"model": "text", "prompt": "one", "seed": 7, "temperature": 1.3, "max_tokens": 12}
@@ -50,6 +117,10 @@ def test_openai_lists_completes_and_streams(openai_client, models):
     assert parts[-1].choices[0].finish_reason == choice.finish_reason
     several = openai_client.completions.create(**asked, n=3).choices
     assert len({each.text for each in several}) == 3
+    texts, parts = ["", "", ""], openai_client.completions.create(**asked, n=3, stream=True)
+    for choice in (choice for part in parts for choice in part.choices):
+        texts[choice.index] += choice.text
+    assert sorted(texts) == sorted(each.text for each in several)
     (stopped,) = openai_client.completions.create(**asked, stop=[wanted.text[2:4]]).choices
     assert stopped.text == wanted.text.split(wanted.text[2:4])[0]
 
@@ -71,8 +142,13 @@ def test_openai_chats_and_streams_a_beam(openai_client, models):
     asked = {"model": "pair", "messages": messages}
     (choice,) = openai_client.chat.completions.create(**asked).choices
     assert choice.message.content == wanted
-    parts = openai_client.chat.completions.create(**asked, stream=True)
+    asked |= {"logprobs": True}
+    parts = list(openai_client.chat.completions.create(**asked, stream=True))
     assert "".join(part.choices[0].delta.content or "" for part in parts) == wanted
+    (whole,) = openai_client.chat.completions.create(**asked).choices
+    told = [part.choices[0].logprobs for part in parts]
+    tokens = [token.logprob for each in told if each for token in each.content]
+    assert tokens == [token.logprob for token in whole.logprobs.content]
 
 
 def test_openai_knows_our_refusals(openai_client):
@@ -105,3 +181,46 @@ def test_schemathesis_finds_no_fault_in_what_openapi_says(address, tmp_path):
         [*command, *options], cwd=tmp_path, capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stdout[-6_000:]
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+WHERE = "127.0.0.1:5000"
+EXAMPLES = [
+    (language, text)
+    for language, text in re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    if WHERE in text and "aiayn serve" not in text
+]
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory):
+    """A server whose models have the names that the page gives them."""
+    with running(tmp_path_factory.mktemp("served"), names=("pb", "lm")) as (_, found):
+        yield found.removeprefix("http://")
+
+
+@pytest.mark.parametrize(("language", "text"), EXAMPLES, ids=[kind for kind, _ in EXAMPLES])
+def test_an_example_of_the_page_is_answered(documented, language, text, tmp_path):
+    program = {"console": "curl", "python": sys.executable, "js": "node"}[language]
+    if not shutil.which(program):
+        pytest.skip(f"there is no {program} here")
+    answer = ""
+    if language == "console":
+        text, answer = re.fullmatch(r"\$ ((?:.*\\\n)*.*\n)((?:.*\n)*)", text).groups()
+        command = ["bash", "-c", text.replace("curl", "curl --silent --fail", 1)]
+    else:
+        (tmp_path / f"example.{'mjs' if language == 'js' else 'py'}").write_text("")
+        (path,) = tmp_path.iterdir()
+        path.write_text(text.replace(WHERE, documented))
+        command = [program, str(path)]
+    command = [each.replace(WHERE, documented) for each in command]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if language == "console":
+        found = json.loads(done.stdout)
+        assert not answer or found.keys() == json.loads(answer).keys()
+    assert done.stdout.strip() or "print" not in text
+
+
+def test_the_page_has_examples_of_all_three_kinds():
+    assert {language for language, _ in EXAMPLES} == {"console", "python", "js"}
