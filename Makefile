@@ -17,7 +17,9 @@ DEV := $(VENV)/.dev
 SERVE := $(VENV)/.serve-$(ACCELERATOR)
 PARITY := .venv-parity
 FAIRSEQ := .venv-fairseq
-PEER := $(if $(findstring fairseq,$(ARGS)),$(FAIRSEQ),$(PARITY))
+LIBRETRANSLATE := .venv-libretranslate
+PEERS := $(if $(findstring fairseq,$(ARGS)),$(FAIRSEQ),$(PARITY)) \
+  $(if $(findstring libretranslate,$(ARGS)),$(LIBRETRANSLATE))
 # Many images set this. But pip compiles nothing here, since most is never imported, and a start that
 # finds no byte code takes seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
@@ -53,6 +55,7 @@ faults: $(DEV) ## kill training 200 times, 100,000 hostile inputs, memory: hours
 	$(BIN)/python -m tests.faults.kill --kills 200
 	$(BIN)/python -m tests.faults.fuzz --inputs 100000
 	$(BIN)/python -m tests.faults.resources
+	$(BIN)/python -m tests.faults.serving
 
 docs: $(VENV)/.docs ## the site, in build/docs; its notebook trains for some minutes
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs $(ARGS) . build/docs
@@ -74,7 +77,7 @@ reproduce: $(CORE) ## check every claim of the paper; a page in runs/report
 ablate: $(CORE) ## Table 3 in miniature: every row at a small size; hours; a picture in runs
 	$(BIN)/aiayn ablate table3_miniature $(ARGS)
 
-bench: $(CORE) $(PEER)/.done ## updates in turns with Hugging Face's; ARGS='decode --peer ctranslate2'
+bench: $(CORE) $(addsuffix /.done,$(PEERS)) $(if $(findstring serve,$(ARGS)),$(SERVE)) ## updates in turns with Hugging Face's; ARGS='decode --peer ctranslate2'
 	$(BIN)/aiayn bench $(or $(ARGS),train --peer hf)
 
 bench-accelerator: $(CORE) ## for GPU and TPU: base, big, each choice in the step, decoding
@@ -94,7 +97,7 @@ results: $(CORE) ## render the tables of results, score kept outputs again; ARGS
 	$(BIN)/python -m aiayn.evidence.tables $(ARGS)
 
 clean: ## remove .venv and the caches here; runs and data stay
-	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) $(LIBRETRANSLATE) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -119,6 +122,14 @@ $(FAIRSEQ)/.done: | $(BIN)/python
 	@$(FAIRSEQ)/bin/python -m pip install -qq --disable-pip-version-check 'pip<24.1'
 	@$(FAIRSEQ)/bin/python -m pip install -qq --no-compile --disable-pip-version-check \
 	  fairseq==0.12.2 'numpy<1.24' torch==2.13.0
+	@touch $@
+
+# LibreTranslate's models that cut sentences are downloaded at run time; spaCy cuts them by a rule.
+$(LIBRETRANSLATE)/.done: | $(BIN)/python
+	@echo "Installing LibreTranslate into $(LIBRETRANSLATE): some minutes, once."
+	@"$(PYTHON)" -m venv $(LIBRETRANSLATE)
+	@$(LIBRETRANSLATE)/bin/python -m pip install -qq --disable-pip-version-check \
+	  libretranslate==1.9.6 spacy
 	@touch $@
 
 $(CORE): pyproject.toml constraints.txt | $(BIN)/python

@@ -5,6 +5,7 @@ python -m aiayn.bench.ours decode WORKLOAD BEAM_SIZE
 python -m aiayn.bench.ours generate WORKLOAD
 python -m aiayn.bench.ours prompt WORKLOAD whole            the prompt in one pass
 python -m aiayn.bench.ours prompt WORKLOAD words            word by word
+python -m aiayn.bench.ours file MODEL TEXT
 python -m aiayn.bench.ours limits
 """
 
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -44,11 +46,12 @@ from aiayn.data.rows import make_rows
 from aiayn.decoding.controls import NOTHING, Controls
 from aiayn.decoding.incremental import lay_out
 from aiayn.decoding.search import search
-from aiayn.decoding.translator import first_room, padded_width, searches, side_by_side
+from aiayn.decoding.translator import Translator, first_room, padded_width, searches, side_by_side
 from aiayn.decoding.turns import Sizes, Turns
 from aiayn.decoding.wishes import Wishes
 from aiayn.decoding.writer import Slots, Writer, Writing
-from aiayn.model.saved import Model
+from aiayn.evaluation.systems import read_aligned
+from aiayn.model.saved import Model, model_of
 from aiayn.model.structure import Params, build, count_parameters, initial_parameters
 from aiayn.system.environment import configure_jax, environment, peak_flops
 from aiayn.training.mesh import data_mesh, mapped_train_step, replicated, sharded
@@ -173,6 +176,20 @@ def reader(workload: Generation, whole: bool) -> Contender:
     return Contender(_about(workload), run)
 
 
+def file_translator(path: Path, text: Path) -> Contender:
+    """The search that `aiayn translate` runs over a file."""
+    configure_jax()
+    translator = Translator(model_of(path))
+    (lines,) = read_aligned(text)
+
+    def run(steps: int) -> dict[str, float]:
+        for _ in range(steps):
+            translator.best(lines)
+        return {"lines": float(len(lines))}
+
+    return Contender({"name": "aiayn translate", **environment()}, run)
+
+
 _BOS, _EOS = 2, 3
 
 
@@ -289,5 +306,7 @@ if __name__ == "__main__":
             _serve(partial(generator, GENERATION[name]))
         case ["prompt", name, how]:
             _serve(partial(reader, PROMPTS[name], how == "whole"))
+        case ["file", path, text]:
+            serve(partial(file_translator, Path(path), Path(text)))
         case _:
             print(json.dumps(limits()))

@@ -175,7 +175,7 @@ WORKLOADS: Mapping[str, Mapping[str, Workload]] = {
 """By what is timed."""
 BEAM_SIZES = (1, 4)
 """That a decoding workload is timed with."""
-PEERS = ("hf", "torch", "fairseq", "ctranslate2")
+PEERS = ("hf", "torch", "fairseq", "ctranslate2", "libretranslate")
 """Hugging Face's MarianMTModel, and OpenAIGPTLMHeadModel to train and GPT2LMHeadModel to write;
 torch.nn.Transformer and fairseq's, which here train translators only; CTranslate2, which
 does not train."""

@@ -12,7 +12,7 @@ from aiayn.errors import UserError
 from aiayn.system.files import place
 
 _CONTESTS = tuple(WORKLOADS)
-_WITH_PEERS = ("train", "decode", "generate")
+_WITH_PEERS = ("train", "decode", "generate", "serve")
 _PROFILED = ("train", "decode")
 _OF_RUNS = {"ngrams": "language model", "nano": "language model", "pcfg": "parser"}
 """What needs a run, and of what."""
@@ -44,6 +44,8 @@ def bench(
     prompt times a prompt of 256 tokens read in one pass, beside word by word: P1
     serving translates a text with a model by ours and by CTranslate2, in float32 and int8: BLEU,
            speed
+    serve  asks `aiayn serve` for the lines of a text: by 16 clients, by one alone, all at once;
+           beside the same with one slot, and `aiayn translate`
     ngrams scores the test sets of a language model's run by the model and by Kneser-Ney 5-grams of
            the same pieces: perplexity per token of both
     nano   trains nanoGPT's recipe for tiny Shakespeare, in PyTorch, on the text of a language
@@ -63,8 +65,8 @@ def bench(
     --profile writes a trace for Perfetto or TensorBoard and shows the most expensive kernels, and
     the parts of the model they belong to. A peer takes turns with ours on the same work: Hugging
     Face's Marian and GPT (hf), torch.nn.Transformer (torch, to train), fairseq (to train),
-    CTranslate2 (ctranslate2, to decode and generate); `make bench ARGS='train --peer fairseq'`
-    installs what its peer needs.
+    CTranslate2 (ctranslate2, to decode and generate), LibreTranslate (libretranslate, to serve);
+    `make bench ARGS='train --peer fairseq'` installs what its peer needs.
     Serving needs CTranslate2 beside itself: .venv-parity/bin/aiayn. The workload tiny is there to
     try a benchmark.
     """
@@ -92,6 +94,10 @@ def bench(
         from aiayn.bench import pcfg
 
         console.print(pcfg.table(pcfg.bench_pcfg(model, out, console)))
+    elif model and src and what == "serve":
+        from aiayn.bench import serve
+
+        console.print(serve.table(serve.bench_serve(model, src, peer, out, console)))
     elif model and src and ref:
         from aiayn.bench import serving
 
@@ -114,13 +120,19 @@ def _check_bench(what: str, workload: str | None, **values: Any) -> None:
     elif what in _OF_RUNS:
         kind = _OF_RUNS[what]
         raise UserError(f"{what} needs --model, the run of a {kind}, and nothing else.")
+    elif what == "serve":
+        if not all(texts[:2]) or texts[2]:
+            raise UserError("serve needs --model, the run of a translator, and --src.")
     elif any(texts) != (what == "serving") or any(texts) != all(texts):
         raise UserError(
             "--model, --src and --ref are for serving, which needs all three; "
-            f"{_listed(tuple(_OF_RUNS))} need a --model, and start may have one."
+            f"{_listed(tuple(_OF_RUNS))} need a --model, serve a --model and a --src, start may "
+            "have a --model."
         )
     if what not in _WITH_PEERS and values["peer"]:
         raise UserError(f"--peer is for {_listed(_WITH_PEERS)}, not for {what}.")
+    if (what == "serve") != (values["peer"] == "libretranslate") and values["peer"]:
+        raise UserError(f"--peer is {values['peer']}; libretranslate is for serve, and it alone.")
     if what not in _PROFILED and values["profile"]:
         raise UserError(f"--profile is for {_listed(_PROFILED)}, not for {what}.")
     if workload and what not in (*_CONTESTS, "choices", "start"):
@@ -192,7 +204,7 @@ _MEASURES = {"choices": _choices, "growth": _growth, "scaling": _scaling}
 
 
 def _bench_arguments(parser: ArgumentParser) -> None:
-    own = ("choices", "serving", *_OF_RUNS, "start", "growth", "data", "scaling")
+    own = ("choices", "serving", "serve", *_OF_RUNS, "start", "growth", "data", "scaling")
     stages = (*_CONTESTS, *own)
     parser.add_argument("what", choices=stages, help="the stage")
     parser.add_argument(
@@ -216,9 +228,9 @@ def _bench_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=trained,
-        help=f"serving, ngrams, nano, pcfg, start: {TRAINED}",
+        help=f"serving, serve, ngrams, nano, pcfg, start: {TRAINED}",
     )
-    parser.add_argument("--src", type=existing, help="serving: source sentences, one a line")
+    parser.add_argument("--src", type=existing, help="serving, serve: source sentences, one a line")
     parser.add_argument("--ref", type=existing, help="serving: reference translations, one a line")
     parser.add_argument(
         "--out", type=place, default=Path("runs/bench"), help="where (default: runs/bench)"

@@ -40,6 +40,7 @@ _BENCH = {
     "data": ("data", "bench/data.py"),
     "start": ("commands", "data", "decoding", "model", "system", "training", "bench/start.py"),
     "serving": ("decoding", "interop", "model", "bench/serving.py"),
+    "serve": ("decoding", "model", "serve", "bench/serve.py"),
     "ngrams": ("data", "evaluation", "model", "training", "bench/ngrams.py"),
     "nano": ("data", "evaluation", "model", "training", "bench/nano.py", "bench/nano_torch.py"),
     "pcfg": ("data", "decoding", "evaluation", "model", "training", "bench/pcfg.py"),
@@ -55,6 +56,7 @@ _STUDIES = (
 _FAULTS = {
     "kill": ("training", "system", "data"),
     "memory": ("training", "system", "data"),
+    "serving": ("serve", "decoding", "system"),
 }
 
 

@@ -15,6 +15,7 @@ from aiayn.bench import (
     ngrams,
     pcfg,
     scaling,
+    serve,
     serving,
     start,
 )
@@ -48,6 +49,7 @@ def render_bench(records: Iterable[Bench]) -> str:
     ]
     kinds = {
         "serving": _render_serving,
+        "serve": _render_serve,
         "ngrams": _render_ngrams,
         "nano": _render_nano,
         "pcfg": _render_pcfg,
@@ -270,6 +272,18 @@ def _render_serving(record: Bench) -> list[str]:
         markdown_table(serving.figures(record)),
         f"CTranslate2 {record['versions']['ctranslate2']}. By `aiayn bench serving`; every figure "
         f"is defined in {_linked('its record', record)}.",
+    ]
+
+
+def _render_serve(record: Bench) -> list[str]:
+    same = ", ".join(f"{name} {share:.1%}" for name, share in record["same"].items())
+    return [
+        f"### {serve.title(record)}",
+        markdown_table(serve.figures(record)),
+        "Medians of rounds in turns; beside them the seconds by those of ours in the same round, "
+        "with their range: above 1, ours is faster. Sentences with the same translation as ours: "
+        f"{same}. By `aiayn bench serve`; every figure is defined in "
+        f"{_linked('its record', record)}.",
     ]
 
 

@@ -28,8 +28,11 @@ from tests.commands.test_verb import refusal
         ("data --profile", "--profile is for train and decode, not for data"),
         ("choices --profile", "--profile is for train and decode, not for choices"),
         ("generate --profile", "--profile is for train and decode, not for generate"),
-        ("start --peer hf", "--peer is for train, decode and generate, not for start"),
-        ("prompt --peer hf", "--peer is for train, decode and generate, not for prompt"),
+        ("start --peer hf", "--peer is for train, decode, generate and serve, not for start"),
+        ("prompt --peer hf", "--peer is for train, decode, generate and serve, not for prompt"),
+        ("train --peer libretranslate", "libretranslate is for serve, and it alone"),
+        ("serve --model tests --src tests --peer hf", "--peer is hf; libretranslate is for serve"),
+        ("serve --model tests", "serve needs --model, the run of a translator, and --src"),
         ("train --peer hf --profile", "not allowed with argument --peer"),
         ("data --pairs 10 0", "--pairs is 0; wanted 1 or more"),
     ],
@@ -50,7 +53,7 @@ def test_large_pages_are_for_what_computes_in_this_process():
         what
         for what in (
             *("train", "choices", "decode", "generate", "prompt", "serving", "ngrams", "nano"),
-            *("pcfg", "start", "growth", "data", "scaling"),
+            *("pcfg", "serve", "start", "growth", "data", "scaling"),
         )
         if _computes_here({"what": what, "profile": False})
     ]
