@@ -138,9 +138,10 @@ class DataConfig(_Settings):
     documents: Literal["line", "blank_line", "file"] = "line"
     """What one document of text is: a line, what lies between blank lines, or a whole file. In a
     table or on the Hub each cell is as a file. Line breaks inside documents are kept."""
-    trees: Literal["none", "tags", "xx"] = "none"
+    trees: Literal["none", "tags", "xx", "marked"] = "none"
     """Files are treebanks: sources are the words of a tree, targets the symbols that spell it, of
-    which tags stand for words; or XX, but for punctuation (§6.3)."""
+    which tags stand for words; or XX, but for punctuation (§6.3); or tags marked with three bits of
+    their word, so that none is lost in counting."""
     folder: str = ""
     train_files: tuple[str, ...] = ()
     dev_files: tuple[str, ...] = ()
@@ -198,7 +199,7 @@ class DataConfig(_Settings):
     def _check_trees(self) -> None:
         """Refuse settings that do not go with treebanks, and theirs without one."""
         if self.trees == "none":
-            wanted = "a language; 'trees' is for data.trees=tags or data.trees=xx"
+            wanted = "a language; 'trees' is for data.trees=tags, xx or marked"
             self.require(self.tgt != TREES, "tgt", wanted)
             wanted = "another one, or task=parsing with data.trees=tags: its targets are trees"
             self.require(self.corpus != "treebook", "corpus", wanted)
@@ -435,7 +436,7 @@ class Experiment(_Settings):
         wanted = "no source: a language model reads text" if is_text else "the source language"
         self.data.require((self.data.src == "") == is_text, "src", f"{wanted}, {since}")
         is_parser = self.task == "parsing"
-        wanted = f"{'tags or xx' if is_parser else 'none'}, {since}"
+        wanted = f"{'tags, xx or marked' if is_parser else 'none'}, {since}"
         self.data.require((self.data.trees != "none") == is_parser, "trees", wanted)
         wanted = f"{'128 or more, for the symbols of trees' if is_parser else 0}, {since}"
         self.model.require((self.model.num_outputs > 0) == is_parser, "num_outputs", wanted)

@@ -306,7 +306,7 @@ def test_any_text_after_set_is_a_setting_or_is_refused(assignments):
         (["data.max_ratio=2"], "data.max_ratio is 2.0; wanted 0"),
         (["data.corpus=phrasebook"], "data.corpus is 'phrasebook'; wanted a name of yours"),
         (["data.trees=none"], "data.tgt is 'trees'; wanted a language"),
-        (["data.trees=none", "data.tgt=de"], "data.trees is 'none'; wanted tags or xx"),
+        (["data.trees=none", "data.tgt=de"], "data.trees is 'none'; wanted tags, xx or"),
         (["task=translation"], "data.trees is 'tags'; wanted none"),
         (["model.num_outputs=0"], "model.num_outputs is 0; wanted 128 or more"),
         (["model.num_outputs=100"], "model.num_outputs is 100; wanted a multiple of 128"),

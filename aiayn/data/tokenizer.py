@@ -271,7 +271,7 @@ class TreeTokenizer(Tokenizer):
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """The ids of words; each word is as many pieces, of which the first alone begins with the
-        mark for a blank, as `num_leaves` counts them."""
+        mark for a blank, by which `words` finds them."""
         shift = self.first_piece - _SPECIAL
         marked = [text.replace("\u2581", "_") for text in sentences]
         return [[number + shift for number in ids] for ids in self._words.encode(marked)]
@@ -280,9 +280,15 @@ class TreeTokenizer(Tokenizer):
         """The ids of symbols, which have blanks between them."""
         return [[self._ids.get(s, int(self.unknown)) for s in text.split()] for text in sentences]
 
-    def num_leaves(self, ids: Sequence[int]) -> int:
-        """How many words these ids of a source are of."""
-        return sum(piece.startswith("\u2581") for piece in self.pieces(ids))
+    def words(self, ids: Sequence[int]) -> list[str]:
+        """The words that these ids of a source are of."""
+        found: list[list[int]] = []
+        for id_, piece in zip(ids, self.pieces(ids), strict=True):
+            if piece.startswith("\u2581"):
+                found.append([])
+            if found:
+                found[-1].append(id_ - (self.first_piece - _SPECIAL))
+        return self._words.decode(found)
 
     def files(self) -> dict[str, bytes]:
         return {"words.spm": self._words.model}

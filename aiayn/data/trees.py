@@ -7,10 +7,13 @@ stands for each word.
 """
 
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from aiayn.data.text import clean as clean_text
 
 ROOT = "TOP"
 ROOTS = frozenset({ROOT, "ROOT", "S1", ""})
@@ -22,9 +25,13 @@ PUNCTUATION = frozenset({",", ":", "``", "''", "."})
 UNTAGGED = "XX"
 """Stands for the tag of a word where nobody says it."""
 
-Terminals = Literal["tags", "xx"]
-"""What stands for a word among the symbols: its tag, as in tensor2tensor; or XX, as in Vinyals et
-al. (2015), but for punctuation, whose tags stay, as in Suzuki et al. (2018)."""
+Terminals = Literal["tags", "xx", "marked"]
+"""What stands for a word among the symbols: its tag, as in tensor2tensor; XX, as in Vinyals et al.
+(2015), but for punctuation, whose tags stay, as in Suzuki et al. (2018); or its tag with a mark of
+the word, such as `NN~3`, but for punctuation."""
+MARKS = 8
+"""Different ones. One word of eight has that of the word beside it."""
+_MARKED = re.compile(r"(.+)~([0-7])")
 
 _NAME = re.compile(r"[^\s()]+", re.ASCII)
 """A label or a tag, as a bracketed text can hold it."""
@@ -134,14 +141,34 @@ def linearise(tree: Tree, terminals: Terminals = "tags") -> tuple[str, ...]:
     tags = tree.tags
     if terminals == "xx":
         tags = tuple(tag if tag in PUNCTUATION else UNTAGGED for tag in tags)
+    elif terminals == "marked":
+        pairs = zip(tags, tree.words, strict=True)
+        tags = tuple(t if t in PUNCTUATION else f"{t}~{mark(word)}" for t, word in pairs)
     symbols = tuple(_walk(tree, tags.__getitem__))
     if not tree.words or (tree.brackets and tree.brackets[0][1:] == (0, len(tree.words))):
         return symbols
     return f"({ROOT}", *symbols, f"){ROOT}"
 
 
+def mark(word: str) -> int:
+    """Three bits of a word, by which the symbols of a tree are held against its words."""
+    return zlib.crc32(spelling(word).encode()) % MARKS
+
+
+def mark_in(symbol: str) -> int | None:
+    """The mark that a symbol has for its word, if it has one."""
+    found = _MARKED.fullmatch(symbol)
+    return int(found[2]) if found else None
+
+
+def spelling(word: str) -> str:
+    """A word as cleaning leaves text, in one piece, which a tokenizer gives back."""
+    return "_".join(clean_text(word).replace("\u2581", "_").split()) or "_"
+
+
 def restore(symbols: Iterable[str], words: Sequence[str]) -> Tree:
     """The tree that symbols spell over words; the inverse of `linearise`, but for tags it left out.
+    Marks are no part of a tag.
 
     Whatever the symbols are, the tree is over exactly these words, and symbols that spell a tree
     give that one. An opening counts while words are left. A tag takes the next word, and is dropped
@@ -166,7 +193,9 @@ def restore(symbols: Iterable[str], words: Sequence[str]) -> Tree:
         elif len(tags) == len(words):
             continue
         elif symbol[:1] != "(":
-            tags.append(symbol if _NAME.fullmatch(symbol) else UNTAGGED)
+            marked = _MARKED.fullmatch(symbol)
+            tag = marked[1] if marked else symbol
+            tags.append(tag if _NAME.fullmatch(tag) else UNTAGGED)
         elif _NAME.fullmatch(symbol[1:]):
             opened.append(len(labels))
             open_labels[symbol[1:]] += 1

@@ -42,8 +42,8 @@ class Controls(NamedTuple):
     banned_BKL: Int[Array, "batch sequences length"] | None = None
     """Sequences of words that never come, with `FREE` before the shorter ones; all `FREE`: none.
     One that begins with `START` never begins an output."""
-    leaves_B: Int[Array, " batch"] | None = None
-    """How many words the tree is over that the output spells, ..."""
+    leaves_BL: Int[Array, "batch leaves"] | None = None
+    """The words that the tree is over which the output spells, ..."""
     codes_BV: Int[Array, "batch vocabulary"] | None = None
     """... and what each symbol does in one; see `aiayn.decoding.grammar`."""
     num_samples_B: Int[Array, " batch"] | None = None
@@ -65,7 +65,7 @@ class Controls(NamedTuple):
     @property
     def masks(self) -> bool:
         """Whether words may be forbidden."""
-        masks = self.prefix_BP, self.min_length_B, self.no_repeat_B, self.banned_BKL, self.leaves_B
+        masks = self.prefix_BP, self.min_length_B, self.no_repeat_B, self.banned_BKL, self.leaves_BL
         return any(each is not None for each in masks)
 
 
@@ -146,9 +146,9 @@ def allowed_words(
     batch, beam_size, _ = words_BWT.shape
     word_V1 = jnp.arange(size)[:, None]
     allowed_VN = jnp.broadcast_to(word_V1 < num_words, (size, batch * beam_size))
-    if controls.leaves_B is not None:
+    if controls.leaves_BL is not None:
         assert controls.codes_BV is not None
-        tree = controls.codes_BV, controls.leaves_B
+        tree = controls.codes_BV, controls.leaves_BL
         allowed_VN &= next_symbols(*tree, words_BWT, age_B, limit_B)
     said = (words_BWT, age_B) if first_B is None else _with_first(words_BWT, age_B, first_B)
     if controls.no_repeat_B is not None:

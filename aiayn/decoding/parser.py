@@ -17,11 +17,11 @@ from aiayn.config import DecodeConfig, Experiment
 from aiayn.data.sources.treebank import entries
 from aiayn.data.text import clean
 from aiayn.data.tokenizer import Tokenizer, TreeTokenizer
-from aiayn.data.trees import Tree, linearise, restore, write
+from aiayn.data.trees import Terminals, Tree, linearise, mark, mark_in, restore, write
 from aiayn.data.trees import clean as clean_tree
 from aiayn.decoding.controls import NOTHING
-from aiayn.decoding.grammar import codes_of
-from aiayn.decoding.translator import Translator
+from aiayn.decoding.grammar import ANY_LEAF, NO_LEAF, codes_of, leaf_of
+from aiayn.decoding.translator import Translator, padded_width
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import Params
@@ -93,8 +93,10 @@ class Parser(Translator):
         eos = model.tokenizer.eos
         names = ["</s>" if n == eos else self.tokenizer.decode([[n]])[0] for n in range(size)]
         self._codes_V = codes_of(names, "</s>")
+        self._marks = {*map(mark_in, self._symbols.symbols)}
         self._is_free = False
-        self._has_tags = model.experiment.data.trees != "xx"
+        trees = model.experiment.data.trees
+        self._terminals: Terminals = "tags" if trees == "none" else trees
         self.source = model.experiment.data.src
 
     @staticmethod
@@ -154,7 +156,7 @@ class Parser(Translator):
     def spelled(self, tree: Tree) -> tuple[str, str]:
         """The words of a tree and its symbols, as training has them, with blanks between."""
         tree = clean_tree(tree)
-        symbols = linearise(tree, "tags" if self._has_tags else "xx")
+        symbols = linearise(tree, self._terminals)
         return " ".join(words_of(" ".join(tree.words))), " ".join(symbols)
 
     def symbols_over(self, sentence: str, text: str) -> str:
@@ -188,6 +190,11 @@ class Parser(Translator):
         """A sentence in one piece, however long: the parts of a tree are none."""
         return [ids]
 
+    def _leaf(self, word: str) -> int:
+        """The word for a grammar; its mark does not count where no symbol has that."""
+        found = mark(word)
+        return leaf_of(found) if found in self._marks else ANY_LEAF
+
     def _first_room(self, width: int) -> int:
         """As the outputs of training, whose words had a piece each at least."""
         return math.ceil(self._symbols.growth * width)
@@ -198,13 +205,16 @@ class Parser(Translator):
         asked = super()._controls(chosen, rows)
         if self._is_free:
             return asked
-        leaves = np.zeros(rows, np.int32)
-        leaves[: len(chosen)] = [self._symbols.num_leaves(ids) for ids, _ in chosen]
+        width = padded_width(max((len(ids) for ids, _ in chosen), default=0))
+        leaves = np.full((rows, width), NO_LEAF, np.int32)
+        for row, (ids, _) in enumerate(chosen):
+            words = self._symbols.words(ids)
+            leaves[row, : len(words)] = list(map(self._leaf, words))
         codes_BV = np.broadcast_to(self._codes_V, (rows, len(self._codes_V)))
         controls = asked.get("controls", NOTHING)
         return {
             "controls": controls._replace(
-                leaves_B=jnp.asarray(leaves), codes_BV=jnp.asarray(codes_BV)
+                leaves_BL=jnp.asarray(leaves), codes_BV=jnp.asarray(codes_BV)
             )
         }
 

@@ -20,6 +20,7 @@ from aiayn.data.tokenizer import (
     train_tokenizer,
     train_tree_tokenizer,
 )
+from aiayn.data.trees import spelling
 from aiayn.errors import UserError
 from tests.support import gpt
 from tests.support.models import TOKENIZER
@@ -237,7 +238,10 @@ def test_the_growth_is_symbols_for_each_word(of_trees):
 def test_as_many_words_are_counted_in_ids_as_there_are(of_trees, words):
     words = ["".join(word.split()) for word in words]
     (ids,) = of_trees.encode([" ".join(words)])
-    assert of_trees.num_leaves(ids) == len(words)
+    assert len(of_trees.words(ids)) == len(words)
+    words = list(map(spelling, words))
+    (ids,) = of_trees.encode([" ".join(words)])
+    assert of_trees.words(ids) == words
 
 
 def test_a_vocabulary_without_room_for_words_is_refused():

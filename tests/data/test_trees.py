@@ -1,15 +1,21 @@
 """Trees by hand, and that what spells one spells no other."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiayn.data.trees import (
+    MARKS,
+    PUNCTUATION,
     UNTAGGED,
     Bracket,
     Tree,
     clean,
     linearise,
+    mark,
+    mark_in,
     restore,
     restricted,
     write,
@@ -61,6 +67,29 @@ def test_symbols_give_the_tree_back_over_its_words(top):
     assert all(
         ours in (theirs, UNTAGGED) for ours, theirs in zip(untagged.tags, found.tags, strict=True)
     )
+
+
+@given(st.lists(nodes, min_size=1, max_size=3))
+def test_marks_of_words_are_no_part_of_the_tags(top):
+    found = tree_of(*top)
+    marked = linearise(found, "marked")
+    assert restore(marked, found.words) == found
+    leaves = [symbol for symbol in marked if symbol[0] not in "()"]
+    for leaf, tag, word in zip(leaves, found.tags, found.words, strict=True):
+        assert leaf == (tag if tag in PUNCTUATION else f"{tag}~{mark(word)}")
+        assert mark_in(leaf) == (None if tag in PUNCTUATION else mark(word))
+
+
+def test_a_mark_is_of_the_word_as_a_tokenizer_gives_it_back():
+    assert " ".join(linearise(JOHN, "marked")) == "(S (NP NNP~0 )NP (VP VBZ~2 )VP . )S"
+    assert [mark(word) for word in ("e\u0301", "a\u2581b", "a\u00a0b")] == [
+        mark(word) for word in ("\u00e9", "a_b", "a_b")
+    ]
+    words = [f"word{n}" for n in range(800)]
+    counts = Counter(map(mark, words))
+    assert len(counts) == MARKS
+    assert max(counts.values()) < 2 * min(counts.values()), "all come about as often"
+    assert mark_in("NN") is mark_in("NN~8") is mark_in("(S~3)") is mark_in("~3") is None
 
 
 def test_brackets_and_blanks_in_a_word_are_written_as_treebanks_have_them():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiayn.data.trees import linearise, restore
 from aiayn.decoding.controls import Controls
-from aiayn.decoding.grammar import MOST_IN_A_ROW, codes_of, next_symbols
+from aiayn.decoding.grammar import ANY_LEAF, MOST_IN_A_ROW, NO_LEAF, codes_of, leaf_of, next_symbols
 from aiayn.decoding.incremental import lay_out
 from aiayn.decoding.search import length_penalty, search
 from tests.decoding.test_search import BOS, EOS, ONE_LAYER
@@ -39,13 +39,15 @@ _allowed = jax.jit(next_symbols)
 def _next(outputs, leaves, limits):
     """Which symbols may follow each output; the rest of the batch is padding."""
     words = np.zeros((BATCH, 1, ROOM), np.int32)
-    age, num_leaves, limit = np.zeros((3, BATCH), np.int32)
+    age, limit = np.zeros((2, BATCH), np.int32)
+    leaves_BL = np.zeros((BATCH, 16), np.int32)
     for row, each in enumerate(outputs):
         words[row, 0, : len(each)] = each
         words[row, 0, len(each) :] = ID["NN"]  # what is not written yet counts for nothing
-        age[row], num_leaves[row], limit[row] = len(each), leaves[row], limits[row]
+        age[row], limit[row] = len(each), limits[row]
+        leaves_BL[row, : leaves[row]] = ANY_LEAF
     codes = np.broadcast_to(CODES, (BATCH, len(CODES)))
-    return np.asarray(_allowed(codes, num_leaves, words, age, limit)).T[: len(outputs)]
+    return np.asarray(_allowed(codes, leaves_BL, words, age, limit)).T[: len(outputs)]
 
 
 def test_what_a_symbol_does_by_hand():
@@ -77,7 +79,8 @@ def test_what_may_follow_by_hand(written, leaves, limit, follow):
     codes = codes_of(symbols, "</s>")[None]
     words = jnp.asarray([[ids + [0] * (12 - len(ids))]], jnp.int32)
     sizes = (jnp.asarray([each], jnp.int32) for each in (len(ids), limit))
-    found = np.asarray(_allowed(codes, jnp.asarray([leaves], jnp.int32), words, *sizes))
+    leaves_BL = jnp.where(jnp.arange(4) < leaves, ANY_LEAF, NO_LEAF)[None]
+    found = np.asarray(_allowed(codes, leaves_BL, words, *sizes))
     assert {symbols[n] for n in np.flatnonzero(found[:, 0])} == set(follow.split())
 
 
@@ -104,6 +107,25 @@ def test_whatever_is_chosen_a_tree_over_all_words_comes_out_within_the_limit():
         assert len(restored.words) == number
         if not any(symbol[1:] == "TOP" for symbol in symbols):  # which no tree has within
             assert linearise(restored) == symbols
+
+
+def test_a_marked_tag_comes_only_at_a_word_of_its_mark_by_hand():
+    symbols = [*SPECIAL, "(A", ")A", "x~0", "y~0", "x~3", "."]
+    codes = codes_of(symbols, "</s>")
+    assert codes.tolist()[-4:] == [-1, -1, -4, 2]
+    leaves = [leaf_of(3), leaf_of(0), ANY_LEAF, leaf_of(5)]
+    for written, follow in (
+        ("(A", "x~3 ."),
+        ("(A x~3", "x~0 y~0 ."),
+        ("(A . x~0", "x~0 y~0 x~3 ."),
+        ("(A x~3 y~0 .", "."),
+    ):
+        ids = [symbols.index(symbol) for symbol in written.split()]
+        words = jnp.asarray([[ids + [0] * (12 - len(ids))]], jnp.int32)
+        sizes = (jnp.asarray([each], jnp.int32) for each in (len(ids), 99))
+        found = np.asarray(_allowed(codes[None], jnp.asarray([leaves], jnp.int32), words, *sizes))
+        tags = {symbols[n] for n in np.flatnonzero(found[:, 0])} - {"(A", ")A"}
+        assert tags == set(follow.split()), written
 
 
 @given(st.lists(nodes, min_size=1, max_size=2))
@@ -157,6 +179,7 @@ def test_a_wide_enough_beam_finds_all_trees_best_first_with_the_models_scores():
     codes = np.zeros((len(LIMITS), 128), np.int32)
     codes[:, : len(FEW)] = codes_of(FEW, "</s>")
     leaves, limit = (jnp.asarray(each, jnp.int32) for each in zip(*LIMITS, strict=True))
+    leaves_BL = jnp.where(jnp.arange(3)[None] < leaves[:, None], ANY_LEAF, NO_LEAF)
     most = 64
     found = search(
         graphdef,
@@ -165,7 +188,7 @@ def test_a_wide_enough_beam_finds_all_trees_best_first_with_the_models_scores():
         jnp.asarray(rows.src_BS),
         jnp.asarray(rows.src_segments_BS),
         limit,
-        Controls(leaves_B=leaves, codes_BV=jnp.asarray(codes)),
+        Controls(leaves_BL=leaves_BL, codes_BV=jnp.asarray(codes)),
         beam_size=most,
         alpha=0.6,
         at_once=2,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from aiayn.data.sources.opening import LONGEST_LINE, TOO_LONG, likely_encoding, lines
 from aiayn.data.text import clean as clean_text
-from aiayn.data.trees import ROOTS, Bracket, Terminals, Tree, clean, linearise
+from aiayn.data.trees import ROOTS, Bracket, Terminals, Tree, clean, linearise, spelling
 from aiayn.errors import UserError
 
 _TOKENS = re.compile(r"[()]|[^\s()]+", re.ASCII)
@@ -98,7 +98,7 @@ def _pairs_of(
             skip("malformed_tree", f"{place} ({entry.flaw})")
             continue
         tree = clean(entry.tree)
-        words = ["_".join(clean_text(word).split()) or "_" for word in tree.words]
+        words = list(map(spelling, tree.words))
         sentence, target = " ".join(words), " ".join(linearise(tree, terminals))
         if not words:
             skip("no_words", place)
