@@ -332,7 +332,7 @@ def _endings(word: str) -> Iterator[tuple[str, str]]:
         if is_so
     )
     for length in reversed(range(_LONGEST_ENDING + 1)):
-        yield kind, word[len(word) - length :].lower()
+        yield kind, word[max(0, len(word) - length) :].lower()
 
 
 # --- Beside a run -------------------------------------------------------------------------------

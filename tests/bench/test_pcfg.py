@@ -186,15 +186,26 @@ def test_tags_of_words_by_hand():
 
 
 def test_a_word_that_train_has_not_is_tagged_by_words_that_end_alike():
-    # Once in train are: sleeps, likes and drink (VB), with (IN), milk (NN).
-    tagger = Tagger([*FOUR, tree("(TOP (NP (NN helps) (CD 1st) (NN Sir) (NN dog-milk)))")])
-    known = {"sink": "VB", "sulk": "NN", "bath": "IN", "walks": "VB", "2nd": "CD", "Lord": "NN"}
+    # Once in train are: sleeps, likes and drink (VB), with and by (IN), milk (NN), sly (JJ).
+    one = tree("(TOP (NP (NN helps) (CD 1st) (NN Sir) (NN dog-milk) (IN by) (JJ sly)))")
+    tagger = Tagger([*FOUR, one])
+    known = {
+        "sink": "VB",
+        "sulk": "NN",
+        "bath": "IN",
+        "walks": "VB",
+        "2nd": "CD",
+        "Lord": "NN",
+        "ly": "JJ",
+    }
     for word, tag in known.items():
         assert tagger.usual(["tea", word])[1] == {tag: 0.0}, word
-    assert tagger.counts(["tea", "zero"])[1] == {"VB": 3, "IN": 1, "NN": 1}, "of all such words"
+    assert tagger.counts(["tea", "zero"])[1] == {"VB": 3, "IN": 2, "NN": 1, "JJ": 1}, (
+        "of all such words"
+    )
     assert tagger.usual(["tea", "milk-dog"])[1] == {"NN": 0.0}, "the hyphen says more than the end"
     everything = tagger.counts(["tea", "2-9"])[1]
-    assert everything.total() == sum(len(each.words) for each in FOUR) + 4
+    assert everything.total() == sum(len(each.words) for each in [*FOUR, one])
     assert tagger.counts(["With", "With"]) == [{"IN": 1}, {"NN": 1}], "small where it comes first"
 
 
