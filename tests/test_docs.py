@@ -15,14 +15,35 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
 
 
+def _anchors(page):
+    """Where links into a page may lead: its headings, as GitHub and the site name them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_every_link_and_picture_of_the_repository_is_there():
     missing: list[str] = []
     for page in [*PAGES, *(ROOT / "experiments").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
-            path = target.split("#")[0]
-            if not re.match(r"[a-z]+:", target) and path and not (page.parent / path).exists():
+            path, _, anchor = target.partition("#")
+            place = page.parent / path if path else page
+            if re.match(r"[a-z]+:", target):
+                continue
+            if not place.exists() or (anchor and anchor not in _anchors(place)):
                 missing.append(f"{page.relative_to(ROOT)}: {target}")
     assert missing == []
+
+
+def test_every_picture_names_the_command_that_makes_it():
+    found = 0
+    for page in [*PAGES, *(ROOT / "experiments").rglob("*.md")]:
+        for section in re.split(r"^(?=#+ )", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            if pictures := re.findall(r"!\[[^]]*\]\(([^)]+)\)", section):
+                command = re.search(r"`(?:aiayn|make|python -m) [^`]+`", section)
+                assert command, f"{page.relative_to(ROOT)}: {pictures}"
+                found += len(pictures)
+    assert found > 5
 
 
 def test_every_section_of_the_paper_that_has_code_is_in_the_readmes_table():

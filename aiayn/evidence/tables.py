@@ -87,9 +87,10 @@ def render_ablations(records: Iterable[Ablation]) -> str:
         parts.append(markdown_table(list(table3.table_rows(record))))
         origin = ablation_origin(record)
         parts.append(
-            f"{table3.summary(record)} Scored on {record.split}, {record.sentences:,} "
-            f"sentences, beam search with the last checkpoint; {record.signature}. Preset "
-            f"{record.preset}; {origin}; {software_text(record.versions)}."
+            f"{table3.summary(record)} By `aiayn ablate`. Scored on {record.split}, "
+            f"{record.sentences:,} sentences, beam search with the last checkpoint; "
+            f"{record.signature}. Preset {record.preset}; {origin}; "
+            f"{software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
 
@@ -103,9 +104,9 @@ def render_pretraining(records: Iterable[Ablation]) -> str:
         parts.append(f"![BLEU by pairs and by layers](results/pretraining/{_picture(record)})")
         parts.append(markdown_table(list(transfer.table_rows(record))))
         parts.append(
-            f"{transfer.summary(record)} Scored on {record.split}, {record.sentences:,} "
-            f"sentences, beam search with the last checkpoint; {record.signature}. "
-            f"{ablation_origin(record)}; {software_text(record.versions)}."
+            f"{transfer.summary(record)} By `aiayn ablate pretraining`. Scored on {record.split}, "
+            f"{record.sentences:,} sentences, beam search with the last checkpoint; "
+            f"{record.signature}. {ablation_origin(record)}; {software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
 
@@ -143,8 +144,8 @@ def render_sweeps(records: Iterable[Sweep]) -> str:
                 rows.append([name, mark, *shown, *(number(point.free) for _ in more)])
         parts.append(markdown_table(rows))
         parts.append(
-            f"A run of {record.kept_steps[-1]:,} updates{_changes(record)}. Each setting varies "
-            f"alone around the experiment's own, in bold; on {record.split}, "
+            f"A run of {record.kept_steps[-1]:,} updates{_changes(record)}, by `aiayn sweep`. Each "
+            f"setting varies alone around the experiment's own, in bold; on {record.split}, "
             f"{record.sentences:,} sentences; {record.signature}. On "
             f"{hardware_text(record.hardware)}, commit {short_commit(record.commit)}, "
             f"{software_text(record.versions)}."

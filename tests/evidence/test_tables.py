@@ -83,7 +83,7 @@ def test_a_sweep_is_rendered_with_the_own_setting_in_bold():
     assert "| beam_size | **4** | 34.00 | 1.000 |" in text
     assert "A run of 20 updates, not as the experiment has it: train.num_steps is 20, not " in text
     plain = render_sweeps([replace(record, config=load_experiment("phrasebook").to_dict())])
-    assert "A run of 20 updates. Each" in plain
+    assert "A run of 20 updates, by `aiayn sweep`. Each" in plain
     assert "| setting | value | BLEU (13a) |" in plain
     of_trees = render_sweeps([replace(record, measure="F1", signature="evalb:collins")])
     assert "| setting | value | F1 |" in of_trees
