@@ -5,6 +5,7 @@ EXPERIMENT ?= phrasebook
 RUN ?= runs/$(EXPERIMENT)
 MODELS ?= $(EXPERIMENT)=$(RUN)
 ARGS ?=
+EXTRAS ?= dev
 # cuda where an NVIDIA GPU answers, else cpu; on a TPU machine say ACCELERATOR=tpu.
 ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 # Python 3.11 gets a JAX that trains far too slowly on NVIDIA's GPUs (aiayn/training/step.py).
@@ -148,5 +149,5 @@ $(SERVE): pyproject.toml constraints.txt | $(CORE)
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing aiayn and the tools of its developers into $(VENV): some minutes, once."
-	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[$(EXTRAS)]'
 	@touch $@
