@@ -7,6 +7,8 @@ from subprocess import run
 
 import pytest
 
+from aiayn.experiments import list_experiments
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -94,6 +96,15 @@ def test_pages_and_makefile_name_the_same_targets():
     named = set(re.findall(r"\bmake ([a-z-]+)\b", "\n".join(code)))
     assert named - targets == set()
     assert targets - named == set()
+
+
+def test_the_page_on_training_lists_every_experiment_and_no_other():
+    page = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
+    cells = "".join(re.findall(r"^\| (`.+?) \|", page, re.MULTILINE))
+    named = {*re.findall(r"`(\w+)`", cells)}
+    rows = {path.stem for path in (ROOT / "experiments" / "table3").glob("table3_??.py")}
+    assert {min(rows), "table3_e"} <= named, "the first and the last row of Table 3"
+    assert named | rows == {*list_experiments()}
 
 
 def test_every_module_named_in_the_pages_is_there():
