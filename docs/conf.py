@@ -20,7 +20,7 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 # Pages link each other as they lie in the repository, so the site's source is the repository.
-include_patterns = ["docs/*.md", "experiments/*.md", "experiments/accelerator/*.md"]
+include_patterns = ["docs/*.md", "experiments/*.md", "experiments/*/README.md"]
 root_doc = "docs/index"
 
 html_theme = "furo"

@@ -281,6 +281,7 @@ def _typed(folder: Path, line: str, **more: str) -> "subprocess.Popen[str]":
         ["bash", "-c", line],
         cwd=folder,
         env={**os.environ, **environment(1), **more},
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "experiments" / "accelerator").glob("*.md")),
+    *sorted((ROOT / "experiments").glob("*/README.md")),
 ]
 """Those that say what to do; the results and the log say what was done."""
 
