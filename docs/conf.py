@@ -62,8 +62,18 @@ def displayed_formula(page: HTML5Translator, node: Node) -> NoReturn:
     raise SkipNode
 
 
+# On narrow screens the theme keeps both menus beside the screen, where the focus could not be seen.
+SEEN_FOCUS = """
+<style>
+  @media (max-width: 63em) { .sidebar-drawer:focus-within { left: 0; top: 0 } }
+  @media (max-width: 82em) { .toc-drawer:focus-within { right: 0 } }
+</style>
+"""
+
+
 def reachable(app: Sphinx, name: str, template: str, context: dict[str, Any], tree: Node) -> None:
-    """What scrolls sideways can be reached by keyboard, and captions are headings of a level."""
+    """What scrolls sideways and the menus are reached by keyboard, and captions have a level."""
+    context["metatags"] = context.get("metatags", "") + SEEN_FOCUS
     for part in ("body", "furo_navigation_tree"):
         text = context.get(part, "")
         text = text.replace('role="heading"', 'role="heading" aria-level="2"')
