@@ -73,7 +73,8 @@ def answer(address: str, asked: Asked) -> object:
     assert found.status == 200, f"{asked}: {found.status} {text}"
     if not asked.is_stream:
         return {key: value for key, value in json.loads(text).items() if key not in _OF_TIME}
-    *events, end = (line.removeprefix("data: ") for line in text.split("\n") if line)
+    # Of a slow stream there are other lines too, which say that it is still there.
+    *events, end = (line[6:] for line in text.split("\n") if line.startswith("data: "))
     assert end == "[DONE]"
     chunks = [json.loads(event) for event in events]
     choices = [choice for chunk in chunks for choice in chunk["choices"]]
