@@ -126,8 +126,8 @@ def _check_bench(what: str, workload: str | None, **values: Any) -> None:
     elif any(texts) != (what == "serving") or any(texts) != all(texts):
         raise UserError(
             "--model, --src and --ref are for serving, which needs all three; "
-            f"{_listed(tuple(_OF_RUNS))} need a --model, serve a --model and a --src, start may "
-            "have a --model."
+            f"{_listed(tuple(_OF_RUNS))} need a --model, serve a --model and a --src, and start "
+            "may have one."
         )
     if what not in _WITH_PEERS and values["peer"]:
         raise UserError(f"--peer is for {_listed(_WITH_PEERS)}, not for {what}.")
