@@ -273,7 +273,7 @@ def _time_to_score(record: RunRecord) -> str:
 
 def render_output(record: Record) -> str:
     """The table a run of `record` ends with, as a terminal shows it, without the legend."""
-    console = Console(file=io.StringIO(), width=80, record=True)
+    console = Console(file=io.StringIO(), width=90, record=True)
     console.print(table(record.scores))
     lines = [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
     return "\n".join(["```text", f"{record.experiment}: BLEU and chrF2", *lines, "```"])
