@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import aiayn.training.checkpoint
 from aiayn.config import Experiment, TrainConfig
 from aiayn.errors import Preempted, UserError
-from aiayn.model.structure import unflatten
+from aiayn.model.structure import flatten, unflatten
 from aiayn.training.checkpoint import Checkpoints, set_aside_damaged
 from aiayn.training.mesh import data_mesh, replicated
 from aiayn.training.optim import optimizer
@@ -61,6 +62,10 @@ def test_the_last_and_the_best_are_kept_and_come_back_bit_for_bit(written):
     checkpoints = Checkpoints.open(written)
     assert checkpoints.steps() == [2, 3, 4]
     _same(checkpoints.restore(3, like=_state(0)), _state(3))
+    wanted = flatten(_state(3).params)
+    found = checkpoints.params(3)
+    assert list(found) == list(wanted)
+    _same(found, wanted)
     experiment, tokenizer = checkpoints.about(4)
     assert experiment == EXPERIMENT
     assert tokenizer.model == TOKENIZER.model
@@ -157,8 +162,10 @@ def test_being_asked_to_stop_while_a_checkpoint_is_read_is_no_damage(written, mo
 
     checkpoints = Checkpoints.open(written)
     monkeypatch.setattr(checkpoints._manager, "restore", stopped)
-    with pytest.raises(Preempted):
-        checkpoints.params(4)
+    monkeypatch.setattr(aiayn.training.checkpoint, "_array", stopped)
+    for read in (checkpoints.params, checkpoints.about):
+        with pytest.raises(Preempted):
+            read(4)
 
 
 def test_the_newest_intact_checkpoint_is_what_is_left(written):
