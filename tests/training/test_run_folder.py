@@ -258,7 +258,7 @@ def test_the_data_of_a_run_is_found_where_it_was_trained_and_else_asked_for(
     assert found(data_dir).folder.parent == data_dir
     assert not (tmp_path / "data").exists(), "nothing was prepared without being asked for"
     assert found(tmp_path / "data").fingerprint == read_run(run_dir)[1]
-    assert "preparing it there anew" in output.getvalue().replace("\n", " ")
+    assert "preparing it there anew" in " ".join(output.getvalue().split())
     assert found().folder.parent == tmp_path / "data"
 
 
