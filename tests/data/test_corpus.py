@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -175,19 +174,19 @@ def test_folder_that_cannot_be_is_named(source: Path, tmp_path: Path):
 def test_killed_preparation_leaves_no_result_and_its_litter_goes(source: Path, tmp_path: Path):
     home = tmp_path / "new"
     code = (
-        "import time; from pathlib import Path; import aiayn.data.corpus as c\n"
-        "c.clean_chunk = lambda *_, **__: time.sleep(60)\n"
+        "from pathlib import Path; import aiayn.data.corpus as c\n"
+        "c.clean_chunk = lambda *_, **__: [print(flush=True), input()]\n"
         f"data = c.DataConfig(corpus='tiny', folder={str(source)!r}, dev_files=('dev.{{lang}}',),\n"
         "                    train_files=('train.{lang}',))\n"
         f"c.prepare_corpus(data, Path({str(home / 'out')!r}))\n"
     )
     root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=root)
-    while not (home / ".out.partial" / "train.src").is_file():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=root, **pipes) as process:
+        assert process.stdout
+        assert process.stdout.readline(), "it is cleaning"
+        process.send_signal(signal.SIGKILL)
+    assert (home / ".out.partial" / "train.src").is_file()
     assert [path.name for path in home.iterdir()] == [".out.partial"]
     prepare(config(source), home / "out")
     assert [path.name for path in home.iterdir()] == ["out"]

@@ -1,6 +1,7 @@
 """One server of tiny models for all tests of a worker, since compiling it takes seconds."""
 
-import time
+import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,14 +11,14 @@ def server():
     """Ready, with a translator `pair` and a language model `text`; no socket is opened."""
     from starlette.testclient import TestClient
 
-    from aiayn.serve.server import Server
+    from aiayn.serve.server import Server, _watch
     from tests.support.servers import served
 
     made = Server(served(), queue=8)
     with TestClient(made.app, base_url="http://127.0.0.1"):
-        while not made.is_ready():
-            assert not any(engine.fault for engine in made.engines.values())
-            time.sleep(0.01)
+        ready = []
+        asyncio.run(_watch(made, SimpleNamespace(), lambda: ready.append(True)))
+        assert ready, [engine.fault for engine in made.engines.values()]
         yield made
 
 

@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import threading
-import time
 import urllib.request
 from urllib.error import HTTPError
 
@@ -168,11 +167,16 @@ def test_a_client_that_hangs_up_is_not_worked_for(process):
     head = f"POST /translate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
     with socket.create_connection((host, int(port))) as client:
         client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        while _metric(address, 'aiayn_slots_taken{model="pair"}') == 0:
-            time.sleep(0.01)
-    while _metric(address, 'aiayn_slots_taken{model="pair"}'):
-        time.sleep(0.01)
+        _wait_until(address, lambda taken: taken > 0)
+    _wait_until(address, lambda taken: taken == 0)
     assert _metric(address, 'aiayn_requests_total{route="/translate",status="499"}') == 1
+
+
+def _wait_until(address, holds):
+    """Until something holds of the slots taken; between two looks the engine takes some turns, in
+    which it translates a sentence for us."""
+    while not holds(_metric(address, 'aiayn_slots_taken{model="pair"}')):
+        _post(address, "/translate", ASKED)
 
 
 def _metric(address, name):
@@ -190,8 +194,7 @@ def test_sigterm_lets_running_requests_finish_and_refuses_new_ones(process):
     found = []
     running = threading.Thread(target=lambda: found.append(_post(address, "/translate", many)))
     running.start()
-    while _metric(address, 'aiayn_slots_taken{model="pair"}') == 0:
-        time.sleep(0.01)
+    _wait_until(address, lambda taken: taken > 0)
     started.send_signal(signal.SIGTERM)
     status = 200
     while status == 200:
