@@ -19,7 +19,7 @@ from tests.support.models import random_pairs, unpacked_rows
 from tests.support.runs import diverging, reverse_experiment, train_here
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def two_devices(monkeypatch):
     monkeypatch.setattr(aiayn.training.loop, "data_mesh", lambda: data_mesh(jax.devices()[:2]))
 
@@ -47,7 +47,7 @@ def updates(monkeypatch):
 
 
 def test_training_gives_up_after_ten_updates_that_are_not_finite(
-    corpus, data_dir, tmp_path, capsys, updates
+    corpus, data_dir, tmp_path, capsys, two_devices, updates
 ):
     experiment = reverse_experiment(corpus, num_steps=16, checkpoint_every=16, log_every=4)
     broken = diverging(experiment)
@@ -88,7 +88,9 @@ def test_nothing_to_replay_is_refused(tmp_path, capsys):
     assert f"{tmp_path / 'not_finite'} is not there" in capsys.readouterr().err
 
 
-def test_an_update_that_is_not_finite_is_counted_and_left_out(corpus, data_dir, tmp_path, updates):
+def test_an_update_that_is_not_finite_is_counted_and_left_out(
+    corpus, data_dir, tmp_path, one_device, updates
+):
     updates.spoil = (3,)
     experiment = reverse_experiment(corpus, num_steps=4, checkpoint_every=4, log_every=4)
     train_here(experiment, tmp_path / "run", data_dir)
