@@ -1,4 +1,4 @@
-"""Whether the memory of a server stays flat over 10,000 requests.
+"""Whether the memory of a server stays flat over 15,000 requests.
 
 python -m tests.faults.serving
 
@@ -27,7 +27,7 @@ from tests.faults.saves import resident_bytes
 from tests.support.clients import MIXED, answer, hang_up, metrics
 from tests.support.servers import running
 
-NUM_REQUESTS, EVERY, WARM = 10_000, 50, 2_000
+NUM_REQUESTS, EVERY, WARM = 15_000, 50, 5_000
 CLIENTS = 16
 LEAVES = 7
 """Of so many requests the client of one hangs up; no divisor of the number of kinds."""
@@ -74,7 +74,7 @@ def main() -> int:
     console, began, about = Console(), time.monotonic(), environment()
     with Progress(console=console) as bar:
         samples, compilations = sample(["aiayn"], NUM_REQUESTS, bar)
-        leaking, _ = sample(["tests.faults.careless", "requests"], 2 * WARM, bar)
+        leaking, _ = sample(["tests.faults.careless", "requests"], WARM + 2_000, bar)
     (a_request, share), (control, _) = growth_a_request(samples), growth_a_request(leaking)
     details = {
         "a request leaves nothing": a_request < MOST,

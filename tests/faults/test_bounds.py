@@ -154,7 +154,7 @@ def test_the_rule_for_checkpoints_begins_when_buffers_have_their_sizes():
 
 def test_the_rule_for_requests_sees_through_a_stair_and_finds_a_leak():
     numbers = np.arange(serving.EVERY, serving.NUM_REQUESTS, serving.EVERY)
-    flat = [(int(n), 300_000_000 + 8_000_000 * (n > 7_000)) for n in numbers]
+    flat = [(int(n), 300_000_000 + 8_000_000 * (n > 12_500)) for n in numbers]
     assert serving.growth_a_request(flat) == (0, 0)
     leak = [(n, resident + 2 * serving.MOST * n) for n, resident in flat]
     assert serving.growth_a_request(leak)[0] == pytest.approx(2 * serving.MOST, rel=0.01)
