@@ -358,10 +358,10 @@ def bench_pcfg(run_dir: Path, folder: Path, console: Console) -> dict[str, Any]:
     """
     experiment, _ = read_run(run_dir)
     parser = Parser(model_of(run_dir))
-    if experiment.data.trees != "tags":
+    if experiment.data.trees not in ("tags", "marked"):
         raise UserError(
-            f"data.trees of {experiment.name} is {experiment.data.trees!r}; wanted 'tags': the "
-            "rules of a grammar are over tags."
+            f"data.trees of {experiment.name} is {experiment.data.trees!r}; wanted 'tags' or "
+            "'marked': the rules of a grammar are over tags."
         )
     open_source = task_of(experiment).open_source
     prepared = data_of_run(experiment, run_dir, None, console, open_source)

@@ -277,5 +277,5 @@ def test_trees_without_tags_are_refused(run, monkeypatch):
     experiment = pcfg.read_run(run)[0]
     untagged = replace(experiment, data=replace(experiment.data, trees="xx"))
     monkeypatch.setattr(pcfg, "read_run", lambda run_dir: (untagged, None))
-    with pytest.raises(UserError, match=r"data.trees of parses is 'xx'; wanted 'tags'"):
+    with pytest.raises(UserError, match=r"data.trees of parses is 'xx'; wanted 'tags' or"):
         bench_pcfg(run, run / "bench", Console(file=io.StringIO()))
