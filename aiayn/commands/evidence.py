@@ -76,7 +76,7 @@ def _sweep_arguments(parser: ArgumentParser) -> None:
 def ablate(
     experiment: Experiment, data_dir: Path, seeds: int, jobs: int, record: Path | None
 ) -> None:
-    """Table 3 in miniature, all its rows at small size; or pre-training; or parsed text.
+    """Table 3 in miniature; what pre-training or parsed text is worth.
 
     The experiment is the base; each row changes it as the paper's row changes the paper's base, and
     four rows more show what our deviations from the paper's text cost. Every run lives in
