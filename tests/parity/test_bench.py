@@ -1,13 +1,10 @@
 """The peers of the benchmark do our work: as many parameters, a loss and outputs like ours."""
 
-import io
 import json
-import runpy
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
@@ -18,36 +15,13 @@ ROOT = Path(__file__).parents[2]
 FAIRSEQ = ROOT / ".venv-fairseq" / "bin" / "python"
 
 
-def _answers_of_a_process(python, *command):
+def _answers(*command, python=sys.executable):
     """What a worker says of itself, then of a step, another, and of a large product."""
+    command = [str(python), "-m", *command]
     done = subprocess.run(
-        [str(python), "-m", *command],
-        input="1\n1\nproduct\n",
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
+        command, input="1\n1\nproduct\n", capture_output=True, text=True, check=True, cwd=ROOT
     )
     return map(json.loads, done.stdout.splitlines())
-
-
-def _run_here(module, *arguments):
-    """A program in this process: to start one and to import PyTorch takes longer than its work."""
-    with patch("sys.argv", [module, *arguments]):
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def _answers(module, *arguments):
-    """What a worker in this process says of itself, then of a step and another."""
-    told = []
-
-    def serve(prepare, **_):
-        contender = prepare()
-        told.extend([contender.about, contender.run(1), contender.run(1)])
-
-    with patch("aiayn.bench.worker.serve", serve):
-        _run_here(module, *arguments)
-    return told
 
 
 def _parameters(workload: Training | Decoding | Generation) -> int:
@@ -62,22 +36,20 @@ def test_a_peer_trains_a_model_of_our_size_on_the_same_rows(peer):
     python = FAIRSEQ if peer == "fairseq" else sys.executable
     if not Path(python).is_file():
         pytest.skip("`make .venv-fairseq/.done` installs fairseq")
-    worker = "aiayn.bench.peers", peer, "train", "tiny"
-    if peer == "torch":
-        about, first, second = _answers(*worker)
-    else:  # as benchmarks have them
-        about, first, second, large = _answers_of_a_process(python, *worker)
-        assert large["flops_per_second"] > 0
+    about, first, second, large = _answers(
+        "aiayn.bench.peers", peer, "train", "tiny", python=python
+    )
     tiny = TRAINING["tiny"]
     # torch.nn.Transformer has a norm behind either stack.
     norms = 4 * tiny.model.d_model if peer == "torch" else 0
     assert about["parameters"] == _parameters(tiny) + norms
     assert first["loss"] != second["loss"]
+    assert large["flops_per_second"] > 0
     assert max(first["loss"], second["loss"]) < 7.0  # ln 300 is 5.7
 
 
 def test_hugging_faces_gpt_trains_as_many_parameters_on_the_same_rows():
-    about, first, second = _answers("aiayn.bench.peers", "hf", "train", "tiny_text")
+    about, first, second, _ = _answers("aiayn.bench.peers", "hf", "train", "tiny_text")
     assert about["parameters"] == _parameters(TRAINING["tiny_text"])
     assert first["loss"] != second["loss"]
     assert max(first["loss"], second["loss"]) < 7.0  # ln 300 is 5.7
@@ -85,7 +57,7 @@ def test_hugging_faces_gpt_trains_as_many_parameters_on_the_same_rows():
 
 @pytest.mark.parametrize("worker", ["peers hf", "ctranslate2"])
 def test_a_peer_writes_texts_of_the_same_length(worker):
-    about, first, second = _answers(*f"aiayn.bench.{worker} generate tiny".split())
+    about, first, second, _ = _answers(*f"aiayn.bench.{worker} generate tiny".split())
     tiny = GENERATION["tiny"]
     if about["name"] == "hf":  # no bias of the logits, and a norm behind the stack
         more = 2 * tiny.model.d_model - tiny.num_words
@@ -96,7 +68,7 @@ def test_a_peer_writes_texts_of_the_same_length(worker):
 @pytest.mark.parametrize("beam_size", ["1", "4"])
 @pytest.mark.parametrize("worker", ["peers hf", "ctranslate2"])
 def test_a_peer_translates_to_the_same_length(worker, beam_size):
-    about, first, second = _answers(*f"aiayn.bench.{worker} decode tiny".split(), beam_size)
+    about, first, second, _ = _answers(*f"aiayn.bench.{worker} decode tiny".split(), beam_size)
     tiny = DECODING["tiny"]
     if about["name"] == "hf":  # whose bias of the logits is no parameter
         assert about["parameters"] == _parameters(tiny) - tiny.num_words
@@ -104,13 +76,14 @@ def test_a_peer_translates_to_the_same_length(worker, beam_size):
 
 
 @pytest.mark.parametrize("worker", [["peers", "hf"], ["ctranslate2"]])
-def test_a_peer_translates_a_sentence_with_a_model_of_our_sizes(worker, tmp_path, capsys):
+def test_a_peer_translates_a_sentence_with_a_model_of_our_sizes(worker, tmp_path):
     with tarfile.open(ROOT / "tests" / "fixtures" / "format1.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     module, *name = worker
+    command = [sys.executable, "-m", f"aiayn.bench.{module}", *name]
     made = str(tmp_path / "made")
-    _run_here(f"aiayn.bench.{module}", *name, "export", str(tmp_path / "run"), made)
-    capsys.readouterr()
-    with patch("sys.stdin", io.StringIO("red blue\n")):
-        _run_here(f"aiayn.bench.{module}", *name, "sentence", made)
-    assert capsys.readouterr().out.count("\n") == 1
+    subprocess.run([*command, "export", str(tmp_path / "run"), made], check=True, cwd=ROOT)
+    done = subprocess.run(
+        [*command, "sentence", made], input="red blue\n", text=True, capture_output=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
