@@ -82,18 +82,8 @@ def bench(
         from aiayn.bench import start
 
         console.print(start.table(start.bench_start(name, out, console, model)))
-    elif model and what == "ngrams":
-        from aiayn.bench import ngrams
-
-        console.print(ngrams.table(ngrams.bench_ngrams(model, out, console)))
-    elif model and what == "nano":
-        from aiayn.bench import nano
-
-        console.print(nano.table(nano.bench_nano(model, out, console)))
-    elif model and what == "pcfg":
-        from aiayn.bench import pcfg
-
-        console.print(pcfg.table(pcfg.bench_pcfg(model, out, console)))
+    elif model and what in _OF_RUNS:
+        _of_run(what, model, out, console)
     elif model and src and what == "serve":
         from aiayn.bench import serve
 
@@ -175,6 +165,17 @@ def _contest(what: str, name: str, peer: str | None, out: Path, console: Any) ->
     for record in contest.CONTESTS[what](name, peer, out, console):
         console.print(contest.table(record))
         console.print(contest.summary(record))
+
+
+def _of_run(what: str, run: Path, out: Path, console: Any) -> None:
+    from aiayn.bench import nano, ngrams, pcfg
+
+    measure, table = {
+        "ngrams": (ngrams.bench_ngrams, ngrams.table),
+        "nano": (nano.bench_nano, nano.table),
+        "pcfg": (pcfg.bench_pcfg, pcfg.table),
+    }[what]
+    console.print(table(measure(run, out, console)))
 
 
 def _choices(name: str, out: Path, console: Any) -> None:
