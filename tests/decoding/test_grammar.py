@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiayn.data.trees import linearise, restore
@@ -40,7 +40,7 @@ def _next(outputs, leaves, limits):
     """Which symbols may follow each output; the rest of the batch is padding."""
     words = np.zeros((BATCH, 1, ROOM), np.int32)
     age, limit = np.zeros((2, BATCH), np.int32)
-    leaves_BL = np.zeros((BATCH, 16), np.int32)
+    leaves_BL = np.zeros((BATCH, ROOM), np.int32)
     for row, each in enumerate(outputs):
         words[row, 0, : len(each)] = each
         words[row, 0, len(each) :] = ID["NN"]  # what is not written yet counts for nothing
@@ -129,6 +129,7 @@ def test_a_marked_tag_comes_only_at_a_word_of_its_mark_by_hand():
 
 
 @given(st.lists(nodes, min_size=1, max_size=2))
+@example([("S", [("NN", "=")] * (ROOM - 4))])  # as many words as there is room for
 def test_every_tree_may_come_out(top):
     tree = tree_of(*top)
     symbols = linearise(tree)
