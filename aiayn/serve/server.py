@@ -27,7 +27,7 @@ from aiayn.serve.models import Served
 from aiayn.serve.openapi import openapi
 from aiayn.serve.refusals import RETRY_AFTER, Refusal, as_json
 
-_HEADER_SECONDS = 10
+HEADER_SECONDS = 10
 """In which a client must have sent the head of its first request."""
 _Answer = Callable[[Request], Awaitable[Response]]
 
@@ -252,12 +252,16 @@ class _Engines(Collector):
         yield from (waiting, taken, compiled)
 
 
-class _Protocol(H11Protocol):
-    """HTTP that does not wait for ever for the head of a request."""
+class PatientHTTP(H11Protocol):
+    """HTTP that waits for the head of a connection's first request, but not for ever."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.loop.call_later(_HEADER_SECONDS, self._close_if_silent)
+        self._patience = self.loop.call_later(HEADER_SECONDS, self._close_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()  # which else would hold the connection until then
+        super().connection_lost(exc)
 
     def _close_if_silent(self) -> None:
         cycle: Any = self.cycle  # None until a head has come, whatever its type says
@@ -308,7 +312,7 @@ def run(server: Server, listening: socket.socket, on_ready: Callable[[], None]) 
 async def _run(server: Server, listening: socket.socket, on_ready: Callable[[], None]) -> None:
     config = uvicorn.Config(
         server.app,
-        http=_Protocol,
+        http=PatientHTTP,
         ws="none",
         log_level="critical",
         access_log=False,

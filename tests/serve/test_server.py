@@ -1,19 +1,24 @@
 """The server as a whole: its routes, its key, its limits, its beginning and its end."""
 
+import asyncio
+import gc
 import json
 import signal
 import socket
 import threading
 import urllib.request
+import weakref
 from urllib.error import HTTPError
 
 import pytest
+import uvicorn
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from aiayn.errors import UserError
+from aiayn.serve import server as served_by
 from aiayn.serve.engine import Engine, Full
-from aiayn.serve.server import Server, bound
+from aiayn.serve.server import PatientHTTP, Server, bound
 from tests.support.servers import running, served
 
 ASKED = {"q": "one two", "source": "en", "target": "de"}
@@ -139,6 +144,50 @@ def test_a_port_in_use_is_a_line_that_names_it():
             bound("127.0.0.1", port)
     with pytest.raises(UserError, match=r"cannot listen on no\.such\.host\.invalid"):
         bound("no.such.host.invalid", 0)
+
+
+async def _said_to(head):
+    """What a client reads that sends some bytes, and whether its connection is held when it is over."""
+    held = weakref.WeakSet()
+
+    async def greet(scope, receive, send):
+        headers = [(b"content-length", b"6")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"Hello."})
+
+    config = uvicorn.Config(greet, http=PatientHTTP, log_level="critical")
+    config.load()
+    state = uvicorn.server.ServerState()
+
+    def protocol():
+        found = PatientHTTP(config, state, {})
+        held.add(found)
+        return found
+
+    listening = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    async with listening:
+        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        writer.write(head)
+        read = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        while state.connections:
+            await asyncio.sleep(0)
+    gc.collect()
+    return read, bool(held)
+
+
+def test_a_client_that_does_not_end_its_head_is_cut_off(monkeypatch):
+    monkeypatch.setattr(served_by, "HEADER_SECONDS", 0.01)
+    assert asyncio.run(_said_to(b"GET / HTTP")) == (b"", False)
+
+
+def test_a_connection_that_is_over_is_forgotten_before_its_time_for_a_head_is(monkeypatch):
+    monkeypatch.setattr(served_by, "HEADER_SECONDS", 3_600)
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    read, is_held = asyncio.run(_said_to(head))
+    assert read.endswith(b"\r\n\r\nHello.")
+    assert not is_held
 
 
 # --- A server of its own ------------------------------------------------------------------------
