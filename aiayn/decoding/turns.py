@@ -4,7 +4,7 @@ The programs are compiled once for the sizes in `Turns` and the arrays of its co
 sentences are in the slots, and what each asks, compiles nothing.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -48,6 +48,25 @@ class Look(NamedTuple):
     ended: Hypotheses
 
 
+class Structure:
+    """A model's structure as a key of compiled programs: its hash, which takes Flax half as long to
+    find as a tiny model a step, is found once."""
+
+    def __init__(self, graphdef: nnx.GraphDef[AnyModel]):
+        self.graphdef = graphdef
+        self._hash = hash(graphdef)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Structure) and self.graphdef == other.graphdef
+
+
+_structure = lru_cache(maxsize=64)(Structure)
+"""The same one for the same model, so that nothing of it is compared."""
+
+
 class Turns:
     """The slots of one search and what is in them.
 
@@ -65,10 +84,11 @@ class Turns:
     ):
         """`controls` of any sentence: which arrays it holds is compiled in."""
         self.sizes = sizes
-        self._model = graphdef, params, weights
+        self._model = _structure(graphdef), params, weights
         state = _start(*self._model, controls, sizes=sizes)
         # Where its arrays stay, or the first turns would be compiled anew for those of the second.
         self._state = jax.device_put(state, jax.tree.leaves(params)[0].sharding)
+        self._finished_B = np.ones(sizes.slots, bool)
 
     def begin(
         self,
@@ -85,14 +105,20 @@ class Turns:
         it reads before each text, BOS unless given.
         """
         given = places, src_GS, segments_GS, limits
-        arrays = (jnp.asarray(each, jnp.int32) for each in given)
-        first_G = None if firsts is None else jnp.asarray(firsts, jnp.int32)
+        arrays = (np.asarray(each, np.int32) for each in given)
+        first_G = None if firsts is None else np.asarray(firsts, np.int32)
         new = *arrays, controls, first_G
         self._state = _begin(*self._model, self._state, *new, sizes=self.sizes)
 
-    def advance(self, count: int) -> None:
-        """Take `count` steps, or fewer where all are finished before."""
-        self._state = _advance(*self._model, self._state, jnp.asarray(count), sizes=self.sizes)
+    def advance(self, count: int, until_one_ends: bool = False) -> None:
+        """Take `count` steps, or fewer where all are finished before, or one of them."""
+        how = np.int32(count), np.bool_(until_one_ends)
+        now = self._state
+        self._state, self._finished_B = _advance(*self._model, now, *how, sizes=self.sizes)
+
+    def finished(self) -> Bool[np.ndarray, " batch"]:
+        """Which slots held nothing that grows after the last step, for less than a `look` costs."""
+        return np.asarray(self._finished_B)
 
     def end(self, places: Int[np.ndarray, " group"]) -> None:
         """Finish what is in some slots as it is."""
@@ -105,11 +131,9 @@ class Turns:
         return Look(*jax.device_get(_look(*self._model, self._state, sizes=self.sizes)))
 
 
-def _search(
-    graphdef: nnx.GraphDef[AnyModel], params: Params, weights: Weights, sizes: Sizes
-) -> Search:
+def _search(structure: Structure, params: Params, weights: Weights, sizes: Sizes) -> Search:
     return Search(
-        nnx.merge(graphdef, params),
+        nnx.merge(structure.graphdef, params),
         weights,
         beam_size=sizes.beam_size,
         alpha=sizes.alpha,
@@ -121,19 +145,19 @@ def _search(
     )
 
 
-_compiled = partial(jax.jit, static_argnames=("graphdef", "sizes"))
+_compiled = partial(jax.jit, static_argnames=("structure", "sizes"))
 
 
 @_compiled
 def _start(
-    graphdef: nnx.GraphDef[AnyModel],
+    structure: Structure,
     params: Params,
     weights: Weights,
     controls: Controls,
     *,
     sizes: Sizes,
 ) -> State:
-    slots = _search(graphdef, params, weights, sizes)
+    slots = _search(structure, params, weights, sizes)
     state = slots.start(sizes.slots, sizes.width, controls=controls)
     # As steps leave it: no number of Python's, which JAX would take for another type.
     return jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), state)
@@ -141,7 +165,7 @@ def _start(
 
 @partial(_compiled, donate_argnames="state")
 def _begin(
-    graphdef: nnx.GraphDef[AnyModel],
+    structure: Structure,
     params: Params,
     weights: Weights,
     state: State,
@@ -155,7 +179,7 @@ def _begin(
     sizes: Sizes,
 ) -> State:
     positions_GS = jnp.broadcast_to(jnp.arange(src_GS.shape[1])[None], src_GS.shape)
-    slots = _search(graphdef, params, weights, sizes)
+    slots = _search(structure, params, weights, sizes)
     return slots.begin(
         state, place_G, place_G, src_GS, segments_GS, positions_GS, limit_G, controls, first_G
     )
@@ -168,33 +192,38 @@ def _end(state: State, ended_B: Bool[Array, " batch"]) -> State:
 
 @partial(_compiled, donate_argnames="state")
 def _advance(
-    graphdef: nnx.GraphDef[AnyModel],
+    structure: Structure,
     params: Params,
     weights: Weights,
     state: State,
     count: Int[Array, ""],
+    until_one_ends: Bool[Array, ""],
     *,
     sizes: Sizes,
-) -> State:
-    slots = _search(graphdef, params, weights, sizes)
+) -> tuple[State, Bool[Array, " batch"]]:
+    slots = _search(structure, params, weights, sizes)
+    finished_B = state.now.finished_B
 
     def goes_on(taken: tuple[Int[Array, ""], State]) -> Bool[Array, ""]:
-        return (taken[0] < count) & ~taken[1].now.finished_B.all()
+        now_B = taken[1].now.finished_B
+        has_ended = until_one_ends & (now_B & ~finished_B).any()
+        return (taken[0] < count) & ~now_B.all() & ~has_ended
 
     def step(taken: tuple[Int[Array, ""], State]) -> tuple[Int[Array, ""], State]:
         return taken[0] + 1, slots.step(taken[1])
 
-    return lax.while_loop(goes_on, step, (jnp.zeros_like(count), state))[1]
+    after = lax.while_loop(goes_on, step, (jnp.zeros_like(count), state))[1]
+    return after, after.now.finished_B
 
 
 @_compiled
 def _look(
-    graphdef: nnx.GraphDef[AnyModel],
+    structure: Structure,
     params: Params,
     weights: Weights,
     state: State,
     *,
     sizes: Sizes,
 ) -> tuple[Bool[Array, " batch"], Int[Array, " batch"], Hypotheses, Hypotheses]:
-    slots, now = _search(graphdef, params, weights, sizes), state.now
+    slots, now = _search(structure, params, weights, sizes), state.now
     return now.finished_B, now.age_B, slots.living(state), slots.gather(state)

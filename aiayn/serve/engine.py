@@ -1,5 +1,6 @@
 """One thread a model: lets texts into free slots, takes some steps of all, delivers what is new.
 
+The lanes take their steps at once, and what one brought is looked at while the others take theirs.
 Requests come from the server's event loop; nothing of JAX runs there. A request is one or several
 texts, such as the sentences of a document, which share turns with those of other requests.
 """
@@ -16,12 +17,12 @@ import jax
 from aiayn.decoding.translator import Translator
 from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
-from aiayn.serve.lanes import Ask, Lane, News, plans_of_translator, plans_of_writer
+from aiayn.serve.lanes import Ask, Lane, News, Plan, plans_of_translator, plans_of_writer
 from aiayn.serve.models import Served
 from aiayn.serve.scoring import Scored, Scorer
 
-_STEPS, _STEPS_SHOWN = 16, 4
-"""Of a turn; fewer where somebody watches, or waits to be let in."""
+_STEPS, _STEPS_SHOWN = 8, 4
+"""Of a turn, at whose end texts that wait are let in; fewer where somebody watches."""
 
 Deliver = Callable[[int, News | Exception], None]
 """Told, in the engine's thread, the number of a text of the request, and its news or its fault."""
@@ -38,8 +39,8 @@ class Closed(Exception):  # noqa: N818
 class Request:
     """The texts of one request, of which some wait, some are in slots, and some are done."""
 
-    def __init__(self, asks: Sequence[Ask], deliver: Deliver):
-        self.asks, self.deliver = asks, deliver
+    def __init__(self, asks: Sequence[Ask], plans: Sequence[Plan], deliver: Deliver):
+        self.asks, self.plans, self.deliver = asks, plans, deliver
         self.waiting = deque(range(len(asks)))
         self.num_open = len(asks)
         self.has_begun = False
@@ -129,9 +130,7 @@ class Engine:
             Full: too many requests wait.
             Closed: the engine is closing.
         """
-        for ask in asks:
-            self._plan(ask)
-        request = Request(asks, deliver)
+        request = Request(asks, [self._plan(ask) for ask in asks], deliver)
         with self._changed:
             if self._is_closing or self.fault:
                 raise Closed
@@ -164,11 +163,11 @@ class Engine:
             self._changed.notify()
         return found
 
-    def _plan(self, ask: Ask) -> int:
-        """The number of the first lane that fits."""
-        for number, plan in enumerate(self.plans):
+    def _plan(self, ask: Ask) -> Plan:
+        """The first that fits."""
+        for plan in self.plans:
             if plan.fits(ask):
-                return number
+                return plan
         if ask.num_outputs > self.most_outputs:
             raise UserError(
                 f"{ask.num_outputs:,} outputs are asked for; wanted at most {self.most_outputs}."
@@ -185,19 +184,18 @@ class Engine:
             for plan in self.plans:
                 if self._is_closing:
                     return
-                lane = Lane(self._model, plan)
-                lane.warm_up()
-                self._lanes.append(lane)
+                lanes = [Lane(self._model, plan) for _ in range(plan.lanes)]
+                lanes[0].warm_up()  # the others have the same programs
+                self._lanes += lanes
             self._scorer.warm_up()
         except Exception as error:
             self.fault = error
             return
         self.is_ready = True
         while self._wait():
-            self._admit()
+            self._free_dropped()
             for lane in self._lanes:
-                if lane.num_inside:
-                    self._turn(lane)
+                self._guarded(lane, self._turn)
             self._score_one()
 
     def _wait(self) -> bool:
@@ -209,33 +207,44 @@ class Engine:
                 self._changed.wait()
         return True
 
-    def _admit(self) -> None:
-        """Let waiting texts into free slots, one of each request in turn, so that a long document
-        does not keep others out."""
-        self._free_dropped()
-        free = [lane.num_free for lane in self._lanes]
-        chosen: dict[int, list[tuple[int, Ask]]] = {}
+    def _turn(self, lane: Lane) -> None:
+        """Deliver what the last steps brought, let texts in, and begin the next steps."""
+        if lane.num_inside:
+            for key, news in lane.look():
+                self._tell(key, news)
+        asked = self._admitted(lane)
+        if asked:
+            lane.begin(asked)
+        if lane.num_inside:
+            lane.advance(_STEPS_SHOWN if lane.is_watched else _STEPS)
+
+    def _admitted(self, lane: Lane) -> list[tuple[int, Ask]]:
+        """Texts that wait and come into this lane, by their keys: one of each request in turn, so
+        that a long document does not keep others out."""
+        spare = 0
+        if not lane.num_inside:  # then lanes that are at work come first: their steps cost the same
+            busy = [each for each in self._lanes if each.plan is lane.plan and each.num_inside]
+            spare = sum(each.num_free for each in busy)
+        kept: list[Request] = []
+        asked: list[tuple[int, Ask]] = []
         with self._changed:
-            kept: list[Request] = []
-            while self._waiting:
+            while self._waiting and len(asked) < lane.num_free:
                 request = self._waiting.popleft()
                 number = request.waiting[0]
-                ask = request.asks[number]
-                place = self._plan(ask)
-                if not free[place]:
+                is_here = request.plans[number] is lane.plan
+                if not is_here or spare:
+                    spare -= is_here
                     kept.append(request)
                     continue
-                free[place] -= 1
                 request.has_begun = True
                 request.waiting.popleft()
                 key = next(self._keys)
-                self._inside[key] = request, number, self._lanes[place]
-                chosen.setdefault(place, []).append((key, ask))
+                self._inside[key] = request, number, lane
+                asked.append((key, request.asks[number]))
                 if request.waiting:
                     self._waiting.append(request)
-            self._waiting.extend(kept)
-        for place, asked in chosen.items():
-            self._guarded(self._lanes[place], lambda lane, asked=asked: lane.begin(asked))
+            self._waiting.extendleft(reversed(kept))
+        return asked
 
     def _free_dropped(self) -> None:
         with self._changed:
@@ -247,16 +256,6 @@ class Engine:
                 del self._inside[key]
             if keys:
                 self._guarded(lane, lambda lane, keys=keys: lane.drop_all(keys))
-
-    def _turn(self, lane: Lane) -> None:
-        few = lane.is_watched or bool(self._waiting)
-
-        def turn(lane: Lane) -> None:
-            lane.advance(_STEPS_SHOWN if few else _STEPS)
-            for key, news in lane.look():
-                self._tell(key, news)
-
-        self._guarded(lane, turn)
 
     def _tell(self, key: int, news: News) -> None:
         request, number, _ = self._inside[key]

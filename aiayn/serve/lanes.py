@@ -20,12 +20,12 @@ from aiayn.decoding.wishes import Wishes
 from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
 
-_AT_ONCE = 256
-"""Tokens that are read together. How many texts that makes depends on their width alone, never on
-how many wait: a product of more rows may have other bits."""
 _MOST_SLOTS = 16
 _FEW_SLOTS = 4
-"""Of a lane for several outputs, which few requests ask for."""
+"""For several outputs, which few requests ask for."""
+_COLUMNS = 16
+"""Hypotheses of a step. With more its cost grows with them on CPU, so that a text that is alone
+would pay for slots that nobody has; more texts have lanes of their own."""
 _SEVERAL = 4
 """Outputs that may be asked of a model whose own beam is 1."""
 _SAMPLES = 8
@@ -82,21 +82,43 @@ class Ask:
     """Whether somebody reads while it grows."""
 
     @property
+    def is_watched(self) -> bool:
+        """Whether what it is while it grows matters."""
+        return self.is_shown or self.is_over is not _never
+
+    @property
     def is_plain(self) -> bool:
         """Whether the most probable output is all that is asked."""
         return self.wishes.none and not self.banned and not self.prefix and self.num_outputs == 1
 
 
+_NOBODYS = Ask((), first=0, most=0)
+
+
 class Plan(NamedTuple):
-    """What the programs of a lane are compiled for."""
+    """What the programs of a lane are compiled for, and how many such lanes there are."""
 
     sizes: Sizes
+    lanes: int
     widths: tuple[int, ...]
     """What is read is padded to one of these."""
     is_plain: bool
     """Whether it has no controls, and serves plain asks alone."""
     is_own: bool
     """Whether its beam is the model's own, so that it may search."""
+
+    @classmethod
+    def of(
+        cls,
+        sizes: Sizes,
+        widths: tuple[int, ...],
+        is_plain: bool = False,
+        is_own: bool = False,
+    ) -> "Plan":
+        """The slots of `sizes` in lanes that are small enough for a text that is alone."""
+        lanes = -(-sizes.slots // max(1, _COLUMNS // sizes.beam_size))
+        sizes = sizes._replace(slots=sizes.slots // lanes)
+        return cls(sizes, lanes, widths, is_plain, is_own)
 
     def fits(self, ask: Ask) -> bool:
         """Whether a text may have one of the slots."""
@@ -113,10 +135,6 @@ class Plan(NamedTuple):
         """What the text is padded to."""
         return next(width for width in self.widths if width >= len(ask.read))
 
-    def group(self, width: int) -> int:
-        """How many texts of this width begin together, some of which may be nobody's."""
-        return max(1, min(self.sizes.slots, _AT_ONCE // width))
-
 
 def plans_of_translator(translator: Translator) -> list[Plan]:
     """Lanes for short and for long sentences, for single samples, and for several outputs."""
@@ -131,7 +149,7 @@ def plans_of_translator(translator: Translator) -> list[Plan]:
         ends = tokenizer.bos, tokenizer.eos
         how = config.length_penalty, config.length_penalty_form, 1 if is_plain else None
         sizes = Sizes(slots, width, room, beam_size, *ends, *how)
-        return Plan(sizes, (width,), is_plain, beam_size == beam)
+        return Plan.of(sizes, (width,), is_plain, beam_size == beam)
 
     short = padded_width(1)
     return [
@@ -149,7 +167,7 @@ def plans_of_writer(writer: Writer) -> list[Plan]:
     def plan(beam_size: int, most: int) -> Plan:
         slots = max(1, min(most, writer.slots_per_batch // (beam_size * context)))
         ends = tokenizer.bos, tokenizer.eos
-        return Plan(Sizes(slots, context, context, beam_size, *ends), widths, False, False)
+        return Plan.of(Sizes(slots, context, context, beam_size, *ends), widths)
 
     return [plan(1, _MOST_SLOTS), plan(_SAMPLES, _FEW_SLOTS)]
 
@@ -166,13 +184,13 @@ class Lane:
 
     def _empty(self) -> Turns:
         model = self._model
-        none = self._controls((), 1)
+        none = self._controls(_NOBODYS)
         return Turns(model.programs.graphdef, model.params, model.weights, self.plan.sizes, none)
 
     def warm_up(self) -> None:
         """Compile all that a turn may need."""
         for width in self.plan.widths:
-            self._begin([], width)
+            self._begin(self.plan.sizes.slots, _NOBODYS, width)  # past the last slot
         self.advance(1)
         self._turns.look()
         self._turns.end(np.zeros(0, np.int32))
@@ -197,51 +215,51 @@ class Lane:
         return any(ask.is_shown for _, ask in self._inside.values())
 
     def begin(self, asked: Sequence[tuple[int, Ask]]) -> None:
-        """Let texts in, by their keys, no more than slots are free."""
-        by_width: dict[int, list[tuple[int, Ask]]] = {}
-        for key, ask in asked:
-            by_width.setdefault(self.plan.width(ask), []).append((key, ask))
-        for width, waiting in by_width.items():
-            group = self.plan.group(width)
-            for start in range(0, len(waiting), group):
-                self._begin(waiting[start : start + group], width)
+        """Let texts in, by their keys, no more than slots are free.
 
-    def _begin(self, part: Sequence[tuple[int, Ask]], width: int) -> None:
-        sizes, group = self.plan.sizes, self.plan.group(width)
-        free = [place for place in range(sizes.slots) if place not in self._inside]
-        places, (limits, firsts) = np.full(group, sizes.slots), np.zeros((2, group), np.int32)
-        ids, segments = np.zeros((2, group, width), np.int32)
-        for row, (key, ask) in enumerate(part):
-            places[row] = free[row]
-            ids[row, : len(ask.read)], segments[row, : len(ask.read)] = ask.read, 1
-            limits[row], firsts[row] = ask.before + ask.most + 1, ask.first
-            self._inside[free[row]] = key, ask
-        controls = self._controls([ask for _, ask in part], group)
-        self._turns.begin(places.astype(np.int32), ids, segments, limits, controls, firsts)
+        Each is read alone, since a product of more rows may have other bits.
+        """
+        free = [place for place in range(self.plan.sizes.slots) if place not in self._inside]
+        for place, (key, ask) in zip(free, asked, strict=False):
+            self._begin(place, ask, self.plan.width(ask))
+            self._inside[place] = key, ask
 
-    def _controls(self, asked: Sequence[Ask], rows: int) -> Controls:
-        """What is asked of each text, in arrays that are all there whoever asks for what."""
+    def _begin(self, place: int, ask: Ask, width: int) -> None:
+        ids, segments = np.zeros((2, 1, width), np.int32)
+        ids[0, : len(ask.read)], segments[0, : len(ask.read)] = ask.read, 1
+        places, limits, firsts = np.array(
+            [[place], [ask.before + ask.most + 1], [ask.first]], np.int32
+        )
+        controls = self._controls(ask)
+        self._turns.begin(places, ids, segments, limits, controls, firsts)
+
+    def _controls(self, ask: Ask) -> Controls:
+        """What is asked of a text, in arrays that are all there whoever asks for what."""
         if self.plan.is_plain:
             return NOTHING
-        is_text = isinstance(self._model, Writer)
-        # Of NumPy, since making arrays of JAX would be programs of their own.
-        arrays: dict[str, Any] = {
-            "prefix_BP": None if is_text else np.full((rows, self.plan.sizes.room), FREE, np.int32),
-            "min_length_B": np.zeros(rows, np.int32),
-            "no_repeat_B": np.zeros(rows, np.int32),
-            "banned_BKL": np.full((rows, BANNED, BANNED_LENGTH), FREE, np.int32),
-            "num_samples_B": np.zeros(rows, np.int32),
-            "temperature_B": np.ones(rows, np.float32),
-            "seed_B": np.zeros(rows, np.uint32),
-            "top_k_B": np.full(rows, _ANY, np.int32),
-            "top_p_B": np.ones(rows, np.float32),
-            "min_p_B": np.zeros(rows, np.float32),
-        }
-        for row, ask in enumerate(asked):
-            _fill(arrays, row, ask)
-        if not self._model.tokenizer.has_eos:  # nor is it drawn by chance
-            arrays["min_length_B"][:] = _ANY
-        return Controls(**arrays)
+        wishes = ask.wishes
+        prefix: Any = None
+        if not isinstance(self._model, Writer):
+            prefix = np.full((1, self.plan.sizes.room), FREE, np.int32)
+            prefix[0, : len(ask.prefix)] = ask.prefix
+        banned: Any = np.full((1, BANNED, BANNED_LENGTH), FREE, np.int32)
+        for number, sequence in enumerate(ask.banned):
+            banned[0, number, -len(sequence) :] = sequence
+        # What the tokenizer does not have is not drawn by chance either.
+        can_end = self._model.tokenizer.has_eos
+        min_length = wishes.min_length and wishes.min_length + ask.before
+        return Controls(
+            prefix_BP=prefix,
+            min_length_B=_one(min_length if can_end else _ANY, 0, np.int32),
+            no_repeat_B=_one(wishes.no_repeat, 0, np.int32),
+            banned_BKL=banned,
+            num_samples_B=_one(wishes.sample, 0, np.int32),
+            temperature_B=_one(wishes.temperature, 1, np.float32),
+            seed_B=_one(ask.seed, 0, np.uint32),
+            top_k_B=_one(wishes.top_k, _ANY, np.int32),
+            top_p_B=_one(wishes.top_p, 1, np.float32),
+            min_p_B=_one(wishes.min_p, 0, np.float32),
+        )
 
     def drop(self, key: int) -> None:
         """Free the slot of a text that nobody waits for any more."""
@@ -255,10 +273,15 @@ class Lane:
             self._turns.end(np.array(places))
 
     def advance(self, steps: int) -> None:
-        self._turns.advance(steps)
+        """Take some steps, or fewer where one text is done before, beside what else is done until
+        somebody looks."""
+        self._turns.advance(steps, until_one_ends=True)
 
     def look(self) -> list[tuple[int, News]]:
-        """What there is of each text; those that are done have left their slots."""
+        """What there is of each text if any is done or watched; what is done has left its slot."""
+        finished_B = self._turns.finished()
+        if not any(finished_B[at] or ask.is_watched for at, (_, ask) in self._inside.items()):
+            return []
         look, found = self._turns.look(), list[tuple[int, News]]()
         over: list[int] = []
         for place, (key, ask) in list(self._inside.items()):
@@ -321,26 +344,13 @@ def _beginning(outputs: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return shortest
 
 
-def _fill(arrays: dict[str, Any], row: int, ask: Ask) -> None:
-    """Write what one text asks into a row of all arrays."""
-    wishes = ask.wishes
-    values = {
-        "min_length_B": wishes.min_length and wishes.min_length + ask.before,
-        "no_repeat_B": wishes.no_repeat,
-        "num_samples_B": wishes.sample,
-        "temperature_B": wishes.temperature,
-        "seed_B": ask.seed,
-        "top_k_B": wishes.top_k,
-        "top_p_B": wishes.top_p,
-        "min_p_B": wishes.min_p,
-    }
-    for name, value in values.items():
-        if value is not None:
-            arrays[name][row] = value if name == "seed_B" else min(value, _ANY)
-    for number, sequence in enumerate(ask.banned):
-        arrays["banned_BKL"][row, number, -len(sequence) :] = sequence
-    if ask.prefix:
-        arrays["prefix_BP"][row, : len(ask.prefix)] = ask.prefix
+def _one(value: Any, otherwise: int, dtype: type[np.generic]) -> Any:
+    """An array of what is asked of one text, of NumPy, since to make one of JAX would be a program
+    of its own."""
+    value = otherwise if value is None else value
+    if issubclass(dtype, np.integer):
+        value = min(value, np.iinfo(dtype).max)
+    return np.array([value], dtype)
 
 
 def check_banned(sequences: Sequence[tuple[int, ...]]) -> None:

@@ -57,10 +57,11 @@ def test_a_language_model_draws_in_the_context_one_text_or_several():
     assert _first(plans, **room, num_outputs=8) == 1
 
 
-def test_how_many_are_read_together_depends_on_their_width_alone(plans):
+def test_many_slots_are_in_lanes_small_enough_for_a_text_that_is_alone(plans):
     for plan in plans:
-        for width in plan.widths:
-            assert plan.group(width) == min(plan.sizes.slots, 256 // width)
+        sizes = plan.sizes
+        assert sizes.slots * sizes.beam_size <= 16
+    assert [(plan.sizes.slots, plan.lanes) for plan in plans] == [(4, 2), (8, 1), (4, 1)]
 
 
 def test_what_all_outputs_begin_with():
@@ -103,6 +104,6 @@ def test_an_end_that_the_tokenizer_does_not_have_comes_at_the_limit_alone(monkey
     writer = MODELS["text"].writer
     lane = Lane(writer, plans_of_writer(writer)[0])
     ask = Ask((5, 3), 2, 9, wishes=DRAWN)
-    np.testing.assert_array_equal(lane._controls([ask], 2).min_length_B, 0)
+    np.testing.assert_array_equal(lane._controls(ask).min_length_B, 0)
     monkeypatch.setattr(type(writer.tokenizer), "has_eos", False)
-    np.testing.assert_array_less(CONTEXT, lane._controls([ask], 2).min_length_B)
+    np.testing.assert_array_less(CONTEXT, lane._controls(ask).min_length_B)

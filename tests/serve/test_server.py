@@ -147,7 +147,7 @@ def test_a_port_in_use_is_a_line_that_names_it():
 
 
 async def _said_to(head):
-    """What a client reads that sends some bytes, and whether its connection is held when it is over."""
+    """What a client reads that sends some bytes, and whether its connection is held afterwards."""
     held = weakref.WeakSet()
 
     async def greet(scope, receive, send):
