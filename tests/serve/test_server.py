@@ -8,6 +8,7 @@ import socket
 import threading
 import urllib.request
 import weakref
+from functools import partial
 from urllib.error import HTTPError
 
 import pytest
@@ -147,26 +148,28 @@ def test_a_port_in_use_is_a_line_that_names_it():
 
 
 async def _said_to(head):
-    """What a client reads that sends some bytes, and whether its connection is held afterwards."""
-    held = weakref.WeakSet()
+    """What a client reads that sends some bytes, whether its connection is held afterwards, and
+    whether small parts of an answer wait for those before to be acknowledged."""
+    held, delays = weakref.WeakSet(), []
+
+    class Watched(PatientHTTP):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            held.add(self)
+            connection = transport.get_extra_info("socket")
+            delays.append(not connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     async def greet(scope, receive, send):
         headers = [(b"content-length", b"6")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"Hello."})
 
-    config = uvicorn.Config(greet, http=PatientHTTP, log_level="critical")
+    config = uvicorn.Config(greet, http=Watched, log_level="critical")
     config.load()
-    state = uvicorn.server.ServerState()
-
-    def protocol():
-        found = PatientHTTP(config, state, {})
-        held.add(found)
-        return found
-
-    listening = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
-    async with listening:
-        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+    state, place = uvicorn.server.ServerState(), bound("127.0.0.1", 0)
+    make = partial(Watched, config, state, {})
+    async with await asyncio.get_running_loop().create_server(make, sock=place):
+        reader, writer = await asyncio.open_connection(*place.getsockname())
         writer.write(head)
         read = await reader.read()
         writer.close()
@@ -174,20 +177,27 @@ async def _said_to(head):
         while state.connections:
             await asyncio.sleep(0)
     gc.collect()
-    return read, bool(held)
+    return read, bool(held), any(delays)
 
 
 def test_a_client_that_does_not_end_its_head_is_cut_off(monkeypatch):
     monkeypatch.setattr(served_by, "HEADER_SECONDS", 0.01)
-    assert asyncio.run(_said_to(b"GET / HTTP")) == (b"", False)
+    assert asyncio.run(_said_to(b"GET / HTTP")) == (b"", False, False)
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
 def test_a_connection_that_is_over_is_forgotten_before_its_time_for_a_head_is(monkeypatch):
     monkeypatch.setattr(served_by, "HEADER_SECONDS", 3_600)
-    head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    read, is_held = asyncio.run(_said_to(head))
+    read, is_held, _ = asyncio.run(_said_to(HEAD))
     assert read.endswith(b"\r\n\r\nHello.")
     assert not is_held
+
+
+def test_no_part_of_an_answer_waits_until_the_one_before_is_acknowledged():
+    _, _, is_delayed = asyncio.run(_said_to(HEAD))
+    assert not is_delayed
 
 
 # --- A server of its own ------------------------------------------------------------------------
