@@ -11,6 +11,7 @@ from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
 from aiayn.serve.answers import Continuation, Translation, Wanted
 from aiayn.serve.engine import Closed, Engine, Full
+from aiayn.serve.lanes import Lane
 from aiayn.serve.text import document
 from tests.support.models import TOKENIZER
 from tests.support.servers import served
@@ -173,6 +174,30 @@ class _Slow(Engine):
 
     def _run(self):
         pass
+
+
+def test_a_lane_that_is_empty_leaves_texts_to_those_at_work(monkeypatch):
+    monkeypatch.setattr(Lane, "_empty", lambda lane: None)
+    engine = _Slow(served()["pair"], queue=9)
+    plain, _, several = engine.plans
+    ask = _of_pair(engine, "one")
+    many, few = (replace(ask, num_outputs=count) for count in (3, 1))
+    requests = [engine.submit(asks, lambda *_: None) for asks in ([many], [few] * 3, [few] * 2)]
+    empty, at_work, other = (Lane(engine._model, plan) for plan in (plain, plain, several))
+    engine._lanes = [empty, at_work, other]
+    at_work._inside = dict.fromkeys(range(2), (0, few))
+
+    def admitted(lane):
+        asked = engine._admitted(lane)
+        return [engine._inside[key][:2] for key, _ in asked]
+
+    of_one, of_many, of_two = requests
+    assert admitted(empty) == [], "three requests wait, two of them for such a lane"
+    assert admitted(at_work) == [(of_many, 0), (of_two, 0)], "one of each request in turn"
+    at_work._inside = dict.fromkeys(range(4), (0, few))
+    assert admitted(empty) == [(of_many, 1), (of_two, 1), (of_many, 2)]
+    assert admitted(other) == [(of_one, 0)]
+    assert not engine._waiting
 
 
 def test_more_requests_than_may_wait_are_refused_and_a_document_is_one():

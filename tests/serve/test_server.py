@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
+from uvicorn.server import ServerState
 
 from aiayn.errors import UserError
 from aiayn.serve import server as served_by
@@ -166,7 +167,7 @@ async def _said_to(head):
 
     config = uvicorn.Config(greet, http=Watched, log_level="critical")
     config.load()
-    state, place = uvicorn.server.ServerState(), bound("127.0.0.1", 0)
+    state, place = ServerState(), bound("127.0.0.1", 0)
     make = partial(Watched, config, state, {})
     async with await asyncio.get_running_loop().create_server(make, sock=place):
         reader, writer = await asyncio.open_connection(*place.getsockname())
