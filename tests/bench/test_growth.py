@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 import aiayn.bench.growth
-from aiayn.bench.growth import bench_growth, points
+from aiayn.bench.growth import bench_growth, exponent, points
 from aiayn.bench.workloads import DECODING, TRAINING
 from aiayn.evidence.bench_tables import render_bench
 
@@ -23,6 +23,9 @@ def test_growth_is_timed_and_fitted(tmp_path, monkeypatch):
     monkeypatch.setattr(aiayn.bench.growth, "points", few_points)
     record = bench_growth(tmp_path, Console(quiet=True), small, few)
     assert tuple(record["growth"]) == some
+    for found in record["growth"].values():
+        sizes, seconds = found["sizes"], found["seconds"]
+        assert found["seconds_exponent"] == exponent(sizes[-3:], seconds[-3:])
     lengths = record["growth"]["sentence length"]
     # As many tokens in longer sentences: nothing grows but the products of attention.
     assert lengths["sizes"] == [16, 32]

@@ -11,10 +11,10 @@ WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
 
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory):
-    """Pairs of one to eight words a side, and the rows that hold them."""
+    """Pairs of one to fourteen words a side, and the rows that hold them."""
     rng = random.Random(0)
     pairs = [
-        tuple(" ".join(rng.choices(WORDS, k=rng.randint(1, 8))) for _ in range(2))
+        tuple(" ".join(rng.choices(WORDS, k=rng.randint(1, 14))) for _ in range(2))
         for _ in range(300)
     ]
     folder = tmp_path_factory.mktemp("rows")

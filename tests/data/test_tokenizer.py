@@ -5,7 +5,7 @@ import unicodedata
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiayn.config import DataConfig
@@ -235,6 +235,7 @@ def test_the_growth_is_symbols_for_each_word(of_trees):
 
 
 @given(st.lists(st.text(min_size=1).filter(lambda word: len(word.split()) == 1), max_size=9))
+@example(["one\u2581two"])  # which stands for a blank within pieces
 def test_as_many_words_are_counted_in_ids_as_there_are(of_trees, words):
     words = ["".join(word.split()) for word in words]
     (ids,) = of_trees.encode([" ".join(words)])

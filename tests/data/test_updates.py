@@ -89,6 +89,17 @@ def test_the_same_batches_of_rows_never_come_twice(packed):
     assert not epochs[1] & epochs[2]
 
 
+def test_the_order_of_classes_is_new_in_each_epoch(packed):
+    _, split = packed
+    assert len(split.classes) > 1
+    updates = Updates(split, seed=1, tokens_per_update=80, bos=2)
+    orders = {
+        tuple(updates.choose(epoch * updates.per_epoch + n)[0] for n in range(updates.per_epoch))
+        for epoch in range(3)
+    }
+    assert len(orders) == 3
+
+
 @pytest.mark.parametrize(("slots", "multiple"), [(64, 1), (160, 1), (10_000, 7), (96, 2)])
 def test_batches_bring_every_row_once_whatever_is_left_over(packed, slots, multiple):
     _, split = packed

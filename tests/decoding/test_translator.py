@@ -257,6 +257,8 @@ def test_few_sentences_are_searched_by_few_at_once(translator, monkeypatch):
 def test_a_line_too_long_to_score_is_refused_by_its_number(translator):
     with pytest.raises(UserError, match=r"Line 2 has .* tokens; wanted at most 4,096"):
         translator.score([("one", "two"), ("one", "two " * 5_000)])
+    with pytest.raises(UserError, match="Line 42 has "):
+        translator.score([("one", "two"), ("one", "two " * 5_000)], first=41)
 
 
 def test_a_line_break_spelled_in_bytes_stays_within_its_line(translator, monkeypatch):

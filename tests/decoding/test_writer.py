@@ -6,7 +6,7 @@ import pytest
 
 import aiayn.decoding.writer
 from aiayn.decoding.wishes import Wishes
-from aiayn.decoding.writer import Writer, Writing
+from aiayn.decoding.writer import Slots, Writer, Writing
 from aiayn.errors import UserError
 from tests.support.models import CONTEXT, TOKENIZER, language_model, transformer
 from tests.support.models import WRITER as SIZES
@@ -130,6 +130,14 @@ def test_what_is_asked_of_a_text_is_asked_of_what_follows_the_prompt(writer):
         assert len({*new}) == len(new)
         assert not {*new} & {*before}
         assert "one" not in written.text.split()
+
+
+def test_the_shortest_length_is_of_what_follows_each_prompt(writer):
+    prompts = TOKENIZER.encode(PROMPTS[:3])
+    asked = Writing(9, wishes=Wishes(min_length=5, sample=1, seed=1))
+    slots = Slots(writer, prompts, [9] * 3, asked)
+    found = slots._controls(prompts, rows=4).min_length_B  # of one row nobody asks anything
+    np.testing.assert_array_equal(found, [5 + len(ids) for ids in [*prompts, []]])
 
 
 def test_a_prompt_as_long_as_the_context_is_refused(writer):

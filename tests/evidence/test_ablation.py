@@ -150,6 +150,10 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
     (_, anew), (_, before) = (r.rows["halves"].runs for r in (added, record))
     assert replace(anew, seconds=0) == replace(before, seconds=0)
     assert replace(added, rows={}) == replace(record, rows={})
+    written["rows"]["halves"]["changes"] = {"model.positions": "interleaved"}
+    earlier.write_text(json.dumps(written))
+    _, trained, _ = run_ablation("elsewhere", earlier)
+    assert trained == ["reverse_halves_1"], "what a row changed then is not what it changes now"
     with pytest.raises(UserError, match=r"earlier.json: it is of reverse, or of other settings"):
         run_ablation("third", earlier, warmup_steps=50)
     for damage in ({**written, "rows": [1]}, {"config": written["config"]}):

@@ -45,6 +45,7 @@ def test_a_seed_is_compared_with_the_base_of_the_same_seed():
     assert nats.paper == pytest.approx(0.04763, abs=1e-5)
     text = "\n".join(" | ".join(row) for row in table_rows(record))
     assert "B1 | d_k 2 | 1,000 | +0.048 | +1.040 ± 0.490 | -0.7 | -2.00 ± 1.41" in text
+    assert "perplexity 4.92 | 7.50 | BLEU 25.8 | 25.0\n" in text, "of the base the means"
 
 
 def test_the_order_of_the_paper_has_rank_correlation_1_and_its_reverse_minus_1():

@@ -161,6 +161,8 @@ def test_words_are_embedded_by_the_matrix_times_the_root_of_d_model():
     wanted = params["embedding"][5:7] * math.sqrt(12) + sinusoids(positions, 12)[0]
     for side in ("src", "tgt"):
         np.testing.assert_allclose(model.embed(ids, positions, side)[0], wanted, rtol=1e-5)
+    model = nnx.merge(*drawn_by_numpy(replace(ONE_LAYER, scale_embedding=False)))
+    np.testing.assert_array_equal(model.embed_words(ids, "tgt")[0], params["embedding"][5:7])
 
 
 def test_each_place_of_dropout_has_its_rate_and_noise_of_its_own(monkeypatch):

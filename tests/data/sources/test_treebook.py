@@ -36,6 +36,14 @@ def test_sizes_are_those_asked_for_and_no_sentence_stands_twice(splits):
     assert len(set(sentences)) == len(sentences)
 
 
+def test_a_sentence_that_was_drawn_before_is_drawn_again(monkeypatch):
+    one, other, third = (tree(f"(TOP (S (NN {word}) (. .)))") for word in "abc")
+    drawn = iter([one, one, None, other, one, third])
+    monkeypatch.setattr(treebook, "draw", lambda *_: next(drawn))
+    found = treebook._distinct(random.Random(0))
+    assert [next(found) for _ in range(3)] == [one, other, third]
+
+
 def test_deep_trees_are_deeper_than_all_others(splits):
     assert {depth(each) > DEEPEST for each in splits.test_deep} == {True}
     others = [*splits.train, *splits.dev, *splits.test_seen]
