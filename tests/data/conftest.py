@@ -18,7 +18,9 @@ def packed(tmp_path_factory):
         for _ in range(300)
     ]
     folder = tmp_path_factory.mktemp("rows")
-    return pairs, pack_split(pairs, len(pairs), TOKENIZER, PACKING, folder, "train")
+    split = pack_split(pairs, len(pairs), TOKENIZER, PACKING, folder, "train")
+    assert len(split.classes) == 2
+    return pairs, split
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +30,6 @@ def packed_texts(tmp_path_factory):
     texts = [" ".join(rng.choices(WORDS, k=rng.randint(1, 50))) for _ in range(200)]
     folder = tmp_path_factory.mktemp("text_rows")
     pairs = [("", text) for text in texts]
-    return texts, pack_split(pairs, len(pairs), TOKENIZER, TEXT_PACKING, folder, "train")
+    split = pack_split(pairs, len(pairs), TOKENIZER, TEXT_PACKING, folder, "train")
+    assert len(split.classes) == 2
+    return texts, split
