@@ -82,7 +82,7 @@ class Ask:
     """Whether somebody reads while it grows."""
 
     @property
-    def is_watched(self) -> bool:
+    def is_followed(self) -> bool:
         """Whether what it is while it grows matters."""
         return self.is_shown or self.is_over is not _never
 
@@ -278,9 +278,9 @@ class Lane:
         self._turns.advance(steps, until_one_ends=True)
 
     def look(self) -> list[tuple[int, News]]:
-        """What there is of each text if any is done or watched; what is done has left its slot."""
+        """What there is of each text if any is done or followed; what is done has left its slot."""
         finished_B = self._turns.finished()
-        if not any(finished_B[at] or ask.is_watched for at, (_, ask) in self._inside.items()):
+        if not any(finished_B[at] or ask.is_followed for at, (_, ask) in self._inside.items()):
             return []
         look, found = self._turns.look(), list[tuple[int, News]]()
         over: list[int] = []
