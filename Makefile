@@ -19,6 +19,7 @@ SERVE := $(VENV)/.serve-$(ACCELERATOR)
 PARITY := .venv-parity
 FAIRSEQ := .venv-fairseq
 LIBRETRANSLATE := .venv-libretranslate
+TPU := .venv-tpu
 PEERS := $(if $(findstring fairseq,$(ARGS)),$(FAIRSEQ),$(PARITY)) \
   $(if $(findstring libretranslate,$(ARGS)),$(LIBRETRANSLATE))
 # Many images set this. But pip compiles nothing here, since most is never imported, and a start that
@@ -98,7 +99,7 @@ results: $(CORE) ## render the tables of results, score kept outputs again; ARGS
 	$(BIN)/python -m aiayn.evidence.tables $(ARGS)
 
 clean: ## remove .venv and the caches here; runs and data stay
-	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) $(LIBRETRANSLATE) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) $(LIBRETRANSLATE) $(TPU) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -126,6 +127,12 @@ $(FAIRSEQ)/.done: | $(BIN)/python
 	@touch $@
 
 # LibreTranslate's models that cut sentences are downloaded at run time; spaCy cuts them by a rule.
+$(TPU)/.done: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the compiler for TPUs into $(TPU): a minute, once."
+	@"$(PYTHON)" -m venv $(TPU)
+	@$(TPU)/bin/python $(PIP_INSTALL) -e '.[tpu]'
+	@touch $@
+
 $(LIBRETRANSLATE)/.done: | $(BIN)/python
 	@echo "Installing LibreTranslate into $(LIBRETRANSLATE): some minutes, once."
 	@"$(PYTHON)" -m venv $(LIBRETRANSLATE)

@@ -256,6 +256,18 @@ def _write(path: Path, record: dict[str, Any]) -> dict[str, Any]:
 _OURS = [sys.executable, "-m", "aiayn.bench.ours"]
 
 
+def python_of(environment: str) -> Path:
+    """The interpreter of an environment beside this one.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    python = Path(environment) / "bin" / "python"
+    if not python.is_file():
+        raise UserError(f"{python} is not there; `make {environment}/.done` installs it.")
+    return python.absolute()
+
+
 def _our_environment(peer: str | None) -> dict[str, str]:
     where = {"JAX_PLATFORMS": "cpu"} if peer else {}  # where peers run
     return {**os.environ, **LARGE_PAGES, **where, "JAX_ENABLE_COMPILATION_CACHE": "false"}
@@ -265,10 +277,8 @@ def _commands(arguments: Sequence[str], peer: str | None) -> dict[str, _Command]
     """How to start each contender, and its environment."""
     commands: dict[str, _Command] = {"aiayn": ([*_OURS, *arguments], _our_environment(peer))}
     if peer:
-        where = Path(".venv-fairseq" if peer == "fairseq" else ".venv-parity")
-        python = where / "bin" / "python"
-        if not python.is_file():
-            raise UserError(f"{python} is not there; `make {where}/.done` installs the peer.")
+        where = ".venv-fairseq" if peer == "fairseq" else ".venv-parity"
+        python = python_of(where)
         own = ["aiayn.bench.ctranslate2"] if peer == "ctranslate2" else ["aiayn.bench.peers", peer]
         command = [str(python), "-m", *own, *arguments]
         plain = {name: value for name, value in os.environ.items() if name not in LARGE_PAGES}

@@ -79,7 +79,9 @@ def devices(count: int) -> AbstractMesh:
     return AbstractMesh((count,), ("data",), axis_types=(AxisType.Auto,))
 
 
-def lowered(workload: Training, mesh: Mesh | AbstractMesh) -> jax.stages.Lowered:
+def lowered(
+    workload: Training, mesh: Mesh | AbstractMesh, platform: str = "cpu"
+) -> jax.stages.Lowered:
     """The program of a step of the workload, for devices that need not be there."""
     graphdef, adam, state = _model(workload)
     config = TrainConfig()
@@ -89,7 +91,7 @@ def lowered(workload: Training, mesh: Mesh | AbstractMesh) -> jax.stages.Lowered
     with without_kernels():
         update: Any = mapped_train_step(graphdef, config, adam, mesh)
         traced = update.trace(state, Rows(*[side] * len(Rows._fields)), key)
-        return traced.lower(lowering_platforms=("cpu",))
+        return traced.lower(lowering_platforms=(platform,))
 
 
 @cache

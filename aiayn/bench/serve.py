@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from aiayn.bench.contest import Worker
+from aiayn.bench.contest import Worker, python_of
 from aiayn.bench.grid import grid
 from aiayn.data import languages
 from aiayn.errors import UserError
@@ -171,8 +171,8 @@ def _commands(path: Path, model: Model, peer: str | None, made: Path) -> dict[st
         ONE_SLOT: ([*serve, f"model={made / 'one'}"], ours),
     }
     if peer:
-        python = _python(".venv-libretranslate")
-        export = [_python(".venv-parity"), "-m", "aiayn.bench.ctranslate2", "export", path]
+        python = python_of(".venv-libretranslate")
+        export = [python_of(".venv-parity"), "-m", "aiayn.bench.ctranslate2", "export", path]
         _run([*export, made / "exported"])
         # With one package alone it would look for others on the network.
         pair = model.experiment.data.src, model.experiment.data.tgt
@@ -198,13 +198,6 @@ def _package(folder: Path, src: str, tgt: str, exported: Path, python: Path) -> 
     _run([python, "-c", make, src, folder / "spacy"])
 
 
-def _python(environment: str) -> Path:
-    python = Path(environment) / "bin" / "python"
-    if not python.is_file():
-        raise UserError(f"{python} is not there; `make {environment}/.done` installs it.")
-    return python.absolute()
-
-
 def _run(command: Sequence[object]) -> None:
     words = [str(each) for each in command]
     if subprocess.run(words).returncode:
@@ -216,7 +209,7 @@ def _versions_of(peer: str | None) -> dict[str, str]:
         return {}
     names = (PEER, "ctranslate2")
     code = f"from importlib.metadata import version as v; print(*map(v, {names}))"
-    command = [str(_python(".venv-libretranslate")), "-c", code]
+    command = [str(python_of(".venv-libretranslate")), "-c", code]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return dict(zip(names, done.stdout.split(), strict=True))
 

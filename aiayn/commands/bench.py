@@ -59,6 +59,8 @@ def bench(
            must
     scaling counts what a step sends on 1 to 1,024 devices, in programs lowered for them, and
            computes, by assumptions that it names, where more of them stop to help; needs one device
+    compile compiles base, big and a search for TPUs that are not here: memory, collectives, FLOPs
+           (after make .venv-tpu/.done)
     data   writes synthetic corpora with the lengths and the word frequencies of news, prepares them
            as wmt14_ende_base is prepared, and records time and memory
 
@@ -201,12 +203,21 @@ def _scaling(name: str, out: Path, console: Any) -> None:
     console.print(scaling.summary(record))
 
 
-_MEASURES = {"choices": _choices, "growth": _growth, "scaling": _scaling}
+def _compile(name: str, out: Path, console: Any) -> None:
+    from aiayn.bench import targets
+
+    record = targets.bench_targets(out, console)
+    for program, found in record["programs"].items():
+        console.print(targets.table(program, found))
+    console.print(targets.summary(record))
+
+
+_MEASURES = {"choices": _choices, "compile": _compile, "growth": _growth, "scaling": _scaling}
 
 
 def _bench_arguments(parser: ArgumentParser) -> None:
-    own = ("choices", "serving", "serve", *_OF_RUNS, "start", "growth", "data", "scaling")
-    stages = (*_CONTESTS, *own)
+    of_models, others = ("serving", "serve", *_OF_RUNS, "start"), ("data", *_MEASURES)
+    stages = (*_CONTESTS, *of_models, *others)
     parser.add_argument("what", choices=stages, help="the stage")
     parser.add_argument(
         "--workload",

@@ -46,6 +46,7 @@ _BENCH = {
     "pcfg": ("data", "decoding", "evaluation", "model", "training", "bench/pcfg.py"),
     "growth": ("model", "training", "bench/growth.py"),
     "scaling": ("model", "training", "bench/scaling.py"),
+    "compile": ("decoding", "model", "training", "bench/scaling.py", "bench/targets.py"),
 }
 """What each benchmark times, and with what."""
 _STUDIES = (

@@ -18,6 +18,7 @@ from aiayn.bench import (
     serve,
     serving,
     start,
+    targets,
 )
 from aiayn.render.markdown import (
     duration,
@@ -55,6 +56,7 @@ def render_bench(records: Iterable[Bench]) -> str:
         "pcfg": _render_pcfg,
         "growth": _render_growth,
         "scaling": _render_scaling,
+        "compile": _render_targets,
     }
     for record in of(*kinds):
         parts += [*kinds[record["bench"]](record), _origins([record])]
@@ -330,3 +332,12 @@ def _render_scaling(record: Bench) -> list[str]:
         parts += [f"### {scaling.title(name, found)}", markdown_table(scaling.figures(found))]
     text = f"{scaling.summary(record)} By `aiayn bench scaling`, {_linked('its record', record)}."
     return [*parts, "![Scaling, on paper](results/bench/scaling.png)", text]
+
+
+def _render_targets(record: Bench) -> list[str]:
+    parts: list[str] = []
+    for name, found in record["programs"].items():
+        parts += [f"### {targets.title(name, found)}", markdown_table(targets.figures(found))]
+    said = "every figure is defined in "
+    link = _linked("its record", record)
+    return [*parts, f"{targets.summary(record)} By `aiayn bench compile`; {said}{link}."]

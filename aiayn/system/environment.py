@@ -25,9 +25,10 @@ PEAK_FLOPS = {
     "NVIDIA A100": 312e12,
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
-    "TPU v5p": 459e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
 }
-"""Dense bfloat16 FLOP/s of one device, from the makers' data sheets."""
+"""Dense bfloat16 FLOP/s of one device, from the makers' data sheets; JAX calls a v5p `TPU v5`."""
 
 
 def versions() -> dict[str, str]:
