@@ -19,7 +19,6 @@ SERVE := $(VENV)/.serve-$(ACCELERATOR)
 PARITY := .venv-parity
 FAIRSEQ := .venv-fairseq
 LIBRETRANSLATE := .venv-libretranslate
-TPU := .venv-tpu
 PEERS := $(if $(findstring fairseq,$(ARGS)),$(FAIRSEQ),$(PARITY)) \
   $(if $(findstring libretranslate,$(ARGS)),$(LIBRETRANSLATE))
 # Many images set this. But pip compiles nothing here, since most is never imported, and a start that
@@ -99,7 +98,7 @@ results: $(CORE) ## render the tables of results, score kept outputs again; ARGS
 	$(BIN)/python -m aiayn.evidence.tables $(ARGS)
 
 clean: ## remove .venv and the caches here; runs and data stay
-	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) $(LIBRETRANSLATE) $(TPU) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) $(LIBRETRANSLATE) .venv-tpu .venv-cuda .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -127,10 +126,10 @@ $(FAIRSEQ)/.done: | $(BIN)/python
 	@touch $@
 
 # LibreTranslate's models that cut sentences are downloaded at run time; spaCy cuts them by a rule.
-$(TPU)/.done: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing the compiler for TPUs into $(TPU): a minute, once."
-	@"$(PYTHON)" -m venv $(TPU)
-	@$(TPU)/bin/python $(PIP_INSTALL) -e '.[tpu]'
+.venv-tpu/.done .venv-cuda/.done: .venv-%/.done: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing a compiler for $* into .venv-$*: a minute, once."
+	@"$(PYTHON)" -m venv .venv-$*
+	@.venv-$*/bin/python $(PIP_INSTALL) -e '.[$*]'
 	@touch $@
 
 $(LIBRETRANSLATE)/.done: | $(BIN)/python

@@ -7,6 +7,7 @@ are counted in it. Times are arithmetic on assumptions, which the record names; 
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,7 +89,7 @@ def lowered(
     num_rows = rows_per_device(workload, mesh.size) * mesh.size
     side = jax.ShapeDtypeStruct((1, num_rows, workload.width), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(config.seed))
-    with without_kernels():
+    with nullcontext() if platform == "cuda" else without_kernels():
         update: Any = mapped_train_step(graphdef, config, adam, mesh)
         traced = update.trace(state, Rows(*[side] * len(Rows._fields)), key)
         return traced.lower(lowering_platforms=(platform,))

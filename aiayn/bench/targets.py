@@ -1,9 +1,9 @@
 """What accelerators that are not here would be given: our programs, compiled for them.
 
-libtpu compiles for TPUs on any machine, in an environment of its own. Nothing runs, so no time is
-measured: those that are given are what a device needs at least, by its data sheet. The compiler is
-asked for its least effort, since at its usual one it takes minutes of a processor for each of some
-fusions of a step.
+libtpu compiles for TPUs on any machine, JAX's plugin for CUDA for GPUs, each in an environment of
+its own. Nothing runs, so no time is measured: those that are given are what a device needs at
+least, by its data sheet. libtpu is asked for its least effort, since at its usual one it takes
+minutes of a processor for some fusions of a step; for GPUs no variants of kernels are timed.
 """
 
 import json
@@ -27,7 +27,6 @@ from jax.sharding import Mesh, SingleDeviceSharding
 from rich.console import Console
 from rich.table import Table
 
-from aiayn.bench.contest import python_of
 from aiayn.bench.grid import grid
 from aiayn.bench.scaling import lowered
 from aiayn.bench.workloads import DECODING, TRAINING, Decoding
@@ -35,19 +34,24 @@ from aiayn.config import DecodeConfig
 from aiayn.decoding.incremental import lay_out
 from aiayn.decoding.search import search
 from aiayn.decoding.translator import first_room, padded_width
+from aiayn.errors import UserError
 from aiayn.model.structure import abstract_parameters, build
 from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import PEAK_FLOPS, configure_jax, environment
 
-ENVIRONMENT = ".venv-tpu"
-
 
 class Chip(NamedTuple):
-    """Of the maker's data sheet."""
+    """Of the maker's data sheet, and the platform that it is of for JAX."""
 
     bytes: float
     bytes_per_second: float
+    platform: str = "tpu"
+
+    @property
+    def environment(self) -> str:
+        """Where its compiler is installed."""
+        return f".venv-{self.platform}"
 
 
 CHIPS: Mapping[str, Chip] = {
@@ -55,12 +59,40 @@ CHIPS: Mapping[str, Chip] = {
     "v5e:2x4": Chip(16 * 2**30, 819e9),
     "v5p:2x2x1": Chip(95 * 2**30, 2_765e9),
     "v6e:2x4": Chip(32 * 2**30, 1_640e9),
+    "h100:1x1x8": Chip(80e9, 3_352e9, "cuda"),
 }
-"""By topology: the kind, and the chips along each direction."""
+"""By topology: the kind, and the chips along each direction; of GPUs slices, hosts, devices."""
+_H100 = """
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  core_count: 132
+  fpus_per_core: 128
+  clock_rate_ghz: 1.98
+  threads_per_warp: 32
+  threads_per_block_limit: 1024
+  threads_per_core_limit: 2048
+  registers_per_block_limit: 65536
+  registers_per_core_limit: 65536
+  shared_memory_per_block: 49152
+  shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  l2_cache_size: 52428800
+  memory_bandwidth: 3352320000000
+  device_memory_size: 84978434048
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 12 }
+device_description_str: "NVIDIA H100"
+"""
+"""As XLA describes devices."""
+_COMPILERS = ("libtpu", "jax-cuda13-plugin")
 _SEARCHED, _BEAM = "base128", 4
 PROGRAMS = ("base", "big", _SEARCHED)
 EFFORT = -1.0
-"""From -1 to 1, of `jax_exec_time_optimization_effort`; usually 0."""
+"""From -1 to 1, of `jax_exec_time_optimization_effort`; usually 0, as for GPUs here."""
 _COLLECTIVE = re.compile(
     r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
 )
@@ -71,7 +103,8 @@ _DEFINITIONS = {
     "them, what lies between, and code",
     "memory": "of a device, by the data sheet of its chip",
     "collectives": "operations in the compiled program",
-    "flops": "of a device, as the compiler counts them; what a loop repeats is counted once",
+    "flops": "of a device, as the compiler counts them; what a loop repeats is counted once. For "
+    "GPUs it counts none",
     "bytes_accessed": "of a device's memory, likewise",
     "least_seconds": "of a step: the larger of flops over the peak of the data sheet and "
     "bytes_accessed over its bandwidth, so that a real step takes longer; not of the search, whose "
@@ -85,22 +118,34 @@ def bench_targets(folder: Path, console: Console) -> dict[str, Any]:
     """Compile for every target; the record, also in `folder/compile.json`.
 
     Raises:
-        UserError: the compiler's environment is not there.
+        UserError: no compiler's environment is there.
     """
-    python = python_of(ENVIRONMENT)
+    pythons = {chip.environment: Path(chip.environment, "bin", "python") for chip in CHIPS.values()}
+    pythons = {name: path.absolute() for name, path in pythons.items() if path.is_file()}
+    if not pythons:
+        raise UserError(
+            "No compiler is there; `make .venv-tpu/.done` installs that for TPUs, `make "
+            ".venv-cuda/.done` that for NVIDIA's GPUs."
+        )
     found: dict[str, dict[str, Any]] = {}
-    cases = [(topology, program) for program in PROGRAMS for topology in CHIPS]
+    cases = [
+        (topology, program)
+        for program in PROGRAMS
+        for topology, chip in CHIPS.items()
+        if chip.environment in pythons
+    ]
     with progress(console) as bar:
         task = bar.add_task("", total=len(cases))
         for topology, program in cases:
             bar.update(task, description=f"Compiling {program} for {topology}")
+            python = pythons[CHIPS[topology].environment]
             found.setdefault(program, {})[topology] = _compiled_by(python, topology, program)
             bar.advance(task)
     record = {
         "bench": "compile",
         **environment(),
         "definitions": _DEFINITIONS,
-        "compiler": _version(python),
+        "compilers": [_version(python) for python in pythons.values()],
         "effort": EFFORT,
         "programs": {
             program: {"tokens": _tokens(program), "targets": targets}
@@ -117,9 +162,12 @@ def _tokens(program: str) -> int:
 
 
 def _version(python: Path) -> str:
-    code = "from importlib.metadata import version; print(version('libtpu'))"
+    code = (
+        "from importlib.metadata import distributions as all\n"
+        f"print(*(f'{{d.name}} {{d.version}}' for d in all() if d.name in {_COMPILERS}))"
+    )
     done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    return f"libtpu {done.stdout.strip()}"
+    return done.stdout.strip()
 
 
 def _compiled_by(python: Path, topology: str, program: str) -> dict[str, Any]:
@@ -130,6 +178,7 @@ def _compiled_by(python: Path, topology: str, program: str) -> dict[str, Any]:
         "TPU_SKIP_MDS_QUERY": "1",  # which would ask the cloud what it runs on
         "TPU_WORKER_HOSTNAMES": "localhost",
         "TPU_STDERR_LOG_LEVEL": "3",
+        "XLA_FLAGS": "--xla_gpu_autotune_level=0",
     }
     command = [str(python), "-m", "aiayn.bench.targets", topology, program]
     done = subprocess.run(command, env=own, capture_output=True, text=True)
@@ -144,32 +193,38 @@ def _compiled_by(python: Path, topology: str, program: str) -> dict[str, Any]:
 
 def compiled_for(topology: str, program: str) -> dict[str, Any]:
     """What the compiler makes of a program there."""
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    # What a program is made of is chosen by the platform while it is traced.
-    jax.default_backend = lambda: "tpu"
-    jax.config.update("jax_exec_time_optimization_effort", EFFORT)
+    chip, (_, _, shape) = CHIPS[topology], topology.partition(":")
+    if chip.platform == "tpu":
+        jax.config.update("jax_exec_time_optimization_effort", EFFORT)
+        about = {"topology_name": topology}
+    else:
+        about = {"topology_name": "", "topology": shape, "target_config": _H100}
+    devices = topologies.get_topology_desc(platform=chip.platform, **about).devices
+    # What a program is made of is chosen by the device while it is traced.
+    jax.default_backend = lambda: "gpu" if chip.platform == "cuda" else chip.platform
+    jax.devices = lambda *_: devices
     if program in TRAINING:
         mesh = Mesh(np.array(devices), ("data",))
-        made, count = lowered(TRAINING[program], mesh, "tpu").compile(), len(devices)
+        made, count = lowered(TRAINING[program], mesh, chip.platform).compile(), len(devices)
     else:
-        made, count = _lowered_search(DECODING[program], devices[0]).compile(), 1
-    chips = math.prod(map(int, topology.partition(":")[2].split("x")))
-    share = chips / len(devices)  # a device may be one of a chip's two cores
-    peak = PEAK_FLOPS[devices[0].device_kind] * share
-    chip = CHIPS[topology]
-    found = described(made)
-    seconds = max(found["flops"] / peak, found["bytes_accessed"] / (chip.bytes_per_second * share))
+        made, count = _lowered_search(DECODING[program], devices[0], chip.platform).compile(), 1
+    share = math.prod(map(int, shape.split("x"))) / len(devices)  # a device may be half a chip
+    found, seconds = described(made), None
+    if found["flops"] and program in TRAINING:
+        peak = PEAK_FLOPS[devices[0].device_kind] * share
+        bandwidth = chip.bytes_per_second * share
+        seconds = max(found["flops"] / peak, found["bytes_accessed"] / bandwidth)
     return {
         "device": devices[0].device_kind,
         "devices": count,
         "memory": chip.bytes * share,
         **found,
-        "least_seconds": seconds if program in TRAINING else None,
+        "least_seconds": seconds,
         "compile_seconds": time.process_time(),
     }
 
 
-def _lowered_search(workload: Decoding, device: Any) -> jax.stages.Lowered:
+def _lowered_search(workload: Decoding, device: Any, platform: str) -> jax.stages.Lowered:
     place = SingleDeviceSharding(device)
 
     def there(tree: Any) -> Any:
@@ -192,21 +247,20 @@ def _lowered_search(workload: Decoding, device: Any) -> jax.stages.Lowered:
         bos=2,
         eos=3,
     )
-    return traced.lower(lowering_platforms=("tpu",))
+    return traced.lower(lowering_platforms=(platform,))
 
 
 def described(made: jax.stages.Compiled) -> dict[str, Any]:
     """A compiled program's memory, collectives, and what its compiler reckons that it does."""
     memory: Any = made.memory_analysis()
-    costs: Any = made.cost_analysis()
-    costs = costs[0] if isinstance(costs, list) else costs
+    costs: Any = made.cost_analysis() or {}
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     given = memory.argument_size_in_bytes + memory.generated_code_size_in_bytes
     return {
         "bytes": given + results + memory.temp_size_in_bytes,
         "collectives": dict(Counter(_COLLECTIVE.findall(made.as_text() or ""))),
-        "flops": costs["flops"],
-        "bytes_accessed": costs["bytes accessed"],
+        "flops": costs.get("flops"),
+        "bytes_accessed": costs.get("bytes accessed"),
     }
 
 
@@ -215,7 +269,7 @@ def described(made: jax.stages.Compiled) -> dict[str, Any]:
 
 def title(program: str, found: Mapping[str, Any]) -> str:
     """The title of a program's figures."""
-    return f"Compiled for TPUs that are not here, {program}: {found['tokens']:,} tokens"
+    return f"Compiled for devices that are not here, {program}: {found['tokens']:,} tokens"
 
 
 def figures(found: Mapping[str, Any]) -> list[list[str]]:
@@ -235,7 +289,7 @@ def figures(found: Mapping[str, Any]) -> list[list[str]]:
                 f"{target['bytes'] / 1e9:.2f}",
                 f"{target['bytes'] / target['memory']:.0%}",
                 counts or "none",
-                f"{target['flops'] / 1e12:.2f}",
+                f"{target['flops'] / 1e12:.2f}" if target["flops"] else "–",
                 f"{least * 1e3:.1f} ms" if least else "–",
                 f"{found['tokens'] / least:,.0f}" if least else "–",
                 f"{target['compile_seconds']:.0f} s",
@@ -247,9 +301,9 @@ def figures(found: Mapping[str, Any]) -> list[list[str]]:
 def summary(record: Mapping[str, Any]) -> str:
     """What the figures are, and what they are not."""
     return (
-        f"Nothing ran: {record['compiler']} compiled each program on a CPU, with an effort of "
-        f"{record['effort']:g}. `at least` is arithmetic: what the compiler counts, over what the "
-        "data sheet allows."
+        f"Nothing ran: {' and '.join(record['compilers'])} compiled each program on a CPU, for "
+        f"TPUs with an effort of {record['effort']:g}. `at least` is arithmetic: what the compiler "
+        "counts, over what the data sheet allows."
     )
 
 

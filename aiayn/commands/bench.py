@@ -59,8 +59,8 @@ def bench(
            must
     scaling counts what a step sends on 1 to 1,024 devices, in programs lowered for them, and
            computes, by assumptions that it names, where more of them stop to help; needs one device
-    compile compiles base, big and a search for TPUs that are not here: memory, collectives, FLOPs
-           (after make .venv-tpu/.done)
+    compile compiles base, big and a search for TPUs and GPUs that are not here: memory,
+           collectives, FLOPs (after make .venv-tpu/.done .venv-cuda/.done)
     data   writes synthetic corpora with the lengths and the word frequencies of news, prepares them
            as wmt14_ende_base is prepared, and records time and memory
 

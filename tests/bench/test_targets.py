@@ -47,7 +47,7 @@ def test_a_program_is_described_by_what_it_holds_and_does():
 
 def test_every_kind_of_chip_has_a_peak_and_no_kind_is_taken_for_another():
     kinds = {"TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5": 459e12, "TPU v6 lite": 918e12}
-    assert len(kinds) == len(CHIPS)
+    assert len(kinds) == sum(chip.platform == "tpu" for chip in CHIPS.values())
     for kind, peak in kinds.items():
         assert next(found for name, found in PEAK_FLOPS.items() if kind.startswith(name)) == peak
 
@@ -59,8 +59,11 @@ def test_all_targets_are_recorded_and_shown_with_those_that_refuse(tmp_path, cap
         asked.append((topology, program))
         return {"fault": "Ran out of memory."} if topology == "v4:2x2x1" else FITS
 
-    monkeypatch.setattr(targets, "python_of", lambda environment: tmp_path)
-    monkeypatch.setattr(targets, "_version", lambda python: "libtpu 1.2")
+    monkeypatch.chdir(tmp_path)
+    for name in (".venv-tpu", ".venv-cuda"):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        (tmp_path / name / "bin/python").touch()
+    monkeypatch.setattr(targets, "_version", lambda python: f"compiler {python.parts[-3]}")
     monkeypatch.setattr(targets, "_compiled_by", compiled)
     assert main(["bench", "compile", "--out", str(tmp_path)]) == 0
     assert sorted(asked) == sorted((topology, name) for name in PROGRAMS for topology in CHIPS)
@@ -70,13 +73,13 @@ def test_all_targets_are_recorded_and_shown_with_those_that_refuse(tmp_path, cap
     text = render_bench([record])
     assert "| v5e:2x4 | 8 | 4.00 | 25% | 2 all-reduce | 3.00 | 20.0 ms | 1,310,400 | 31 s |" in text
     assert "| v4:2x2x1 | Ran out of memory. |" in text
-    assert "libtpu 1.2 compiled each program on a CPU, with an effort of -1." in text
+    assert "compiler .venv-tpu and compiler .venv-cuda compiled each program on a CPU" in text
 
 
 def test_without_the_compiler_the_error_says_what_installs_it(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "compile"]) == 2
-    assert "`make .venv-tpu/.done` installs it" in capsys.readouterr().err
+    assert "`make .venv-tpu/.done` installs that for TPUs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("program", ["nothing", "tiny"])
