@@ -348,6 +348,10 @@ MUTATIONS = [
             "in enumerate(encoded, 1)",
         ),
         # The page.
+        ("decoding/turns.py", " & ~has_ended", ""),
+        ("serve/engine.py", "if not is_here or spare:", "if not is_here:"),
+        ("serve/server.py", "self._patience.cancel()", "pass"),
+        ("serve/server.py", "socket.SOCK_STREAM, socket.IPPROTO_TCP", "socket.SOCK_STREAM"),
         ("serve/page.py", "len(body) > _MOST_BYTES", "False"),
         ("serve/inspection.py", "len(text) > MOST_CHARACTERS", "False"),
         ("serve/words.py", "sorted_V[asked.top_k :]", "sorted_V[asked.top_k + 1 :]"),
