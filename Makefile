@@ -37,8 +37,8 @@ help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
 	  printf '  make %-17s %s\n' "$$target" "$$text"; done
 
-try: $(CORE) ## translate what you type, by a small model that comes along
-	@$(BIN)/aiayn translate phrasebook $(ARGS)
+try: $(CORE) ## translate what you type into German, by a model that comes along
+	@$(BIN)/aiayn translate tatoeba_ende $(ARGS)
 
 train: $(CORE) ## train, translate and score EXPERIMENT=phrasebook; ARGS='--set train.seed=2 ...'
 	$(BIN)/aiayn train $(EXPERIMENT) $(ARGS)
