@@ -25,7 +25,7 @@ from aiayn.system.files import user_os_errors
 from aiayn.system.memory import use_large_pages
 from aiayn.system.refusals import refused
 from aiayn.system.signals import stop_on_sigterm
-from aiayn.system.streams import open_streams
+from aiayn.system.streams import nobody_reads, open_streams
 
 _VERBS = (
     *(TRAIN, PREPARE, TRANSLATE, GENERATE, PARSE, SCORE, ATTENTION, AVERAGE, EVALUATE, BLEU, F1),
@@ -95,6 +95,8 @@ def _run(verb: Verb, values: dict[str, Any]) -> int:
         print(f"aiayn: {stopped} The same command resumes.", file=sys.stderr)
         return 0
     except BrokenPipeError:
+        if not nobody_reads():
+            raise  # of a socket or of another process
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

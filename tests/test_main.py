@@ -75,3 +75,14 @@ def test_the_end_of_a_process_looks_through_no_objects(monkeypatch):
     finally:
         gc.unfreeze()
         gc.set_threshold(*threshold)
+
+
+def test_a_pipe_that_breaks_elsewhere_is_not_taken_for_a_reader_who_left(monkeypatch):
+    def run():
+        raise BrokenPipeError("of a connection")
+
+    verb = Verb("break", run, lambda parser: None, jax=False)
+    monkeypatch.setattr(aiayn.__main__, "_VERBS", (verb,))
+    monkeypatch.setattr(aiayn.__main__, "nobody_reads", lambda: False)
+    with pytest.raises(BrokenPipeError, match="of a connection"):
+        main(["break"])

@@ -124,7 +124,7 @@ class _Rounds:
         some = [self._lines[(number * count + n) % len(self._lines)] for n in range(count)]
         for name, server in self._servers.items():
             seconds, said = server.translate(some, _CLIENTS)
-            alone = [server.translate([line])[0] for line in some[:_ALONE]]
+            alone = server.one_by_one(some[:_ALONE])
             if number:
                 self._said[name] += said
                 self._add(name, "clients_seconds", seconds)
@@ -257,15 +257,23 @@ class _Server:
             time.sleep(0.2)
         raise UserError(f"{' '.join(self._command[0])} does not serve; its own message is above.")
 
-    def translate(self, lines: Sequence[str], clients: int = 1) -> tuple[float, list[str]]:
+    def translate(self, lines: Sequence[str], clients: int) -> tuple[float, list[str]]:
         """Have some clients ask for a line each, again and again; the seconds that all took."""
         began = time.perf_counter()
-        if clients == 1:
-            said = [self._ask(line) for line in lines]  # by this thread, which keeps its connection
-        else:
-            with ThreadPoolExecutor(clients) as pool:
-                said = list(pool.map(self._ask, lines))
+        with ThreadPoolExecutor(clients) as pool:
+            said = list(pool.map(self._ask, lines))
         return time.perf_counter() - began, said
+
+    def one_by_one(self, lines: Sequence[str]) -> list[float]:
+        """The seconds of each line for one client, who keeps the connection."""
+
+        def timed(line: str) -> float:
+            began = time.perf_counter()
+            self._ask(line)
+            return time.perf_counter() - began
+
+        with ThreadPoolExecutor(1) as pool:
+            return list(pool.map(timed, lines))
 
     def translate_file(self, lines: Sequence[str]) -> float:
         """The seconds in which all lines are translated, in a few requests at once."""

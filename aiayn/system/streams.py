@@ -1,6 +1,7 @@
 """Standard input, output and error, whatever the program was started with."""
 
 import os
+import select
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
@@ -32,3 +33,11 @@ def open_streams() -> None:
         if isinstance(stream, TextIOWrapper):
             with suppress(ValueError):  # already closed by whoever calls this in a program
                 stream.reconfigure(errors="backslashreplace")
+
+
+def nobody_reads() -> bool:
+    """Whether what took standard output or error, such as `head`, has closed its end."""
+    outputs = select.poll()
+    for number in (1, 2):
+        outputs.register(number, 0)  # which reports broken pipes and nothing else
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in outputs.poll(0))

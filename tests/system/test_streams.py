@@ -46,3 +46,22 @@ def test_a_closed_stream_is_an_empty_one(tmp_path, closed):
 )
 def test_what_a_terminal_cannot_show_is_spelled_out(tmp_path, encoding, line):
     assert run(tmp_path, encoding=encoding).stdout == line
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_whether_the_reader_of_the_output_is_there(leaves):
+    code = (
+        "import sys; from aiayn.system.streams import nobody_reads;"
+        "sys.stdin.read(); sys.exit(40 + nobody_reads())"
+    )
+    reads, writes = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=writes, stderr=writes
+    ) as process:
+        os.close(writes)
+        if leaves:
+            os.close(reads)
+        process.communicate(b"")
+    if not leaves:
+        os.close(reads)
+    assert process.returncode == 40 + leaves
