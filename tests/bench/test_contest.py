@@ -101,7 +101,7 @@ def test_a_peer_that_was_not_at_its_best_is_named_so():
 def test_a_peer_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch, peer, where):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "train", "--workload", "tiny", "--peer", peer]) == 2
-    assert f"`make .venv-{where}/.done` installs the peer" in capsys.readouterr().err
+    assert f"`make .venv-{where}/.done` installs it" in capsys.readouterr().err
 
 
 def test_ratios_are_of_the_same_round():
