@@ -308,6 +308,7 @@ def test_the_address_has_the_state_and_brings_it_back(chromium, address):
     with opened(chromium, address) as page:
         show(page, SOURCE)
         page.locator("[data-kind=decoder] .thumbnail").nth(1).click()
+        page.wait_for_function("location.hash.includes('decoder')")  # after the click is drawn
         url = page.url
     assert "text=one" in url.partition("#")[2]
     with opened(chromium, url) as page:
