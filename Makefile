@@ -52,11 +52,12 @@ test: $(DEV) ## the tests but the slow ones; ARGS='-k bleu' or '-m slow' for som
 test-all: $(DEV) ## all tests, those marked slow included
 	$(BIN)/python -m pytest -m '' $(ARGS)
 
-faults: $(DEV) ## kill training 200 times, 100,000 hostile inputs, memory: hours; nothing may be lost
+faults: $(DEV) ## kill training 200 times, hostile inputs, memory: hours; nothing may be lost
 	$(BIN)/python -m tests.faults.kill --kills 200
 	$(BIN)/python -m tests.faults.fuzz --inputs 100000
 	$(BIN)/python -m tests.faults.resources
 	$(BIN)/python -m tests.faults.serving
+	$(BIN)/python -m tests.faults.lines
 
 docs: $(VENV)/.docs ## the site, in build/docs; its notebook trains for some minutes
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs $(ARGS) . build/docs

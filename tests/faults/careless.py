@@ -2,10 +2,11 @@
 
 python -m tests.faults.careless files|checkpoints|memory train ...
 python -m tests.faults.careless requests serve ...
+python -m tests.faults.careless lines translate ...
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,27 @@ def _requests() -> None:
     Engine.submit = keeping
 
 
+def _lines() -> None:
+    """Every line of standard input is kept."""
+    import aiayn.commands.translate
+
+    windows = aiayn.commands.translate.windows
+    kept: list[list[str]] = []
+
+    def keeping(*arguments: Any) -> Iterator[list[str]]:
+        for window in windows(*arguments):
+            kept.append(window)
+            yield window
+
+    aiayn.commands.translate.windows = keeping
+
+
 _BROKEN = {
     "files": _files,
     "checkpoints": _checkpoints,
     "memory": _memory,
     "requests": _requests,
+    "lines": _lines,
 }
 
 if __name__ == "__main__":

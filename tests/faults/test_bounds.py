@@ -23,7 +23,7 @@ from aiayn.evaluation.validation import validator
 from aiayn.experiments import load_experiment
 from aiayn.training.loop import train
 from aiayn.training.mesh import data_mesh
-from tests.faults import runs, saves, serving
+from tests.faults import lines, runs, saves, serving
 from tests.faults.resources import EVERY, MOST, MOST_SHARE, WARM_SAVES, growth, growth_a_save
 from tests.faults.runs import write_experiment
 from tests.support.corpora import copy_corpus
@@ -158,6 +158,24 @@ def test_the_rule_for_requests_sees_through_a_stair_and_finds_a_leak():
     assert serving.growth_a_request(flat) == (0, 0)
     leak = [(n, resident + 2 * serving.MOST * n) for n, resident in flat]
     assert serving.growth_a_request(leak)[0] == pytest.approx(2 * serving.MOST, rel=0.01)
+
+
+def test_the_rule_for_lines_sees_through_a_stair_and_finds_a_leak():
+    numbers = np.arange(lines.EVERY, lines.NUM_LINES, lines.EVERY)
+    flat = [(int(n), 300_000_000 + 4_000_000 * (n > 9_000_000)) for n in numbers]
+    assert lines.growth_a_line(flat) == (0, 0)
+    # Nine megabytes over all lines after the first half a million.
+    grown = [(n, resident + n) for n, resident in flat]
+    assert lines.growth_a_line(grown)[0] == pytest.approx(1, rel=0.01)
+    assert lines.growth_a_line(grown)[1] == pytest.approx(9_490_000 / 300_500_000, rel=0.01)
+
+
+def test_the_lines_are_the_same_whenever_they_are_drawn():
+    first, second = ([*lines.drawn(lines.EVERY + 1)] for _ in range(2))
+    assert first == second
+    assert [len(part) for part in first] == [lines.EVERY, 1]
+    assert {*first[0]} == {*lines.PAIRS, ""}
+    assert lines.PAIRS["two ten"] == "zwei zehn"
 
 
 def test_a_process_saves_and_tells_its_memory():
