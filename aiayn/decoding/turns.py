@@ -63,6 +63,9 @@ class Structure:
         return isinstance(other, Structure) and self.graphdef == other.graphdef
 
 
+_Seen = tuple[Bool[Array, " batch"], Int[Array, " batch"], Hypotheses, Hypotheses]
+"""The fields of a `Look`, on the device."""
+
 _structure = lru_cache(maxsize=64)(Structure)
 """The same one for the same model, so that nothing of it is compared."""
 
@@ -89,6 +92,8 @@ class Turns:
         # Where its arrays stay, or the first turns would be compiled anew for those of the second.
         self._state = jax.device_put(state, jax.tree.leaves(params)[0].sharding)
         self._finished_B = np.ones(sizes.slots, bool)
+        self._seen: _Seen | None = None
+        """What the last steps left, as long as nothing else has changed it."""
 
     def begin(
         self,
@@ -108,13 +113,14 @@ class Turns:
         arrays = (np.asarray(each, np.int32) for each in given)
         first_G = None if firsts is None else np.asarray(firsts, np.int32)
         new = *arrays, controls, first_G
-        self._state = _begin(*self._model, self._state, *new, sizes=self.sizes)
+        self._state, self._seen = _begin(*self._model, self._state, *new, sizes=self.sizes), None
 
     def advance(self, count: int, until_one_ends: bool = False) -> None:
         """Take `count` steps, or fewer where all are finished before, or one of them."""
         how = np.int32(count), np.bool_(until_one_ends)
         now = self._state
-        self._state, self._finished_B = _advance(*self._model, now, *how, sizes=self.sizes)
+        self._state, seen = _advance(*self._model, now, *how, sizes=self.sizes)
+        self._seen, self._finished_B = seen, seen[0]
 
     def finished(self) -> Bool[np.ndarray, " batch"]:
         """Which slots held nothing that grows after the last step, for less than a `look` costs."""
@@ -124,11 +130,16 @@ class Turns:
         """Finish what is in some slots as it is."""
         ended_B = np.zeros(self.sizes.slots, bool)  # of one shape, however many they are
         ended_B[places] = True
-        self._state = _end(self._state, ended_B)
+        self._state, self._seen = _end(self._state, ended_B), None
 
     def look(self) -> Look:
-        """The outputs of all slots: those that grow and those that have ended."""
-        return Look(*jax.device_get(_look(*self._model, self._state, sizes=self.sizes)))
+        """The outputs of all slots: those that grow and those that have ended.
+
+        Straight after `advance` no program runs for it, which would wait for those that do.
+        """
+        if self._seen is None:
+            self._seen = _look(*self._model, self._state, sizes=self.sizes)
+        return Look(*jax.device_get(self._seen))
 
 
 def _search(structure: Structure, params: Params, weights: Weights, sizes: Sizes) -> Search:
@@ -200,7 +211,7 @@ def _advance(
     until_one_ends: Bool[Array, ""],
     *,
     sizes: Sizes,
-) -> tuple[State, Bool[Array, " batch"]]:
+) -> tuple[State, _Seen]:
     slots = _search(structure, params, weights, sizes)
     finished_B = state.now.finished_B
 
@@ -213,7 +224,7 @@ def _advance(
         return taken[0] + 1, slots.step(taken[1])
 
     after = lax.while_loop(goes_on, step, (jnp.zeros_like(count), state))[1]
-    return after, after.now.finished_B
+    return after, _seen(slots, after)
 
 
 @_compiled
@@ -224,6 +235,10 @@ def _look(
     state: State,
     *,
     sizes: Sizes,
-) -> tuple[Bool[Array, " batch"], Int[Array, " batch"], Hypotheses, Hypotheses]:
-    slots, now = _search(structure, params, weights, sizes), state.now
+) -> _Seen:
+    return _seen(_search(structure, params, weights, sizes), state)
+
+
+def _seen(slots: Search, state: State) -> _Seen:
+    now = state.now
     return now.finished_B, now.age_B, slots.living(state), slots.gather(state)

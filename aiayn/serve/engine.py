@@ -1,14 +1,15 @@
-"""One thread a model: lets texts into free slots, takes some steps of all, delivers what is new.
+"""One thread a model: lets texts into free slots, has steps taken of all, delivers what is new.
 
-The lanes take their steps at once, and what one brought is looked at while the others take theirs.
-Requests come from the server's event loop; nothing of JAX runs there. A request is one or several
-texts, such as the sentences of a document, which share turns with those of other requests.
+The lanes take their steps side by side, and what one brought is looked at while the others take
+theirs. Requests come from the server's event loop; nothing of JAX runs there. A request is one or
+several texts, such as the sentences of a document, which share turns with those of other requests.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import count
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from aiayn.serve.lanes import Ask, Lane, News, Plan, plans_of_translator, plans_
 from aiayn.serve.models import Served
 from aiayn.serve.scoring import Scored, Scorer
 
-_STEPS, _STEPS_SHOWN = 8, 4
+_STEPS, _STEPS_SHOWN = 16, 4
 """Of a turn, at whose end texts that wait are let in; fewer where somebody watches."""
 
 Deliver = Callable[[int, News | Exception], None]
@@ -40,7 +41,7 @@ class Request:
     """The texts of one request, of which some wait, some are in slots, and some are done."""
 
     def __init__(self, asks: Sequence[Ask], plans: Sequence[Plan], deliver: Deliver):
-        self.asks, self.plans, self.deliver = asks, plans, deliver
+        self.asks, self.plans, self.deliver = asks, list(plans), deliver
         self.waiting = deque(range(len(asks)))
         self.num_open = len(asks)
         self.has_begun = False
@@ -71,6 +72,8 @@ class Engine:
         self._waiting: deque[Request] = deque()
         self._scores: deque[_Score] = deque()
         self._inside: dict[int, tuple[Request, int, Lane]] = {}
+        self._has_news = False
+        """Whether anything has changed since the last round."""
         self._keys = count()
         self._is_closing = False
         self.is_ready = False
@@ -79,6 +82,8 @@ class Engine:
         self.compilations = 0
         """Programs compiled since it is ready, of which there should be none."""
         self._thread = threading.Thread(target=self._run, name=served.name, daemon=True)
+        self._own_threads = set[int]()
+        """This and those of the lanes, by their numbers."""
         if isinstance(self._model, Translator):
             self.plans = plans_of_translator(self._model)
         else:
@@ -107,7 +112,7 @@ class Engine:
         """Take no more requests; the thread ends when those under way are done."""
         with self._changed:
             self._is_closing = True
-            self._changed.notify()
+            self._notify()
 
     def abandon(self) -> None:
         """As `close`, and nobody waits for what is under way."""
@@ -115,7 +120,7 @@ class Engine:
             for request in [*self._waiting, *(each for each, _, _ in self._inside.values())]:
                 request.is_dropped = True
             self._is_closing = True
-            self._changed.notify()
+            self._notify()
 
     def join(self) -> None:
         """Wait until the thread has ended."""
@@ -138,14 +143,14 @@ class Engine:
                 raise Full
             if asks:
                 self._waiting.append(request)
-                self._changed.notify()
+                self._notify()
         return request
 
     def drop(self, request: Request) -> None:
         """Nobody waits for it any more: its slots are free at the next turn."""
         with self._changed:
             request.is_dropped = True
-            self._changed.notify()
+            self._notify()
 
     def score(
         self, source: Sequence[int], first: int, ids: Sequence[int], room: int = 0
@@ -160,13 +165,13 @@ class Engine:
             if self._is_closing or self.fault:
                 raise Closed
             self._scores.append(_Score(source, first, ids, room, found))
-            self._changed.notify()
+            self._notify()
         return found
 
-    def _plan(self, ask: Ask) -> Plan:
-        """The first that fits."""
+    def _plan(self, ask: Ask, may_cut: bool = True) -> Plan:
+        """The first that fits, of those with room for any output unless it `may_cut`."""
         for plan in self.plans:
-            if plan.fits(ask):
+            if plan.fits(ask) and (may_cut or not plan.may_cut):
                 return plan
         if ask.num_outputs > self.most_outputs:
             raise UserError(
@@ -175,48 +180,67 @@ class Engine:
         raise UserError(f"The text has {len(ask.read):,} tokens, more than any lane holds.")
 
     def _count(self, event: str, duration_secs: float, **_: str | int) -> None:
-        own = threading.get_ident() == self._thread.ident
+        own = threading.get_ident() in self._own_threads
         if own and self.is_ready and event == "/jax/core/compile/backend_compile_duration":
             self.compilations += 1
 
+    def _enter(self) -> None:
+        self._own_threads.add(threading.get_ident())
+
     def _run(self) -> None:
-        try:
-            for plan in self.plans:
-                if self._is_closing:
-                    return
-                lanes = [Lane(self._model, plan) for _ in range(plan.lanes)]
-                lanes[0].warm_up()  # the others have the same programs
-                self._lanes += lanes
-            self._scorer.warm_up()
-        except Exception as error:
-            self.fault = error
-            return
-        self.is_ready = True
-        while self._wait():
-            self._free_dropped()
-            for lane in self._lanes:
-                self._guarded(lane, self._turn)
-            self._score_one()
+        self._enter()
+        with ExitStack() as hands:
+            try:
+                for plan in self.plans:
+                    if self._is_closing:
+                        return
+                    lanes = [self._lane(plan, hands) for _ in range(plan.lanes)]
+                    lanes[0].warm_up()  # the others have the same programs
+                    self._lanes += lanes
+                self._scorer.warm_up()
+            except Exception as error:
+                self.fault = error
+                return
+            self.is_ready = True
+            while self._wait():
+                self._free_dropped()
+                for each in self._lanes:
+                    if not each.is_busy:
+                        self._guarded(each, self._turn)
+                self._score_one()
+
+    def _lane(self, plan: Plan, hands: ExitStack) -> Lane:
+        """A new one, whose thread ends with `hands`."""
+        hand = ThreadPoolExecutor(1, f"{self.served.name} lane", initializer=self._enter)
+        return Lane(self._model, plan, hands.enter_context(hand))
+
+    def _notify(self) -> None:
+        """Have the engine's thread go another round; the lock is held."""
+        self._has_news = True
+        self._changed.notify()
+
+    def _on_turn(self) -> None:
+        with self._changed:
+            self._notify()
 
     def _wait(self) -> bool:
-        """Wait for something to do; whether there is."""
+        """Wait until something has changed; whether anything may be left to do."""
         with self._changed:
-            while not (self._waiting or self._inside or self._scores):
-                if self._is_closing:
+            while not self._has_news:
+                if self._is_closing and not (self._waiting or self._inside or self._scores):
                     return False
                 self._changed.wait()
+            self._has_news = bool(self._scores)  # one is scored in a round
         return True
 
     def _turn(self, lane: Lane) -> None:
-        """Deliver what the last steps brought, let texts in, and begin the next steps."""
-        if lane.num_inside:
-            for key, news in lane.look():
-                self._tell(key, news)
+        """Deliver what the last turn brought, let texts in, and start the next turn."""
+        for key, news in lane.look():
+            self._tell(key, news)
         asked = self._admitted(lane)
-        if asked:
-            lane.begin(asked)
-        if lane.num_inside:
-            lane.advance(_STEPS_SHOWN if lane.is_watched else _STEPS)
+        if asked or lane.num_inside:
+            is_shown = lane.is_watched or any(ask.is_shown for _, ask in asked)
+            lane.start(asked, _STEPS_SHOWN if is_shown else _STEPS, self._on_turn)
 
     def _admitted(self, lane: Lane) -> list[tuple[int, Ask]]:
         """Texts that wait and come into this lane, by their keys: one of each request in turn, so
@@ -259,6 +283,10 @@ class Engine:
 
     def _tell(self, key: int, news: News) -> None:
         request, number, _ = self._inside[key]
+        if news.is_cut:
+            del self._inside[key]
+            self._search_anew(request, number)
+            return
         if news.is_done:
             del self._inside[key]
             if not news.outputs:
@@ -267,6 +295,14 @@ class Engine:
                 return
         if news.is_done or request.asks[number].is_shown:
             self._deliver(request, number, news)
+
+    def _search_anew(self, request: Request, number: int) -> None:
+        """Have a text whose output found no room wait for a lane with more, before all others."""
+        request.plans[number] = self._plan(request.asks[number], may_cut=False)
+        with self._changed:
+            if not request.waiting:
+                self._waiting.appendleft(request)
+            request.waiting.appendleft(number)
 
     @staticmethod
     def _deliver(request: Request, number: int, news: News | Exception) -> None:

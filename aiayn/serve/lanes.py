@@ -6,6 +6,7 @@ may ask, before the first request; so texts of different requests share a turn.
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from aiayn.decoding.controls import FREE, NOTHING, Controls
 from aiayn.decoding.outputs import Ended
 from aiayn.decoding.search import PenaltyForm
-from aiayn.decoding.translator import Translator, padded_width
+from aiayn.decoding.translator import Translator, first_room, padded_width
 from aiayn.decoding.turns import Look, Sizes, Turns
 from aiayn.decoding.wishes import Wishes
 from aiayn.decoding.writer import Writer
@@ -53,6 +54,8 @@ class News(NamedTuple):
     certain: tuple[int, ...]
     """The tokens that the best output begins with, whatever comes."""
     is_done: bool
+    is_cut: bool = False
+    """Whether the room was too small, so that the text is to be searched anew in a larger one."""
 
 
 def _never(outputs: Sequence[Output]) -> bool:
@@ -106,6 +109,8 @@ class Plan(NamedTuple):
     """Whether it has no controls, and serves plain asks alone."""
     is_own: bool
     """Whether its beam is the model's own, so that it may search."""
+    may_cut: bool
+    """Whether its room is for most outputs only: a step reads all of the room, written or not."""
 
     @classmethod
     def of(
@@ -114,15 +119,18 @@ class Plan(NamedTuple):
         widths: tuple[int, ...],
         is_plain: bool = False,
         is_own: bool = False,
+        may_cut: bool = False,
     ) -> "Plan":
         """The slots of `sizes` in lanes that are small enough for a text that is alone."""
         lanes = -(-sizes.slots // max(1, _COLUMNS // sizes.beam_size))
         sizes = sizes._replace(slots=sizes.slots // lanes)
-        return cls(sizes, lanes, widths, is_plain, is_own)
+        return cls(sizes, lanes, widths, is_plain, is_own, may_cut)
 
     def fits(self, ask: Ask) -> bool:
-        """Whether a text may have one of the slots."""
-        if len(ask.read) > self.widths[-1] or ask.before + ask.most + 1 > self.sizes.room:
+        """Whether a text may have one of the slots. What somebody follows is not searched anew."""
+        has_room = ask.before + ask.most + 1 <= self.sizes.room
+        may_begin = has_room or (self.may_cut and not ask.is_followed)
+        if len(ask.read) > self.widths[-1] or not may_begin:
             return False
         if self.is_plain:
             return ask.is_plain
@@ -137,25 +145,24 @@ class Plan(NamedTuple):
 
 
 def plans_of_translator(translator: Translator) -> list[Plan]:
-    """Lanes for short and for long sentences, for single samples, and for several outputs."""
+    """Lanes for short sentences and for all, for single samples, and for several outputs."""
     config, tokenizer = translator.config, translator.tokenizer
-    longest = padded_width(translator.max_tokens)
-    beam = config.beam_size
+    short, longest = padded_width(1), padded_width(translator.max_tokens)
+    beam, room_of_all = config.beam_size, longest + config.max_extra_tokens
     several = beam if beam > 1 else _SEVERAL
 
-    def plan(width: int, beam_size: int, most: int, is_plain: bool) -> Plan:
-        room = width + config.max_extra_tokens
+    def plan(width: int, room: int, beam_size: int, most: int, is_plain: bool) -> Plan:
         slots = max(1, min(most, config.slots_per_batch // (beam_size * room)))
         ends = tokenizer.bos, tokenizer.eos
         how = config.length_penalty, config.length_penalty_form, 1 if is_plain else None
         sizes = Sizes(slots, width, room, beam_size, *ends, *how)
-        return Plan.of(sizes, (width,), is_plain, beam_size == beam)
+        return Plan.of(sizes, (width,), is_plain, beam_size == beam, room < room_of_all)
 
-    short = padded_width(1)
+    sizes = {(short, min(first_room(short), room_of_all)), (longest, room_of_all)}
     return [
-        *(plan(width, beam, _MOST_SLOTS, True) for width in sorted({short, longest})),
-        plan(longest, 1, _MOST_SLOTS // 2, False),
-        plan(longest, several, _FEW_SLOTS, False),
+        *(plan(*each, beam, _MOST_SLOTS, True) for each in sorted(sizes)),
+        plan(longest, room_of_all, 1, _MOST_SLOTS // 2, False),
+        plan(longest, room_of_all, several, _FEW_SLOTS, False),
     ]
 
 
@@ -173,13 +180,20 @@ def plans_of_writer(writer: Writer) -> list[Plan]:
 
 
 class Lane:
-    """The slots of one search; a text is known by the key that it was let in with."""
+    """The slots of one search; a text is known by the key that it was let in with.
 
-    def __init__(self, model: Translator | Writer, plan: Plan):
+    Its programs run in a thread of its own: on CPU those that one thread asks for wait for each
+    other, whatever they are of.
+    """
+
+    def __init__(self, model: Translator | Writer, plan: Plan, hand: Executor | None = None):
+        """`hand` is the thread."""
         self.plan = plan
         self._model = model
         self._inside: dict[int, tuple[int, Ask]] = {}
         """By slot: the key and what is asked."""
+        self._hand = hand or ThreadPoolExecutor(1)
+        self._under_way: Future[Look | None] | None = None
         self._turns = self._empty()
 
     def _empty(self) -> Turns:
@@ -191,15 +205,15 @@ class Lane:
         """Compile all that a turn may need."""
         for width in self.plan.widths:
             self._begin(self.plan.sizes.slots, _NOBODYS, width)  # past the last slot
-        self.advance(1)
-        self._turns.look()
+        self._turns.advance(1, until_one_ends=True)
         self._turns.end(np.zeros(0, np.int32))
+        self._turns.look()
 
     def restart(self) -> list[int]:
         """Empty all slots, as after a fault; the keys of what was in them."""
         keys = [key for key, _ in self._inside.values()]
         self._inside.clear()
-        self._turns = self._empty()
+        self._under_way, self._turns = None, self._empty()
         return keys
 
     @property
@@ -214,15 +228,34 @@ class Lane:
     def is_watched(self) -> bool:
         return any(ask.is_shown for _, ask in self._inside.values())
 
-    def begin(self, asked: Sequence[tuple[int, Ask]]) -> None:
-        """Let texts in, by their keys, no more than slots are free.
+    @property
+    def is_busy(self) -> bool:
+        """Whether a turn is under way."""
+        return self._under_way is not None and not self._under_way.done()
+
+    def start(
+        self, asked: Sequence[tuple[int, Ask]], steps: int, on_done: Callable[[], None]
+    ) -> None:
+        """Let texts in, by their keys, no more than slots are free, and take some steps of all, or
+        fewer where one is done before. `on_done` is called by another thread.
 
         Each is read alone, since a product of more rows may have other bits.
         """
         free = [place for place in range(self.plan.sizes.slots) if place not in self._inside]
+        new = [(place, ask) for place, (_, ask) in zip(free, asked, strict=False)]
         for place, (key, ask) in zip(free, asked, strict=False):
-            self._begin(place, ask, self.plan.width(ask))
             self._inside[place] = key, ask
+        followed = [place for place, (_, ask) in self._inside.items() if ask.is_followed]
+        taken = list(self._inside)
+
+        def turn() -> Look | None:
+            for place, ask in new:
+                self._begin(place, ask, self.plan.width(ask))
+            self._turns.advance(steps, until_one_ends=True)
+            return self._turns.look() if followed or self._turns.finished()[taken].any() else None
+
+        self._under_way = self._hand.submit(turn)
+        self._under_way.add_done_callback(lambda _: on_done())
 
     def _begin(self, place: int, ask: Ask, width: int) -> None:
         ids, segments = np.zeros((2, 1, width), np.int32)
@@ -266,36 +299,40 @@ class Lane:
         self.drop_all([key])
 
     def drop_all(self, keys: Sequence[int]) -> None:
+        """As `drop`; a turn that is under way ends before."""
         places = [place for place, (key, _) in self._inside.items() if key in keys]
+        self._end(places)
+
+    def _end(self, places: Sequence[int]) -> None:
         for place in places:
             del self._inside[place]
         if places:
-            self._turns.end(np.array(places))
-
-    def advance(self, steps: int) -> None:
-        """Take some steps, or fewer where one text is done before, beside what else is done until
-        somebody looks."""
-        self._turns.advance(steps, until_one_ends=True)
+            self._hand.submit(self._turns.end, np.array(places))
 
     def look(self) -> list[tuple[int, News]]:
-        """What there is of each text if any is done or followed; what is done has left its slot."""
-        finished_B = self._turns.finished()
-        if not any(finished_B[at] or ask.is_followed for at, (_, ask) in self._inside.items()):
+        """What the last turn brought of each text, if any is done or followed; what is done has
+        left its slot."""
+        under_way, self._under_way = self._under_way, None
+        look = under_way and under_way.result()
+        if look is None:
             return []
-        look, found = self._turns.look(), list[tuple[int, News]]()
-        over: list[int] = []
+        found, over = list[tuple[int, News]](), list[int]()
         for place, (key, ask) in list(self._inside.items()):
+            if look.ended.cut_A[place]:
+                del self._inside[place]
+                found.append((key, News((), (), is_done=True, is_cut=True)))
+                continue
             outputs = self._outputs(look, place, ask)
             is_done = bool(look.finished_B[place])
-            if not is_done and ask.is_over(outputs):
+            if is_done:
+                del self._inside[place]
+            elif ask.is_over(outputs):
                 is_done = True
                 over.append(place)
             if is_done:
-                del self._inside[place]
                 outputs = outputs[: ask.num_outputs]
             found.append((key, News(tuple(outputs), self._certain(outputs, ask, is_done), is_done)))
-        if over:
-            self._turns.end(np.array(over))
+        self._end(over)
         return found
 
     def _outputs(self, look: Look, place: int, ask: Ask) -> list[Output]:

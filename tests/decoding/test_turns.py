@@ -1,5 +1,6 @@
 """A search in turns: how long a turn is changes nothing that is found."""
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -55,6 +56,15 @@ def test_what_has_ended_is_known_without_a_look(turns):
         turns.advance(1)
         np.testing.assert_array_equal(turns.finished(), turns.look().finished_B)
     assert turns.finished().all()
+
+
+def test_a_look_is_the_same_with_what_the_steps_left_and_by_a_program_of_its_own(turns):
+    for _ in range(max(LIMITS)):
+        turns.advance(1)
+        left = turns.look()
+        turns.end(np.zeros(0, np.int32))  # after which what the steps left counts no more
+        for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(turns.look()), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_structures_are_equal_as_what_they_hold_is():

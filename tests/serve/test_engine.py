@@ -14,7 +14,7 @@ from aiayn.serve.engine import Closed, Engine, Full
 from aiayn.serve.lanes import Lane
 from aiayn.serve.text import document
 from tests.support.models import TOKENIZER
-from tests.support.servers import served
+from tests.support.servers import of_long_outputs, served
 
 DRAWN = Wishes(sample=1, seed=5, temperature=1.3)
 LINES = ["one two three", "four five", "six", "seven eight nine ten", "two two", "ten nine"]
@@ -99,6 +99,22 @@ def test_a_search_finds_what_the_translator_finds_best_first(pair):
             assert texts == [each.text for each in hypotheses[:count]]
             scores = [each.score for each in hypotheses[:count]]
             assert [each.score for each in news.outputs] == pytest.approx(scores, abs=1e-4)
+
+
+def test_an_output_that_finds_no_room_is_searched_anew_where_there_is_some():
+    served = of_long_outputs()
+    engine = Engine(served, queue=9)
+    engine.start()
+    found = _found(engine, [_of_pair(engine, line) for line in LINES * 3])
+    lengths = {len(news.outputs[0].ids) for news in found}
+    assert min(lengths) < 47 < max(lengths), "some fit the first room and some do not"
+    assert not any(news.is_cut for news in found)
+    wanted = [best.text for best, *_ in served.translator.translate(LINES * 3)]
+    texts = served.tokenizer.decode([list(news.outputs[0].ids) for news in found])
+    assert list(map(one_line, texts)) == wanted
+    assert engine.compilations == 0
+    engine.close()
+    engine.join()
 
 
 def test_what_is_asked_of_a_text_is_asked_of_it_alone(pair):

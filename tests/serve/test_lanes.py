@@ -1,5 +1,8 @@
 """Lanes: which text may have a slot of which, and what of a beam is certain."""
 
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -19,7 +22,7 @@ from aiayn.serve.lanes import (
     plans_of_writer,
 )
 from tests.support.models import CONTEXT
-from tests.support.servers import served
+from tests.support.servers import of_long_outputs, served
 
 MODELS = served()
 DRAWN = Wishes(sample=1)
@@ -55,6 +58,54 @@ def test_a_language_model_draws_in_the_context_one_text_or_several():
     assert _first(plans, **room, most=CONTEXT - 21) == 0
     assert _first(plans, **room, most=CONTEXT - 20) is None
     assert _first(plans, **room, num_outputs=8) == 1
+
+
+def test_a_short_text_has_room_for_most_outputs_unless_somebody_follows_it():
+    small, large, *_ = plans_of_translator(of_long_outputs().translator)
+    assert (small.sizes.width, small.sizes.room, small.may_cut) == (32, 48, True)
+    assert (large.sizes.width, large.sizes.room, large.may_cut) == (32, 92, False)
+    ask = Ask((5, 3), 2, most=61)
+    assert small.fits(ask)
+    assert not small.fits(replace(ask, is_shown=True)), "what was told is never taken back"
+    assert not small.fits(replace(ask, is_over=bool))
+    assert small.fits(replace(ask, is_shown=True, most=47)), "there is room for all of it"
+    assert not small.fits(replace(ask, prefix=(7,)))
+    assert large.fits(replace(ask, is_shown=True))
+
+
+class ByHand(Executor):
+    """A thread that does what it is given when a test says so."""
+
+    def __init__(self):
+        self.given = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        done = Future()
+        self.given.append(lambda: done.set_result(fn(*args, **kwargs)))
+        return done
+
+    def work(self):
+        self.given.pop(0)()
+
+
+def test_a_turn_is_under_way_in_another_thread_and_a_slot_that_is_freed_meanwhile_is_free(plans):
+    hand, ended = ByHand(), []
+    lane = Lane(MODELS["pair"].translator, plans[0], hand)
+    ask = Ask((5, 6, 3), 2, most=10)
+    assert lane.look() == []
+    lane.start([(1, ask), (2, ask)], 99, lambda: ended.append(True))
+    assert (lane.is_busy, lane.num_inside, ended) == (True, 2, [])
+    lane.drop(1)
+    assert lane.num_inside == 1
+    hand.work()
+    assert (lane.is_busy, ended) == (False, [True])
+    ((key, news),) = lane.look()
+    assert (key, news.is_done, lane.num_inside) == (2, True, 0)
+    # The slot is given to another text, whose turn comes after what frees it.
+    lane.start([(3, ask)], 99, lambda: None)
+    hand.work()
+    hand.work()
+    assert lane.look() == [(3, news)]
 
 
 def test_many_slots_are_in_lanes_small_enough_for_a_text_that_is_alone(plans):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,14 @@ def served() -> dict[str, Served]:
             "text", nowhere, "language_model", TrainedLanguageModel(language_model()), None
         ),
     }
+
+
+def of_long_outputs() -> Served:
+    """The same translator, some of whose outputs are longer than most are."""
+    model = translation_model()
+    decode = replace(model.experiment.decode, max_extra_tokens=60, slots_per_batch=4_000)
+    model = replace(model, experiment=replace(model.experiment, decode=decode))
+    return Served("long", Path("nowhere"), "translation", TrainedModel(model), None)
 
 
 @contextmanager
