@@ -10,6 +10,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from aiayn.decoding.controls import FREE, NOTHING, Controls
@@ -24,9 +25,12 @@ from aiayn.errors import UserError
 _MOST_SLOTS = 16
 _FEW_SLOTS = 4
 """For several outputs, which few requests ask for."""
-_COLUMNS = 16
+_COLUMNS, _COLUMNS_OF_MANY = 8, 16
 """Hypotheses of a step. With more its cost grows with them on CPU, so that a text that is alone
-would pay for slots that nobody has; more texts have lanes of their own."""
+would pay for slots that nobody has; more texts have lanes of their own. A step that reads many
+weights takes a quarter less for each of sixteen."""
+_MANY = 8 << 20
+"""Bytes of weights."""
 _SEVERAL = 4
 """Outputs that may be asked of a model whose own beam is 1."""
 _SAMPLES = 8
@@ -115,6 +119,7 @@ class Plan(NamedTuple):
     @classmethod
     def of(
         cls,
+        model: Translator | Writer,
         sizes: Sizes,
         widths: tuple[int, ...],
         is_plain: bool = False,
@@ -122,7 +127,9 @@ class Plan(NamedTuple):
         may_cut: bool = False,
     ) -> "Plan":
         """The slots of `sizes` in lanes that are small enough for a text that is alone."""
-        lanes = -(-sizes.slots // max(1, _COLUMNS // sizes.beam_size))
+        read = sum(leaf.nbytes for leaf in jax.tree.leaves(model.weights))
+        columns = _COLUMNS_OF_MANY if read > _MANY else _COLUMNS
+        lanes = -(-sizes.slots // max(1, columns // sizes.beam_size))
         sizes = sizes._replace(slots=sizes.slots // lanes)
         return cls(sizes, lanes, widths, is_plain, is_own, may_cut)
 
@@ -156,7 +163,7 @@ def plans_of_translator(translator: Translator) -> list[Plan]:
         ends = tokenizer.bos, tokenizer.eos
         how = config.length_penalty, config.length_penalty_form, 1 if is_plain else None
         sizes = Sizes(slots, width, room, beam_size, *ends, *how)
-        return Plan.of(sizes, (width,), is_plain, beam_size == beam, room < room_of_all)
+        return Plan.of(translator, sizes, (width,), is_plain, beam_size == beam, room < room_of_all)
 
     sizes = {(short, min(first_room(short), room_of_all)), (longest, room_of_all)}
     return [
@@ -174,7 +181,7 @@ def plans_of_writer(writer: Writer) -> list[Plan]:
     def plan(beam_size: int, most: int) -> Plan:
         slots = max(1, min(most, writer.slots_per_batch // (beam_size * context)))
         ends = tokenizer.bos, tokenizer.eos
-        return Plan.of(Sizes(slots, context, context, beam_size, *ends), widths)
+        return Plan.of(writer, Sizes(slots, context, context, beam_size, *ends), widths)
 
     return [plan(1, _MOST_SLOTS), plan(_SAMPLES, _FEW_SLOTS)]
 

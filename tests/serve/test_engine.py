@@ -194,6 +194,7 @@ class _Slow(Engine):
 
 def test_a_lane_that_is_empty_leaves_texts_to_those_at_work(monkeypatch):
     monkeypatch.setattr(Lane, "_empty", lambda lane: None)
+    monkeypatch.setattr("aiayn.serve.lanes._MANY", 0)  # lanes of four
     engine = _Slow(served()["pair"], queue=9)
     plain, _, several = engine.plans
     ask = _of_pair(engine, "one")
