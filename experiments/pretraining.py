@@ -3,7 +3,8 @@
 Run     aiayn ablate pretraining --set data.folder=DIR, with the files that tatoeba_ende names
 Paper   Radford et al. (2018): without pre-training the mean of their tasks is 14.8 points lower,
         and each layer that is moved helps (Table 5, Figure 2); there classifiers, here translators
-Cost    three language models and 27 translators of 2,400 updates; hours on two cores
+Cost    three language models and 27 translators of 1,600 updates; hours on two cores, of which a
+        third can be had at a time: --seeds 1, then --seeds 2 --record runs/pretraining/ablation.json
 """
 
 from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
@@ -14,13 +15,19 @@ config = Experiment(
         corpus="tatoeba",
         train_files=("train.en-de.{lang}.gz",),
         dev_files=("dev.en-de.{lang}.gz",),
-        vocab_size=8_000,
+        vocab_size=4_000,
         row_widths=(64,),
         max_tokens=64,
-        src_tokens_per_update=2_000,
-        tgt_tokens_per_update=2_000,
+        src_tokens_per_update=1_000,
+        tgt_tokens_per_update=1_000,
     ),
-    model=ModelConfig(num_layers=3, d_model=256, d_ff=1024, num_heads=4),
-    train=TrainConfig(num_steps=2_400, warmup_steps=600, checkpoint_every=200, keep_last=5),
+    model=ModelConfig(num_layers=3, d_model=128, d_ff=512, num_heads=4),
+    train=TrainConfig(
+        num_steps=1_600,
+        warmup_steps=500,
+        checkpoint_every=200,
+        keep_last=5,
+        validate_sentences=0,
+    ),
     decode=DecodeConfig(average_last=5),
 )
