@@ -4,7 +4,7 @@ Run     aiayn ablate pretraining --set data.folder=DIR, with the files that tato
 Paper   Radford et al. (2018): without pre-training the mean of their tasks is 14.8 points lower,
         and each layer that is moved helps (Table 5, Figure 2); there classifiers, here translators
 Cost    three language models and 27 translators of 1,600 updates; hours on two cores, of which a
-        third can be had at a time: --seeds 1, then --seeds 2 --record runs/pretraining/ablation.json
+        third can be had at a time: --seeds 1, then --seeds 2 with the --record of the first
 """
 
 from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig, TrainConfig
