@@ -58,6 +58,7 @@ _FAULTS = {
     "kill": ("training", "system", "data"),
     "memory": ("training", "system", "data"),
     "serving": ("serve", "decoding", "system"),
+    "lines": ("commands/translate.py", "data/sources/opening.py", "decoding"),
 }
 
 

@@ -30,7 +30,7 @@ def test_all_that_any_record_rests_on_is_there():
     # A module that was renamed would never make a figure old.
     records = [_run(), _ablation(), read(RESULTS / "sweeps/multi30k_ende.json", Sweep, "a sweep")]
     records += [{"bench": kind} for kind in age._BENCH]
-    for name in ("kill", "memory", "input"):
+    for name in ("kill", "memory", "input", "serving", "lines"):
         records.append(read(RESULTS / f"reliability/{name}.json", Faults, "faults"))
     for record in records:
         paths = [path for path in rests_on(record) if not path.startswith("experiments/")]
