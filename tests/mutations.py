@@ -350,6 +350,13 @@ MUTATIONS = [
         # The page.
         ("decoding/turns.py", " & ~has_ended", ""),
         ("serve/engine.py", "if not is_here or spare:", "if not is_here:"),
+        ("serve/lanes.py", "(self.may_cut and not ask.is_followed)", "self.may_cut"),
+        ("serve/lanes.py", "self._end(over)", "self._end([])"),
+        (
+            "decoding/turns.py",
+            "_end(self._state, ended_B), None",
+            "_end(self._state, ended_B), self._seen",
+        ),
         ("serve/server.py", "self._patience.cancel()", "pass"),
         ("serve/server.py", "socket.SOCK_STREAM, socket.IPPROTO_TCP", "socket.SOCK_STREAM"),
         ("serve/page.py", "len(body) > _MOST_BYTES", "False"),

@@ -249,17 +249,18 @@ class Lane:
         Each is read alone, since a product of more rows may have other bits.
         """
         free = [place for place in range(self.plan.sizes.slots) if place not in self._inside]
-        new = [(place, ask) for place, (_, ask) in zip(free, asked, strict=False)]
-        for place, (key, ask) in zip(free, asked, strict=False):
-            self._inside[place] = key, ask
-        followed = [place for place, (_, ask) in self._inside.items() if ask.is_followed]
+        new = dict(zip(free, asked, strict=False))
+        self._inside |= new
         taken = list(self._inside)
+        is_followed = any(ask.is_followed for _, ask in self._inside.values())
 
         def turn() -> Look | None:
-            for place, ask in new:
+            for place, (_, ask) in new.items():
                 self._begin(place, ask, self.plan.width(ask))
             self._turns.advance(steps, until_one_ends=True)
-            return self._turns.look() if followed or self._turns.finished()[taken].any() else None
+            return (
+                self._turns.look() if is_followed or self._turns.finished()[taken].any() else None
+            )
 
         self._under_way = self._hand.submit(turn)
         self._under_way.add_done_callback(lambda _: on_done())

@@ -67,6 +67,13 @@ def test_a_look_is_the_same_with_what_the_steps_left_and_by_a_program_of_its_own
             np.testing.assert_array_equal(one, other)
 
 
+def test_what_is_ended_is_seen_to_be_straight_after(turns):
+    turns.advance(1)
+    assert not turns.look().finished_B.any()
+    turns.end(np.array([2]))
+    assert turns.look().finished_B.tolist() == [False, False, True, False]
+
+
 def test_structures_are_equal_as_what_they_hold_is():
     one, same = (Structure(build(SIZES, 30)) for _ in range(2))
     other = Structure(build(SIZES, 31))

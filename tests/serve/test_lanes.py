@@ -108,6 +108,19 @@ def test_a_turn_is_under_way_in_another_thread_and_a_slot_that_is_freed_meanwhil
     assert lane.look() == [(3, news)]
 
 
+def test_a_text_of_which_nothing_more_is_needed_leaves_its_slot(plans):
+    hand = ByHand()
+    lane = Lane(MODELS["pair"].translator, plans[0], hand)
+    ask = Ask((5, 6, 3), 2, most=10, is_over=lambda outputs: True)
+    lane.start([(1, ask)], 1, lambda: None)
+    hand.work()
+    ((key, news),) = lane.look()
+    assert (key, news.is_done, lane.num_inside) == (1, True, 0)
+    assert news.outputs[0].ended is None, "it could have gone on"
+    hand.work()
+    assert lane._turns.look().finished_B.all()
+
+
 def test_many_slots_are_in_lanes_small_enough_for_a_text_that_is_alone(plans, monkeypatch):
     def shared_out(plans):
         return [(plan.sizes.slots, plan.lanes) for plan in plans]
