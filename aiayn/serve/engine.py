@@ -279,7 +279,7 @@ class Engine:
             for key in keys:
                 del self._inside[key]
             if keys:
-                self._guarded(lane, lambda lane, keys=keys: lane.drop_all(keys))
+                self._guarded(lane, lambda lane, keys=keys: lane.drop(keys))
 
     def _tell(self, key: int, news: News) -> None:
         request, number, _ = self._inside[key]

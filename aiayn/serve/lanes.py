@@ -216,12 +216,10 @@ class Lane:
         self._turns.end(np.zeros(0, np.int32))
         self._turns.look()
 
-    def restart(self) -> list[int]:
-        """Empty all slots, as after a fault; the keys of what was in them."""
-        keys = [key for key, _ in self._inside.values()]
+    def restart(self) -> None:
+        """Empty all slots, as after a fault."""
         self._inside.clear()
         self._under_way, self._turns = None, self._empty()
-        return keys
 
     @property
     def num_inside(self) -> int:
@@ -302,14 +300,9 @@ class Lane:
             min_p_B=_one(wishes.min_p, 0, np.float32),
         )
 
-    def drop(self, key: int) -> None:
-        """Free the slot of a text that nobody waits for any more."""
-        self.drop_all([key])
-
-    def drop_all(self, keys: Sequence[int]) -> None:
-        """As `drop`; a turn that is under way ends before."""
-        places = [place for place, (key, _) in self._inside.items() if key in keys]
-        self._end(places)
+    def drop(self, keys: Sequence[int]) -> None:
+        """Free the slots of texts that nobody waits for, after a turn that is under way."""
+        self._end([place for place, (key, _) in self._inside.items() if key in keys])
 
     def _end(self, places: Sequence[int]) -> None:
         for place in places:

@@ -110,7 +110,7 @@ def sample(
                     bar.update(task, completed=number * EVERY)
             left = sum(1 for _ in output)
         writer.join()
-    if process.returncode or left or len(found) < count // EVERY:
+    if process.returncode or left or len(found) < -(-count // EVERY):
         raise RuntimeError(f"{command} ended with {process.returncode}, or other lines than came.")
     return found[:-1], wrong  # after the last line it ends
 
@@ -131,7 +131,6 @@ def growth_a_line(samples: Samples) -> tuple[float, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("--lines", type=int, default=NUM_LINES, help=f"more than {WARM:,}")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     configure_jax()
@@ -139,7 +138,7 @@ def main() -> int:
     with Progress(console=console) as bar, tempfile.TemporaryDirectory() as folder:
         run = write_model(Path(folder))
         wanted = alone(run)
-        samples, wrong = sample(["aiayn"], run, arguments.lines, wanted, bar)
+        samples, wrong = sample(["aiayn"], run, NUM_LINES, wanted, bar)
         keeping = ["tests.faults.careless", "lines"]
         leaking, _ = sample(keeping, run, WARM + 200_000, wanted, bar)
     (a_line, share), (control, _) = growth_a_line(samples), growth_a_line(leaking)
@@ -153,7 +152,7 @@ def main() -> int:
     right = sum(wanted[text] == translation for text, translation in PAIRS.items())
     record: dict[str, Any] = {
         "name": "lines",
-        "title": f"{arguments.lines:,} lines go through `aiayn translate` in their order, in the "
+        "title": f"{NUM_LINES:,} lines go through `aiayn translate` in their order, in the "
         "same memory, and a small leak would show",
         "command": "make faults",
         "tried": len(details),
@@ -172,7 +171,7 @@ def main() -> int:
         "mebibytes": {
             str(number): round(resident / 2**20)
             for number, resident in samples
-            if number % (arguments.lines // 10) == 0
+            if number % (NUM_LINES // 10) == 0
         },
         "samples": len(samples),
         "seed": 0,

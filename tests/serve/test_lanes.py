@@ -95,7 +95,7 @@ def test_a_turn_is_under_way_in_another_thread_and_a_slot_that_is_freed_meanwhil
     assert lane.look() == []
     lane.start([(1, ask), (2, ask)], 99, lambda: ended.append(True))
     assert (lane.is_busy, lane.num_inside, ended) == (True, 2, [])
-    lane.drop(1)
+    lane.drop([1])
     assert lane.num_inside == 1
     hand.work()
     assert (lane.is_busy, ended) == (False, [True])
