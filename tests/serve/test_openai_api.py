@@ -170,7 +170,8 @@ def test_texts_of_a_chat_are_streamed_side_by_side(client):
 def test_log_probabilities_of_a_stream_are_those_of_the_whole_in_parts(client, model, more):
     asked = {**DRAWN, "logprobs": 2, "max_tokens": 20, **more}
     if model == "pair":  # of which a line is told when the one before it is done
-        searched = {"model": model, "prompt": "one two\nsix\n" * 4, "temperature": None}
+        # Many more lines than slots, so that they are not all done at once.
+        searched = {"model": model, "prompt": "one two\nsix\n" * 20, "temperature": None}
         asked |= {**searched, "max_tokens": None, "echo": None}
     (whole,) = complete(client, **asked)["choices"]
     found = chunks(client.post("/v1/completions", json={**asked, "stream": True}))
