@@ -79,6 +79,13 @@ def test_training_and_its_benchmark_import_what_a_gpu_image_holds():
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_what_is_not_text_is_a_picture_a_model_or_outputs():
+    kinds = {".png", ".safetensors", ".model", ".gz"}
+    others = sorted({*committed()} - committed_text().keys())
+    assert [str(path.relative_to(ROOT)) for path in others if path.suffix not in kinds] == []
+    assert {path.parts[len(ROOT.parts)] for path in others} <= {"docs", "experiments", "tests"}
+
+
 def test_nothing_committed_depends_on_one_machine():
     pattern = re.compile(
         r"index-url|file:///|://[a-z.]+/(?:simple|packages)/"
