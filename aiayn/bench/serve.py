@@ -31,6 +31,7 @@ from aiayn.data import languages
 from aiayn.errors import UserError
 from aiayn.evaluation.systems import read_aligned
 from aiayn.model.saved import Model, check_kind, model_of, save_model
+from aiayn.render.markdown import spread
 from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
@@ -315,13 +316,9 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
         for measure, told in units.items():
             row.append(told(statistics.median(found[measure])) if measure in found else "–")
             ratios = record["ratios"].get(name, {}).get(measure)
-            row.append(_spread(ratios) if ratios else "")
+            row.append(spread(ratios) if ratios else "")
         rows.append(row)
     return rows
-
-
-def _spread(ratios: Sequence[float]) -> str:
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 def title(record: Mapping[str, Any]) -> str:

@@ -14,8 +14,14 @@ from aiayn.system.files import place
 _CONTESTS = tuple(WORKLOADS)
 _WITH_PEERS = ("train", "decode", "generate", "serve")
 _PROFILED = ("train", "decode")
-_OF_RUNS = {"ngrams": "language model", "nano": "language model", "pcfg": "parser"}
-"""What needs a run, and of what."""
+_OF_RUNS = ("ngrams", "nano", "pcfg")
+_FILES = {
+    "serving": ("model", "src", "ref"),
+    "serve": ("model", "src"),
+    "grammar": ("model", "src"),
+    **dict.fromkeys(_OF_RUNS, ("model",)),
+}
+"""What each of these needs, and the others do not take."""
 
 
 def bench(
@@ -52,6 +58,8 @@ def bench(
            model's run for as long as that took: nats per character of both (.venv-parity/bin/aiayn)
     pcfg   parses dev and the test sets of a parser's run by the model and by a probabilistic
            grammar read off the same trees: F1 of both
+    grammar
+           parses the sentences of a file by a parser with and without its grammar, in turns
     start  times the help, the first update of a workload to train, and with --model one sentence
            through `aiayn translate`, compiled anew and from the cache; the sentence in turns with
            Hugging Face and CTranslate2 where they are installed (.venv-parity/bin/aiayn)
@@ -90,6 +98,10 @@ def bench(
         from aiayn.bench import serve
 
         console.print(serve.table(serve.bench_serve(model, src, peer, out, console)))
+    elif model and src and what == "grammar":
+        from aiayn.bench import grammar
+
+        console.print(grammar.table(grammar.bench_grammar(model, src, out, console)))
     elif model and src and ref:
         from aiayn.bench import serving
 
@@ -104,22 +116,13 @@ def bench(
 
 
 def _check_bench(what: str, workload: str | None, **values: Any) -> None:
-    texts = [values[name] for name in ("model", "src", "ref")]
-    if what == "start" and not any(texts[1:]):
-        pass  # a model, or none
-    elif what in _OF_RUNS and texts[0] and not any(texts[1:]):
-        pass
-    elif what in _OF_RUNS:
-        kind = _OF_RUNS[what]
-        raise UserError(f"{what} needs --model, the run of a {kind}, and nothing else.")
-    elif what == "serve":
-        if not all(texts[:2]) or texts[2]:
-            raise UserError("serve needs --model, the run of a translator, and --src.")
-    elif any(texts) != (what == "serving") or any(texts) != all(texts):
+    given = tuple(name for name in ("model", "src", "ref") if values[name])
+    wanted = _FILES.get(what, ())
+    if given != wanted and (what, given) != ("start", ("model",)):
         raise UserError(
-            "--model, --src and --ref are for serving, which needs all three; "
-            f"{_listed(tuple(_OF_RUNS))} need a --model, serve a --model and a --src, and start "
-            "may have one."
+            f"{what} needs {_flags(wanted)}; found {_flags(given)}."
+            if wanted
+            else f"{what} is measured without {_flags(given)}."
         )
     if what not in _WITH_PEERS and values["peer"]:
         raise UserError(f"--peer is for {_listed(_WITH_PEERS)}, not for {what}.")
@@ -134,6 +137,11 @@ def _check_bench(what: str, workload: str | None, **values: Any) -> None:
     ]
     if _workload(what, workload) not in known:
         raise UserError(f"--workload is {workload}; to {what}, wanted one of {', '.join(known)}.")
+
+
+def _flags(names: Sequence[str]) -> str:
+    *others, last = [f"--{name}" for name in names] or ["none of its files"]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -216,8 +224,7 @@ _MEASURES = {"choices": _choices, "compile": _compile, "growth": _growth, "scali
 
 
 def _bench_arguments(parser: ArgumentParser) -> None:
-    of_models, others = ("serving", "serve", *_OF_RUNS, "start"), ("data", *_MEASURES)
-    stages = (*_CONTESTS, *of_models, *others)
+    stages = (*_CONTESTS, *_FILES, "start", "data", *_MEASURES)
     parser.add_argument("what", choices=stages, help="the stage")
     parser.add_argument(
         "--workload",
@@ -240,9 +247,11 @@ def _bench_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=trained,
-        help=f"serving, serve, ngrams, nano, pcfg, start: {TRAINED}",
+        help=f"{', '.join(_FILES)}, start: {TRAINED}",
     )
-    parser.add_argument("--src", type=existing, help="serving, serve: source sentences, one a line")
+    parser.add_argument(
+        "--src", type=existing, help="serving, serve, grammar: source sentences, one a line"
+    )
     parser.add_argument("--ref", type=existing, help="serving: reference translations, one a line")
     parser.add_argument(
         "--out", type=place, default=Path("runs/bench"), help="where (default: runs/bench)"
@@ -251,7 +260,8 @@ def _bench_arguments(parser: ArgumentParser) -> None:
 
 def _computes_here(values: Mapping[str, Any]) -> bool:
     """Whether it computes in this process, not in workers that choose their pages themselves."""
-    return values["profile"] or values["what"] in ("choices", "growth", "serving", *_OF_RUNS)
+    own = ("choices", "growth", "serving", "grammar", *_OF_RUNS)
+    return values["profile"] or values["what"] in own
 
 
 BENCH = Verb("bench", bench, _bench_arguments, _check_bench, large_pages=_computes_here)

@@ -44,6 +44,7 @@ _BENCH = {
     "ngrams": ("data", "evaluation", "model", "training", "bench/ngrams.py"),
     "nano": ("data", "evaluation", "model", "training", "bench/nano.py", "bench/nano_torch.py"),
     "pcfg": ("data", "decoding", "evaluation", "model", "training", "bench/pcfg.py"),
+    "grammar": ("decoding", "model", "bench/grammar.py"),
     "growth": ("model", "training", "bench/growth.py"),
     "scaling": ("model", "training", "bench/scaling.py"),
     "compile": ("decoding", "model", "training", "bench/scaling.py", "bench/targets.py"),

@@ -1,6 +1,5 @@
 """What benchmarks found, in Markdown, rendered from their records: machines are columns."""
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from aiayn.bench import (
     choices,
     contest,
     data,
+    grammar,
     growth,
     nano,
     ngrams,
@@ -27,6 +27,7 @@ from aiayn.render.markdown import (
     number,
     short_commit,
     software_text,
+    spread,
 )
 from aiayn.system.records import Hardware
 
@@ -54,6 +55,7 @@ def render_bench(records: Iterable[Bench]) -> str:
         "ngrams": _render_ngrams,
         "nano": _render_nano,
         "pcfg": _render_pcfg,
+        "grammar": _render_grammar,
         "growth": _render_growth,
         "scaling": _render_scaling,
         "compile": _render_targets,
@@ -121,7 +123,7 @@ def _render_contests(records: Sequence[Bench]) -> list[str]:
         return []
 
     def lines(record: Bench) -> dict[tuple[str, ...], str]:
-        plain, *large = map(_spread, record["ratios"].values())
+        plain, *large = map(spread, record["ratios"].values())
         text = "".join(f"; {each} with large pages" for each in large)
         return {(contest.work(record), contest.beside(record)): _linked(plain, record) + text}
 
@@ -131,10 +133,6 @@ def _render_contests(records: Sequence[Bench]) -> list[str]:
         "Its seconds by ours, in turns, the median and the range of pairs: above 1, ours is "
         "faster. Each figure leads to its record, which has the pairs, and defines every figure.",
     ]
-
-
-def _spread(ratios: Sequence[float]) -> str:
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 def _render_steps(records: Sequence[Bench]) -> list[str]:
@@ -313,6 +311,16 @@ def _render_pcfg(record: Bench) -> list[str]:
         markdown_table(pcfg.figures(record)),
         "Labelled bracket F1 of the same sentences, by `aiayn bench pcfg`; every figure is defined "
         f"in {_linked('its record', record)}.",
+    ]
+
+
+def _render_grammar(record: Bench) -> list[str]:
+    return [
+        f"### {grammar.title(record)}",
+        markdown_table(grammar.figures(record)),
+        "Medians of rounds in turns; ratios of the same round, the median and the range: above 1, "
+        "the grammar takes longer. By `aiayn bench grammar`; every figure is defined in "
+        f"{_linked('its record', record)}.",
     ]
 
 

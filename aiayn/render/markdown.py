@@ -1,5 +1,6 @@
 """Markdown tables, and how they name figures, machines and commits."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 
 from aiayn.system.records import Hardware
@@ -14,6 +15,11 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 def number(value: float | None, form: str = ".2f") -> str:
     """A dash where there is none."""
     return "–" if value is None else format(value, form)
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """Their median, and from where to where they go."""
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 def duration(seconds: float) -> str:

@@ -16,14 +16,17 @@ from tests.commands.test_verb import refusal
         ("data --workload T1", "--workload is not for data"),
         ("growth --workload T1", "--workload is not for growth"),
         ("scaling --workload T1", "--workload is not for scaling"),
-        ("serving --model tests --src tests", "serving, which needs all three"),
-        ("serving", "serving, which needs all three"),
-        ("decode --model tests", "--model, --src and --ref are for serving"),
-        ("ngrams", "ngrams needs --model, the run of a language model"),
-        ("nano", "nano needs --model, the run of a language model"),
-        ("ngrams --model tests --src tests", "ngrams needs --model, the run of a language model"),
-        ("pcfg", "pcfg needs --model, the run of a parser, and nothing else"),
-        ("pcfg --model tests --ref tests", "pcfg needs --model, the run of a parser"),
+        (
+            "serving --model tests --src tests",
+            "serving needs --model, --src and --ref; found --model and --src.",
+        ),
+        ("serving", "--src and --ref; found none of its files."),
+        ("decode --model tests", "decode is measured without --model."),
+        ("start --model tests --src tests", "start is measured without --model and --src."),
+        ("ngrams", "ngrams needs --model; found none of its files."),
+        ("nano", "nano needs --model; found none of its files."),
+        ("pcfg --model tests --ref tests", "pcfg needs --model; found --model and --ref."),
+        ("grammar --model tests", "grammar needs --model and --src; found --model."),
         ("scaling --profile", "--profile is for train and decode, not for scaling"),
         ("data --profile", "--profile is for train and decode, not for data"),
         ("choices --profile", "--profile is for train and decode, not for choices"),
@@ -32,7 +35,7 @@ from tests.commands.test_verb import refusal
         ("prompt --peer hf", "--peer is for train, decode, generate and serve, not for prompt"),
         ("train --peer libretranslate", "libretranslate is for serve, and it alone"),
         ("serve --model tests --src tests --peer hf", "--peer is hf; libretranslate is for serve"),
-        ("serve --model tests", "serve needs --model, the run of a translator, and --src"),
+        ("serve --model tests", "serve needs --model and --src; found --model."),
         ("train --peer hf --profile", "not allowed with argument --peer"),
         ("data --pairs 10 0", "--pairs is 0; wanted 1 or more"),
     ],
@@ -53,9 +56,9 @@ def test_large_pages_are_for_what_computes_in_this_process():
         what
         for what in (
             *("train", "choices", "decode", "generate", "prompt", "serving", "ngrams", "nano"),
-            *("pcfg", "serve", "start", "growth", "data", "scaling"),
+            *("pcfg", "grammar", "serve", "start", "growth", "data", "scaling"),
         )
         if _computes_here({"what": what, "profile": False})
     ]
-    assert own == ["choices", "serving", "ngrams", "nano", "pcfg", "growth"]
+    assert own == ["choices", "serving", "ngrams", "nano", "pcfg", "grammar", "growth"]
     assert _computes_here({"what": "train", "profile": True})
