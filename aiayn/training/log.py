@@ -60,6 +60,7 @@ def totals_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "src_tokens": count("src"),
         "tgt_tokens": count("tgt"),
         "crc32": _crc32(rows),
+        "skipped": sum(row.get("skipped", 0) for row in rows),
         "dev": next((dict(row) for row in reversed(rows) if "dev_loss" in row), None),
     }
 
@@ -116,6 +117,8 @@ class Log:
         self.seconds = 0.0
         self.src_tokens = 0
         self.tgt_tokens = 0
+        self.skipped = 0
+        """Updates that were not finite, and not applied."""
         self.crc32 = 0
         self.dev: dict[str, Any] | None = None
         """The last validation."""
@@ -138,12 +141,13 @@ class Log:
         values = totals or totals_of(rows)
         self.seconds, self.crc32, self.dev = values["seconds"], values["crc32"], values["dev"]
         self.src_tokens, self.tgt_tokens = values["src_tokens"], values["tgt_tokens"]
+        self.skipped = values.get("skipped", totals_of(rows)["skipped"])  # not of earlier versions
         self.began = time.perf_counter()
         return f"{self.path} {lost}." if lost and self.writer else ""
 
     def totals(self) -> dict[str, Any]:
         """What a checkpoint keeps of the log up to now."""
-        names = "seconds", "src_tokens", "tgt_tokens", "crc32", "dev"
+        names = "seconds", "src_tokens", "tgt_tokens", "skipped", "crc32", "dev"
         return {name: getattr(self, name) for name in names}
 
     def timed(self, items: Iterator[T], pending: Sequence[Metrics]) -> Iterator[T]:
@@ -179,9 +183,10 @@ class Log:
         self.seconds += elapsed
         self.src_tokens += int(each.src_tokens.sum())
         self.tgt_tokens += int(each.tgt_tokens.sum())
+        self.skipped += int((~finite).sum())
         config = self.experiment
         rate = learning_rate(
-            step,
+            max(1, step - self.skipped),
             config.model.d_model,
             config.train.warmup_steps,
             config.train.learning_rate_constant,

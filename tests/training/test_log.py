@@ -86,6 +86,7 @@ def test_a_row_by_hand(tmp_path, clock):
         "seconds": 7.0,
         "src_tokens": 250,
         "tgt_tokens": 64,
+        "skipped": 0,
         "crc32": zlib.crc32(lines),
         "dev": validation,
     }
@@ -166,5 +167,11 @@ def test_updates_that_are_not_finite_are_counted_since_the_last_that_was(
     log.close()
     assert log.in_a_row == in_a_row
     assert row.get("skipped", 0) == finite.count(0)
+    assert log.totals()["skipped"] == finite.count(0)
+    # The rate of the update that was applied last; those skipped do not go on in the schedule.
+    train, d_model = log.experiment.train, log.experiment.model.d_model
+    applied = max(1, sum(finite))
+    rate = train.learning_rate_constant * d_model**-0.5 * applied * train.warmup_steps**-1.5
+    assert row["learning_rate"] == pytest.approx(rate)
     assert row.get("loss", 2.0) == 2.0, "20 nats over 10 tokens, those not applied left out"
     assert ("loss" in row) == (1 in finite)
