@@ -10,6 +10,7 @@ from aiayn.commands.verb import (
     existing,
     experiment_arguments,
     positive,
+    run_folder,
     trained_data_argument,
 )
 from aiayn.config import Experiment
@@ -69,7 +70,7 @@ def sweep(run: Path, data_dir: Path | None) -> None:
 
 
 def _sweep_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=existing, help="a run directory")
+    parser.add_argument("run", type=run_folder, help="a run directory")
     trained_data_argument(parser)
 
 
@@ -85,13 +86,13 @@ def ablate(
     record from elsewhere.
       aiayn ablate table3_miniature
 
-    The experiment pretraining is another one: translators from 2,000, 10,000 and 50,000 pairs,
-    whose decoder is drawn at random or was trained on the target side of all pairs before; from
-    the fewest pairs also with fewer of its layers.
+    The experiment pretraining, or one whose name begins so, is another: translators from 2,000,
+    10,000 and 50,000 pairs, whose decoder is drawn at random or was trained on the target side of
+    all pairs before; from the fewest pairs also with fewer of its layers.
       aiayn ablate pretraining --set data.folder=DIR
 
-    The experiment parsed_text is a third: parsers of a small treebank alone, and with more text
-    that another parser has parsed, or the parser of the treebank alone.
+    That of a parser, such as parsed_text, is a third: parsers of a small treebank alone, and with
+    more text that another parser has parsed, or the parser of the treebank alone.
       aiayn ablate parsed_text --set data.folder=DIR
     """
     from aiayn.evidence import ablation, parsed_text, pretraining, self_training, table3, transfer
@@ -99,11 +100,11 @@ def ablate(
 
     console = Terminal()
     folder = Path("runs") / experiment.name
-    studies = {
-        transfer.NAME: (pretraining.pretrain, transfer),
-        parsed_text.NAME: (self_training.self_train, parsed_text),
-    }
-    study, shown = studies.get(experiment.name, (ablation.ablate, table3))
+    study, shown = ablation.ablate, table3
+    if experiment.task == "parsing":
+        study, shown = self_training.self_train, parsed_text
+    elif experiment.name.startswith(transfer.NAME):
+        study, shown = pretraining.pretrain, transfer
     made = study(
         experiment, folder, data_dir, console, num_seeds=seeds, num_jobs=jobs, earlier=record
     )

@@ -338,6 +338,11 @@ def _build(data: DataConfig, source: Source, folder: Path, workers: Workers) -> 
         check_plain(title, _lines(evaluation[name], data.src))
 
     missing = ([] if source.dev else ["dev"]) + ([] if source.tests else ["test.test"])
+    if data.holdout_pairs and not missing:
+        raise UserError(
+            f"data.holdout_pairs is {data.holdout_pairs:,}, but there are a dev set and test sets; "
+            "wanted 0, since nothing would be held out."
+        )
     holding_out = bool(missing) and data.holdout_pairs > 0
     rules = Rules.of(data, evaluation, normalised=holding_out)
     if holding_out:

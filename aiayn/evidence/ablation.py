@@ -8,10 +8,9 @@ a folder of its own; what is finished there is not run again.
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from aiayn.tasks import task_of, translation_of
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
 from aiayn.training.loop import train
-from aiayn.training.run_folder import in_use, read_sessions
+from aiayn.training.run_folder import begun_run, in_use, read_sessions
 
 _SCORES = "dev.json"
 """What a finished run of an ablation holds; written last of all."""
@@ -151,11 +150,11 @@ def ablate(
             (row, seed): Run(row, made, folder / f"{row}-{seed}", prepared.folder, num_jobs)
             for (row, seed), made in variants.items()
         }
-        of_base = partial(changes, base)
-        recorded = read_record(earlier, base, prepared, of_base) if earlier else {}
+        set_by = {row: changes(base, row) for row in rows}
+        recorded = read_record(earlier, base, prepared, set_by, seeds) if earlier else {}
         share_machine(num_jobs)
         finished = finish(base.name, runs, recorded, num_jobs, console)
-        record = record_of(base, prepared, finished, of_base)
+        record = record_of(base, prepared, finished, set_by)
         records.write(folder / "ablation.json", record)
         plot_ablation(f"{base.name}: Table 3 in miniature", panels(record), folder / "ablation.png")
     return record
@@ -192,12 +191,12 @@ def record_of(
     base: Experiment,
     prepared: Prepared,
     finished: Sequence[FinishedRun],
-    changes_of: Callable[[str], Mapping[str, Any]],
+    set_by: Mapping[str, Mapping[str, Any]],
 ) -> Ablation:
-    """The record of all rows and seeds; `changes_of` says what a row sets."""
+    """The record of all rows and seeds; `set_by` has what each row sets."""
     rows: dict[str, Row] = {}
     for found in finished:
-        row = rows.setdefault(found.row, Row({**changes_of(found.row)}, found.parameters, []))
+        row = rows.setdefault(found.row, Row({**set_by[found.row]}, found.parameters, []))
         row.runs.append(msgspec.convert(found, AblatedRun, from_attributes=True))
     return Ablation(
         experiment=base.name,
@@ -209,7 +208,8 @@ def record_of(
         signature=finished[0].signature,
         data_fingerprint=prepared.fingerprint,
         versions={
-            name: ", ".join(sorted({run.versions[name] for run in finished}))
+            # A recorded run has those of its whole record.
+            name: ", ".join(sorted({v for run in finished for v in run.versions[name].split(", ")}))
             for name in finished[0].versions
         },
         rows=rows,
@@ -220,15 +220,28 @@ def read_record(
     path: Path,
     base: Experiment,
     prepared: Prepared,
-    changes_of: Callable[[str], Mapping[str, Any]],
+    set_by: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
 ) -> dict[tuple[str, int], FinishedRun]:
-    """The runs of an earlier record, by row and seed."""
+    """The runs of an earlier record, by row and seed, of the rows that are as they were.
+
+    Raises:
+        UserError: it is no such record, of another experiment or text, or has a seed that is not
+            among those wanted, and would be lost.
+    """
     record = records.read(path, Ablation, "an ablation")
     with naming(path):
         if not base.is_same(record.config):
             raise UserError(f"it is of {record.experiment}, or of other settings of it.")
         if not prepared.is_of(record.data_fingerprint):
             raise UserError("it is of other text than what is prepared here.")
+        known = {run.seed for found in record.rows.values() for run in found.runs}
+        if lost := sorted(known.difference(seeds)):
+            found, left = (", ".join(map(str, each)) for each in (sorted(known), lost))
+            raise UserError(
+                f"it has seeds {found}, of which {left} would be left out; wanted --seeds "
+                f"{len(known)} or more."
+            )
     return {
         (row, run.seed): FinishedRun(
             row=row,
@@ -241,7 +254,7 @@ def read_record(
         )
         for row, found in record.rows.items()
         for run in found.runs
-        if changes_of(row) == found.changes
+        if set_by.get(row) == found.changes
     }
 
 
@@ -257,20 +270,25 @@ def _read_scores(run: Run, prepared: Prepared) -> FinishedRun | None:
     """The scores of a run that is finished, of this experiment and of this data."""
     try:
         found = records.read(run.run_dir / _SCORES, FinishedRun, "a run of an ablation")
+        begun_run(run.experiment, run.run_dir)
         same_data = prepared.is_of(found.data_fingerprint)
         return found if same_data and run.experiment.is_same(found.config) else None
-    except (OSError, UserError, LookupError, TypeError):  # missing or damaged: run it again
+    # Missing, damaged, or of another run, by paths that records do not have: training decides.
+    except (OSError, UserError, LookupError, TypeError):
         return None
 
 
-def last_model(run: Run, prepared: Prepared) -> Model:
-    """The model of the last checkpoint of a run that is trained to its end."""
+def last_checkpoint(run: Run, prepared: Prepared) -> tuple[Model, dict[str, Any]]:
+    """Of a run that is trained to its end, the model of its last checkpoint, and the totals of its
+    log up to there."""
     checkpoints = Checkpoints.open(run.run_dir)
     newest = checkpoints.newest()
     assert newest == run.experiment.train.num_steps
     model = Model(run.experiment, prepared.tokenizer, checkpoints.params(newest))
+    totals = checkpoints.totals(newest)
     checkpoints.close()
-    return model
+    assert totals
+    return model, totals
 
 
 def _perform(run: Run) -> FinishedRun:
@@ -286,20 +304,20 @@ def _perform(run: Run) -> FinishedRun:
         raise UserError(f"Row {run.row}, seed {experiment.train.seed}: {error}") from None
     began = time.perf_counter()
     figure = figure_on_dev(experiment, prepared)
-    headline = figure(last_model(run, prepared), experiment.decode)
-    metrics = read_metrics(run.run_dir / "metrics.jsonl")
+    model, totals = last_checkpoint(run, prepared)
+    headline = figure(model, experiment.decode)
     sessions = read_sessions(run.run_dir)
     values = {
         "row": run.row,
         "seed": experiment.train.seed,
         "config": experiment.portable(),
         "data_fingerprint": prepared.fingerprint,
-        "perplexity": next(row for row in metrics[::-1] if "dev_loss" in row)["dev_perplexity"],
+        "perplexity": totals["dev"]["dev_perplexity"],
         "bleu": headline.value,
         "signature": headline.signature,
         "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
         "updates": experiment.train.num_steps,
-        "seconds": metrics[-1]["seconds"] + time.perf_counter() - began,
+        "seconds": totals["seconds"] + time.perf_counter() - began,
         "commits": sorted({session["commit"] for session in sessions}),
         "jobs": run.num_jobs,
         **{key: sessions[-1][key] for key in ("versions", "hardware")},

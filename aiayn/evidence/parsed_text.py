@@ -17,7 +17,8 @@ from aiayn.evidence.records import Ablation
 from aiayn.evidence.table3 import differences, signed, with_spread
 
 NAME = "parsed_text"
-"""The experiment that `aiayn ablate` does this with, instead of Table 3."""
+"""The experiment of this; `aiayn ablate` does the same with every parser, since Table 3 is of
+translators."""
 PARSED, OWN = "parsed.mrg.gz", "own.mrg"
 """Files beside the treebank: the trees of another parser, and those that a parser here made."""
 ROWS = {

@@ -25,7 +25,7 @@ from aiayn.model.saved import MODEL
 from aiayn.render.terminal import Terminal
 from aiayn.system import records
 from aiayn.system.environment import configure_jax
-from aiayn.system.files import locked, user_os_errors
+from aiayn.system.files import locked, user_os_errors, write_bytes
 from aiayn.system.workers import as_finished
 from aiayn.tasks import task_of, translation_of
 from aiayn.training.loop import train
@@ -69,10 +69,21 @@ def pretrain(
     """As `aiayn.evidence.ablation.ablate`: train and score what is not finished in `folder`.
 
     Raises:
-        UserError: as there; or train has fewer pairs than the largest size.
+        UserError: as there; train has fewer pairs than the largest size, or loses some to dev,
+            which the language model would read; or the base starts from a model itself.
     """
     from aiayn.evidence.plots import plot_pretraining
 
+    if base.train.initial:
+        raise UserError(
+            f"train.initial is {base.train.initial!r}; wanted none, since the rows say what they "
+            "start from."
+        )
+    if base.data.holdout_pairs:
+        raise UserError(
+            f"data.holdout_pairs is {base.data.holdout_pairs:,}; wanted 0 and sets of their own, "
+            "since the language model would read what is held out from the translators."
+        )
     rows = rows_of(base, sizes)
     seeds = range(base.train.seed, base.train.seed + num_seeds)
     with user_os_errors(folder):
@@ -80,14 +91,14 @@ def pretrain(
     with user_os_errors(folder), locked(folder / "lock", wait=False):
         open_source = translation_of(base).open_source
         prepared = prepare(base.data, data_dir, open_source=open_source)
-        kept = prepared.manifest.splits["train"].kept
-        if kept < max(sizes):
+        found = prepared.manifest.splits["train"]
+        if found.read < max(sizes):
             raise UserError(
-                f"{base.name} has {kept:,} pairs of train; wanted {max(sizes):,} or more, the "
-                "largest part of them that is trained on."
+                f"{base.name} has {found.read:,} pairs of train; wanted {max(sizes):,} or more, "
+                "the largest part of them that is read."
             )
-        base = _with_tokenizer(base, prepared)
-        recorded = read_record(earlier, base, prepared, rows.__getitem__) if earlier else {}
+        base = _with_tokenizer(base, prepared, folder)
+        recorded = read_record(earlier, base, prepared, rows, seeds) if earlier else {}
         share_machine(num_jobs)
         wanted = [seed for seed in seeds if any((row, seed) not in recorded for row in rows)]
         _write_text_models(base, wanted, folder, data_dir, num_jobs, console)
@@ -99,15 +110,17 @@ def pretrain(
                 data = prepare(made.data, data_dir, open_source=open_source).folder
                 runs[row, seed] = Run(row, made, folder / f"{row}-{seed}", data, num_jobs)
         finished = finish(base.name, runs, recorded, num_jobs, console)
-        record = record_of(base, prepared, finished, rows.__getitem__)
+        record = record_of(base, prepared, finished, rows)
         records.write(folder / "ablation.json", record)
         plot_pretraining(record, folder / "ablation.png")
     return record
 
 
-def _with_tokenizer(base: Experiment, prepared: Prepared) -> Experiment:
-    """The base with the tokenizer of all pairs, whatever part of them a row trains on."""
-    path = prepared.folder / "tokenizer.model"
+def _with_tokenizer(base: Experiment, prepared: Prepared, folder: Path) -> Experiment:
+    """The base with the tokenizer of all pairs, whatever part of them a row trains on; it lies
+    beside the runs, which name it, wherever the prepared data are."""
+    path = folder / "tokenizer.model"
+    write_bytes(path, (prepared.folder / path.name).read_bytes())
     words = prepared.tokenizer.num_words
     return replace(base, data=replace(base.data, tokenizer=str(path), vocab_size=words))
 

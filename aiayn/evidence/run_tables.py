@@ -8,7 +8,8 @@ from statistics import fmean, stdev
 
 from rich.console import Console
 
-from aiayn.evaluation.record import Record
+from aiayn.errors import UserError
+from aiayn.evaluation.record import Record, TestSet
 from aiayn.evaluation.scores import Scores, table, tokeniser
 from aiayn.evidence.published import PUBLISHED, Published
 from aiayn.evidence.records import RunRecord, is_repeat, is_stale
@@ -140,10 +141,22 @@ def _how_far(best: float | None, values: Sequence[float], published: Published |
 def _averaged(
     records: Sequence[RunRecord],
 ) -> dict[tuple[str, str], list[tuple[RunRecord, Scores]]]:
-    """Every run's scores with the averaged model, by experiment and test set."""
+    """Every run's scores with the averaged model, by experiment and test set.
+
+    Raises:
+        UserError: runs of an experiment were scored on other texts under one name.
+    """
     found: dict[tuple[str, str], list[tuple[RunRecord, Scores]]] = {}
+    texts: dict[tuple[str, str], tuple[TestSet, str]] = {}
     for name, record in zip(_names(records), records, strict=True):
         for test_set, labels in record.scores.items():
+            if text := record.data.tests.get(test_set):
+                known, file = texts.setdefault((name, test_set), (text, record.file))
+                if known != text:
+                    raise UserError(
+                        f"{file} and {record.file} have other texts as {test_set} of {name}; a "
+                        "mean is of one text. Give one of the two experiments another name."
+                    )
             scores = list(labels.values())[-1]
             found.setdefault((name, test_set), []).append((record, scores))
     return found

@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -17,21 +16,23 @@ from rich.console import Console
 from aiayn.config import Experiment
 from aiayn.data.prepare import open_prepared, prepare
 from aiayn.data.sources import treebank
-from aiayn.data.trees import clean, write
+from aiayn.data.sources.formats import find_files
+from aiayn.data.trees import write
 from aiayn.decoding.parser import Parser
+from aiayn.errors import UserError
 from aiayn.evidence.ablation import (
     Run,
     finish,
-    last_model,
+    last_checkpoint,
     read_record,
     record_of,
     share_machine,
 )
-from aiayn.evidence.parsed_text import OWN, PARSED, changes
+from aiayn.evidence.parsed_text import OWN, PARSED, ROWS, changes
 from aiayn.evidence.records import Ablation
 from aiayn.system import records
 from aiayn.system.environment import configure_jax
-from aiayn.system.files import locked, user_os_errors, write_text
+from aiayn.system.files import locked, place, user_os_errors, write_text
 from aiayn.system.workers import as_finished
 from aiayn.tasks import task_of
 
@@ -61,25 +62,33 @@ def self_train(
     """As `aiayn.evidence.ablation.ablate`: train and score what is not finished in `folder`.
 
     Raises:
-        UserError: as there; or there is no parsed text.
+        UserError: as there; or there is no treebank, or no parsed text beside it.
     """
+    if not base.data.train_files:
+        raise UserError(
+            f"{base.name} reads no treebank: data.train_files is empty; wanted its files, with "
+            f"{PARSED} beside them."
+        )
     seeds = range(base.train.seed, base.train.seed + num_seeds)
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with user_os_errors(folder), locked(folder / "lock", wait=False):
         open_source = task_of(base).open_source
-        prepared = prepare(base.data, data_dir, open_source=open_source)
-        of_base = partial(changes, base)
-        recorded = read_record(earlier, base, prepared, of_base) if earlier else {}
+        # Of the treebank and the text, so that a record of other text is known as such.
+        both = variant(base, "other", base.train.seed, folder).data
+        prepared = prepare(both, data_dir, open_source=open_source)
+        set_by = {row: changes(base, row) for row in ROWS}
+        recorded = read_record(earlier, base, prepared, set_by, seeds) if earlier else {}
         share_machine(num_jobs)
         # A recorded parser is not here to parse: where its trees are wanted, it is trained again.
         teaching = [seed for seed in seeds if ("own", seed) not in recorded]
         known = {key: found for key, found in recorded.items() if key[1] not in teaching}
         runs: dict[tuple[str, int], Run] = {}
+        texts = {seed: folder / f"text-{seed}-{prepared.fingerprint[:8]}" for seed in seeds}
 
         def add(row: str) -> None:
             for seed in seeds:
-                made, data = variant(base, row, seed, folder / f"text-{seed}"), prepared.folder
+                made, data = variant(base, row, seed, texts[seed]), prepared.folder
                 if seed in teaching:
                     data = prepare(made.data, data_dir, open_source=open_source).folder
                 runs[row, seed] = Run(row, made, folder / f"{row}-{seed}", data, num_jobs)
@@ -87,10 +96,11 @@ def self_train(
         add("base")
         add("other")
         finish(base.name, runs, known, num_jobs, console)
-        _write_texts([runs["base", seed] for seed in teaching], folder, num_jobs, console)
+        to_write = [_Text(runs["base", seed], texts[seed]) for seed in teaching]
+        _write_texts(to_write, num_jobs, console)
         add("own")
         finished = finish(base.name, runs, known, num_jobs, console)
-        record = record_of(base, prepared, finished, of_base)
+        record = record_of(base, prepared, finished, set_by)
         records.write(folder / "ablation.json", record)
     return record
 
@@ -103,11 +113,10 @@ class _Text:
     folder: Path
 
 
-def _write_texts(parsers: Sequence[Run], folder: Path, num_jobs: int, console: Console) -> None:
-    """The treebank with the trees of each parser, in `folder/text-SEED`."""
-    texts = [_Text(run, folder / f"text-{run.experiment.train.seed}") for run in parsers]
-    texts = [text for text in texts if not (text.folder / OWN).is_file()]
-    for text, seconds in as_finished(_write_text, texts, num_jobs):
+def _write_texts(texts: Sequence[_Text], num_jobs: int, console: Console) -> None:
+    """The treebank with the trees of each parser, where it is not there yet."""
+    waiting = [text for text in texts if not (text.folder / OWN).is_file()]
+    for text, seconds in as_finished(_write_text, waiting, num_jobs):
         seed = text.parser.experiment.train.seed
         console.print(f"Text parsed by the parser of seed {seed}: {seconds / 60:.1f} min")
 
@@ -117,14 +126,19 @@ def _write_text(text: _Text) -> float:
     configure_jax()
     began = time.perf_counter()
     run = text.parser
-    data, source = run.experiment.data, Path(run.experiment.data.folder)
-    parser = Parser(last_model(run, open_prepared(run.data)))
-    sentences = [clean(tree).words for tree in treebank.trees(source / PARSED)]
-    found = parser.parse([words for words in sentences if words])
-    lines = [f"{write(best.tree)}\n" for best, *_ in found]
+    data, source = run.experiment.data, place(run.experiment.data.folder)
+    parser = Parser(last_checkpoint(run, open_prepared(run.data))[0])
+    # The sentences that the second row learns from: what is no tree is counted there, and left out.
+    found = treebank.pairs(source / PARSED, parser.terminals, lambda reason, place: None)
+    parses = parser.parse([sentence.split() for sentence, _ in found])
+    lines = [f"{write(best.tree)}\n" for best, *_ in parses]
     for name in {*data.train_files, *data.dev_files, *data.test_files}:
-        file = name.rpartition("=")[2]
-        (text.folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / file, text.folder / file)
+        pattern = name.rpartition("=")[2]
+        for (file,) in find_files(pattern, data.folder, data.src, data.tgt, "data.train_files"):
+            if not place(pattern).is_absolute():  # else it is found where it is
+                copy = text.folder / file.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+    text.folder.mkdir(parents=True, exist_ok=True)
     write_text(text.folder / OWN, "".join(lines))  # last of all: what is there is whole
     return time.perf_counter() - began

@@ -18,7 +18,8 @@ from aiayn.evidence.records import Ablation
 from aiayn.evidence.table3 import MEASURES, Difference, signed, with_spread
 
 NAME = "pretraining"
-"""The experiment that `aiayn ablate` does this with, instead of Table 3."""
+"""The experiment that `aiayn ablate` does this with instead of Table 3, and others that begin with
+it."""
 SIZES = (2_000, 10_000, 50_000)
 LAYERS = "train.initial_layers"
 
@@ -82,7 +83,7 @@ def by_layers(record: Ablation) -> dict[int, Difference]:
 def table_rows(record: Ablation) -> Iterator[list[str]]:
     """The comparison as text: a head, then a line for each row."""
     nats, bleu = (differences(record, measure) for measure in MEASURES)
-    yield ["pairs", "layers moved", "perplexity", "Δ nats", "BLEU", "Δ BLEU"]
+    yield ["pairs read", "layers moved", "perplexity", "Δ nats", "BLEU", "Δ BLEU"]
     for row, found in record.rows.items():
         layers = found.changes.get(LAYERS)
         moved = "none, drawn at random" if layers is None else f"{layers} and the embedding"

@@ -192,6 +192,11 @@ def test_too_large_a_holdout_names_what_there_is(source: Path, tmp_path: Path):
         prepare(data, tmp_path / "out")
 
 
+def test_a_holdout_that_nothing_needs_is_refused(source: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"holdout_pairs is 5, but there are a dev set and test"):
+        prepare(config(source, holdout_pairs=5), tmp_path / "out")
+
+
 def test_no_dev_and_no_holdout_is_refused(source: Path, tmp_path: Path):
     with pytest.raises(UserError, match=r"data\.dev_files, or set data\.holdout_pairs"):
         prepare(config(source, dev_files=()), tmp_path / "out")

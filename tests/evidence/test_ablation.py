@@ -91,7 +91,7 @@ def run_ablation(corpus, data_dir, tmp_path, monkeypatch):
 
     monkeypatch.setattr(aiayn.evidence.ablation, "train", counting)
 
-    def run(folder="runs", earlier=None, **settings: int):
+    def run(folder="runs", earlier=None, num_seeds=2, **settings: int):
         trained.clear()
         base = reverse_experiment(corpus, **{"num_steps": 2, "keep_last": 3, **settings})
         output = io.StringIO()
@@ -100,7 +100,7 @@ def run_ablation(corpus, data_dir, tmp_path, monkeypatch):
             tmp_path / folder,
             data_dir,
             Console(file=output),
-            num_seeds=2,
+            num_seeds=num_seeds,
             num_jobs=1,
             rows=("base", "halves"),
             earlier=earlier,
@@ -156,6 +156,15 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
     assert trained == ["reverse_halves_1"], "what a row changed then is not what it changes now"
     with pytest.raises(UserError, match=r"earlier.json: it is of reverse, or of other settings"):
         run_ablation("third", earlier, warmup_steps=50)
+    with pytest.raises(UserError, match=r"it has seeds 1, 2, of which 2 would be left out; wanted"):
+        run_ablation("third", tmp_path / "runs/ablation.json", num_seeds=1)
+    # A row that there is no longer; runs of two days, with other versions.
+    written["rows"]["gone"] = {**written["rows"]["base"], "runs": []}
+    written["versions"]["jax"] = "0.9.1, 0.9.0"
+    earlier.write_text(json.dumps(written))
+    added, trained, _ = run_ablation("elsewhere", earlier)
+    assert ([*added.rows], trained) == (["base", "halves"], [])
+    assert added.versions["jax"].split(", ") == sorted({"0.9.0", "0.9.1", jax.__version__})
     for damage in ({**written, "rows": [1]}, {"config": written["config"]}):
         earlier.write_text(json.dumps(damage))
         with pytest.raises(UserError, match=r"earlier.json is no record of an ablation: "):
@@ -239,9 +248,17 @@ def test_no_seeds_and_no_jobs_are_refused(option, capsys):
     assert f"{option} is 0; wanted 1 or more" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "kind"), [("treebook", "parser"), ("phrasebook_lm", "language")])
-def test_what_does_not_translate_is_refused_by_its_name(name, kind, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("treebook", "treebook reads no treebank"),
+        ("phrasebook_lm", "phrasebook_lm is a language model"),
+        ("pretraining --set name=pretraining_small --set train.initial=m", "train.initial is 'm'"),
+        ("pretraining --set data.holdout_pairs=100", "data.holdout_pairs is 100; wanted 0"),
+    ],
+)
+def test_what_no_study_is_made_of_is_refused(name, reason, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["ablate", name]) == 2
-    assert f"{name} is a {kind}" in capsys.readouterr().err
+    assert main(["ablate", *name.split()]) == 2
+    assert reason in capsys.readouterr().err
     assert not any(tmp_path.iterdir())

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from aiayn.errors import UserError
+from aiayn.evaluation import record
 from aiayn.evaluation.scores import Score, Scores
 from aiayn.evidence.records import (
     is_stale,
@@ -69,6 +71,18 @@ def test_runs_that_differ_in_the_seed_are_repeats_of_the_experiments_own():
     assert "| multi30k_ende (stale: the experiment changed) | test2016 | 1.00 |" in table
     rows = render_full([seed(1), seed(2)]).splitlines()
     assert sum("| 2 | paper |" in row for row in rows) == 1, "the table of runs has the seed"
+
+
+def test_a_mean_is_of_one_text():
+    def on(text, file):
+        data = record.Data(fingerprint="0", source={}, pairs={}, tests={"test2016": text})
+        return _captions(30.0, 30.0, data=data, file=file)
+
+    text, other = (record.TestSet(2, "a", ref) for ref in "bc")
+    unknown = _captions(30.0, 30.0)
+    assert "n = 3" in render_short([on(text, "1.json"), unknown, on(text, "2.json")])
+    with pytest.raises(UserError, match=r"1.json and 3.json have other texts as test2016 of multi"):
+        render_short([on(text, "1.json"), unknown, on(other, "3.json")])
 
 
 def test_a_stale_run_is_no_repeat_of_the_experiment():

@@ -12,6 +12,7 @@ from rich.console import Console
 import aiayn.evidence.ablation
 import aiayn.training.loop
 from aiayn.data.sources import treebank
+from aiayn.data.sources.treebank import Malformed
 from aiayn.errors import UserError
 from aiayn.evidence.parsed_text import OWN, PARSED
 from aiayn.evidence.self_training import self_train, variant
@@ -53,6 +54,13 @@ def test_text_that_is_not_there_is_refused(tmp_path):
         )
 
 
+def test_a_parser_without_a_treebank_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"treebook reads no treebank: .*parsed.mrg.gz beside"):
+        self_train(
+            load_experiment("treebook"), *(tmp_path, tmp_path), Console(), num_seeds=1, num_jobs=1
+        )
+
+
 @pytest.mark.slow
 def test_every_run_is_trained_once_and_the_first_parses_the_text_for_the_third(
     tmp_path, monkeypatch
@@ -67,7 +75,11 @@ def test_every_run_is_trained_once_and_the_first_parses_the_text_for_the_third(
         aiayn.training.loop.train(experiment, *rest)
 
     monkeypatch.setattr(aiayn.evidence.ablation, "train", counting)
-    base = _base(tmp_path)
+    base, trees = _base(tmp_path), tmp_path / "trees"
+    # What train counts and leaves out, training on the text leaves out too; files may be a pattern.
+    more = gzip.decompress((trees / PARSED).read_bytes()) + b"(TOP (S (NN word\n"
+    (trees / PARSED).write_bytes(gzip.compress(more))
+    base = replace(base, data=replace(base.data, train_files=("tra*.mrg",)))
 
     def run(folder, earlier=None):
         trained.clear()
@@ -82,8 +94,8 @@ def test_every_run_is_trained_once_and_the_first_parses_the_text_for_the_third(
     assert once[-1] == "own_1", "after the parser that makes its text"
     assert "evalb" in record.signature
     # The same words, in the same order, under trees of its own.
-    text = tmp_path / "runs" / "text-1"
-    own, other = ([*treebank.trees(path)] for path in (text / OWN, tmp_path / "trees" / PARSED))
+    (text,) = (tmp_path / "runs").glob("text-1-*")
+    own, other = ([*treebank.trees(path, Malformed())] for path in (text / OWN, trees / PARSED))
     assert [tree.words for tree in own] == [tree.words for tree in other]
     assert [tree.brackets for tree in own] != [tree.brackets for tree in other]
     assert {path.name for path in text.iterdir()} == {"train.mrg", "dev.mrg", "news.mrg", OWN}
@@ -92,3 +104,9 @@ def test_every_run_is_trained_once_and_the_first_parses_the_text_for_the_third(
     (tmp_path / "runs/own-1/dev.json").unlink()
     assert run("runs")[1] == ["own_1"]
     assert run("elsewhere", tmp_path / "runs/ablation.json")[1] == [], "all is recorded"
+
+    (trees / PARSED).write_bytes(gzip.compress(more.replace(b"(NN ", b"(JJ ")))
+    with pytest.raises(UserError, match=r"ablation.json: it is of other text"):
+        run("elsewhere", tmp_path / "runs/ablation.json")
+    with pytest.raises(UserError, match=r"other-1 was begun with other data"):
+        run("runs")
