@@ -3,6 +3,8 @@
 import heapq
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple
 
 from aiayn.data.languages import has_blanks
 from aiayn.data.tokenizer import Tokenizer
@@ -48,7 +50,8 @@ def banned_sequences(
 def _spellings(signs: Sequence[str], ids: Mapping[str, int]) -> Iterator[tuple[int, ...]]:
     """The first `_SPELLINGS` ways of cutting signs into known pieces, those with the fewest first.
 
-    Signs are characters, or bytes as such pieces spell them.
+    Signs are characters, or bytes as such pieces spell them. Of ways with as few pieces the one
+    that has come furthest goes on first, so that the work grows with the length, not with the ways.
     """
     longest = max(map(len, ids))
     nexts: list[list[tuple[int, int]]] = []
@@ -59,18 +62,37 @@ def _spellings(signs: Sequence[str], ids: Mapping[str, int]) -> Iterator[tuple[i
     fewest = [math.inf] * len(signs) + [0.0]  # pieces from each place to the end
     for start in reversed(range(len(signs))):
         fewest[start] = min((1 + fewest[end] for _, end in nexts[start]), default=math.inf)
-    waiting: list[tuple[float, int, tuple[int, ...]]] = [(fewest[0], 0, ())]
-    count = 0
-    while waiting and count < _SPELLINGS and fewest[0] < math.inf:
-        _, place, so_far = heapq.heappop(waiting)
-        if place == len(signs):
-            count += 1
-            yield so_far
+    # The pieces of a whole way, signs not cut yet, an order among equals, and the last piece with
+    # all those before.
+    waiting: list[tuple[float, int, int, _Pieces | None]] = [(fewest[0], len(signs), 0, None)]
+    order, found = count(1), 0
+    while waiting and found < _SPELLINGS and fewest[0] < math.inf:
+        total, left, _, so_far = heapq.heappop(waiting)
+        if not left:
+            found += 1
+            yield _listed(so_far)
             continue
+        place = len(signs) - left
         for number, end in nexts[place]:
             if fewest[end] < math.inf:
-                total = len(so_far) + 1 + fewest[end]
-                heapq.heappush(waiting, (total, end, (*so_far, number)))
+                whole = total - fewest[place] + 1 + fewest[end]
+                piece = _Pieces(number, so_far)
+                heapq.heappush(waiting, (whole, len(signs) - end, next(order), piece))
+
+
+class _Pieces(NamedTuple):
+    """A piece, and those before it."""
+
+    number: int
+    before: "_Pieces | None"
+
+
+def _listed(pieces: _Pieces | None) -> tuple[int, ...]:
+    found: list[int] = []
+    while pieces:
+        found.append(pieces.number)
+        pieces = pieces.before
+    return tuple(reversed(found))
 
 
 def prefix_ids(

@@ -31,6 +31,19 @@ def test_of_a_long_word_the_first_cuts_are_banned_alone(monkeypatch):
     assert {len(each) for each in found} <= {12, 13}
 
 
+def test_the_work_for_a_long_word_grows_with_its_length(monkeypatch):
+    # "abab…" has more shortest ways than can be counted.
+    pieces = {"ab": 0, "a": 1, "b": 2, "ba": 3, "aba": 4, "bab": 5}
+    popped, pop = [], aiayn.decoding.spellings.heapq.heappop
+    monkeypatch.setattr(
+        aiayn.decoding.spellings.heapq, "heappop", lambda heap: popped.append(None) or pop(heap)
+    )
+    for length in (100, 400):
+        popped.clear()
+        (*_, last) = found = list(_spellings("ab" * length, pieces))
+        assert len(popped) <= len(found) * (len(last) + 1), "each way is gone once"
+
+
 def test_banned_words_are_whole_words_however_they_are_cut():
     found = banned_sequences(["two", " ", "ten one"], TOKENIZER, "de")
     texts = {TOKENIZER.decode([[n for n in ids if n != START]])[0] for ids in found}
