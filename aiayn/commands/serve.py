@@ -54,8 +54,8 @@ def _key(path: Path) -> str:
             key = path.read_text(encoding="utf-8").strip()
         except UnicodeDecodeError:
             key = ""
-    if not key or not key.isprintable():
-        raise UserError(f"{path} holds no key; wanted one line of text.")
+    if not key or not key.isprintable() or not key.isascii():  # headers of HTTP are ASCII
+        raise UserError(f"{path} holds no key; wanted one line of ASCII.")
     return key
 
 
@@ -83,8 +83,8 @@ def _check(models: list[_Named], **_: object) -> None:
         raise UserError(f"{twice[0]} names both {paths[0]} and {paths[1]}; wanted different names.")
     if missing := [name for name in _NEEDED if not find_spec(name)]:
         raise UserError(
-            f"The server needs {', '.join(missing)}, not installed here; run: "
-            "pip install 'aiayn[serve]'"
+            f"The server needs {', '.join(missing)}, not installed here; `make serve` installs "
+            "all, or in the checkout: pip install -e '.[serve]'"
         )
 
 

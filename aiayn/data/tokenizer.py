@@ -23,6 +23,15 @@ _MAX_SENTENCES = 10_000_000
 _PART = 500
 """Characters of a document after which it is cut at the next line break."""
 _CODE = re.compile(">>.+?<<")
+INCOMPLETE = "\ufffd"
+"""What a tokenizer makes of the first bytes of a character."""
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
+
+
+def byte_of(piece: str) -> int | None:
+    """The byte that a piece stands for, of characters that have no piece; None of other pieces."""
+    found = _BYTE.fullmatch(piece)
+    return int(found[1], 16) if found else None
 
 
 class Tokenizer:

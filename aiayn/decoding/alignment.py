@@ -11,7 +11,6 @@ the source word with the highest weight, the first of equals, so that it has one
 the source any number.
 """
 
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,13 +19,12 @@ import numpy as np
 from jaxtyping import Float
 
 from aiayn.data.text import UNSPACED, composed
-from aiayn.data.tokenizer import Tokenizer
+from aiayn.data.tokenizer import INCOMPLETE, Tokenizer, byte_of
 from aiayn.decoding.outputs import Alignment
 from aiayn.decoding.sentences import sentences
 
 _BLANK = "\u2581"
 """How pieces write a blank."""
-_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def layers_of(num_layers: int) -> slice:
@@ -169,10 +167,10 @@ def _places(pieces: Sequence[str], tokenizer: Tokenizer) -> list[range]:
 def _next_text(pieces: Sequence[str], start: int, special: Mapping[str, str]) -> tuple[str, int]:
     """The text of the next piece, or of the next few that spell a character in bytes; how many."""
     piece = pieces[start]
-    if not _BYTE.fullmatch(piece):
+    if byte_of(piece) is None:
         return special.get(piece, piece.replace(_BLANK, " ")), 1
     for count in range(1, 5):
-        found = [_BYTE.fullmatch(each) for each in pieces[start : start + count]]
+        found = map(byte_of, pieces[start : start + count])
         with suppress(UnicodeDecodeError):
-            return bytes(int(each[1], 16) for each in found if each).decode(), count
-    return "\ufffd", 1
+            return bytes(each for each in found if each is not None).decode(), count
+    return INCOMPLETE, 1

@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 
-from aiayn.data.tokenizer import Tokenizer
-
-_INCOMPLETE = "\ufffd"
-"""What a tokenizer makes of the first bytes of a character."""
+from aiayn.data.tokenizer import INCOMPLETE, Tokenizer, byte_of
 
 
 class Unfolding:
@@ -17,8 +14,11 @@ class Unfolding:
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str] = ()):
         self._tokenizer, self._prompt, self._stops = tokenizer, list(prompt), tuple(stops)
-        (before,) = tokenizer.decode([self._prompt])
-        self._begin, self._told = len(before), 0
+        whole = self._prompt[: len(self._prompt) - _unfinished(tokenizer, self._prompt)]
+        (self.before,) = tokenizer.decode([whole])
+        """The text of the prompt, but for a character whose bytes are not all there, which is the
+        first of what comes after."""
+        self._told = 0
 
     def text(self, ids: Sequence[int]) -> tuple[str, int | None]:
         """The text of all tokens after the prompt, or of the fewest that hold a stop string up to
@@ -40,7 +40,7 @@ class Unfolding:
         """What is certain of the text of all tokens up to now, and was not told before."""
         text, stopped = self.text(ids)
         if stopped is None and not is_last:
-            text = text.rstrip(_INCOMPLETE)
+            text = text.rstrip(INCOMPLETE)
             text = text[: len(text) - self._may_stop(text)]
         new = text[self._told :]
         self._told += len(new)
@@ -55,7 +55,7 @@ class Unfolding:
 
     def _after(self, ids: Sequence[int]) -> str:
         (text,) = self._tokenizer.decode([[*self._prompt, *ids]])
-        return text[self._begin :]
+        return text[len(self.before) :]
 
     def _first_stop(self, text: str) -> int | None:
         found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
@@ -72,3 +72,14 @@ class Unfolding:
             ),
             0,
         )
+
+
+def _unfinished(tokenizer: Tokenizer, ids: Sequence[int]) -> int:
+    """How many of the last tokens are bytes of a character whose others are still to come."""
+    for count, piece in enumerate(reversed(tokenizer.pieces(ids[-3:])), 1):
+        byte = byte_of(piece)
+        if byte is None or byte < 0x80:
+            break
+        if byte >= 0xC0:  # the first of a character says how many there are
+            return count if count < 2 + (byte >= 0xE0) + (byte >= 0xF0) else 0
+    return 0

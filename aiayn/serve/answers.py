@@ -4,12 +4,13 @@ The event loop does this; it hears of the engine's news by a queue of its own.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from aiayn.decoding.outputs import Ended, one_line
+from aiayn.data.tokenizer import INCOMPLETE
+from aiayn.decoding.outputs import Ended, as_drawn, one_line
 from aiayn.decoding.sentences import joined
 from aiayn.decoding.spellings import banned_sequences, prefix_ids
 from aiayn.decoding.translator import Translator
@@ -17,14 +18,12 @@ from aiayn.decoding.unfolding import Unfolding
 from aiayn.decoding.wishes import Wishes
 from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
-from aiayn.serve.engine import Engine, Request
+from aiayn.serve.engine import Engine
 from aiayn.serve.lanes import Ask, News, Output, check_banned
 from aiayn.serve.text import Document
 
 _Said = tuple[tuple[int, ...], bool]
 """Tokens of a piece, and whether they are all."""
-_INCOMPLETE = "\ufffd"
-"""What a tokenizer makes of the first bytes of a character."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,9 @@ class Translation:
         flat = [piece for pieces in self._pieces for piece in pieces]
         self.num_read, self.num_outputs = sum(map(len, flat)), wanted.num_outputs
         self._news: dict[int, News] = {}
+        self._sure = _Sure(0, 0, wanted.max_tokens)
         self._told = 0
+        """Characters of the first part that is not told as a whole."""
         banned = _banned(translator, wanted)
         prefix = ()
         if wanted.prefix:
@@ -149,22 +150,30 @@ class Translation:
         self._news[number] = news
         if not self._is_told:
             return []
-        text = self._text([(news.certain, news.is_done) for news in self._in_order()])
-        new = text[self._told :]
-        self._told += len(new)
-        return [new]
+        found: list[str] = []
+        while True:
+            sure, pieces = self._sure, self._pieces_of(self._sure.part)
+            some = self._in_order(range(sure.first, sure.first + len(pieces)))
+            said, left = _within([(each.certain, each.is_done) for each in some], sure.left)
+            text, is_whole = self._part_text(sure.part, iter(said))
+            found.append(text[self._told :])
+            self._told = len(text)
+            if not is_whole:
+                return ["".join(found)]
+            self._sure = _Sure(sure.part + 1, sure.first + len(pieces), left)
+            self._told = 0
 
     def spoken(self) -> list[tuple[Spoken, ...]]:
         if not self._is_told:
             return []
-        some = self._in_order()
-        said = self._within([(news.certain, news.is_done) for news in some])
+        some = self._in_order(range(len(self.asks)))
+        said, _ = _within([(each.certain, each.is_done) for each in some], self._wanted.max_tokens)
         return [self._spoken([news.outputs[0] for news in some], said)]
 
-    def _in_order(self) -> list[News]:
-        """The news of the first pieces, of which all but the last are done."""
+    def _in_order(self, numbers: Iterable[int]) -> list[News]:
+        """The news of some pieces up to the first that is not done."""
         found: list[News] = []
-        for number in range(len(self.asks)):
+        for number in numbers:
             if number not in self._news:
                 break
             found.append(self._news[number])
@@ -175,10 +184,14 @@ class Translation:
     def answers(self) -> list[Answer]:
         found: list[Answer] = []
         for rank in range(self._wanted.num_outputs):
-            # Of a text in parts, the n-th output is made of the n-th of each part.
+            # Of a text in parts, the n-th output is made of the n-th of each part, and of samples
+            # of any of each, since they come best first.
             outputs = [self._output(number, rank) for number in range(len(self.asks))]
-            said = self._within([(output.ids, True) for output in outputs])
+            all_said = [(output.ids, True) for output in outputs]
+            said, _ = _within(all_said, self._wanted.max_tokens)
             text, stopped = _stopped(self._text(said), self._wanted.stop)
+            if stopped and said:
+                said = self._fewest(said)
             is_cut = not all(whole for _, whole in said)
             is_cut = is_cut or any(output.ended == "limit" for output in outputs)
             ended: Ended = "stop" if stopped else "limit" if is_cut else "eos"
@@ -195,42 +208,60 @@ class Translation:
 
     def _output(self, number: int, rank: int) -> Output:
         outputs = self._news[number].outputs
-        return outputs[min(rank, len(outputs) - 1)]
+        place = min(rank, len(outputs) - 1)
+        if self._wanted.wishes.sample and len(self.asks) > 1:
+            place = as_drawn(len(outputs), self.asks[number].seed)[place]
+        return outputs[place]
 
     def _end(self, output: Output, is_whole: bool) -> tuple[int, ...]:
         return (self._translator.tokenizer.eos,) if is_whole and output.ended == "eos" else ()
 
-    def _within(self, said: Sequence[_Said]) -> list[_Said]:
-        """As many tokens of all pieces as are wanted at most."""
-        left, found = self._wanted.max_tokens, list[_Said]()
-        for ids, is_whole in said:
-            if left is not None and len(ids) > left:
-                return [*found, (ids[:left], False)]
-            left = left and left - len(ids)
-            found.append((ids, is_whole))
-        return found
+    def _fewest(self, said: Sequence[_Said]) -> list[_Said]:
+        """The first tokens that hold a string that stops; all that are said do."""
+        low, high = 1, sum(len(ids) for ids, _ in said)
+        while low < high:
+            middle = (low + high) // 2
+            if _stopped(self._text(_within(said, middle)[0]), self._wanted.stop)[1]:
+                high = middle
+            else:
+                low = middle + 1
+        *found, (ids, _) = _within(said, low)[0]
+        return [*found, (ids, False)]
 
     def _text(self, said: Sequence[_Said]) -> str:
         """The document with the tokens of its first pieces, of which the last may not be whole."""
-        waiting = iter(self._within(said))
+        waiting = iter(said)
         found: list[str] = []
-        for part, pieces in zip(self._document.parts, self._pieces, strict=True):
-            texts, is_whole = list[str](), True
-            for _ in pieces:
-                ids, is_whole = next(waiting, ((), False))
-                texts.append(self._line(ids, is_whole))
-                if not is_whole:
-                    break
-            line = joined(texts, self._translator.language) if pieces else part.line
-            if line or is_whole:
-                found += [part.before, self._document.written(line)]
+        for part in range(len(self._document.parts) + 1):
+            text, is_whole = self._part_text(part, waiting)
+            found.append(text)
             if not is_whole:
-                return "".join(found)
-        return "".join([*found, self._document.after])
+                break
+        return "".join(found)
+
+    def _pieces_of(self, part: int) -> Sequence[Sequence[int]]:
+        return self._pieces[part] if part < len(self._pieces) else ()
+
+    def _part_text(self, number: int, said: Iterator[_Said]) -> tuple[str, bool]:
+        """A part with what stands before it, and whether it is whole; last of all what stands after
+        the last part, which nothing follows. `said` goes on behind its pieces."""
+        if number == len(self._document.parts):
+            return self._document.after, False
+        part, pieces = self._document.parts[number], self._pieces[number]
+        texts, is_whole = list[str](), True
+        for _ in pieces:
+            ids, is_whole = next(said, ((), False))
+            texts.append(self._line(ids, is_whole))
+            if not is_whole:
+                break
+        line = joined(texts, self._translator.language) if pieces else part.line
+        if line or is_whole:
+            return part.before + self._document.written(line), is_whole
+        return "", False
 
     def _line(self, ids: tuple[int, ...], is_whole: bool) -> str:
         (text,) = self._translator.tokenizer.decode([list(ids)])
-        return one_line(text if is_whole else text.rstrip(_INCOMPLETE))
+        return one_line(text if is_whole else text.rstrip(INCOMPLETE))
 
 
 class Continuation:
@@ -259,7 +290,6 @@ class Continuation:
         self.read = tuple(read)
         """With the first token, which nothing predicts."""
         shown = read[1:] if tokenizer.has_bos and read[0] == tokenizer.bos else read
-        self._ids = shown
         self.num_read = len(shown if isinstance(prompt, str) else read)
         said = read[1:]
         most_read = writer.context - 2
@@ -355,8 +385,8 @@ class Continuation:
 
     @property
     def prompt_text(self) -> str:
-        """The prompt as the model reads it."""
-        return self._writer.tokenizer.decode([self._ids])[0]
+        """The prompt as the model reads it, but for a character whose bytes are not all there."""
+        return self._unfoldings[0].before
 
 
 def _begins(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
@@ -375,57 +405,80 @@ def _banned(model: Translator | Writer, wanted: Wanted) -> Mapping[tuple[int, ..
     return found
 
 
+class _Sure(NamedTuple):
+    """How far a document is told: the first part that is not told as a whole, the number of its
+    first piece, and how many tokens may follow."""
+
+    part: int
+    first: int
+    left: int | None
+
+
+def _within(said: Sequence[_Said], most: int | None) -> tuple[list[_Said], int | None]:
+    """As many tokens of all pieces as are wanted at most, and how many are left."""
+    left, found = most, list[_Said]()
+    for ids, is_whole in said:
+        if left is not None and len(ids) > left:
+            return [*found, (ids[:left], False)], 0
+        left = left and left - len(ids)
+        found.append((ids, is_whole))
+    return found, left
+
+
 def _stopped(text: str, stops: Sequence[str]) -> tuple[str, bool]:
     """The text before the first of some strings, and whether there is one."""
     places = [at for at in map(text.find, stops) if at >= 0]
     return (text[: min(places)], True) if places else (text, False)
 
 
-def told(engine: Engine, works: Sequence[Work]) -> AsyncGenerator[tuple[int, list[str]]]:
-    """Have some texts searched together; yields the number of one and what is new of its outputs.
+class Telling:
+    """Some texts searched together: yields the number of one and what is new of its outputs.
 
-    Ends when all are done; whoever stops before frees the slots. They wait from the call on.
-
-    Raises:
-        UserError, Full, Closed: as `Engine.submit`, at the call.
+    It ends when all are done. Whoever stops before closes it, which frees the slots.
     """
-    loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[tuple[int, News | Exception]] = asyncio.Queue()
 
-    def deliver(number: int, news: News | Exception) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-            loop.call_soon_threadsafe(queue.put_nowait, (number, news))
+    def __init__(self, engine: Engine, works: Sequence[Work]):
+        """The texts wait from now on.
 
-    request = engine.submit([ask for work in works for ask in work.asks], deliver)
-    return _news(engine, request, works, queue)
+        Raises:
+            UserError, Full, Closed: as `Engine.submit`.
+        """
+        self._engine, self._works = engine, works
+        self._owners = [
+            (owner, n) for owner, work in enumerate(works) for n in range(len(work.asks))
+        ]
+        self._num_open = len(self._owners)
+        self._queue: asyncio.Queue[tuple[int, News | Exception]] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
 
+        def deliver(number: int, news: News | Exception) -> None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                loop.call_soon_threadsafe(self._queue.put_nowait, (number, news))
 
-async def _news(
-    engine: Engine,
-    request: Request,
-    works: Sequence[Work],
-    queue: asyncio.Queue[tuple[int, News | Exception]],
-) -> AsyncGenerator[tuple[int, list[str]]]:
-    owners = [
-        (owner, number) for owner, work in enumerate(works) for number in range(len(work.asks))
-    ]
-    num_open = len(owners)
-    try:
-        while num_open:
-            place, news = await queue.get()
-            if isinstance(news, Exception):
-                raise news
-            owner, number = owners[place]
-            num_open -= news.is_done
-            yield owner, works[owner].tell(number, news)
-    finally:
-        if num_open:
-            engine.drop(request)
+        self._request = engine.submit([ask for work in works for ask in work.asks], deliver)
+
+    def __aiter__(self) -> "Telling":
+        return self
+
+    async def __anext__(self) -> tuple[int, list[str]]:
+        if not self._num_open:
+            raise StopAsyncIteration
+        place, news = await self._queue.get()
+        if isinstance(news, Exception):
+            raise news
+        owner, number = self._owners[place]
+        self._num_open -= news.is_done
+        return owner, self._works[owner].tell(number, news)
+
+    async def aclose(self) -> None:
+        if self._num_open:
+            self._num_open = 0
+            self._engine.drop(self._request)
 
 
 async def answered(engine: Engine, works: Sequence[Work]) -> list[list[Answer]]:
     """The answers of some texts that are searched together."""
-    async with aclosing(told(engine, works)) as news:
+    async with aclosing(Telling(engine, works)) as news:
         async for _ in news:
             pass
     return [work.answers() for work in works]

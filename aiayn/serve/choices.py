@@ -8,13 +8,16 @@ from typing import Any
 
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from aiayn.serve.answers import Answer, Continuation, Spoken, Translation, answered, told
+from aiayn.serve.answers import Answer, Continuation, Spoken, Telling, Translation, answered
 from aiayn.serve.asked import Chat, Completion
 from aiayn.serve.engine import Engine
 from aiayn.serve.logprobs import LogProbs
 from aiayn.serve.refusals import as_json
 
+READ_SECONDS = 60
+"""In which a reader must take each part of a stream."""
 _FINISHED: Mapping[str, str] = {"limit": "length"}
 """Their names of why a text ended, where it is not `stop`."""
 Work = Translation | Continuation
@@ -55,14 +58,12 @@ class Choices:
 
     def stream(self, work: Work) -> EventSourceResponse:
         """The answers to one prompt as they grow: what was sent is never taken back."""
-        growing = told(self._engine, [work])  # before the answer begins: it may be refused
-        return EventSourceResponse(self._chunks(work, growing), sep="\n")
+        growing = Telling(self._engine, [work])  # before the answer begins: it may be refused
+        return _Stream(self._chunks(work, growing), growing)
 
-    async def _chunks(
-        self, work: Work, growing: AsyncGenerator[tuple[int, list[str]]]
-    ) -> AsyncGenerator[dict[str, str]]:
+    async def _chunks(self, work: Work, growing: Telling) -> AsyncGenerator[dict[str, str]]:
         count = work.num_outputs
-        log_probs, sent = [self._log_probs(work) for _ in range(count)], [""] * count
+        log_probs, sent = [self._log_probs(work) for _ in range(count)], [0] * count
         begin = self._echoed(work)
         for place in range(count):
             if self._is_chat or begin:
@@ -70,18 +71,18 @@ class Choices:
                 about = await self._told(log_probs[place], spoken)
                 for chunk in self._parts(place, begin, about, is_first=True):
                     yield chunk
-        async with aclosing(growing) as news:
-            async for _, texts in news:
-                spoken = work.spoken() if any(texts) else []
-                for place, text in enumerate(texts):
-                    if text:
-                        sent[place] += text
-                        about = await self._told(log_probs[place], spoken[place])
-                        for chunk in self._parts(place, text, about):
-                            yield chunk
+        async for _, texts in growing:
+            has_about = self._count is not None and any(texts)
+            spoken = work.spoken() if has_about else [()] * len(texts)
+            for place, text in enumerate(texts):
+                if text:
+                    sent[place] += len(text)
+                    about = await self._told(log_probs[place], spoken[place])
+                    for chunk in self._parts(place, text, about):
+                        yield chunk
         answers = work.answers()
         for place, answer in enumerate(answers):
-            rest, about = answer.text[len(sent[place]) :], None
+            rest, about = answer.text[sent[place] :], None
             if self._count is not None:
                 about = await self._told(log_probs[place], answer.spoken)
             if rest or (about and any(about.values())):
@@ -147,3 +148,16 @@ class Choices:
             "completion_tokens": written,
             "total_tokens": read + written,
         }
+
+
+class _Stream(EventSourceResponse):
+    """Events, and the end of what they tell of: nobody works for a reader who has gone, even
+    before the first of them."""
+
+    def __init__(self, events: AsyncGenerator[dict[str, str]], growing: Telling):
+        super().__init__(events, sep="\n", send_timeout=READ_SECONDS)
+        self._growing = growing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._growing):
+            await super().__call__(scope, receive, send)

@@ -43,7 +43,6 @@ class Request:
     def __init__(self, asks: Sequence[Ask], plans: Sequence[Plan], deliver: Deliver):
         self.asks, self.plans, self.deliver = asks, list(plans), deliver
         self.waiting = deque(range(len(asks)))
-        self.num_open = len(asks)
         self.has_begun = False
         self.is_dropped = False
 
@@ -78,7 +77,7 @@ class Engine:
         self._is_closing = False
         self.is_ready = False
         self.fault: Exception | None = None
-        """Why it could not start."""
+        """Why it could not start, or cannot go on."""
         self.compilations = 0
         """Programs compiled since it is ready, of which there should be none."""
         self._thread = threading.Thread(target=self._run, name=served.name, daemon=True)
@@ -117,7 +116,7 @@ class Engine:
     def abandon(self) -> None:
         """As `close`, and nobody waits for what is under way."""
         with self._changed:
-            for request in [*self._waiting, *(each for each, _, _ in self._inside.values())]:
+            for request in [*self._waiting, *(each for each, _, _ in list(self._inside.values()))]:
                 request.is_dropped = True
             self._is_closing = True
             self._notify()
@@ -202,12 +201,30 @@ class Engine:
                 self.fault = error
                 return
             self.is_ready = True
-            while self._wait():
-                self._free_dropped()
-                for each in self._lanes:
-                    if not each.is_busy:
-                        self._guarded(each, self._turn)
-                self._score_one()
+            try:
+                while self._wait():
+                    self._free_dropped()
+                    for each in self._lanes:
+                        if not each.is_busy:
+                            self._guarded(each, self._turn)
+                    self._score_one()
+            except Exception as error:  # a lane that cannot begin anew, too
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """The end of the engine: all who wait hear of it, and nobody else is let in."""
+        with self._changed:
+            self.fault = error
+            texts = [(request, number) for request, number, _ in self._inside.values()]
+            texts += [(request, number) for request in self._waiting for number in request.waiting]
+            scores = list(self._scores)
+            for each in (self._inside, self._waiting, self._scores):
+                each.clear()
+        for request, number in texts:
+            self._deliver(request, number, error)
+        for each in scores:
+            if each.found.set_running_or_notify_cancel():
+                each.found.set_exception(error)
 
     def _lane(self, plan: Plan, hands: ExitStack) -> Lane:
         """A new one, whose thread ends with `hands`."""

@@ -92,7 +92,7 @@ class Guard:
         if not self._is_own(headers.get("host", "")):
             raise Refusal(403, "The Host of the request is not this server.")
         origin = headers.get("origin")
-        if origin is not None and not self._is_own(urlsplit(origin).netloc):
+        if origin is not None and not self._is_same(origin, headers.get("host", "")):
             raise Refusal(403, "Pages of other sites may not ask this server.")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > MOST_BYTES:
@@ -103,6 +103,14 @@ class Guard:
             raise Refusal(503, "The server is about to end.", headers=RETRY_AFTER)
         if not self.is_ready():
             raise Refusal(503, "The models are being loaded.", headers=RETRY_AFTER)
+
+    def _is_same(self, origin: str, host: str) -> bool:
+        """Whether a page is this server's own, by whatever name it was asked for."""
+        try:
+            netloc = urlsplit(origin).netloc
+        except ValueError:
+            return False
+        return netloc == host or (self.host not in _ANY_ADDRESS and self._is_own(netloc))
 
     def _is_own(self, netloc: str) -> bool:
         if self.host in _ANY_ADDRESS:

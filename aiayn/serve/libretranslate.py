@@ -16,6 +16,8 @@ from aiayn.serve.refusals import MOST_CHARACTERS, MOST_TEXTS, Refusal, check_num
 from aiayn.serve.text import document
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';\s]*)""", re.IGNORECASE)
+_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 _MOST_ALTERNATIVES = 127
 """However many outputs the model has places for."""
 
@@ -52,6 +54,9 @@ async def asked_for(request: Request, kind: type[Any]) -> Any:
             return typed(body, kind)
         except Refusal as refusal:
             raise _in_its_words(refusal) from None
+    charset = _CHARSET.search(request.headers.get("content-type", ""))
+    if charset and charset[1].lower() not in _CHARSETS:
+        raise Refusal(400, f"Invalid request: charset is {charset[1][:50]}; wanted utf-8")
     given = [*request.query_params.multi_items()]
     if content in ("application/x-www-form-urlencoded", "multipart/form-data"):
         async with request.form(max_files=0, max_fields=MOST_TEXTS + 10) as form:
@@ -124,6 +129,8 @@ class Translations:
         detected: list[dict[str, Any]] = []
         sources = [asked.source] * len(texts)
         if asked.source == "auto":
+            if not self.sources:
+                raise Refusal(400, "auto is not supported: no model here translates")
             detected = [self._detector.detect(text, self.sources)[0] for text in texts]
             sources = [each["language"] for each in detected]
         by_engine: dict[Engine, list[int]] = {}

@@ -1,11 +1,11 @@
 """Probabilities of tokens as OpenAI's clients read them."""
 
 import asyncio
-import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-from aiayn.data.tokenizer import Tokenizer
+from aiayn.data.tokenizer import INCOMPLETE, Tokenizer, byte_of
 from aiayn.serve.answers import Spoken
 from aiayn.serve.engine import Engine
 from aiayn.serve.scoring import Scored
@@ -13,6 +13,9 @@ from aiayn.serve.scoring import Scored
 
 class _Token(NamedTuple):
     number: int
+    length: int
+    """Characters that the text has with it and had not before: a character of several tokens comes
+    with the last."""
     log_prob: float | None
     """None where nothing predicts it."""
     best: list[tuple[int, float]]
@@ -39,9 +42,9 @@ class LogProbs:
         tokenizer, tokens = self._engine.served.tokenizer, await self._new(spoken)
         names = [token_text(each.number, tokenizer) for each in tokens]
         offsets: list[int] = []
-        for name in names:
+        for each in tokens:
             offsets.append(self._offset)
-            self._offset += len(name)
+            self._offset += each.length
         best: list[dict[str, float] | None] = []
         for each, name in zip(tokens, names, strict=True):
             if each.log_prob is None:
@@ -64,7 +67,8 @@ class LogProbs:
 
         def told(number: int, log_prob: float | None) -> dict[str, Any]:
             name = token_text(number, tokenizer)
-            return {"token": name, "logprob": log_prob, "bytes": list(name.encode())}
+            spelled = _token_bytes(number, tokenizer)
+            return {"token": name, "logprob": log_prob, "bytes": spelled}
 
         content = [
             {
@@ -87,26 +91,42 @@ class LogProbs:
             ids, room = each.ids, each.room
             future = self._engine.score(each.source, each.first, ids, room)
             scored = await asyncio.wrap_future(future)
-            tokens = [_Token(each.first, None, []), *_each(ids, scored, self._count)]
+            lengths = self._lengths((each.first, *ids))
+            first, *others = lengths
+            tokens = [_Token(each.first, first, None, []), *_each(ids, others, scored, self._count)]
             if told <= each.num_read:  # the prompt, whose first token has none
                 tokens[told] = tokens[told]._replace(log_prob=None, best=[])
             found += tokens[told:]
             self._num_told[part] = now
         return found
 
+    def _lengths(self, ids: Sequence[int]) -> list[int]:
+        """Of each token, the characters that come with it."""
+        begun = [ids[:end] for end in range(len(ids) + 1)]
+        texts = self._engine.served.tokenizer.decode(begun)
+        told = [len(text.rstrip(INCOMPLETE)) for text in texts]
+        return [after - before for before, after in pairwise(told)]
 
-def _each(ids: tuple[int, ...], scored: Scored, count: int) -> list[_Token]:
+
+def _each(ids: Sequence[int], lengths: Sequence[int], scored: Scored, count: int) -> list[_Token]:
     log_probs = scored.log_probs_T.tolist()
     words, values = scored.best_TC[:, :count].tolist(), scored.best_log_probs_TC[:, :count].tolist()
     return [
-        _Token(number, log_prob, list(zip(*best, strict=True)))
-        for number, log_prob, *best in zip(ids, log_probs, words, values, strict=True)
+        _Token(number, length, log_prob, list(zip(*best, strict=True)))
+        for number, length, log_prob, *best in zip(
+            ids, lengths, log_probs, words, values, strict=True
+        )
     ]
 
 
 def token_text(number: int, tokenizer: Tokenizer) -> str:
     """A token as text; a part of a character by its bytes, as OpenAI writes it."""
     (piece,) = tokenizer.pieces([number])
-    if found := re.fullmatch("<0x([0-9A-F]{2})>", piece):
-        return f"bytes:\\x{found[1].lower()}"
-    return piece.replace("\u2581", " ")
+    byte = byte_of(piece)
+    return piece.replace("\u2581", " ") if byte is None else f"bytes:\\x{byte:02x}"
+
+
+def _token_bytes(number: int, tokenizer: Tokenizer) -> list[int]:
+    """A token in UTF-8."""
+    byte = byte_of(tokenizer.pieces([number])[0])
+    return [*token_text(number, tokenizer).encode()] if byte is None else [byte]

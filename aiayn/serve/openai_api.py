@@ -17,6 +17,7 @@ from aiayn.serve.engine import Engine
 from aiayn.serve.refusals import (
     MOST_BANS,
     MOST_CHARACTERS,
+    MOST_OF_A_BAN,
     MOST_STOPS,
     MOST_TEXTS,
     Refusal,
@@ -159,6 +160,8 @@ def _wanted(asked: Asked, engine: Engine, most: int | None, prefix: str = "") ->
     stop = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
     check_number("stop", len(stop), MOST_STOPS, "strings")
     check_number("ban", len(asked.ban or ()), MOST_BANS, "words")
+    longest = max(map(len, asked.ban or ()), default=0)
+    check_number("ban", longest, MOST_OF_A_BAN, "characters of a word")
     if "" in stop:
         raise Refusal(400, "stop has an empty string; wanted some characters.", param="stop")
     is_text = engine.served.kind == "language_model"
@@ -189,7 +192,8 @@ def _banned_ids(biases: Mapping[str, float], engine: Engine) -> tuple[int, ...]:
     """The tokens whose bias is −100, which bans them; no other bias is taken."""
     size = engine.served.tokenizer.num_words
     for name, bias in biases.items():
-        if not name.isdecimal() or not 0 <= int(name) < size:
+        # Of so many digits that Python makes no number of them, none is one of these.
+        if not name.isdecimal() or len(name) > len(str(size)) or int(name) >= size:
             message = f"logit_bias has token {name[:20]!r}; wanted 0 to {size - 1}."
             raise Refusal(400, message, param="logit_bias")
         if bias not in (0, -100):

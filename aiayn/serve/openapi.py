@@ -26,7 +26,8 @@ def openapi(translations: Translations, engines: Sequence[Engine]) -> dict[str, 
     of_kind = dict(zip(kinds, schemas, strict=True))
     translate = components["Translate"]["properties"]
     translate["source"] = {"type": "string", "enum": ["auto", *translations.sources]}
-    translate["target"] = {"type": "string", "enum": translations.targets}
+    targets = {"enum": translations.targets} if translations.targets else {}
+    translate["target"] = {"type": "string", **targets}
     pairs = (each for each in engines if each.served.kind == "translation")
     most = min((each.most_outputs - 1 for each in pairs), default=0)
     translate["alternatives"] = {"anyOf": [{**_COUNT, "maximum": most}, {"type": "null"}]}

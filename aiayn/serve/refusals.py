@@ -13,6 +13,8 @@ MOST_CHARACTERS = 50_000
 MOST_TEXTS = 1_000
 MOST_STOPS = 16
 MOST_BANS = 64
+MOST_OF_A_BAN = 256
+"""Characters of a banned word."""
 RETRY_AFTER = {"Retry-After": "1"}
 """Seconds after which a client may ask again."""
 

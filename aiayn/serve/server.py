@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
+import h11
 import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -28,7 +29,7 @@ from aiayn.serve.openapi import openapi
 from aiayn.serve.refusals import RETRY_AFTER, Refusal, as_json
 
 HEADER_SECONDS = 10
-"""In which a client must have sent the head of its first request."""
+"""In which a client must have sent the head of a request."""
 _Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -253,20 +254,33 @@ class _Engines(Collector):
 
 
 class PatientHTTP(H11Protocol):
-    """HTTP that waits for the head of a connection's first request, but not for ever."""
+    """HTTP that waits for the head of a request, but not for ever: on a connection that was kept,
+    from its first bytes on."""
+
+    _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._patience = self.loop.call_later(HEADER_SECONDS, self._close_if_silent)
+        self._be_patient()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_waiting()
+        elif self._patience is None:
+            self._be_patient()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._patience.cancel()  # which else would hold the connection until then
+        self._stop_waiting()  # the timer would hold the connection until its end
         super().connection_lost(exc)
 
-    def _close_if_silent(self) -> None:
-        cycle: Any = self.cycle  # None until a head has come, whatever its type says
-        if cycle is None and not self.transport.is_closing():
-            self.transport.close()
+    def _be_patient(self) -> None:
+        self._patience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
 
 class _Uvicorn(uvicorn.Server):

@@ -10,6 +10,8 @@ from aiayn.data.text import visible
 _LINE = re.compile("[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _TAG = re.compile(r"<!--|<[!/?]?[A-Za-z](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>")
 _VERBATIM = re.compile(r"<(script|style)\b", re.IGNORECASE)
+_BY_LINE = re.compile(r"<(/?)(pre|textarea)\b", re.IGNORECASE)
+"""Where a line break of HTML is no blank."""
 
 
 class Part(NamedTuple):
@@ -34,15 +36,18 @@ class Document(NamedTuple):
 
 
 def document(text: str, is_html: bool = False) -> Document:
-    """The lines of a text, or of what is between the tags of HTML."""
+    """The lines of a text, or what is between the tags of HTML, where a line break is a blank."""
     parts: list[Part] = []
-    before = ""
+    before, is_by_line = "", not is_html
     for piece, is_kept in _pieces_of_html(text) if is_html else [(text, False)]:
         if is_kept:
             before += piece
+            if found := _BY_LINE.match(piece):
+                is_by_line = not found[1]
             continue
-        for line in _LINE.findall(html.unescape(piece) if is_html else piece):
-            core = visible(line).strip()
+        plain = html.unescape(piece) if is_html else piece
+        for line in _LINE.findall(plain) if is_by_line else [plain]:
+            core = visible(line if is_by_line else " ".join(line.split())).strip()
             if not core:
                 before += line
                 continue

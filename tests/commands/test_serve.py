@@ -43,17 +43,17 @@ def test_a_queue_is_one_or_more(refused, tmp_path):
     assert "--queue is 0; wanted 1 or more" in refused(f"x={tmp_path}", "--queue", 0)
 
 
-@pytest.mark.parametrize("content", [b"", b" \n", b"two\nlines", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b" \n", b"two\nlines", b"\xff", "schlüssel".encode()])
 def test_a_file_without_a_key_is_refused(refused, tmp_path, content):
     (tmp_path / "key").write_bytes(content)
     line = refused(f"x={tmp_path}", "--api-key-file", tmp_path / "key")
-    assert line == f"aiayn: {tmp_path / 'key'} holds no key; wanted one line of text."
+    assert line == f"aiayn: {tmp_path / 'key'} holds no key; wanted one line of ASCII."
 
 
 def test_a_missing_extra_is_named_with_what_installs_it(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(aiayn.commands.serve, "find_spec", lambda name: name != "uvicorn")
     line = refused(f"x={tmp_path}")
-    assert "needs uvicorn, not installed here; run: pip install 'aiayn[serve]'" in line
+    assert "needs uvicorn, not installed here; `make serve` installs all, or in the" in line
 
 
 def test_a_folder_without_a_model_is_said_after_the_port_is_taken(refused, tmp_path, capsys):

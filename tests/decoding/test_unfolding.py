@@ -31,6 +31,18 @@ def _up_to_a_stop(before, ids, stops):
     return text[len(begin) :]
 
 
+@given(st.integers(1, 5), st.sampled_from("\u00e9\u4f60\U0001f600"))
+def test_a_character_that_the_prompt_begins_is_the_first_of_what_comes_after(size, character):
+    ids = _ids(f"one {character} two")
+    is_byte = [piece.startswith("<0x") for piece in TOKENIZER.pieces(ids)]
+    first = is_byte.index(True)
+    for cut in range(first + 1, first + sum(is_byte)):
+        unfolding = Unfolding(TOKENIZER, ids[:cut])
+        assert unfolding.before.strip() == "one"
+        assert "".join(_told(unfolding, ids[cut:], size)).strip() == f"{character} two"
+    assert Unfolding(TOKENIZER, ids[: first + sum(is_byte)]).before == f"one {character}"
+
+
 @given(TEXTS, TEXTS, STOPS, st.integers(1, 5))
 def test_what_is_told_joined_is_the_text_up_to_the_first_stop(prompt, text, stops, size):
     before, ids = _ids(prompt), _ids(text)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
-from aiayn.serve.answers import Continuation, TooLongError, Translation, Wanted, answered, told
+from aiayn.serve.answers import Continuation, Telling, TooLongError, Translation, Wanted, answered
 from aiayn.serve.lanes import News, Output
 from aiayn.serve.text import document
 from tests.support.models import CONTEXT, TOKENIZER
@@ -18,7 +18,7 @@ LONG = "one two three four. Five six seven! " * 4
 
 
 async def _told(engine, work):
-    return [text async for _, texts in told(engine, [work]) for text in texts]
+    return [text async for _, texts in Telling(engine, [work]) for text in texts]
 
 
 @pytest.mark.parametrize("line", ["one two three", "one\n\n  two four \nsix", LONG, " \n "])
@@ -101,6 +101,16 @@ def test_a_translation_ends_before_the_first_stop_string(pair):
     (ids,) = TOKENIZER.encode(["one two three"])
     (answer,) = _answers_of(pair, "a", [[ids]], stop=("e t", "wo"))
     assert (answer.text, answer.ended) == ("on", "stop")
+    # Its tokens are those up to the string, and no more.
+    fewest, fewer = TOKENIZER.decode([ids[: answer.num_tokens], ids[: answer.num_tokens - 1]])
+    assert any(stop in fewest for stop in ("e t", "wo"))
+    assert not any(stop in fewer for stop in ("e t", "wo"))
+    assert answer.spoken[0].ids == tuple(ids[: answer.num_tokens])
+    (nothing,) = _answers_of(pair, " \n ", [], stop=("\n",))
+    assert (nothing.text, nothing.num_tokens) == (" ", 0)
+    (answer,) = _answers_of(pair, "a\nb\nc", [[ids], [ids], [ids]], stop=("e\non",))
+    assert answer.text == "one two thre"
+    assert [len(each.ids) for each in answer.spoken] == [len(ids) + 1, answer.num_tokens - len(ids)]
 
 
 def test_a_prefix_begins_the_first_part_alone(pair):
@@ -174,12 +184,14 @@ def test_samples_stay_in_their_places_however_a_lane_orders_them(text, finals, r
     assert sorted(said) == sorted(map(tuple, finals))
 
 
-def test_who_stops_listening_frees_the_slots(text):
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_who_stops_listening_frees_the_slots(text, has_begun):
     async def first_only():
         wanted = Wanted(wishes=Wishes(sample=1), is_shown=True)
         works = [Continuation(text.served.writer, "one", wanted) for _ in range(40)]
-        news = told(text, works)
-        await anext(news)
+        news = Telling(text, works)
+        if has_begun:
+            await anext(news)
         await news.aclose()
 
     asyncio.run(first_only())

@@ -251,6 +251,28 @@ def test_a_fault_is_told_to_those_it_concerns_and_the_engine_goes_on(pair):
     assert news.outputs
 
 
+def test_an_engine_that_cannot_go_on_tells_all_who_wait(monkeypatch):
+    engine = Engine(served()["text"], queue=9)
+    engine.start()
+    asks = [_of_text(engine, "one", wishes=DRAWN, max_tokens=9)] * 40
+    _found(engine, asks[:1])
+
+    def broken(*_):
+        raise MemoryError
+
+    for name in ("look", "restart"):
+        monkeypatch.setattr(Lane, name, broken)
+    with pytest.raises(MemoryError):
+        _found(engine, asks)  # those in lanes and those that wait
+    engine.join()
+    assert isinstance(engine.fault, MemoryError)
+    assert engine.num_inside == engine.num_waiting == 0
+    with pytest.raises(Closed):
+        engine.submit(asks, lambda *_: None)
+    with pytest.raises(Closed):
+        engine.score([], 0, [])
+
+
 def test_what_cannot_be_loaded_is_kept_as_the_fault(monkeypatch):
     def broken(*_):
         raise MemoryError

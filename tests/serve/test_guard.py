@@ -56,6 +56,17 @@ def test_pages_of_other_sites_may_not_ask():
         assert "access-control-allow-origin" not in found.headers
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("origin", ["http://[", "http://evil.org", "null", ""])
+def test_a_page_of_another_site_may_not_ask_wherever_the_server_listens(host, origin):
+    _, client = _guarded(host=host)
+    own = {"host": "localhost:5000", "origin": "http://localhost:5000"}
+    assert client.post("/translate", headers=own).status_code == 200
+    found = client.post("/translate", headers={**own, "origin": origin})
+    assert found.status_code == 403
+    assert "other sites" in found.json()["error"]
+
+
 def test_a_body_is_bounded_with_and_without_its_length():
     _, client = _guarded()
     parts = [b"x" * (MOST_BYTES // 4)] * 4

@@ -132,6 +132,16 @@ def test_what_is_neither_json_nor_a_form_is_refused(client, path, body, kind):
     assert found.json()["error"]
 
 
+@pytest.mark.parametrize("charset", ["undefined", "utf-7", '"unicode_escape"', "none of them"])
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "text/plain"])
+def test_a_form_is_utf8(client, kind, charset):
+    found = client.post(
+        "/translate", content=b"q=one", headers={"content-type": f"{kind}; charset={charset}"}
+    )
+    assert found.status_code == 400
+    assert "wanted utf-8" in found.json()["error"]
+
+
 def test_files_are_not_taken(client):
     found = client.post("/translate", data=ASKED, files={"file": ("a.txt", b"one")})
     assert found.status_code == 400

@@ -35,10 +35,29 @@ def test_the_prompt_is_told_only_where_it_is_echoed(text):
     assert with_bos["tokens"] == ["<s>", *echoed["tokens"]]
     assert with_bos["token_logprobs"][2:] == echoed["token_logprobs"][1:]
     assert echoed["token_logprobs"][0] is None
-    for offset, name, following in zip(
-        echoed["text_offset"], echoed["tokens"], echoed["text_offset"][1:], strict=False
-    ):
-        assert following == offset + len(name)
+
+
+def test_offsets_are_places_in_the_text(text):
+    # A text begins without the blank of its first piece; a character of several bytes is one, which
+    # comes with the last of them; special tokens are none.
+    read, written = TOKENIZER.encode(["one two"])[0], TOKENIZER.encode(["six 😀 two"])[0]
+    found = _told(text, _spoken(read, [*written, TOKENIZER.eos]), 0, len(read) + 1)
+    (whole,) = TOKENIZER.decode([[*read, *written]])
+    ends = [*found["text_offset"][1:], len(whole)]
+    parts = [whole[a:b] for a, b in zip(found["text_offset"], ends, strict=True)]
+    special = {"<s>": "", "</s>": ""}
+    for place, name, part in zip(found["text_offset"], found["tokens"], parts, strict=True):
+        if not name.startswith("bytes:"):
+            assert part == special.get(name, name if place else name.removeprefix(" "))
+    assert "".join(parts) == whole
+    assert parts.count("😀") == 1
+    assert parts[-1] == parts[0] == ""
+
+
+def test_a_byte_of_a_character_is_told_as_that_byte(text):
+    (written,) = TOKENIZER.encode(["😀"])
+    content = asyncio.run(LogProbs(text, 1).of_chat(_spoken([], written)))["content"]
+    assert bytes(b for each in content for b in each["bytes"]).decode().strip() == "😀"
 
 
 def test_each_token_is_among_those_told_in_its_place(text):

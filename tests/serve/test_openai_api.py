@@ -1,5 +1,6 @@
 """OpenAI's dialect: what its clients send and read, and its refusals."""
 
+import asyncio
 import json
 import math
 
@@ -106,6 +107,30 @@ def test_a_stream_is_the_same_text_in_parts(client, model):
     assert usage["choices"] == []
     assert usage["usage"]["completion_tokens"] > 0
     assert len({part["id"] for part in parts}) == 1
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_reader_who_takes_no_more_of_a_stream_is_not_worked_for(
+    server, client, text, monkeypatch, number
+):
+    monkeypatch.setattr("aiayn.serve.choices.READ_SECONDS", 0.05)
+    body = json.dumps({**DRAWN, "max_tokens": 25, "stream": True}).encode()
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "query_string": b""}
+    scope |= {"headers": [(b"host", b"127.0.0.1")], "http_version": "1.1", "scheme": "http"}
+    given, sent = [{"type": "http.request", "body": body, "more_body": False}], []
+
+    async def receive():
+        return given.pop() if given else await asyncio.Future()
+
+    async def send(message):
+        sent.append(message)
+        if len(sent) > number:
+            await asyncio.Future()
+
+    asyncio.run(asyncio.wait_for(server.app(scope, receive, send), 30))
+    assert len(sent) == number + 1
+    complete(client, max_tokens=1)
+    assert text.num_inside == text.num_waiting == 0
 
 
 def test_a_chat_is_streamed_with_its_role_first(client):
@@ -236,7 +261,8 @@ def test_probabilities_in_a_chat_name_the_token_its_bytes_and_others(client):
     }
     (choice,) = chat(client, "one", **asked).json()["choices"]
     for each in choice["logprobs"]["content"]:
-        assert bytes(each["bytes"]).decode() == each["token"]
+        if not each["token"].startswith("bytes:"):
+            assert bytes(each["bytes"]).decode() == each["token"]
         assert len(each["top_logprobs"]) == 3
         assert each["logprob"] == max(other["logprob"] for other in each["top_logprobs"])
         assert math.exp(each["logprob"]) <= 1
@@ -280,6 +306,8 @@ def test_tokens_and_text_are_each_other(client):
         ({"stop": ["a"] * 10_000}, 400, "stop", "10,000 strings; wanted at most 16"),
         ({"stop": ["a", ""]}, 400, "stop", "has an empty string"),
         ({"ban": ["a"] * 65}, 400, "ban", "65 words; wanted at most 64"),
+        ({"ban": ["one " * 65]}, 400, "ban", "260 characters of a word; wanted at most 256"),
+        ({"logit_bias": {"1" * 5_000: -100}}, 400, "logit_bias", "token '1111111111"),
         ({"logit_bias": {"300": -100}}, 400, "logit_bias", "token '300'; wanted 0 to 299"),
         ({"logit_bias": {"x": -100}}, 400, "logit_bias", "token 'x'"),
         ({"logit_bias": {"5": 3}}, 400, "logit_bias", "is 3; wanted -100"),

@@ -1,6 +1,13 @@
 """The description of the server is that of its routes."""
 
+import asyncio
 import re
+
+import pytest
+
+from aiayn.serve.libretranslate import Translate, Translations
+from aiayn.serve.openapi import openapi
+from aiayn.serve.refusals import Refusal
 
 
 def _references(values):
@@ -34,6 +41,14 @@ def test_every_type_that_is_named_is_there(client):
     translate = found["components"]["schemas"]["Translate"]
     assert translate["required"] == ["q", "source", "target"]
     assert translate["properties"]["source"]["enum"] == ["auto", "en"]
+
+
+def test_a_server_that_translates_nothing_offers_no_language(text):
+    found = openapi(Translations([text]), [text])["components"]["schemas"]["Translate"]
+    assert "enum" not in found["properties"]["target"], "an empty list of values is none"
+    asked = Translate(q="one", source="auto", target="de")
+    with pytest.raises(Refusal, match="auto is not supported: no model here translates"):
+        asyncio.run(Translations([text]).translate(asked))
 
 
 def test_the_limits_are_those_of_the_models(client, pair):

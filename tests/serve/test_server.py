@@ -148,9 +148,10 @@ def test_a_port_in_use_is_a_line_that_names_it():
         bound("no.such.host.invalid", 0)
 
 
-async def _said_to(head):
-    """What a client reads that sends some bytes, whether its connection is held afterwards, and
-    whether small parts of an answer wait for those before to be acknowledged."""
+async def _said_to(head, then=b""):
+    """What a client reads that sends some bytes, and others after the answer to those; whether its
+    connection is held afterwards, and whether small parts of an answer wait for those before to be
+    acknowledged."""
     held, delays = weakref.WeakSet(), []
 
     class Watched(PatientHTTP):
@@ -172,6 +173,9 @@ async def _said_to(head):
     async with await asyncio.get_running_loop().create_server(make, sock=place):
         reader, writer = await asyncio.open_connection(*place.getsockname())
         writer.write(head)
+        if then:
+            await reader.readuntil(b"Hello.")
+            writer.write(then)
         read = await reader.read()
         writer.close()
         await writer.wait_closed()
@@ -187,6 +191,17 @@ def test_a_client_that_does_not_end_its_head_is_cut_off(monkeypatch):
 
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+KEPT = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def test_a_client_that_does_not_end_its_second_head_is_cut_off_too(monkeypatch):
+    monkeypatch.setattr(served_by, "HEADER_SECONDS", 0.05)
+    assert asyncio.run(_said_to(KEPT, b"GET / HTTP")) == (b"", False, False)
+
+
+def test_a_client_that_keeps_its_connection_is_answered_again():
+    read, _, _ = asyncio.run(_said_to(KEPT, HEAD))
+    assert read.endswith(b"\r\n\r\nHello.")
 
 
 def test_a_connection_that_is_over_is_forgotten_before_its_time_for_a_head_is(monkeypatch):

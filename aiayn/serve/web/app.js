@@ -87,9 +87,9 @@ function useFindings(model, choice, example) {
   const isText = model?.kind === "language_model";
   const asks = Boolean(model && choice.text);
   const about = { model: model?.name, source: choice.text };
-  const fits = (answer) => answer?.asked.model === model?.name;
+  const fits = (answer) => Boolean(answer && model) && answer.asked.model === model.name;
   const searched = useAnswer("beam", asks && !isText ? { ...about, prefix: choice.prefix } : null);
-  const beam = searched && fits(searched) ? searched : null;
+  const beam = asks && fits(searched) ? searched : null;
   const target = isText ? "" : beam?.found.best[0].text;
   // What was asked last: the beam's own text, whose answer it is.
   const source = isText ? choice.text : beam?.asked.source;
@@ -105,21 +105,24 @@ function useFindings(model, choice, example) {
   const words = useAnswer("words", asks && isText ? { ...about, ...sampling } : null);
   const sources = [choice.first || choice.text, choice.second].filter((text) => text.trim());
   const places = { model: model?.name, sources, positions: choice.positions };
-  const space = useAnswer("space", model && sources.length ? places : null);
+  const placed = model && sources.length > 0;
+  const space = useAnswer("space", placed ? places : null);
   const pieces = useAnswer("pieces", model && choice.cloud ? { model: model.name } : null);
   // The example is a translation, and tells nothing of how a text goes on.
   const stored = !isText && !beam ? example : null;
-  const shown = (name, answer) => (answer && fits(answer) ? answer.found : stored?.[name]) ?? null;
-  const isSilent = !stored && !isText && !target;
+  // The last answer stays until the next, but not where nothing is asked any more.
+  const shown = (name, answer, isAsked) =>
+    (isAsked && fits(answer) ? answer.found : stored?.[name]) ?? null;
+  const isSeen = asks && Boolean(isText || target);
   return {
     sampling,
     isStored: Boolean(stored),
     panels: {
-      tokens: shown("tokens", tokens),
-      space: shown("space", space),
-      attention: isSilent ? null : shown("attention", attention),
-      beam: isText ? null : shown("beam", beam),
-      words: isText ? shown("words", words) : null,
+      tokens: shown("tokens", tokens, isSeen),
+      space: shown("space", space, placed),
+      attention: shown("attention", attention, isSeen),
+      beam: isText ? null : shown("beam", beam, asks),
+      words: isText ? shown("words", words, asks) : null,
     },
     cloud: choice.cloud && fits(pieces) ? pieces.found : null,
   };

@@ -22,20 +22,26 @@ const DEFAULTS = {
   minP: 0,
 };
 
+const WHOLE = ["layer", "head", "stage", "topK"];
+
 export function readChoice(hash = location.hash) {
   const given = new URLSearchParams(hash.slice(1));
   const choice = { ...DEFAULTS };
   for (const [name, usual] of Object.entries(DEFAULTS)) {
     const value = given.get(name);
-    if (value !== null) choice[name] = parsed(value, usual);
+    if (value !== null) choice[name] = parsed(name, value, usual);
   }
   return choice;
 }
 
-function parsed(value, usual) {
+function parsed(name, value, usual) {
   if (Array.isArray(usual)) return value.split(".").map(Number).filter(Number.isInteger);
   if (typeof usual === "boolean") return value === "yes";
-  if (typeof usual === "number") return Number.isFinite(Number(value)) ? Number(value) : usual;
+  if (typeof usual === "number") {
+    const number = Number(value);
+    const fits = WHOLE.includes(name) ? Number.isInteger(number) : Number.isFinite(number);
+    return fits ? number : usual;
+  }
   return value;
 }
 

@@ -16,7 +16,7 @@ function useWritten(model, text, how) {
       let whole = "";
       for await (const part of written(model, text, how, leaving.signal)) {
         whole += part;
-        setGrown({ text, whole });
+        setGrown({ model, text, whole });
       }
     };
     const start = () =>
@@ -36,12 +36,15 @@ export function Output({ model, streams, text, beam, sampling }) {
   const grown = useWritten(model?.name, model && streams ? text : "", isText ? sampling : {});
   const asked = isText && text && !streams ? { model: model.name, source: text, ...sampling } : null;
   const answer = useAnswer("answer", asked);
-  const isGrowing = grown?.text === text && beam?.source !== text;
-  const said = isGrowing ? grown.whole : isText ? answer?.found.text : beam?.best[0].text;
+  const isOwn = grown?.model === model?.name && grown?.text === text;
+  const isGrowing = isOwn && beam?.source !== text;
+  const isAnswered = asked && answer?.asked.model === asked.model;
+  const goesOn = isAnswered ? answer.found.text : null;
+  const said = isGrowing ? grown.whole : isText ? goesOn : beam?.best[0].text;
   return html`
     <section class="output" aria-labelledby="output-title">
       <h2 id="output-title">${isText ? "How it goes on" : "Translation"}</h2>
-      <p class="said" aria-live="polite" dir="auto">${said || "…"}</p>
+      <p class="said" aria-live="polite" dir="auto" lang=${model?.tgt}>${said || "…"}</p>
     </section>
   `;
 }

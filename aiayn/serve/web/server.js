@@ -70,15 +70,13 @@ export async function* written(model, prompt, how, signal) {
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return;
+    if (done) throw new Error("The server stopped writing.");
     const lines = (rest + value).split("\n");
     rest = lines.pop();
     for (const line of lines.filter((each) => each.startsWith("data:"))) {
       const data = line.slice("data:".length).trim();
       if (data === "[DONE]") return;
-      const event = JSON.parse(data);
-      if (event.error) throw new Error(event.error.message ?? "The server stopped writing.");
-      yield event.choices?.[0]?.text ?? "";
+      yield JSON.parse(data).choices?.[0]?.text ?? "";
     }
   }
 }

@@ -204,8 +204,8 @@ function Controls({ space, choice, change, stage, cloud }) {
       ${["first", "second"].map(
         (name, number) => html`
           <label for=${name}>${number ? "Beside it" : "A sentence"}</label>
-          <input id=${name} name=${name} value=${space.texts[number] ?? ""} maxlength="1000"
-            dir="auto" />
+          <input id=${name} name=${name} key=${`${name} ${space.texts[number] ?? ""}`}
+            defaultValue=${space.texts[number] ?? ""} maxlength="1000" dir="auto" />
         `,
       )}
       <div class="row">
