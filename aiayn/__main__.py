@@ -35,7 +35,7 @@ _EPILOG = """\
 examples
   aiayn train phrasebook                         minutes on a laptop, ends in a BLEU table
   aiayn train multi30k_ende --set data.folder=DIR
-  echo "Good morning." | aiayn translate runs/phrasebook
+  echo "The train to Milan leaves at 1:00 PM." | aiayn translate runs/phrasebook
   aiayn generate runs/phrasebook_lm "Wir treffen"
   aiayn serve pb=runs/phrasebook
   aiayn info runs/phrasebook --json
@@ -98,7 +98,11 @@ def _run(verb: Verb, values: dict[str, Any]) -> int:
         if not nobody_reads():
             raise  # of a socket or of another process
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if not verb.trains:
+            return 0
+        said = "nobody reads standard output any more; the same command resumes"
+        print(f"aiayn: {said} from the last checkpoint.", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

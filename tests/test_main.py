@@ -46,11 +46,15 @@ def test_only_what_trains_stops_on_sigterm(monkeypatch):
     assert stopped == ["trains-True"]
 
 
-def test_a_reader_that_stops_reading_is_no_error():
+@pytest.mark.parametrize("said", ["print", "Terminal().print"])
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_reader_that_stops_reading_ends_a_filter_well_and_training_not(said, trains):
     code = (
         "import sys, aiayn.__main__ as m\n"
         "from aiayn.commands.verb import Verb\n"
-        "verb = Verb('try', lambda: print('x' * 10**6), lambda parser: None, jax=False)\n"
+        "from aiayn.render.terminal import Terminal\n"
+        f"run = lambda: {said}('x' * 10**6)\n"
+        f"verb = Verb('try', run, lambda parser: None, jax=False, trains={trains})\n"
         "m._VERBS = (verb,)\n"
         "sys.exit(m.main(['try']))"
     )
@@ -59,7 +63,9 @@ def test_a_reader_that_stops_reading_is_no_error():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == trains
+    assert done.stderr.startswith(b"aiayn: nobody reads" if trains else b"")
+    assert bool(done.stderr) == trains
 
 
 def test_the_end_of_a_process_looks_through_no_objects(monkeypatch):

@@ -32,6 +32,10 @@ class Terminal(Console):
     def __init__(self, **options: Any):
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
 
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more: the error that Rich is handling goes on to whoever called."""
+        raise
+
     def render_str(self, text: str, *arguments: Any, **options: Any) -> Text:
         """Every string that is shown, in a line, a cell or a title, comes through here."""
         lines = "\n".join(map(printable, text.split("\n")))

@@ -33,11 +33,33 @@ def open_streams() -> None:
         if isinstance(stream, TextIOWrapper):
             with suppress(ValueError):  # already closed by whoever calls this in a program
                 stream.reconfigure(errors="backslashreplace")
+    if type(sys.stderr) is TextIOWrapper and sys.stderr is sys.__stderr__:
+        sys.stderr = _Notices(sys.stderr)
+
+
+class _Notices(TextIOWrapper):
+    """Standard error: what is said there is lost where nobody reads it, and no work with it."""
+
+    def __init__(self, stream: TextIOWrapper):
+        super().__init__(
+            stream.buffer,
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=True,
+        )
+
+    def write(self, text: str) -> int:
+        with suppress(BrokenPipeError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(BrokenPipeError):
+            super().flush()
 
 
 def nobody_reads() -> bool:
-    """Whether what took standard output or error, such as `head`, has closed its end."""
-    outputs = select.poll()
-    for number in (1, 2):
-        outputs.register(number, 0)  # which reports broken pipes and nothing else
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in outputs.poll(0))
+    """Whether what took standard output, such as `head`, has closed its end."""
+    output = select.poll()
+    output.register(1, 0)  # which reports broken pipes and nothing else
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))

@@ -49,14 +49,16 @@ def test_what_a_terminal_cannot_show_is_spelled_out(tmp_path, encoding, line):
 
 
 @pytest.mark.parametrize("leaves", [True, False])
-def test_whether_the_reader_of_the_output_is_there(leaves):
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_whether_the_reader_of_the_output_is_there(leaves, stream):
     code = (
         "import sys; from aiayn.system.streams import nobody_reads;"
         "sys.stdin.read(); sys.exit(40 + nobody_reads())"
     )
     reads, writes = os.pipe()
+    outputs = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: writes}
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=writes, stderr=writes
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, **outputs
     ) as process:
         os.close(writes)
         if leaves:
@@ -64,4 +66,25 @@ def test_whether_the_reader_of_the_output_is_there(leaves):
         process.communicate(b"")
     if not leaves:
         os.close(reads)
-    assert process.returncode == 40 + leaves
+    assert process.returncode == 40 + (leaves and stream == "stdout")
+
+
+def test_notices_that_nobody_reads_stop_no_work():
+    code = (
+        "import sys; from aiayn.system.streams import open_streams;"
+        "from aiayn.render.terminal import Terminal;"
+        "open_streams(); sys.stdin.read();"
+        "print('a notice', file=sys.stderr); Terminal(stderr=True).print('another');"
+        "print('the work')"
+    )
+    reads, writes = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=writes,
+    ) as process:
+        os.close(writes)
+        os.close(reads)
+        output, _ = process.communicate(b"")
+    assert (output, process.returncode) == (b"the work\n", 0)
