@@ -160,9 +160,7 @@ class TrainedModel:
         if "ban" in asked:
             asked["ban"] = _texts(asked["ban"], "banned word", "ban")
         wishes = Wishes(**asked)
-        if num_best is not None and num_best < 1:
-            raise UserError(f"num_best is {num_best}; wanted 1 or more.")
-        wishes.check_num_best(num_best or 1)
+        wishes.check_num_best(num_best, beam_size)
         if beam_size is not None and wishes.sample is not None:
             raise UserError("beam_size is of a search; wanted it without sample, which draws.")
         if align and not details:
@@ -242,8 +240,7 @@ class TrainedModel:
         """
         if not self._parser:
             raise UserError(f"{self.experiment.name} translates: wanted `translate`, not `parse`.")
-        if num_best is not None and num_best < 1:
-            raise UserError(f"num_best is {num_best}; wanted 1 or more.")
+        Wishes().check_num_best(num_best, beam_size)
         lines = _texts(sentences, "sentence")
         words = [penn.words(line) if tokenize else words_of(line) for line in lines]
         parser = copy(self._parser)
@@ -348,12 +345,13 @@ class TrainedLanguageModel:
         details: bool = False,
         **asked: Unpack[WishOptions],
     ) -> list[list[Written]]:
-        """How each text goes on, in their order: `num_samples` texts of each, most probable first.
+        """How each text goes on, in their order: `num_samples` texts of each, the most probable
+        first by all that was drawn, its end included.
 
         A text ends where the model ends it, before the first of the `stop` strings, or after
         `max_tokens` tokens, by default as many as the model's context holds. `details` gives its
         tokens and their log-probabilities. What else may be asked is as in `TrainedModel.translate`
-        (`sample` is `num_samples` here); with `temperature` 0 the most probable words are taken.
+        (for `sample` say `num_samples`); with `temperature` 0 the most probable words are taken.
         The same prompt and seed give the same texts, whatever is written beside them.
 
         >>> import aiayn
@@ -368,7 +366,9 @@ class TrainedLanguageModel:
         """
         if "ban" in asked:
             asked["ban"] = _texts(asked["ban"], "banned word", "ban")
-        asked.setdefault("sample", num_samples)
+        if "sample" in asked:
+            raise UserError("sample is of translations; wanted num_samples, the texts of a prompt.")
+        asked["sample"] = num_samples
         stops = tuple(_texts(stop, "stop string", "stop"))
         writing = Writing(max_tokens, stops, Wishes(**asked))
         return list(self._writer.write(_texts(prompts, "prompt"), writing, details=details))

@@ -43,7 +43,8 @@ def folder(tmp_path_factory):
     params = {
         name: rng.normal(size=value.shape).astype(np.float32) for name, value in old.params.items()
     }
-    save_model(folder / "runs/phrasebook/model", Model(old.experiment, old.tokenizer, params))
+    wider = old.experiment.with_overrides(["data.row_widths=64", "data.max_tokens=64"])
+    save_model(folder / "runs/phrasebook/model", Model(wider, old.tokenizer, params))
     (folder / "runs/phrasebook_lm").mkdir()
     save_model(folder / "runs/phrasebook_lm/model", language_model())
     (folder / "runs/treebook").mkdir()
@@ -242,7 +243,8 @@ def test_a_parser_and_a_translator_name_each_other(model):
         (lambda: parser.translate(["red"]), "parses is a parser: wanted `parse`, not `translate`"),
         (lambda: model.parse(["red"]), "translates: wanted `translate`, not `parse`"),
         (lambda: parser.parse("red"), "sentences is the string 'red'; wanted a list"),
-        (lambda: parser.parse(["red"], num_best=0), "num_best is 0; wanted 1 or more"),
+        (lambda: parser.parse(["red"], num_best=0), "num_best is 0; wanted 1 to 1,000"),
+        (lambda: parser.parse(["red"], num_best=3, beam_size=2), "beam_size is 2; wanted at most"),
         (lambda: parser.parse(["red"], beam_size=0), "decode.beam_size is 0; wanted"),
         (lambda: parser.score([("red", "blue")]), "pair 1: 'blue' is not one tree"),
         (lambda: parser.attention("red", "(S (NN blue))"), "word 1 is 'blue'; wanted 'red'"),
@@ -258,10 +260,12 @@ def test_what_is_no_list_of_sentences_is_refused(model):
     for call, message in (
         (lambda: model.translate("red blue"), "sentences is the string 'red blue'; wanted a list"),
         (lambda: model.translate(["red", "\ud800"]), r"sentence 2 is '\\ud800'; wanted text"),
-        (lambda: model.translate(["red"], num_best=0), "num_best is 0; wanted 1 or more"),
+        (lambda: model.translate(["red"], num_best=0), "num_best is 0; wanted 1 to 1,000"),
+        (lambda: model.translate(["red"], num_best=1_001), "num_best is 1,001; wanted 1 to 1,000"),
+        (lambda: model.translate(["red"], num_best=2, beam_size=1), "num_best is 2, and beam_size"),
         (lambda: model.translate(["red"], beam_size=0), "decode.beam_size is 0; wanted"),
         (lambda: model.score([("red", "blue"), ("a", "\ud800")]), r"side of pair 2 is '\\ud800'"),
-        (lambda: model.attention("", "blue"), "source has 0 tokens; wanted 1 to 31"),
+        (lambda: model.attention("", "blue"), "source has 0 tokens; wanted 1 to 63"),
         (lambda: model.attention("\ud800"), r"source is '\\ud800'; wanted text"),
         (lambda: aiayn.load("runs"), "runs holds no config.json"),
         (lambda: aiayn.read_record("runs"), "runs/result.json does not exist"),

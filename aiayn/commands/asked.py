@@ -7,6 +7,8 @@ from aiayn.commands.verb import existing, positive
 from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
 
+OUTPUTS = "--num-best", "--beam-size"
+"""How many outputs are printed, and how many hypotheses are searched for them."""
 SAMPLED = "drawn token by token: temperature, then top-k, then top-p, then min-p"
 
 

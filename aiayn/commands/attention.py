@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from aiayn.commands.verb import Verb, model_argument, positive
+from aiayn.data.text import visible
 from aiayn.errors import UserError
 from aiayn.system.files import place
 
@@ -37,6 +38,7 @@ def attention(
     from aiayn.model.saved import model_of
 
     loaded = model_of(model)
+    sentence, target = visible(sentence), target and visible(target)
     if loaded.experiment.model.kind == "decoder":
         if target is not None or kind not in (None, "decoder"):
             given = "--target" if target is not None else f"--kind {kind}"

@@ -8,9 +8,9 @@ from aiayn.commands.verb import (
     TRAINED,
     Verb,
     check_read_once,
-    existing,
     model_argument,
     positive,
+    run_folder,
     text_file,
     trained,
     trained_data_argument,
@@ -79,8 +79,8 @@ def _check_evaluate(
     refs: list[Path],
     text: Path | None,
     gold: Path | None,
+    data_dir: Path | None,
     changes: list[str],
-    **_: object,
 ) -> None:
     for change in changes:
         if not change.startswith(_CHANGES):
@@ -90,6 +90,8 @@ def _check_evaluate(
             )
     if changes and (src or text or gold):
         raise UserError("--set is for the test sets of a run; for a file it has no use.")
+    if data_dir and (src or text or gold):
+        raise UserError("--data-dir is for the test sets of a run; for a file it has no use.")
     if sum(map(bool, (text, gold, src or refs))) > 1:
         raise UserError(
             "--text is for language models, --gold for parsers, --src and --ref for others; "
@@ -144,7 +146,7 @@ def average(run: Path, last: int | None) -> None:
 
 
 def _average_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=existing, help="a run directory")
+    parser.add_argument("run", type=run_folder, help="a run directory")
     parser.add_argument(
         "--last", type=positive, metavar="N", help="how many (default: the experiment's)"
     )
@@ -164,7 +166,11 @@ def info(path: Path, as_json: bool) -> None:
     for step, about in found["checkpoints"].items():
         print(f"checkpoint {int(step):,}: {about['params_sha256'][:16]}")
     if "model" in found:
-        print(f"model: {found['model']['parameters']:,} parameters")
+        model = found["model"]
+        what = f"{model['task'].replace('_', ' ')}, {' to '.join(model['languages'])}"
+        print(f"model: {model['experiment']}, {what}")
+        print(f"  {model['parameters']:,} parameters, {model['pieces']:,} pieces")
+        print(f"  hash of the parameters: {model['params_sha256'][:16]}")
 
 
 def _info_arguments(parser: ArgumentParser) -> None:

@@ -8,9 +8,11 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from aiayn.commands.asked import OUTPUTS
 from aiayn.commands.translate import windows
 from aiayn.commands.verb import Verb, model_argument, positive
 from aiayn.data import penn
+from aiayn.decoding.wishes import Wishes
 
 if TYPE_CHECKING:
     from aiayn.decoding.parser import Parse
@@ -31,10 +33,10 @@ def parse(
 
     A filter: one sentence in, one tree out, order kept, empty lines kept. Words have blanks between
     them, as in the treebank that the parser learnt from: punctuation stands alone.
-      echo "The dog sleeps ." | aiayn parse runs/craft_parsing
-      (TOP (S (NP (DT The) (NN dog)) (VP (VBZ sleeps)) (. .)))
+      echo "The girl sleeps ." | aiayn parse runs/treebook
+      (TOP (S (NP (DT The) (NN girl)) (VP (VBD sleeps)) (. .)))
     Raw English text is cut into such words by --tokenize, as the Penn Treebank is.
-      echo "It isn't a dog." | aiayn parse runs/treebook --tokenize
+      echo "She saw the man with the beard." | aiayn parse runs/treebook --tokenize
     Brackets within words are written -LRB- and -RRB-. Whatever the model has learnt, each output is
     one tree over exactly the words; its score is the log-probability in nats over the length
     penalty.
@@ -122,4 +124,8 @@ def _parse_arguments(parser: ArgumentParser) -> None:
     )
 
 
-PARSE = Verb("parse", parse, _parse_arguments, large_pages=True)
+def _check(num_best: int | None, beam_size: int | None, **_: object) -> None:
+    Wishes().check_num_best(num_best, beam_size, OUTPUTS)
+
+
+PARSE = Verb("parse", parse, _parse_arguments, _check, large_pages=True)

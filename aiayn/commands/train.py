@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from pathlib import Path
 
-from aiayn.commands.verb import Verb, existing, experiment_arguments
+from aiayn.commands.verb import Verb, experiment_arguments, run_folder
 from aiayn.config import Experiment
 from aiayn.experiments import list_experiments
 from aiayn.system.files import place
@@ -77,7 +77,7 @@ def replay(run_dir: Path) -> None:
 
 
 def _replay_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run_dir", type=existing, help="its run directory")
+    parser.add_argument("run_dir", type=run_folder, help="its run directory")
 
 
 TRAIN = Verb("train", train, _train_arguments, large_pages=True, trains=True)

@@ -9,7 +9,7 @@ from io import BufferedIOBase, IOBase
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from aiayn.commands.asked import SAMPLED, masks_arguments, sampling_arguments, wishes_of
+from aiayn.commands.asked import OUTPUTS, SAMPLED, masks_arguments, sampling_arguments, wishes_of
 from aiayn.commands.verb import (
     TRAINED,
     Verb,
@@ -66,7 +66,7 @@ def translate(
 
     --align says which word of the source each word comes from: after a tab, 0-0 1-2, which are
     source-target, both counted from 0. So a name, a link or a mark can be carried over.
-      echo "We meet Anna on Monday." | aiayn translate runs/phrasebook --align
+      echo "The train to Milan leaves at 1:00 PM." | aiayn translate runs/phrasebook --align
     """
     from dataclasses import replace
 
@@ -88,12 +88,15 @@ def translate(
     decode = replace(loaded.experiment.decode, **given)
     translator = Translator(loaded, decode, others=others).asked(wishes)
     errors = Terminal(stderr=True)
+    asked_of_each = [f"--{name}" for name in ("no_repeat", "ban") if getattr(wishes, name)]
+    of_each = f", with {' and '.join(asked_of_each)} in each alone" if asked_of_each else ""
+    of_each = of_each.replace("_", "-")
     done = 0
 
     def say_long(long: Long) -> None:
         errors.print(
             f"line {done + long.line}: {long.tokens:,} tokens, more than the "
-            f"{translator.max_tokens} of training; translated in {long.pieces} pieces"
+            f"{translator.max_tokens} of training; translated in {long.pieces} pieces{of_each}"
         )
 
     def print_line(number: int, found: Sequence[Hypothesis | Detailed]) -> None:
@@ -154,8 +157,7 @@ def _check(
     for name in ("models", "length_penalty", "align", "prefix"):
         asked.pop(name, None)
     wishes = wishes_of(**asked)
-    if num_best is not None:
-        wishes.check_num_best(num_best, "--num-best")
+    wishes.check_num_best(num_best, beam_size, OUTPUTS)
     if beam_size is not None and wishes.sample:
         raise UserError("--beam-size is of a search; wanted it without --sample, which draws.")
 
@@ -320,7 +322,8 @@ def _scored(model: Path, src: Path, tgt: Path | None) -> Iterator[list[tuple[flo
     if task == "parsing":
         parser = Parser(loaded)
         pairs = map(parser.spelled, treebank.trees(src))
-        yield from map(parser.score, in_parts(pairs, _WINDOW))
+        for number, window in enumerate(in_parts(pairs, _WINDOW)):
+            yield parser.score(window, 1 + number * _WINDOW)
     elif tgt is None:
         writer = Writer(loaded)
         for number, window in enumerate(in_parts(read_text(src), _WINDOW)):

@@ -73,8 +73,17 @@ def parse(
     if "overrides" in values:
         experiment = load_experiment(values["experiment"])
         values["experiment"] = experiment.with_overrides(values.pop("overrides"))
+    for name, value in values.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and _has_lone_bytes(text):
+                raise UserError(f"{name} is {text!r}, which is no UTF-8; wanted text.")
     verb.check(**values)
     return verb, values
+
+
+def _has_lone_bytes(text: str) -> bool:
+    """Whether an argument had bytes that are no text, as only names of files may have."""
+    return any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def experiment_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +130,15 @@ def existing(text: str, others: Sequence[str] = ()) -> Path:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UserError(f"{path} does not exist.{hint}")
     return path
+
+
+def run_folder(text: str) -> Path:
+    """The type of arguments that name a run directory."""
+    if not place(text).exists() and text in included_models():
+        raise UserError(
+            f"{text} is a model that comes along; wanted a run directory, which has checkpoints."
+        )
+    return existing(text)
 
 
 TRAINED = "a run directory, a model's own, or the name of one that comes along"

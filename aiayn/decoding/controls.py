@@ -79,11 +79,12 @@ def controls_of(
     sources: Sequence[list[int]],
     prefixes: Sequence[list[int]] | None,
     rows: int,
+    least: Sequence[int] = (),
 ) -> Controls:
     """What is asked of `rows` sentences, of which the first are `sources` and the rest empty.
 
-    `banned` and `prefixes` are ids. They are padded to powers of two, so that few programs are
-    compiled.
+    `least` has the fewest tokens of each source, where that is not the same for all. `banned` and
+    `prefixes` are ids. They are padded to powers of two, so that few programs are compiled.
     """
 
     def of_all(value: int | float | None, dtype: type = np.int32) -> Array | None:
@@ -105,9 +106,13 @@ def controls_of(
         seeds = [wishes.seed_of(ids) for ids in sources]
         seed_B = np.array(seeds + [0] * (rows - len(seeds)), np.uint32)
         temperature_B = 1.0 if wishes.temperature is None else wishes.temperature
+    min_length_B = of_all(wishes.min_length)
+    if min_length_B is not None and least:
+        each = np.minimum([*least, *[0] * (rows - len(least))], np.iinfo(np.int32).max)
+        min_length_B = jnp.asarray(each, jnp.int32)
     return Controls(
         prefix_BP=None if prefix_BP is None else jnp.asarray(prefix_BP),
-        min_length_B=of_all(wishes.min_length),
+        min_length_B=min_length_B,
         no_repeat_B=of_all(wishes.no_repeat),
         banned_BKL=None if banned_BKL is None else jnp.asarray(banned_BKL),
         num_samples_B=of_all(wishes.sample),
@@ -218,7 +223,8 @@ def _repeating(
         return same_BWT & (((before_BWT == last_BW1) & (place_11T >= back)) | (back >= length_B11))
 
     same_BWT = jnp.broadcast_to((place_11T < age_B11) & (length_B11 > 0), words_BWT.shape)
-    same_BWT = lax.fori_loop(1, no_repeat_B.max(), compare, same_BWT)
+    longest = jnp.minimum(no_repeat_B.max(), room)  # what is longer has no room to come twice
+    same_BWT = lax.fori_loop(1, longest, compare, same_BWT)
     return jnp.where(same_BWT, words_BWT, FREE)
 
 

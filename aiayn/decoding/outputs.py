@@ -1,5 +1,6 @@
 """What a search found, as a user sees it: text, score and, if wanted, tokens."""
 
+import random
 import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -36,24 +37,35 @@ class Detailed(NamedTuple):
     comes from, and its own, both from 0 (`aiayn.decoding.alignment`)."""
 
 
-def joined_line(line: str, pieces: Sequence[list[Detailed]], language: str) -> list[Detailed]:
-    """The translations of a line from those of its pieces."""
+def as_drawn(count: int, seed: int) -> list[int]:
+    """The places of samples, which come best first, in an order that has nothing to do with how
+    probable they are. So samples of two pieces that stand in the same place are no two best."""
+    return random.Random(seed).sample(range(count), count)
+
+
+def joined_line(
+    line: str, pieces: Sequence[list[Detailed]], language: str, count: int = 1
+) -> list[Detailed]:
+    """The translations of a line from those of its pieces; of several pieces `count`, each of what
+    stands in the same place, the best first."""
     if not pieces:
         return [Detailed(one_line(line.strip()), 0.0, (), (), "empty")]
     if len(pieces) == 1:
         return pieces[0]
-    best = [hypotheses[0] for hypotheses in pieces]
-    text = joined([each.text for each in best], language)
-    return [
-        Detailed(
-            text=text,
-            score=sum(each.score for each in best),
-            tokens=tuple(token for each in best for token in each.tokens),
-            log_probs=tuple(value for each in best for value in each.log_probs),
-            ended="limit" if any(each.ended == "limit" for each in best) else "eos",
-            alignment=_joined_alignment(text, best),
-        )
-    ]
+    found = [_joined([outputs[place] for outputs in pieces], language) for place in range(count)]
+    return sorted(found, key=lambda each: -each.score)
+
+
+def _joined(parts: Sequence[Detailed], language: str) -> Detailed:
+    text = joined([each.text for each in parts], language)
+    return Detailed(
+        text=text,
+        score=sum(each.score for each in parts),
+        tokens=tuple(token for each in parts for token in each.tokens),
+        log_probs=tuple(value for each in parts for value in each.log_probs),
+        ended="limit" if any(each.ended == "limit" for each in parts) else "eos",
+        alignment=_joined_alignment(text, parts),
+    )
 
 
 def _joined_alignment(text: str, parts: Sequence[Detailed]) -> Alignment | None:

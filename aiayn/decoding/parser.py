@@ -17,11 +17,20 @@ from aiayn.config import DecodeConfig, Experiment
 from aiayn.data.sources.treebank import entries
 from aiayn.data.text import clean
 from aiayn.data.tokenizer import Tokenizer, TreeTokenizer
-from aiayn.data.trees import Terminals, Tree, linearise, mark, mark_in, restore, write
+from aiayn.data.trees import (
+    Terminals,
+    Tree,
+    linearise,
+    mark,
+    mark_in,
+    restore,
+    spelling,
+    write,
+)
 from aiayn.data.trees import clean as clean_tree
 from aiayn.decoding.controls import NOTHING
 from aiayn.decoding.grammar import ANY_LEAF, NO_LEAF, codes_of, leaf_of
-from aiayn.decoding.translator import Translator, padded_width
+from aiayn.decoding.translator import Sought, Translator, padded_width
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import Params
@@ -96,7 +105,7 @@ class Parser(Translator):
         self._marks = {*map(mark_in, self._symbols.symbols)}
         self._is_free = False
         trees = model.experiment.data.trees
-        self._terminals: Terminals = "tags" if trees == "none" else trees
+        self.terminals: Terminals = "tags" if trees == "none" else trees
         self.source = model.experiment.data.src
 
     @staticmethod
@@ -122,7 +131,7 @@ class Parser(Translator):
         Raises:
             UserError: a sentence is too long; they are numbered from `first`.
         """
-        lines = [" ".join(words) for words in sentences]
+        lines = [" ".join(map(spelling, words)) for words in sentences]
         for number, ids in enumerate(self.tokenizer.encode(lines), first):
             if len(ids) > _LONGEST:
                 raise UserError(
@@ -156,8 +165,8 @@ class Parser(Translator):
     def spelled(self, tree: Tree) -> tuple[str, str]:
         """The words of a tree and its symbols, as training has them, with blanks between."""
         tree = clean_tree(tree)
-        symbols = linearise(tree, self._terminals)
-        return " ".join(words_of(" ".join(tree.words))), " ".join(symbols)
+        symbols = linearise(tree, self.terminals)
+        return " ".join(map(spelling, tree.words)), " ".join(symbols)
 
     def symbols_over(self, sentence: str, text: str) -> str:
         """The symbols of a tree over the words of a sentence, which `text` has in brackets, or as
@@ -199,15 +208,13 @@ class Parser(Translator):
         """As the outputs of training, whose words had a piece each at least."""
         return math.ceil(self._symbols.growth * width)
 
-    def _controls(
-        self, chosen: Sequence[tuple[list[int], list[int] | None]], rows: int
-    ) -> dict[str, Any]:
+    def _controls(self, chosen: Sequence[Sought], rows: int) -> dict[str, Any]:
         asked = super()._controls(chosen, rows)
         if self._is_free:
             return asked
-        width = padded_width(max((len(ids) for ids, _ in chosen), default=0))
+        width = padded_width(max((len(each.ids) for each in chosen), default=0))
         leaves = np.full((rows, width), NO_LEAF, np.int32)
-        for row, (ids, _) in enumerate(chosen):
+        for row, (ids, *_) in enumerate(chosen):
             words = self._symbols.words(ids)
             leaves[row, : len(words)] = list(map(self._leaf, words))
         codes_BV = np.broadcast_to(self._codes_V, (rows, len(self._codes_V)))

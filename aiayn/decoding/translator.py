@@ -1,12 +1,13 @@
 """Raw text in, raw text out: batching, searching and scoring with a model (§6.1)."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from aiayn.config import DecodeConfig
 from aiayn.data.rows import Rows, rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.decoding.alignment import links, source_words, target_words
-from aiayn.decoding.outputs import Detailed, Hypothesis, joined_line, one_line
+from aiayn.decoding.outputs import Detailed, Hypothesis, as_drawn, joined_line, one_line
 from aiayn.decoding.programs import Programs, Weights
 from aiayn.decoding.sentences import place_to_cut, sentences
 from aiayn.decoding.spellings import banned_sequences, prefix_ids
@@ -44,6 +45,16 @@ class Long:
     line: int
     tokens: int
     pieces: int
+
+
+class Sought(NamedTuple):
+    """A text on its way through a search, and what is asked of its output alone."""
+
+    ids: list[int]
+    prefix: list[int] | None = None
+    """The ids that it begins with; None where no text of the call has one."""
+    least: int | None = None
+    """The fewest tokens, of a piece of a line its share."""
 
 
 class Translator:
@@ -123,7 +134,9 @@ class Translator:
         A line without any text translates to itself. One that is longer than any sentence of
         training is cut into its sentences, and those that are too long themselves at clauses or
         between words. The pieces are translated one by one and joined; `on_long` is told, and such
-        a line has a single hypothesis with the summed score.
+        a line has a single hypothesis with the summed score, or one for each sample. Its least
+        length is shared out among its pieces; words that never come, and sequences that come once,
+        are asked of each piece.
         `on_done` is called with the number of sentences finished so far.
         `prefixes` has the beginning of each translation, which may be empty; that of a line in
         pieces begins its first piece.
@@ -157,7 +170,12 @@ class Translator:
             pieces += cut
         forced = None if prefixes is None else self._forced_ids(prefixes, pieces, parts)
         found: dict[int, list[Detailed]] = {}
-        searches = self._search(pieces, num_best, forced, details)
+        drawn, least = self.wishes.sample, self.wishes.min_length
+        in_pieces = [numbers for numbers in parts if len(numbers) > 1]
+        shares = _shares(least, pieces, in_pieces) if least else {}
+        # The best few samples of a line may be made of any samples of its pieces.
+        wanted = drawn if drawn and in_pieces else num_best
+        searches = self._search(pieces, wanted, forced, details, shares)
         if align:
             words = [
                 each
@@ -169,7 +187,14 @@ class Translator:
             while not found.keys() >= set(numbers):
                 found.update(next(searches))
                 on_done(len(found))
-            best = joined_line(line, [found[number] for number in numbers], self.language)
+            outputs = [found[number] for number in numbers]
+            if drawn and len(numbers) > 1:
+                orders = [as_drawn(drawn, self.wishes.seed_of(pieces[n])) for n in numbers]
+                outputs = [
+                    [each[place] for place in order]
+                    for each, order in zip(outputs, orders, strict=True)
+                ]
+            best = joined_line(line, outputs, self.language, drawn or 1)[:num_best]
             # A line without text has no words.
             yield [b._replace(alignment=b.alignment or ()) for b in best] if align else best
 
@@ -292,8 +317,12 @@ class Translator:
         num_best: int,
         prefixes: Mapping[int, list[int]] | None = None,
         details: bool = False,
+        least: Mapping[int, int] = MappingProxyType({}),
     ) -> Iterator[list[tuple[int, list[Detailed]]]]:
-        """The number of each sentence and its best hypotheses, as searches end, long ones first."""
+        """The number of each sentence and its best hypotheses, as searches end, long ones first.
+
+        `prefixes` and `least` have what is asked of some of them alone, by their numbers.
+        """
         extra = self.config.max_extra_tokens
         beams = self._beams(num_best)
         for width, waiting in _by_width([len(ids) + 1 for ids in sentences]):
@@ -314,12 +343,17 @@ class Translator:
                     num_best=num_best,
                     details=details,
                 )
-                if prefixes is None:
-                    chosen = [[(sentences[n], None) for n in share] for share in shares]
-                else:
-                    chosen = [
-                        [(sentences[n], prefixes.get(n, [])) for n in share] for share in shares
+                chosen = [
+                    [
+                        Sought(
+                            sentences[n],
+                            None if prefixes is None else prefixes.get(n, []),
+                            least.get(n, self.wishes.min_length),
+                        )
+                        for n in share
                     ]
+                    for share in shares
+                ]
                 for share, found in zip(shares, side_by_side(find, chosen), strict=True):
                     pairs = list(zip(share, found, strict=True))
                     cut += [number for number, hypotheses in pairs if hypotheses is None]
@@ -328,15 +362,14 @@ class Translator:
 
     def _found(
         self,
-        chosen: Sequence[tuple[list[int], list[int] | None]],
+        chosen: Sequence[Sought],
         width: int,
         at_once: int,
         room: int,
         num_best: int,
         details: bool,
     ) -> list[list[Detailed] | None]:
-        """The best hypotheses of each sentence, given with the ids that its translation begins
-        with, if any does; none where the room was too small.
+        """The best hypotheses of each sentence; none where the room was too small.
 
         Raises:
             UserError: the model's scores are not finite.
@@ -344,7 +377,7 @@ class Translator:
         tokenizer = self.tokenizer
         src, segments = np.zeros((2, _ROUNDS * at_once, width), np.int32)
         limit = np.zeros(len(src), np.int32)
-        for row, (ids, _) in enumerate(chosen):
+        for row, (ids, *_) in enumerate(chosen):
             src[row, : len(ids) + 1] = [*ids, tokenizer.eos]
             segments[row, : len(ids) + 1] = 1
             limit[row] = self.limit(ids)
@@ -373,7 +406,7 @@ class Translator:
         texts = tokenizer.decode([ids for _, ids, _ in outputs])
         log_probs = [np.zeros(0)] * len(outputs)
         if details:
-            pairs = [(chosen[row][0], ids) for row, ids, _ in outputs]
+            pairs = [(chosen[row].ids, ids) for row, ids, _ in outputs]
             log_probs = self.forced(pairs, self.programs.forced_words)
         results = [None if is_cut else list[Detailed]() for is_cut in cut[: len(chosen)]]
         for (row, ids, score), text, by_word in zip(outputs, texts, log_probs, strict=True):
@@ -391,20 +424,18 @@ class Translator:
             )
         return results
 
-    def _controls(
-        self, chosen: Sequence[tuple[list[int], list[int] | None]], rows: int
-    ) -> dict[str, Any]:
+    def _controls(self, chosen: Sequence[Sought], rows: int) -> dict[str, Any]:
         """What is asked of a search besides probable outputs: no argument if it is nothing."""
-        sources, prefixes = (
-            [ids for ids, _ in chosen],
-            [ids for _, ids in chosen if ids is not None],
-        )
+        sources = [each.ids for each in chosen]
+        prefixes = [each.prefix for each in chosen if each.prefix is not None]
+        least = [each.least for each in chosen if each.least is not None]
         if self.wishes.none and not prefixes:
             return {}
         from aiayn.decoding.controls import controls_of
 
         given = prefixes if prefixes else None
-        return {"controls": controls_of(self.wishes, list(self._banned), sources, given, rows)}
+        banned = list(self._banned)
+        return {"controls": controls_of(self.wishes, banned, sources, given, rows, least)}
 
     def _first_room(self, width: int) -> int:
         return first_room(width)
@@ -415,6 +446,15 @@ class Translator:
     def _batch_size(self, width: int, beams: int) -> int:
         slots = beams * (width + self.config.max_extra_tokens)
         return max(1, self.config.slots_per_batch // slots)
+
+
+def _shares(least: int, pieces: Sequence[list[int]], lines: Iterable[range]) -> Mapping[int, int]:
+    """The fewest tokens of each piece of some lines, of which each has as many in all."""
+    found: dict[int, int] = {}
+    for numbers in lines:
+        total = sum(len(pieces[n]) for n in numbers)
+        found |= {n: -(-least * len(pieces[n]) // total) for n in numbers}
+    return found
 
 
 def _by_width(lengths: Sequence[int]) -> Iterator[tuple[int, list[int]]]:

@@ -14,7 +14,7 @@ from aiayn.errors import UserError
 
 _LARGEST = 3e38
 """The largest number of 32 bits, nearly."""
-_MOST_SAMPLES = 1_000
+_MOST_OUTPUTS = 1_000
 """As of beams: far more than is of use."""
 OF_SAMPLES = ("sample", "seed", "temperature", "top_k", "top_p", "min_p")
 """The wishes that have a meaning for samples alone."""
@@ -64,7 +64,7 @@ class Wishes:
     def __post_init__(self):
         for name in ("no_repeat", "min_length", "top_k"):
             _check(name, getattr(self, name), whole=True, least=1)
-        _check("sample", self.sample, whole=True, least=1, most=_MOST_SAMPLES)
+        _check("sample", self.sample, whole=True, least=1, most=_MOST_OUTPUTS)
         _check("seed", self.seed, whole=True)
         _check("temperature", self.temperature, least=0.0, most=_LARGEST)
         _check("top_p", self.top_p, least=0.0, most=1.0, above=True)
@@ -79,12 +79,28 @@ class Wishes:
         """Whether nothing is asked."""
         return not any(getattr(self, field.name) for field in fields(self))
 
-    def check_num_best(self, num_best: int, name: str = "num_best") -> None:
-        """Raises UserError if more outputs are wanted than are drawn."""
+    def check_num_best(
+        self,
+        num_best: int | None,
+        beam_size: int | None = None,
+        names: tuple[str, str] = ("num_best", "beam_size"),
+    ) -> None:
+        """Raises UserError if no output is wanted, more than are drawn, or more than the beam that
+        was asked for has."""
+        if num_best is None:
+            return
+        name, beam = names
+        if not 1 <= num_best <= _MOST_OUTPUTS:
+            raise UserError(f"{name} is {num_best:,}; wanted 1 to {_MOST_OUTPUTS:,}.")
         if self.sample is not None and num_best > self.sample:
             raise UserError(
                 f"{name} is {num_best}, and sample is {self.sample}; wanted at most as many "
                 "outputs as are drawn."
+            )
+        if beam_size is not None and num_best > beam_size:
+            raise UserError(
+                f"{name} is {num_best}, and {beam} is {beam_size}; wanted at most as many outputs "
+                "as hypotheses."
             )
 
     def seed_of(self, source: Sequence[int]) -> int:

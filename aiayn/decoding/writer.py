@@ -112,7 +112,8 @@ class Writer:
         details: bool = False,
         first: int = 1,
     ) -> Iterator[list[Written]]:
-        """The texts that follow each prompt, in the order of the prompts, most probable first.
+        """The texts that follow each prompt, in the order of the prompts; the most probable first,
+        by all that was drawn, the end included.
 
         Each is yielded as soon as it and those before it are done. `on_text` is given the number of
         a prompt and a part of its text as soon as that is certain; the parts of one joined are its
@@ -325,8 +326,11 @@ class Slots:
             wishes = replace(wishes, **dict.fromkeys(OF_SAMPLES))
         if wishes.none:
             return NOTHING
+        context = self._writer.context
         if not self._writer.tokenizer.has_eos:  # nor is it drawn by chance
-            wishes = replace(wishes, min_length=self._writer.context)
+            wishes = replace(wishes, min_length=context)
+        elif wishes.min_length is not None:  # to which the length of the prompt is added below
+            wishes = replace(wishes, min_length=min(wishes.min_length, context))
         controls = controls_of(wishes, self._banned, prompts, None, rows)
         if controls.min_length_B is not None:  # which counts what was there
             given = self._writer.num_given

@@ -210,7 +210,15 @@ def run_info(path: Path) -> dict[str, Any]:
         checkpoints.close()
     folder = path / MODEL if (path / MODEL).is_dir() else path
     if (folder / "weights.safetensors").is_file():
-        info["model"] = _describe(load_model(folder).params)
+        model = load_model(folder)
+        experiment, data = model.experiment, model.experiment.data
+        info["model"] = {
+            "experiment": experiment.name,
+            "task": experiment.task,
+            "languages": [name for name in (data.src, data.tgt) if name],
+            "pieces": model.tokenizer.num_words,
+            **_describe(model.params),
+        }
     return info
 
 

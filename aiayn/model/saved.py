@@ -153,6 +153,11 @@ def model_of(path: Path) -> Model:
     """The model in a run directory, in a model's own, or one that comes along, by its name."""
     path = included_model(path)
     folder = path / MODEL if (path / MODEL).is_dir() else path
+    if path.is_file():
+        raise UserError(
+            f"{path} is a file; wanted a run directory or a model directory. A text to work on is "
+            f"standard input: < {path}"
+        )
     if not folder.is_dir():
         raise UserError(f"{path} does not exist; wanted a run directory or a model directory.")
     if (path / "checkpoints").is_dir() and folder == path:

@@ -34,11 +34,28 @@ def test_evaluate_reads_files_and_standard_input(model, tmp_path, capsys, monkey
     for half in (files[:2], files[2:]):
         assert "--src and --ref go together" in refusal(capsys, "evaluate", model, *half)
     assert "no test sets of its own" in refusal(capsys, "evaluate", model)
+    assert "--data-dir is for the test sets of a run" in refusal(
+        capsys, "evaluate", model, *files, "--data-dir", tmp_path
+    )
 
 
 @pytest.mark.parametrize("verb", ["average", "evaluate", "sweep"])
 def test_a_folder_that_is_no_run_is_refused(verb, tmp_path, capsys):
     assert f"{tmp_path} is no run directory" in refusal(capsys, verb, tmp_path)
+
+
+@pytest.mark.parametrize("verb", ["average", "sweep", "replay"])
+def test_a_model_that_comes_along_is_named_as_one_where_a_run_is_wanted(verb, capsys):
+    assert "phrasebook is a model that comes along; wanted a run" in refusal(
+        capsys, verb, "phrasebook"
+    )
+
+
+def test_a_file_in_place_of_a_model_is_named_as_one(tmp_path, capsys):
+    (tmp_path / "in.txt").write_text("Good morning.\n")
+    assert "in.txt is a file; wanted a run" in refusal(
+        capsys, "attention", tmp_path / "in.txt", "a"
+    )
 
 
 def test_info_needs_a_run_or_a_model(tmp_path, capsys):
@@ -51,7 +68,8 @@ def test_info_shows_a_model(model, capsys):
     assert main(["info", str(model), "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
     assert info["record"] is None
-    assert shown == f"model: {info['model']['parameters']:,} parameters\n"
+    assert f"\n  {info['model']['parameters']:,} parameters, " in shown
+    assert info["model"]["params_sha256"].startswith(shown.split()[-1])
 
 
 def test_another_format_is_refused_with_its_number(run, model, tmp_path, capsys):

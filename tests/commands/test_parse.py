@@ -37,6 +37,11 @@ def _stream(self, lines, num_best=1, on_done=None):
         yield [Hypothesis(f"(S {symbols} )S" * k or symbols, float(-k)) for k in range(num_best)]
 
 
+def test_more_trees_than_hypotheses_are_refused(parser, capsys):
+    options = ("--num-best", "2", "--beam-size", "1")
+    assert "--num-best is 2, and --beam-size is 1" in refusal(capsys, "parse", parser, *options)
+
+
 def test_parse_gives_one_tree_for_each_line(parser, monkeypatch, capfdbinary):
     monkeypatch.setattr(Parser, "stream", _stream)
     first, empty, second, end = _parsed(monkeypatch, capfdbinary, parser)

@@ -49,6 +49,20 @@ def test_a_wrong_command_line_is_refused_on_one_line(arguments, message, capsys)
     assert message in refusal(capsys, *arguments.split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["generate", "phrasebook", "RO\udcffMEO"], "prompt"),
+        (["generate", "phrasebook", "--stop", "a", "--stop", "\udc80"], "stop"),
+        (["attention", "phrasebook", "Good\udcff"], "sentence"),
+        (["attention", "phrasebook", "Good", "--target", "Gut\udcff"], "target"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_on_one_line(arguments, name, capsys):
+    assert f"{name} is " in (line := refusal(capsys, *arguments))
+    assert "which is no UTF-8; wanted text." in line
+
+
 def test_a_name_with_a_line_break_is_refused_on_one_line(capsys):
     assert r"'a\nb'" in refusal(capsys, "a\nb")
     assert r"'x\ny'" in refusal(capsys, "train", "phrasebook", "--set", "x\ny=1")

@@ -1,6 +1,8 @@
+from collections import Counter
+
 import pytest
 
-from aiayn.decoding.outputs import Detailed, joined_line, one_line
+from aiayn.decoding.outputs import Detailed, as_drawn, joined_line, one_line
 
 
 def test_a_line_in_pieces_has_the_sum_of_the_scores_and_all_tokens():
@@ -17,6 +19,25 @@ def test_a_line_in_pieces_has_the_sum_of_the_scores_and_all_tokens():
     assert joined_line("One.", [[first, second]], "de") == [first, second]
     (both,) = joined_line("One. One.", [[first], [first]], "de")
     assert both.ended == "eos"
+
+
+def test_samples_of_a_line_are_made_of_those_in_the_same_place_the_best_first():
+    def sample(text, score):
+        return Detailed(text, score, (), (), "eos")
+
+    one = [sample("a", -1.0), sample("b", -5.0), sample("c", -3.0)]
+    two = [sample("d", -9.0), sample("e", -1.0), sample("f", -2.0)]
+    found = joined_line("One. Two.", [one, two], "de", 3)
+    assert [(each.text, each.score) for each in found] == [("c f", -5), ("b e", -6), ("a d", -10)]
+
+
+def test_samples_of_pieces_meet_each_other_by_chance():
+    pairs = Counter((as_drawn(2, seed)[0], as_drawn(2, seed + 1_000)[0]) for seed in range(1_000))
+    assert sorted(as_drawn(5, 7)) == [*range(5)]
+    assert as_drawn(5, 7) == as_drawn(5, 7)
+    # Of a thousand each pair comes 250 times; four deviations are 55.
+    assert len(pairs) == 4
+    assert all(abs(count - 250) < 55 for count in pairs.values())
 
 
 def test_links_of_pieces_are_of_the_words_of_the_line():

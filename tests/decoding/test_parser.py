@@ -20,6 +20,7 @@ SENTENCES = [
     ["dog"],
     ["this", "bird", "of", "the", "man", "near", "a", "river", "likes", "the", "book", "."],
     [],
+    ["a", "\u00ad", "dog"],
     ["don\u2019t", "\u2581", "e\u0301", "-LRB-", "\U0001f600", "a_b"],
 ]
 
@@ -69,6 +70,8 @@ def test_trees_become_symbols_as_training_has_them(parser):
     text = "(S (NP-SBJ (DT the) (-NONE- *) (NN dog)) (VP (VB sees)))"
     symbols = "(S (NP DT NN )NP (VP VB )VP )S"
     assert parser.spelled(tree(text)) == ("the dog sees", symbols)
+    unseen = "(S (NN the) (NN \u00ad) (NN dog))"
+    assert parser.spelled(tree(unseen)) == ("the _ dog", "(S NN NN NN )S"), "a word for each symbol"
     assert parser.symbols_over("the dog sees", text) == symbols
     assert parser.symbols_over("the dog sees", symbols) == symbols
     for given, wrong in (

@@ -12,7 +12,7 @@ import aiayn.decoding.translator
 from aiayn.config import DataConfig, DecodeConfig, Experiment
 from aiayn.decoding.heads import look
 from aiayn.decoding.outputs import Detailed
-from aiayn.decoding.translator import Long, Translator
+from aiayn.decoding.translator import Long, Sought, Translator, _shares
 from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
 from aiayn.model.saved import Model
@@ -148,6 +148,39 @@ def test_a_line_of_any_length_is_translated_in_pieces_and_said(translator):
     assert len(found) == long.pieces
     total = sum(hypotheses[0].score for hypotheses in found)
     assert hypotheses[0].score == pytest.approx(total, rel=1e-5)
+
+
+def test_a_line_in_pieces_has_as_many_samples_as_any(translator):
+    line = " ".join(["one two three four five"] * 40)
+    drawn = translator.asked(Wishes(sample=3, seed=5, temperature=1.5))
+    ((*found,),) = drawn.translate([line], num_best=3)
+    pieces = translator._cut(TOKENIZER.encode([line])[0])
+    each = dict(pair for share in drawn._search(pieces, 3) for pair in share)
+    assert len(found) == 3
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    # Every sample of a piece is in one of them.
+    total = sum(one.score for samples in each.values() for one in samples)
+    assert sum(one.score for one in found) == pytest.approx(total, rel=1e-5)
+    assert drawn.translate([line], num_best=1) == [found[:1]], "the best of as many"
+
+
+def test_the_least_length_of_a_line_is_shared_out_among_its_pieces():
+    pieces = [[1] * 10, [2] * 3, [3] * 30, [4] * 1]
+    found = _shares(8, pieces, [range(1, 4)])
+    assert found == {1: 1, 2: 8, 3: 1}
+    assert sum(_shares(900, pieces, [range(4)]).values()) in range(900, 904)
+
+
+def test_the_least_length_is_asked_of_each_by_its_own(translator):
+    asked = translator.asked(Wishes(min_length=9))
+    chosen = [Sought([5], None, 9), Sought([6, 7], None, 2)]
+    found = asked._controls(chosen, 4)["controls"].min_length_B
+    np.testing.assert_array_equal(found, [9, 2, 0, 0])
+
+
+def test_a_sequence_longer_than_any_output_comes_once_and_at_once(translator):
+    longest = Wishes(no_repeat=2_000_000_000)
+    assert translator.asked(longest).best(["one two"]) == translator.best(["one two"])
 
 
 def test_pieces_lose_nothing_and_end_between_words(translator):
@@ -404,7 +437,9 @@ def test_links_of_a_line_in_pieces_are_of_the_whole_line(asked, monkeypatch):
     alone = [f"{words} three four five." for words in ("Six seven", "Eight nine", "Ten two")] * 3
     ((found,),) = asked.detailed([" ".join(alone)], align=True)
     # Every word of the n-th piece looks at the last word of the n-th sentence.
-    numbers = [n for n, each in enumerate(asked.best(alone)) for _ in each.split()]
+    texts = " ".join(found.tokens).split("</s>")[:-1]
+    ids = [TOKENIZER.ids(text.split()) for text in texts]
+    numbers = [n for n, each in enumerate(TOKENIZER.decode(ids)) for _ in each.split()]
     wanted = [(5 * n + 4, target) for target, n in enumerate(numbers)]
     assert sorted(found.alignment) == sorted(wanted)
 

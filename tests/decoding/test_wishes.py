@@ -76,7 +76,14 @@ def test_as_many_outputs_as_are_drawn_may_be_wanted():
     Wishes(sample=3).check_num_best(3)
     Wishes().check_num_best(50)
     with pytest.raises(UserError, match="--num-best is 4, and sample is 3; wanted at most"):
-        Wishes(sample=3).check_num_best(4, "--num-best")
+        Wishes(sample=3).check_num_best(4, None, ("--num-best", "--beam-size"))
+    for count in (0, 1_001):
+        with pytest.raises(UserError, match=f"num_best is {count:,}; wanted 1 to 1,000."):
+            Wishes().check_num_best(count)
+    Wishes().check_num_best(None, 1)
+    Wishes().check_num_best(4, 4)
+    with pytest.raises(UserError, match="num_best is 5, and beam_size is 4; wanted at most as"):
+        Wishes().check_num_best(5, 4)
 
 
 def test_each_sentence_has_a_seed_of_its_own_and_always_the_same():

@@ -138,6 +138,9 @@ def test_the_shortest_length_is_of_what_follows_each_prompt(writer):
     slots = Slots(writer, prompts, [9] * 3, asked)
     found = slots._controls(prompts, rows=4).min_length_B  # of one row nobody asks anything
     np.testing.assert_array_equal(found, [5 + len(ids) for ids in [*prompts, []]])
+    endless = Writing(9, wishes=Wishes(min_length=2**31 - 1, sample=1, seed=1))
+    found = Slots(writer, prompts[:1], [9], endless)._controls(prompts[:1]).min_length_B
+    np.testing.assert_array_equal(found, [CONTEXT + len(prompts[0])])  # no 32 bits have run over
 
 
 def test_a_prompt_as_long_as_the_context_is_refused(writer):

@@ -474,20 +474,23 @@ def _read_parquet(
         flat = [path[0] for path in paths if len(path) == 1]
         num_rows = ARROW_ROWS if len(flat) == 2 else ARROW_ROWS // 20
         with parquet.ParquetFile(path, read_dictionary=flat) as file:
-            _check_cells(file.metadata, path)
-            for batch in file.iter_batches(num_rows, columns=sorted({p[0] for p in paths})):
+            columns = sorted({p[0] for p in paths})
+            _check_cells(file.metadata, path, columns)
+            for batch in file.iter_batches(num_rows, columns=columns):
                 yield from arrow_pairs(batch, paths, str(path), skipped)
     except (OSError, arrow.ArrowException, UnicodeDecodeError) as error:  # in a column's name
         raise UserError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def _check_cells(metadata: Any, path: Path) -> None:
-    """Refuse what is no table of sentences before its pages, which are read whole, take memory."""
+def _check_cells(metadata: Any, path: Path, columns: Sequence[str]) -> None:
+    """Refuse columns of something else than sentences before their pages, which are read whole,
+    take memory."""
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         for column in map(group.column, range(group.num_columns)):
+            is_read = column.path_in_schema.split(".")[0] in columns
             size = column.total_uncompressed_size
-            if size > LONGEST_LINE + group.num_rows * _MOST_A_CELL:
+            if is_read and size > LONGEST_LINE + group.num_rows * _MOST_A_CELL:
                 raise UserError(
                     f"{path} has {size:,} bytes in {group.num_rows:,} cells of column "
                     f"{column.path_in_schema}; wanted sentences, of at most "

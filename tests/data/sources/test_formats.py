@@ -1,5 +1,6 @@
 import gzip
 import json
+import random
 import tracemalloc
 from collections.abc import Sequence
 from itertools import islice
@@ -215,6 +216,14 @@ def test_parquet_whose_cells_are_no_sentences_is_refused_before_it_is_read(tmp_p
     pq.write_table(pa.table({"en": books, "de": books}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"bytes in 100 cells of column en; wanted sentences"):
         read(tmp_path / "a.parquet")
+
+
+def test_parquet_with_pictures_beside_the_sentences_is_read(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(formats, "LONGEST_LINE", 100)
+    pictures = [random.Random(n).randbytes(200_000) for n in range(2)]
+    sides = {"en": ["cat", "dog"], "de": ["Katze", "Hund"]}
+    pq.write_table(pa.table({**sides, "image": pictures}), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == ([("cat", "Katze"), ("dog", "Hund")], {})
 
 
 def test_parquet_of_bytes_is_read_as_the_text_that_it_is(tmp_path: Path):
