@@ -1,7 +1,7 @@
-"""WMT14 En-Fr, big model. Reproduces Table 2, "Transformer (big)": BLEU 41.8 (§6.1 says 41.0).
+"""WMT14 En-Fr, big model. The recipe of Table 2, "Transformer (big)"; published: 41.8.
 
 Run     make train EXPERIMENT=wmt14_enfr_big
-Paper   300,000 steps, 3.5 days on 8 P100
+Paper   300,000 steps, 3.5 days on 8 P100; the text of §6.1 says 41.0
 Data    the Hub holds 40,836,715 pairs; the paper trained on 36M of them and does not say which
 Smoke   add ARGS="--set train.num_steps=20 --set data.limit=20000 --set data.vocab_size=8000"
 """

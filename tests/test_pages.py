@@ -241,8 +241,7 @@ def test_every_setting_in_a_sentence_is_one():
 NOT_TYPED = {
     "make test": "it is these tests",
     "make serve": "it is `aiayn serve`, at a port that may be taken",
-    "pip install 'aiayn[serve]'": "it needs a network",
-    "pip install --constraint constraints.txt -e '.[serve]'": "likewise",
+    "pip install --constraint constraints.txt -e '.[serve]'": "it needs a network",
 }
 """By the reason. Neither is the page about accelerators, which needs one. All are read above."""
 TYPED = [

@@ -189,8 +189,8 @@ def _render_choices(records: Sequence[Bench]) -> list[str]:
             f"### {choices.title(group[0])}",
             _across(group, ("choice", "instead of it"), _choice_lines),
             "Seconds of a step without the choice by those of the step: above 1 the choice wins; "
-            "the range; what was expected; and the first loss without the choice less with it, in "
-            "nats per token. By `aiayn bench choices`; defined in the records.",
+            "the range; what was expected; and the first loss without the choice, less that with "
+            "it, in nats per token. By `aiayn bench choices`; defined in the records.",
             " ".join(f"{_linked(_machine(r), r)}: {choices.summary(r)}" for r in group),
             _origins(group),
         ]
@@ -270,8 +270,9 @@ def _render_serving(record: Bench) -> list[str]:
     return [
         f"### {serving.title(record)}",
         markdown_table(serving.figures(record)),
-        f"CTranslate2 {record['versions']['ctranslate2']}. By `aiayn bench serving`; every figure "
-        f"is defined in {_linked('its record', record)}.",
+        "Without a length penalty, which the two programs define differently, so that BLEU is not "
+        f"that of the run. CTranslate2 {record['versions']['ctranslate2']}. By `aiayn bench "
+        f"serving`; every figure is defined in {_linked('its record', record)}.",
     ]
 
 

@@ -44,6 +44,8 @@ def write_report(records: Path, out: Path, console: Console) -> list[Claim]:
     """Check every claim and write `claims.md`, `.html`, `.json` and `table1.png` into `out`."""
     from aiayn.evidence.plots import plot_complexity
 
+    with user_os_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     with progress(console) as bar:
         task = bar.add_task("Checking", total=None)
 
@@ -53,7 +55,6 @@ def write_report(records: Path, out: Path, console: Console) -> list[Claim]:
         claims = ledger(records, on_claim)
     about, old = environment(), list(ages(records))
     with user_os_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
         write_text(out / "claims.json", as_json(claims, about, old))
         write_text(out / "claims.md", as_markdown(claims, about, old))
         write_text(out / "claims.html", as_html(claims, about, old))
