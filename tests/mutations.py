@@ -92,6 +92,7 @@ MUTATIONS = [
         ("evaluation/brackets.py", "if tagged else None", "if True else None"),
         ("training/log.py", "flops = 3 * matmul_flops", "flops = 2 * matmul_flops"),
         ("training/log.py", "self.src_tokens += int(", "self.src_tokens = int("),
+        ("training/log.py", "max(1, step - self.skipped)", "step"),
         ("training/log.py", "self.crc32 = zlib.crc32(line.encode(), self.crc32)", "pass"),
         ("training/log.py", 'round(mean * (row["step"] - before))', "round(mean)"),
         (
@@ -139,7 +140,7 @@ MUTATIONS = [
             "range(base.train.seed, base.train.seed + num_seeds)",
             "[base.train.seed] * num_seeds",
         ),
-        ("evidence/ablation.py", "if changes_of(row) == found.changes", "if True"),
+        ("evidence/ablation.py", "if set_by.get(row) == found.changes", "if True"),
         ("evaluation/record.py", 'tokeniser(first.how) in ("", "13a")', "True"),
         ("evaluation/systems.py", "if None not in lines:", "if True:"),
         # The model.
@@ -285,6 +286,11 @@ MUTATIONS = [
             "return len(ids) + self.config.max_extra_tokens",
         ),
         ("decoding/controls.py", "(back >= length_B11)", "(back > length_B11)"),
+        # Lines in pieces, words that never come, and text as it grows.
+        ("decoding/translator.py", "least * len(pieces[n]) // total", "least // total"),
+        ("decoding/outputs.py", "key=lambda each: -each.score", "key=lambda each: each.score"),
+        ("decoding/spellings.py", "found < _SPELLINGS and", "found <= _SPELLINGS and"),
+        ("decoding/unfolding.py", "return count if count < 2", "return 0 if count < 2"),
         # The grammar that a parser is held against.
         ("bench/pcfg.py", "max(0, place - 2) : place", "max(0, place - 1) : place"),
         ("bench/pcfg.py", "bracket.label, opened[-1].label,", "bracket.label, ROOT,"),
@@ -299,6 +305,8 @@ MUTATIONS = [
         ("bench/pcfg.py", "+= reversed(inside)", "+= inside"),
         ("bench/pcfg.py", "math.log(count / self._of_all[tag])", "math.log(count)"),
         ("bench/pcfg.py", "if tags.total() == 1:", "if tags.total():"),
+        ("bench/grammar.py", "if number:", "if True:"),
+        ("bench/grammar.py", "symbols[FREE] / symbols[WITHIN]", "symbols[WITHIN] / symbols[FREE]"),
         # What may follow in a tree.
         ("decoding/grammar.py", ">= needed_BW + 2", ">= needed_BW + 1"),
         ("decoding/grammar.py", "| (depth_BW > 1)", "| (depth_BW > 0)"),
@@ -336,7 +344,7 @@ MUTATIONS = [
         ("decoding/alignment.py", "slice(num_layers // 2, None)", "slice(0, None)"),
         ("decoding/alignment.py", "bare = text if number else", "bare = text if not number else"),
         ("evidence/alignment.py", "weights_TS[after:]", "weights_TS"),
-        ("decoding/outputs.py", "score=sum(each.score for each in best)", "score=best[0].score"),
+        ("decoding/outputs.py", "score=sum(each.score for each in parts)", "score=parts[0].score"),
         (
             "decoding/heads.py",
             'found["cross"].append(layer.cross_attention.weights(y_BTD',
@@ -350,6 +358,11 @@ MUTATIONS = [
         # The page.
         ("decoding/turns.py", " & ~has_ended", ""),
         ("serve/engine.py", "if not is_here or spare:", "if not is_here:"),
+        ("serve/engine.py", "texts += [(request", "_ = [(request"),
+        ("serve/answers.py", "if stopped and said:", "if False:"),
+        ("serve/logprobs.py", "text.rstrip(INCOMPLETE)", "text"),
+        ("serve/guard.py", "return netloc == host or", "return True or"),
+        ("serve/text.py", "is_by_line = not found[1]", "pass"),
         ("serve/lanes.py", "(self.may_cut and not ask.is_followed)", "self.may_cut"),
         ("serve/lanes.py", "self._end(over)", "self._end([])"),
         (
@@ -380,7 +393,7 @@ MUTATIONS = [
         ("serve/lanes.py", "each.score / penalty > best", "each.score > best"),
         ("serve/guard.py", "hmac.compare_digest(given.encode(), wanted.encode())", "given"),
         ("serve/text.py", "before += piece", "pass"),
-        ("decoding/unfolding.py", "text.rstrip(_INCOMPLETE)", "text"),
+        ("decoding/unfolding.py", "text.rstrip(INCOMPLETE)", "text"),
         ("decoding/unfolding.py", "text[: len(text) - self._may_stop(text)]", "text"),
         ("decoding/unfolding.py", "low = middle + 1", "low = high"),
         (

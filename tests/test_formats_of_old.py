@@ -27,7 +27,9 @@ def test_the_record_and_every_checkpoint_are_read_bit_for_bit(old, capsys):
     assert main(["info", "run", "--json"]) == 0
     found, wanted = json.loads(capsys.readouterr().out), json.loads((old / "info.json").read_text())
     assert set(wanted["checkpoints"]) == {"10", "20"}
-    assert found == wanted
+    # What a model is was not told then.
+    assert {**found, "model": None} == {**wanted, "model": None}
+    assert found["model"].items() >= wanted["model"].items()
 
 
 def test_the_model_translates_to_the_same_words_and_scores(old, capsysbinary, monkeypatch):
@@ -56,7 +58,8 @@ def test_averaging_its_checkpoints_gives_the_same_model(old, capsys):
     assert main(["average", "run"]) == 0
     assert main(["info", "run", "--json"]) == 0
     found = json.loads(capsys.readouterr().out.split("\n", 1)[1])
-    assert found["model"] == json.loads((old / "info.json").read_text())["model"]
+    wanted = json.loads((old / "info.json").read_text())["model"]
+    assert found["model"].items() >= wanted.items()
 
 
 def test_it_is_finished_for_the_experiment_that_it_ran(old, capsys):
