@@ -1,4 +1,4 @@
-"""WMT14 En-De, base model. The recipe of Table 2, "Transformer (base model)"; published: 27.3.
+"""WMT14 En-De, base model. The recipe of Table 2, "Transformer (base model)"; published: BLEU 27.3.
 
 Run     make train EXPERIMENT=wmt14_ende_base
 Paper   100,000 steps, 12 hours on 8 P100; newstest2013 perplexity 4.92, BLEU 25.8 (Table 3)

@@ -1,4 +1,4 @@
-"""WMT14 En-De, big model. The recipe of Table 2, "Transformer (big)"; published: 28.4.
+"""WMT14 En-De, big model. The recipe of Table 2, "Transformer (big)"; published: BLEU 28.4.
 
 Run     make train EXPERIMENT=wmt14_ende_big
 Paper   300,000 steps, 3.5 days on 8 P100; newstest2013 perplexity 4.33, BLEU 26.4 (Table 3)
