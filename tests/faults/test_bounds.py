@@ -48,7 +48,12 @@ def held(tmp_path_factory):
     """After each of four runs in this process: an epoch on rows of two widths, evaluated."""
     folder, layouts = tmp_path_factory.mktemp("runs"), set()
     experiment = load_experiment(str(write_experiment(folder, num_steps=40, every=20)))
-    experiment = replace(experiment, data=replace(experiment.data, row_widths=(8, 16)))
+    experiment = replace(
+        experiment,
+        data=replace(experiment.data, row_widths=(8, 16)),
+        # Of a size that no other test has, whose programs might be there already.
+        model=replace(experiment.model, d_ff=experiment.model.d_ff + 8),
+    )
     copy_corpus(folder / "corpus", num_train=1_000)  # sentences short and long
     prepared = prepare(experiment.data, folder / "data", progress=False)
     count_slots = aiayn.training.log.Log.count_slots
