@@ -88,9 +88,9 @@ def translate(
     decode = replace(loaded.experiment.decode, **given)
     translator = Translator(loaded, decode, others=others).asked(wishes)
     errors = Terminal(stderr=True)
-    asked_of_each = [f"--{name}" for name in ("no_repeat", "ban") if getattr(wishes, name)]
-    of_each = f", with {' and '.join(asked_of_each)} in each alone" if asked_of_each else ""
-    of_each = of_each.replace("_", "-")
+    masks = {"--no-repeat": wishes.no_repeat, "--ban": wishes.ban}
+    of_each = " and ".join(name for name, value in masks.items() if value)
+    of_each = f", with {of_each} in each alone" if of_each else ""
     done = 0
 
     def say_long(long: Long) -> None:

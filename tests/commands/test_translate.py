@@ -485,6 +485,9 @@ def test_the_number_of_a_long_line_counts_from_the_start_of_the_input(model, mon
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert main(["translate", str(model)]) == 0
     assert capsys.readouterr().err.startswith("line 4: ")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert main(["translate", str(model), "--no-repeat", "3"]) == 0
+    assert capsys.readouterr().err.endswith(" pieces, with --no-repeat in each alone\n")
 
 
 def test_a_closed_pipe_ends_it_in_silence(model):
