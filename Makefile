@@ -31,7 +31,7 @@ INSTALL := $(BIN)/python $(PIP_INSTALL)
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all targets share one .venv
 .PHONY: help try train serve test test-all faults check smoke reproduce ablate bench \
-  bench-accelerator parity record results docs clean
+  bench-accelerator peers parity record results docs clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -81,6 +81,11 @@ ablate: $(CORE) ## Table 3 in miniature: every row at a small size; hours; a pic
 
 bench: $(CORE) $(addsuffix /.done,$(PEERS)) $(if $(findstring serve,$(ARGS)),$(SERVE)) ## updates in turns with Hugging Face's; ARGS='decode --peer ctranslate2'
 	$(BIN)/aiayn bench $(or $(ARGS),train --peer hf)
+
+peers: $(CORE) $(PARITY)/.done $(FAIRSEQ)/.done ## Hugging Face's Trainer and fairseq on the text and the recipe of RUN=runs/...; hours
+	for peer in hf fairseq; do \
+	  $(BIN)/aiayn bench toolkits --peer $$peer --model $(RUN) --out runs/peers $(ARGS) || exit 1; \
+	done
 
 bench-accelerator: $(CORE) ## for GPU and TPU: base, big, each choice in the step, decoding
 	status=0; \

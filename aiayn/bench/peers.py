@@ -18,10 +18,14 @@ import dataclasses
 import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -31,6 +35,7 @@ from torch.nn import functional
 
 from aiayn.bench.worker import Contender, prompts_of, rows_of, sentences_of, serve
 from aiayn.bench.workloads import DECODING, GENERATION, TRAINING, Decoding, Generation, Training
+from aiayn.config import ModelConfig
 
 
 def trainer(peer: str, workload: Training) -> Contender:
@@ -67,7 +72,7 @@ def trainer(peer: str, workload: Training) -> Contender:
 def translator(workload: Decoding, beam_size: int) -> Contender:
     """Hugging Face's search, which the bias of the logits keeps from EOS, as it does ours."""
     torch.manual_seed(0)
-    model = _Marian(workload).model.eval()
+    model = marian(workload.model, workload.num_words).eval()
     model.final_logits_bias[:, :4] = -1e4
     ids = torch.tensor(sentences_of(workload), dtype=torch.long)
     length = workload.output_length
@@ -154,33 +159,37 @@ def _about(peer: str, model: nn.Module) -> dict[str, object]:
     }
 
 
-class _Marian(nn.Module):
-    def __init__(self, workload: Training | Decoding):
-        super().__init__()
-        from transformers import MarianConfig, MarianMTModel
+def marian(size: ModelConfig, num_words: int, use_cache: bool = True) -> Any:
+    """A MarianMTModel of these sizes with random weights, with our ids of special pieces."""
+    from transformers import MarianConfig, MarianMTModel
 
-        size = workload.model
-        config = MarianConfig(
-            vocab_size=workload.num_words,
-            d_model=size.d_model,
-            encoder_layers=size.num_layers,
-            decoder_layers=size.num_layers,
-            encoder_attention_heads=size.num_heads,
-            decoder_attention_heads=size.num_heads,
-            encoder_ffn_dim=size.d_ff,
-            decoder_ffn_dim=size.d_ff,
-            activation_function="relu",
-            dropout=size.dropout_rate,
-            attention_dropout=0.0,
-            activation_dropout=0.0,
-            scale_embedding=True,
-            pad_token_id=0,
-            decoder_start_token_id=2,
-            eos_token_id=3,
-            forced_eos_token_id=None,
-            use_cache=isinstance(workload, Decoding),
-        )
-        self.model = MarianMTModel(config)
+    config = MarianConfig(
+        vocab_size=num_words,
+        d_model=size.d_model,
+        encoder_layers=size.num_layers,
+        decoder_layers=size.num_layers,
+        encoder_attention_heads=size.num_heads,
+        decoder_attention_heads=size.num_heads,
+        encoder_ffn_dim=size.d_ff,
+        decoder_ffn_dim=size.d_ff,
+        activation_function="relu",
+        dropout=size.dropout_rate,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        scale_embedding=True,
+        pad_token_id=0,
+        decoder_start_token_id=2,
+        eos_token_id=3,
+        forced_eos_token_id=None,
+        use_cache=use_cache,
+    )
+    return MarianMTModel(config)
+
+
+class _Marian(nn.Module):
+    def __init__(self, workload: Training):
+        super().__init__()
+        self.model = marian(workload.model, workload.num_words, use_cache=False)
 
     def forward(self, src: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
         return self.model(input_ids=src, decoder_input_ids=shifted).logits
@@ -249,14 +258,27 @@ class _Transformer(nn.Module):
         return features @ self.embedding.weight.T
 
 
+@contextmanager
+def importing_fairseq() -> Iterator[None]:
+    """Within it, fairseq can be imported by Python 3.11, which wants the defaults of fields, here
+    settings, to be hashable."""
+    import_module("torch.distributed.rpc")  # what it imports of PyTorch cannot have that
+    with patch("dataclasses.dataclass", partial(dataclasses.dataclass, unsafe_hash=True)):
+        yield
+
+
+def trained(model: Any) -> list[nn.Parameter]:
+    """The parameters of a model of fairseq's, without those of its encoder's fast path: copies that
+    training never uses."""
+    layers = model.encoder.layers
+    unused = {id(copy) for layer in layers for copy in layer.parameters(recurse=False)}
+    return [p for p in model.parameters() if id(p) not in unused]
+
+
 class _Fairseq(nn.Module):
     def __init__(self, workload: Training):
         super().__init__()
-        import torch.distributed.rpc
-
-        # Its settings are defaults of fields of others, which Python 3.11 needs to be hashable;
-        # what it imports of PyTorch, imported above, cannot have that.
-        with patch("dataclasses.dataclass", partial(dataclasses.dataclass, unsafe_hash=True)):
+        with importing_fairseq():
             from fairseq.data import Dictionary
             from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 
@@ -271,9 +293,9 @@ class _Fairseq(nn.Module):
             words.add_symbol(str(word))
         task = SimpleNamespace(source_dictionary=words, target_dictionary=words)
         self.model = TransformerModelBase.build_model(config, task)
-        for layer in self.model.encoder.layers:  # copies for a fast path that training never takes
-            for parameter in layer.parameters(recurse=False):
-                parameter.requires_grad_(False)
+        kept = {id(parameter) for parameter in trained(self.model)}
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(id(parameter) in kept)
         self.register_buffer("lengths", torch.full([workload.num_rows], workload.length))
 
     def forward(self, src: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
@@ -288,8 +310,7 @@ def _export(model: str, folder: str) -> None:
 
     found = model_of(Path(model))
     tokenizer, out = found.tokenizer, Path(folder)
-    sizes = Decoding(found.experiment.model, tokenizer.num_words, 1, 1, 1, 1)
-    made = _Marian(sizes).model
+    made = marian(found.experiment.model, tokenizer.num_words)
     made.final_logits_bias[:, :4] = -1e4  # so that it ends where ours is told to
     made.save_pretrained(out)
     names = tokenizer.pieces(range(tokenizer.num_words))

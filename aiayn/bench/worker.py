@@ -7,18 +7,17 @@ without using a processor. This module imports neither JAX nor PyTorch.
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from aiayn.bench.workloads import Decoding, Generation, Training
+from aiayn.system.memory import peak_bytes
 
 Ids = npt.NDArray[np.int32]
 
@@ -92,7 +91,7 @@ def serve(
             answer(flops_per_second=product())
             continue
         found = timed(contender, int(line))
-        answer(**found, peak_rss_bytes=_peak_rss_bytes(), **counts())
+        answer(**found, peak_rss_bytes=peak_bytes(), **counts())
 
 
 def timed(contender: Contender, steps: int) -> dict[str, Any]:
@@ -101,16 +100,6 @@ def timed(contender: Contender, steps: int) -> dict[str, Any]:
     found = contender.run(steps)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     return {"seconds": wall, "processor_seconds": processor, **found}
-
-
-def _peak_rss_bytes() -> int:
-    """The highest resident memory of this program; `ru_maxrss` would begin with its parent's."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return 1024 * int(status.split("VmHWM:")[1].split()[0])
-    except (OSError, IndexError):
-        unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def num_processors() -> int:

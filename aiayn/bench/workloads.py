@@ -179,3 +179,5 @@ PEERS = ("hf", "torch", "fairseq", "ctranslate2", "libretranslate")
 """Hugging Face's MarianMTModel, and OpenAIGPTLMHeadModel to train and GPT2LMHeadModel to write;
 torch.nn.Transformer and fairseq's, which here train translators only; CTranslate2, which
 does not train."""
+TOOLKITS = ("hf", "fairseq")
+"""Those of them that train a whole translator by their own loop."""

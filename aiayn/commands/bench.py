@@ -6,19 +6,20 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from aiayn.bench.workloads import PEERS, TRAINING, WORKLOADS
+from aiayn.bench.workloads import PEERS, TOOLKITS, TRAINING, WORKLOADS
 from aiayn.commands.verb import TRAINED, Verb, existing, positive, trained
 from aiayn.errors import UserError
 from aiayn.system.files import place
 
 _CONTESTS = tuple(WORKLOADS)
-_WITH_PEERS = ("train", "decode", "generate", "serve")
+_WITH_PEERS = ("train", "decode", "generate", "serve", "toolkits")
 _PROFILED = ("train", "decode")
 _OF_RUNS = ("ngrams", "nano", "pcfg")
 _FILES = {
     "serving": ("model", "src", "ref"),
     "serve": ("model", "src"),
     "grammar": ("model", "src"),
+    "toolkits": ("model",),
     **dict.fromkeys(_OF_RUNS, ("model",)),
 }
 """What each of these needs, and the others do not take."""
@@ -58,6 +59,10 @@ def bench(
            model's run for as long as that took: nats per character of both (.venv-parity/bin/aiayn)
     pcfg   parses dev and the test sets of a parser's run by the model and by a probabilistic
            grammar read off the same trees: F1 of both
+    toolkits
+           trains another toolkit (--peer hf or fairseq) by its own loop on the text, the pieces and
+           the recipe of a translator's run, for as many updates: BLEU, dev loss by updates and by
+           seconds, memory; hours, and it goes on where it was killed
     grammar
            parses the sentences of a file by a parser with and without its grammar, in turns
     start  times the help, the first update of a workload to train, and with --model one sentence
@@ -92,6 +97,10 @@ def bench(
         from aiayn.bench import start
 
         console.print(start.table(start.bench_start(name, out, console, model)))
+    elif model and peer and what == "toolkits":
+        from aiayn.bench import toolkits
+
+        console.print(toolkits.table(toolkits.bench_toolkits(model, peer, out, console), model))
     elif model and what in _OF_RUNS:
         _of_run(what, model, out, console)
     elif model and src and what == "serve":
@@ -126,6 +135,8 @@ def _check_bench(what: str, workload: str | None, **values: Any) -> None:
         )
     if what not in _WITH_PEERS and values["peer"]:
         raise UserError(f"--peer is for {_listed(_WITH_PEERS)}, not for {what}.")
+    if what == "toolkits" and values["peer"] not in TOOLKITS:
+        raise UserError(f"--peer is {values['peer']}; of {what}, wanted {' or '.join(TOOLKITS)}.")
     if (what == "serve") != (values["peer"] == "libretranslate") and values["peer"]:
         raise UserError(f"--peer is {values['peer']}; libretranslate is for serve, and it alone.")
     if what not in _PROFILED and values["profile"]:

@@ -53,7 +53,7 @@ def evaluate_run(
             text = sources, references = prepared.lines(split, "src"), prepared.lines(split, "tgt")
             outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
             if hosts.first():
-                _write_lines(run_dir / "outputs" / folder, name, outputs[name], *text)
+                write_outputs(run_dir / "outputs" / folder, name, outputs[name], *text)
                 found = _scored(score, outputs[name], references, sources, experiment)
                 results[name][label] = replace(found, warnings=(*found.warnings, *seen[name]))
     if not hosts.first():
@@ -182,7 +182,7 @@ def read_outputs(folder: Path, name: str) -> Outputs:
     return Outputs(*(read_plain(folder / f"{name}.{side}") for side in ("hyp", "src", "ref")))
 
 
-def _write_lines(
+def write_outputs(
     folder: Path,
     name: str,
     hypotheses: Sequence[str],

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aiayn.bench.toolkits import ToolkitRun
 from aiayn.evaluation.record import Record
 from aiayn.evidence.records import (
+    TOOLKITS,
     Ablation,
     Faults,
     Included,
@@ -20,13 +22,14 @@ from aiayn.evidence.records import (
     load_parsed_text,
     load_pretraining,
     load_records,
+    load_toolkits,
 )
 from aiayn.experiments import FOLDERS
 from aiayn.system.checkout import commits_since
 
 UNKNOWN = "not known here"
 """Of wheels, source archives and shallow clones."""
-Kept = Record | Included | Ablation | Sweep | Faults | Mapping[str, Any]
+Kept = Record | Included | Ablation | Sweep | Faults | ToolkitRun | Mapping[str, Any]
 """A record of any kind; that of a benchmark is a table."""
 
 _RUN = ("model", "training", "data", "decoding", "evaluation")
@@ -85,6 +88,9 @@ def rests_on(record: Kept) -> list[str]:
     own = [f"experiments/{folder}/{record.experiment}.py".replace("//", "/") for folder in FOLDERS]
     if isinstance(record, Included):
         return [*_in_package(_RUN), *own]
+    if isinstance(record, ToolkitRun):
+        by = ("recipe", "toolkits", f"toolkit_{record.toolkit}")
+        return [*_in_package(("data", "evaluation", *(f"bench/{n}.py" for n in by))), *own]
     if isinstance(record, Sweep):
         return [*_in_package(("model", "decoding", "evaluation", "evidence/sweep.py")), *own]
     of_rows = [f"evidence/{name}.py" for name in _STUDIES] if isinstance(record, Ablation) else []
@@ -120,6 +126,7 @@ def ages(folder: Path) -> Iterator[Age]:
         ("ablations", load_ablations(folder)),
         ("pretraining", load_pretraining(folder)),
         ("parsed_text", load_parsed_text(folder)),
+        (TOOLKITS, load_toolkits(folder)),
         ("sweeps", load(folder / "sweeps", Sweep, "a sweep")),
         ("bench", load_benchmarks(folder)),
         ("reliability", load(folder / "reliability", Faults, "faults")),

@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from aiayn.bench import toolkits
+from aiayn.bench.toolkits import ToolkitRun
 from aiayn.config import DataConfig, Experiment
 from aiayn.data.corpus import open_pairs, read_plain, read_test_files
 from aiayn.data.prepare import sha256_of_lines
@@ -29,7 +31,7 @@ from aiayn.errors import UserError
 from aiayn.evaluation.evaluate import Outputs
 from aiayn.evaluation.record import Record, TestSet, read_record
 from aiayn.evaluation.scores import Scores
-from aiayn.evidence.records import RunRecord, load_records
+from aiayn.evidence.records import TOOLKITS, load_records, load_toolkits
 from aiayn.system import checkout, records
 from aiayn.system.files import place, user_os_errors, write_bytes
 from aiayn.tasks import TASKS, Task
@@ -47,6 +49,8 @@ _NEAR = 0.005
 
 Text = tuple[Sequence[str], Sequence[str]]
 """Sources and references."""
+Scored = Record | ToolkitRun
+"""A record of outputs, ours or a toolkit's."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,17 @@ def keep(run_dir: Path, results: Path, name: str = "", metrics: bool = False) ->
     """Put the record of a finished run and its outputs into a folder of results; the record's path.
 
     Its name is `name`, or that of its experiment; what was there under it is replaced. With
-    `metrics`, also the curve of the run, from which the time to a score is read.
+    `metrics`, also the curve of the run, from which the time to a score is read. What another
+    toolkit trained, whose record holds its curve, goes into a folder of its own there, by the name
+    of its folder.
 
     Raises:
         UserError: the run is not finished, its outputs are gone, or they are not those whose scores
             it recorded; or the name is none of a file.
     """
-    record = read_record(run_dir)
+    source, record = _finished(run_dir)
+    if isinstance(record, ToolkitRun):
+        results, name, metrics = results / TOOLKITS, name or run_dir.resolve().name, False
     name = name or record.experiment
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"The name of the record is {name!r}; wanted letters, digits, '-' and '.'.")
@@ -83,7 +91,9 @@ def keep(run_dir: Path, results: Path, name: str = "", metrics: bool = False) ->
             outputs = rescoring.read(folder, test_set)
             found = rescoring.score(Experiment.from_dict(record.config), outputs)
             if wrong := [*_differences(f"{test_set}, {label}", scores, found)]:
-                raise UserError(f"The outputs in {folder} are not those of {RECORD}: {wrong[0]}")
+                raise UserError(
+                    f"The outputs in {folder} are not those of {source.name}: {wrong[0]}"
+                )
             sums = map(sha256_of_lines, (outputs.sources, outputs.references))
             tests[test_set] = TestSet(len(outputs.sources), *sums)
             text = "".join(f"{line}\n" for line in outputs.lines)
@@ -95,7 +105,7 @@ def keep(run_dir: Path, results: Path, name: str = "", metrics: bool = False) ->
         for file, content in kept.items():
             write_bytes(folder / file, content)
         if record.data.tests:
-            write_bytes(path, (run_dir / RECORD).read_bytes())
+            write_bytes(path, source.read_bytes())
         else:  # an earlier version's, which did not say what text it was scored on
             record.data.tests = tests
             records.write(path, record)
@@ -103,6 +113,14 @@ def keep(run_dir: Path, results: Path, name: str = "", metrics: bool = False) ->
             curve = (run_dir / "metrics.jsonl").read_bytes()
             write_bytes(path.with_suffix(".metrics.jsonl"), curve)
     return path
+
+
+def _finished(run_dir: Path) -> tuple[Path, Scored]:
+    """The record of what was trained in a folder, by us or by another toolkit, and where it is."""
+    path = run_dir / toolkits.RECORD
+    if path.is_file():
+        return path, records.read(path, ToolkitRun, "a toolkit's training")
+    return run_dir / RECORD, read_record(run_dir)
 
 
 def check(
@@ -113,17 +131,24 @@ def check(
     References come from the corpora that are built in, from the prepared data under `data_dir`, and
     from `folders` that hold the files of an experiment; they count where they are the record's.
     """
-    every = load_records(results)
-    for record in every:
-        yield record.file, _checked(record, results / FOLDER, data_dir, folders)
-    known = {Path(record.file).stem for record in every}
-    for folder in sorted((results / FOLDER).glob("*")):
-        if folder.name not in known:
-            yield f"{FOLDER}/{folder.name}", Checked("", (f"{folder} belongs to no record.",))
+    of_toolkits = results / TOOLKITS
+    paths = sorted(of_toolkits.glob("*.json"))
+    every: dict[Path, Scored] = {
+        **{results / record.file: record for record in load_records(results)},
+        **dict(zip(paths, load_toolkits(results), strict=True)),
+    }
+    for path, record in every.items():
+        folder = path.parent / FOLDER / path.stem
+        yield str(path.relative_to(results)), _checked(record, folder, data_dir, folders)
+    known = {path.parent / FOLDER / path.stem for path in every}
+    for folder in sorted(f for top in (results, of_toolkits) for f in (top / FOLDER).glob("*")):
+        if folder not in known:
+            where = str(folder.relative_to(results))
+            yield where, Checked("", (f"{folder} belongs to no record.",))
 
 
-def _checked(record: RunRecord, kept: Path, data_dir: Path, folders: Sequence[Path]) -> Checked:
-    folder, rescoring = kept / Path(record.file).stem, _task(record).rescoring
+def _checked(record: Scored, folder: Path, data_dir: Path, folders: Sequence[Path]) -> Checked:
+    rescoring = _task(record).rescoring
     if rescoring is None:
         return Checked(NO_OUTPUTS)
     if not folder.is_dir():
@@ -162,7 +187,7 @@ def _read(path: Path) -> list[str]:
         raise UserError(f"{path} cannot be used: {error}.") from error
 
 
-def _task(record: Record) -> Task:
+def _task(record: Scored) -> Task:
     """What a run was trained for; earlier versions knew of translation alone."""
     return TASKS[record.config.get("task", "translation")]
 
@@ -184,7 +209,7 @@ def _differences(where: str, recorded: Scores, found: Scores) -> Iterator[str]:
 # --- References ---------------------------------------------------------------------------------
 
 
-def _text_of(record: Record, test_set: str, data_dir: Path, folders: Sequence[Path]) -> Text | None:
+def _text_of(record: Scored, test_set: str, data_dir: Path, folders: Sequence[Path]) -> Text | None:
     """The text that a test set had when it was scored; None if it is not at hand."""
     known = record.data.tests.get(test_set)
     if known is None:
@@ -196,7 +221,7 @@ def _text_of(record: Record, test_set: str, data_dir: Path, folders: Sequence[Pa
 
 
 def _candidates(
-    record: Record, test_set: str, data_dir: Path, folders: Sequence[Path]
+    record: Scored, test_set: str, data_dir: Path, folders: Sequence[Path]
 ) -> Iterator[Text]:
     experiment = Experiment.from_dict(record.config)
     split = "dev" if test_set == "dev" else f"test.{test_set}"

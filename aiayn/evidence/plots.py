@@ -1,17 +1,20 @@
-"""Sweeps, ablations, pre-training and Table 1 as pictures."""
+"""Sweeps, ablations, pre-training, other toolkits and Table 1 as pictures."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 
+from aiayn.bench.toolkits import Trained
 from aiayn.evidence.records import Ablation, Sweep
 from aiayn.evidence.table3 import Difference
 from aiayn.evidence.transfer import by_layers, by_size
 from aiayn.render.plots import DARK, INK, LIGHT, MUTED, annotate, curve, panel, save
+
+_LINES = ("-", "--", ":", "-.")
 
 
 def plot_sweep(record: Sweep, path: Path) -> None:
@@ -112,6 +115,30 @@ def plot_pretraining(record: Ablation, path: Path) -> None:
         layers.errorbar(count, difference.mean, yerr=spread, **style)
     layers.set_xticks(list(by_count))
     layers.set_xlabel("layers; 0 is the embedding alone", color=MUTED)
+    save(figure, path)
+
+
+def plot_courses(experiment: str, every: Sequence[Trained], path: Path) -> None:
+    """Loss on dev by updates and by minutes, as PNG; a toolkit has one kind of line."""
+    figure = Figure(figsize=(11, 4.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    names = list(dict.fromkeys(each.name for each in every))
+    for axes, unit in zip(figure.subplots(1, 2, sharey=True), ("updates", "minutes"), strict=True):
+        panel(axes, f"Loss on dev by {unit}, {experiment}", every)
+        for each in every:
+            of_time = unit == "minutes"
+            places = [p.seconds / 60 if of_time else p.updates for p in each.course]
+            number = names.index(each.name)
+            axes.plot(
+                places,
+                [point.dev_loss for point in each.course],
+                _LINES[number % len(_LINES)],
+                color=LIGHT if number else DARK,
+                linewidth=1.3,
+                label=f"{each.name}, seed {each.seed}",
+            )
+        axes.set_xlabel(unit, color=MUTED)
+        axes.set_ylabel("nats per token", color=MUTED)
+    figure.axes[0].legend(frameon=False, labelcolor=INK, fontsize=9)
     save(figure, path)
 
 

@@ -1,12 +1,12 @@
 """The records behind the tables and claims: of runs, ablations, sweeps, benchmarks and faults."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from aiayn.bench.toolkits import ToolkitRun
 from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.evaluation.record import Record
@@ -14,7 +14,10 @@ from aiayn.experiments import load_experiment
 from aiayn.system import records
 from aiayn.system.files import read_json
 from aiayn.system.records import Environment, Hardware
+from aiayn.training.log import read_metrics
 
+TOOLKITS = "peers"
+"""The folder of other toolkits' trainings."""
 Kind = TypeVar("Kind")
 
 
@@ -23,6 +26,8 @@ class RunRecord(Record, kw_only=True):
 
     dev_scores: tuple[tuple[float, float], ...] = ()
     """Seconds since training began, and BLEU."""
+    metrics: tuple[dict[str, Any], ...] = ()
+    """The rows that these are of."""
     file: str = ""
     """Its name in the folder of results."""
 
@@ -152,8 +157,8 @@ def load_records(folder: Path) -> list[RunRecord]:
         record.file = path.name
         metrics = path.with_suffix(".metrics.jsonl")
         if metrics.is_file():
-            rows = map(json.loads, metrics.read_text(encoding="utf-8").splitlines())
-            pairs = ((r["seconds"], r["dev_bleu"]) for r in rows if "dev_bleu" in r)
+            record.metrics = tuple(read_metrics(metrics))
+            pairs = ((r["seconds"], r["dev_bleu"]) for r in record.metrics if "dev_bleu" in r)
             record.dev_scores = tuple(pairs)
     return found
 
@@ -176,6 +181,11 @@ def load_pretraining(folder: Path) -> list[Ablation]:
 def load_parsed_text(folder: Path) -> list[Ablation]:
     """The records of `aiayn ablate parsed_text`, where `folder` holds those of runs."""
     return load(folder / "parsed_text", Ablation, "an ablation")
+
+
+def load_toolkits(folder: Path) -> list[ToolkitRun]:
+    """The records of `make peers`, where `folder` holds those of runs."""
+    return load(folder / TOOLKITS, ToolkitRun, "a toolkit's training")
 
 
 def load_benchmarks(folder: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 experiments/results/*.json is what runs wrote, with metrics.jsonl beside it as NAME.metrics.jsonl
 where the time to a score is to be shown; outputs/ in it what they translated; ablations/, sweeps/
 and bench/ what the commands of these names wrote, pretraining/ and parsed_text/ what `aiayn ablate`
-did with these, reliability/ what `make faults` did, with a picture beside each that has one.
+did with these, peers/ what `make peers` did, reliability/ what `make faults` did, with a picture
+beside each that has one.
 
 python -m aiayn.evidence.tables           write experiments/RESULTS.md, the README's table, the one
                                           of docs/reliability.md and that of the models that come
@@ -38,8 +39,10 @@ from aiayn.evidence.records import (
     load_parsed_text,
     load_pretraining,
     load_records,
+    load_toolkits,
 )
 from aiayn.evidence.run_tables import STALE, render_full, render_output, render_short
+from aiayn.evidence.toolkit_tables import plot_toolkits, render_toolkits
 from aiayn.experiments import load_experiment
 from aiayn.render.markdown import (
     hardware_text,
@@ -236,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(bool(differ))
         for path, text in differ.items():
             write_text(path, text)
+        plot_toolkits(root / _RESULTS)
         checked = dict(outputs.check(root / _RESULTS, given.data_dir, given.references))
         for age in ages(root / _RESULTS):
             print(f"{age.file}: {_behind(age, checked)}")
@@ -271,6 +275,7 @@ def _pages(root: Path) -> dict[Path, str]:
         folder.with_name("RESULTS.md"): "".join(
             (
                 render_full(records),
+                render_toolkits(load_toolkits(folder), records),
                 render_sweeps(load(folder / "sweeps", Sweep, "a sweep")),
                 "\n## Speed\n",
                 render_bench(load_benchmarks(folder)),

@@ -19,6 +19,7 @@ from aiayn.model.flops import matmul_flops
 from aiayn.system import hosts
 from aiayn.system.environment import peak_flops
 from aiayn.system.files import user_os_errors, write_text
+from aiayn.system.memory import peak_bytes
 from aiayn.training.optim import learning_rate
 from aiayn.training.step import Metrics
 
@@ -202,6 +203,7 @@ class Log:
             "waiting_for_rows": self.waited / elapsed,
             "seconds": self.seconds,
             "tokens": self.src_tokens + self.tgt_tokens,
+            "peak_bytes": peak_bytes(),
         }
         if finite.any():
             count = each.tgt_tokens[finite].sum()

@@ -19,6 +19,7 @@ from aiayn.experiments import load_experiment
 from aiayn.system import checkout
 from aiayn.system.records import read, write
 from aiayn.tasks import TASKS, translation_of
+from tests.support.records import toolkit_run
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 SRC = ["one house", "two rivers"]
@@ -313,3 +314,34 @@ def test_trees_are_kept_by_their_symbols_and_scored_again(tmp_path):
     path.write_bytes(gzip.compress("".join(f"{line}\n" for line in outputs.references).encode()))
     checked = dict(check(results, tmp_path / "data", ()))["craft_parsing.json"]
     assert any("f1 is 71.43 in the record" in line for line in checked.wrong)
+
+
+def _toolkit_folder(tmp_path):
+    """What `make peers` leaves, as far as its record and outputs go."""
+    run = _run(tmp_path / "tatoeba_ende-hf-1")
+    record = read(run / "result.json", Record, "a run")
+    (run / "result.json").unlink()
+    about = {"experiment": "tatoeba_ende", "config": record.config, "data": record.data}
+    write(run / "toolkit.json", toolkit_run(**about, toolkit="hf", scores=record.scores))
+    return run
+
+
+def test_what_a_toolkit_put_out_is_kept_by_its_name_and_scored_again(tmp_path, data):
+    results = tmp_path / "results"
+    path = keep(_toolkit_folder(tmp_path), results)
+    assert path == results / "peers" / "tatoeba_ende-hf-1.json"
+    found = dict(check(results, data))
+    assert found == {"peers/tatoeba_ende-hf-1.json": Checked("2 outputs scored again")}
+    (results / "peers" / "outputs" / "gone").mkdir()
+    (line,) = dict(check(results, data))["peers/outputs/gone"].wrong
+    assert line.endswith("belongs to no record.")
+
+
+def test_a_changed_output_of_a_toolkit_is_found(tmp_path, data):
+    results = tmp_path / "results"
+    path = keep(_toolkit_folder(tmp_path), results)
+    outputs = path.parent / "outputs" / path.stem / "test.last.txt.gz"
+    outputs.write_bytes(gzip.compress(b"other\nlines\n"))
+    wrong = dict(check(results, data))["peers/tatoeba_ende-hf-1.json"].wrong
+    assert wrong
+    assert all("test.last.txt.gz" in line for line in wrong)

@@ -23,7 +23,10 @@ from tests.support.runs import reverse_experiment
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS, EVERY = 24, 6
-_OF_TIME = ("seconds", "tokens_per_second", "tgt_tokens_per_second", "waiting_for_rows")
+_OF_TIME = (
+    *("seconds", "tokens_per_second", "tgt_tokens_per_second", "waiting_for_rows"),
+    "peak_bytes",
+)
 
 
 def write_experiment(

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from aiayn.bench.toolkits import Point, ToolkitRun
 from aiayn.evaluation.scores import Score, Scores
 from aiayn.evidence.records import RunRecord
 from aiayn.experiments import load_experiment
@@ -80,3 +81,28 @@ def run_record(**changes: Any) -> RunRecord:
     }
     record = read(RESULTS / "phrasebook.json", RunRecord, "a run")
     return replace(record, **{**about, **changes})
+
+
+def toolkit_run(**changes: Any) -> ToolkitRun:
+    """A training of the phrasebook by another toolkit, beside `run_record`."""
+    like = run_record()
+    values: dict[str, Any] = {
+        "commit": "fedcba9876543210",
+        "versions": {**like.versions, "torch": "2.13.0"},
+        "hardware": like.hardware,
+        "toolkit": "fairseq",
+        "experiment": "phrasebook",
+        "config_hash": like.config_hash,
+        "config": like.config,
+        "definitions": {"updates": "as many", "course": "after each epoch"},
+        "data": like.data,
+        "parameters": 1_234_567,
+        "sessions": 2,
+        "updates": 10,
+        "seconds": 600.0,
+        "tokens_per_second": 4_321.0,
+        "peak_bytes": 1_500_000_000,
+        "course": [Point(5, 300.0, 3.0, 20.0), Point(10, 600.0, 2.0, 36.0)],
+        "scores": {"seen": {"last": scores_of_bleu(27.0), "average of 5": scores_of_bleu(29.5)}},
+    }
+    return ToolkitRun(**{**values, **changes})

@@ -45,12 +45,13 @@ def _metrics(*values):
     return Metrics(*(jnp.asarray(value) for value in values))
 
 
-def test_a_row_by_hand(tmp_path, clock):
+def test_a_row_by_hand(tmp_path, clock, monkeypatch):
     experiment = Experiment("small", model=MODEL)
     log = Log(tmp_path, experiment)
     log.peak = 1e9
     log.slots, log.waited = 500, 0.5
     clock.seconds += 4.0
+    monkeypatch.setattr("aiayn.training.log.peak_bytes", lambda: 7 * 10**8)
     first = log.write(2, [_metrics(60.0, 50.0, 100, 20, 3.0), _metrics(90.0, 70.0, 140, 40, 5.0)])
     # 240 source and 60 target tokens in 4 seconds; 150 and 120 nats over 60 tokens.
     flops = matmul_flops(MODEL, experiment.data.vocab_size, 240, 60)
@@ -65,6 +66,7 @@ def test_a_row_by_hand(tmp_path, clock):
         "waiting_for_rows": 0.125,
         "seconds": 4.0,
         "tokens": 300,
+        "peak_bytes": 7 * 10**8,
         "loss": 2.5,
         "perplexity": pytest.approx(math.exp(2.0)),
         "grad_norm": 4.0,

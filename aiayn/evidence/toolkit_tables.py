@@ -1,0 +1,53 @@
+"""Other toolkits' trainings beside ours: their table, and their course as a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from aiayn.bench.toolkits import ToolkitRun, Trained, figures, of_ours, of_toolkit, title
+from aiayn.evidence.plots import plot_courses
+from aiayn.evidence.records import TOOLKITS, RunRecord, is_repeat, load_records, load_toolkits
+from aiayn.render.markdown import markdown_table, short_commit, software_text
+
+
+def render_toolkits(runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]) -> str:
+    """The tables of all experiments that toolkits trained, beside the runs of ours whose course is
+    kept."""
+    parts: list[str] = []
+    for experiment, every in _by_experiment(runs, ours).items():
+        theirs = [run for run in runs if run.experiment == experiment]
+        parts.append(f"### {title(experiment)}")
+        parts.append(
+            f"![Loss on dev by updates and by minutes](results/{TOOLKITS}/{experiment}.png)"
+        )
+        parts.append(markdown_table(figures(every)))
+        told = theirs[0].definitions
+        parts.append(" ".join(f"{name.capitalize()}: {told[name]}." for name in told))
+        parts.append(
+            "; ".join(
+                f"{run.toolkit}, seed {run.config['train']['seed']}: commit "
+                f"{short_commit(run.commit)}, {run.sessions} sessions, "
+                f"{software_text(run.versions)}"
+                for run in theirs
+            )
+            + ". By `make peers`."
+        )
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def plot_toolkits(results: Path) -> None:
+    """A picture of each experiment that toolkits trained, beside their records."""
+    found = _by_experiment(load_toolkits(results), load_records(results))
+    for experiment, every in found.items():
+        plot_courses(experiment, every, results / TOOLKITS / f"{experiment}.png")
+
+
+def _by_experiment(
+    runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]
+) -> Mapping[str, list[Trained]]:
+    """All trainings of each experiment that toolkits trained, ours first."""
+    found: dict[str, list[Trained]] = {}
+    for experiment in dict.fromkeys(run.experiment for run in runs):
+        kept = [r for r in ours if r.experiment == experiment and r.dev_scores and is_repeat(r)]
+        theirs = [run for run in runs if run.experiment == experiment]
+        found[experiment] = [*(of_ours(r, r.metrics) for r in kept), *map(of_toolkit, theirs)]
+    return found

@@ -1,0 +1,208 @@
+"""A toolkit is given our text and our recipe, goes on where it was killed, and is scored as ours.
+
+tests.support.toolkit stands for it; tests/parity has the true ones.
+"""
+
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from aiayn.bench import toolkits
+from aiayn.bench.recipe import Recipe, read_dictionary, read_pieces
+from aiayn.bench.toolkits import (
+    Point,
+    ToolkitRun,
+    bench_toolkits,
+    course_of,
+    seconds_to,
+    table,
+)
+from aiayn.config import Experiment
+from aiayn.data.prepare import prepare
+from aiayn.errors import UserError
+from aiayn.evaluation.systems import read_aligned
+from aiayn.experiments import load_experiment
+from aiayn.system import records
+from aiayn.training.run_folder import read_run
+from tests.support.runs import copied
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    worker = [sys.executable, "-m", "tests.support.toolkit"]
+    monkeypatch.setattr(toolkits, "_worker", lambda toolkit: worker)
+
+
+@pytest.fixture
+def run(straight, tmp_path):
+    """A run whose model toolkits have a setting for, whatever it was trained by."""
+    return _changed(copied(straight, tmp_path / "run"), positions="halves")
+
+
+def _changed(run, **model):
+    path = run / "config.json"
+    values = json.loads(path.read_text())
+    values["experiment"]["model"].update(model)
+    values["experiment"]["preset"] = "custom"
+    path.write_text(json.dumps(values))
+    return run
+
+
+def _folder(run):
+    return run.parent / "out" / "reverse-hf-1"
+
+
+def _bench(run):
+    return bench_toolkits(run, "hf", run.parent / "out", QUIET)
+
+
+def _prepared(run, data_dir):
+    return prepare(read_run(run)[0].data, data_dir, progress=False)
+
+
+def test_its_outputs_are_joined_and_scored_as_ours_are(run, data_dir):
+    record = _bench(run)
+    kept = records.read(_folder(run) / "toolkit.json", ToolkitRun, "a toolkit's training")
+    assert (kept.scores, kept.course) == (record.scores, record.course)
+    last, averaged = record.scores["test"].values()
+    assert list(record.scores["test"]) == ["last checkpoint (12)", "average of 3"]
+    assert averaged["sacrebleu"].value == pytest.approx(100.0)  # it said the references
+    assert (last["sacrebleu"].value or 0.0) < 100.0
+    written = _folder(run) / "outputs" / "averaged" / "test"
+    hyp, ref = read_aligned(written.with_suffix(".hyp"), written.with_suffix(".ref"))
+    assert hyp == ref == _prepared(run, data_dir).lines("test.test", "tgt")
+
+
+def test_each_epoch_has_the_bleu_of_what_it_said_of_the_first_sentences_of_dev(run):
+    record = _bench(run)
+    assert [point.updates for point in record.course] == [4, 8, 12]
+    assert [point.dev_loss for point in record.course] == [1.5, 0.75, 0.5]
+    wrong, still_wrong, right = (point.dev_bleu for point in record.course)
+    assert wrong == still_wrong < right == pytest.approx(100.0)
+    assert (record.updates, record.parameters, record.versions["torch"]) == (12, 77, "1.2.3")
+
+
+def test_tokens_a_second_are_those_of_all_epochs(run, data_dir):
+    record = _bench(run)
+    (rows,) = _prepared(run, data_dir).train.classes
+    tokens = 3 * (rows.src_tokens + rows.tgt_tokens)
+    assert record.tokens_per_second == pytest.approx(tokens / record.seconds)
+
+
+def test_it_is_given_the_pieces_that_ours_is_trained_on(run, data_dir):
+    _bench(run)
+    prepared, folder = _prepared(run, data_dir), _folder(run)
+    tokenizer = prepared.tokenizer
+    assert read_dictionary(folder) == tokenizer.pieces(range(4, tokenizer.num_words))
+    for side in ("src", "tgt"):
+        given = read_pieces(folder, "train", side)
+        tokens = sum(len(pieces) + 1 for pieces in given)
+        assert tokens == sum(getattr(c, f"{side}_tokens") for c in prepared.train.classes)
+        dev = read_pieces(folder, "valid", side)
+        assert tokenizer.decode([*map(tokenizer.ids, dev)]) == prepared.lines("dev", side)
+        assert read_pieces(folder, "first", side) == dev[:5]
+
+
+def test_an_update_has_as_many_pairs_as_ours_and_captions_as_many_slots_as_published(run, data_dir):
+    _bench(run)
+    prepared = _prepared(run, data_dir)
+    recipe = Recipe.read(_folder(run))
+    (rows,) = prepared.train.classes
+    ours = rows.num_pairs * 600 / rows.tgt_tokens
+    assert 2 * recipe.pairs_per_batch == pytest.approx(ours, abs=1.0)
+    slots = toolkits._slots(load_experiment("multi30k_ende_wu2021"))
+    assert slots == 4_096
+
+
+def test_a_training_that_failed_is_said_and_gone_on_with(run):
+    folder = _folder(run)
+    folder.mkdir(parents=True)
+    (folder / "stop").touch()
+    with pytest.raises(UserError, match="ended with status 3: out of luck"):
+        _bench(run)
+    assert not (folder / "toolkit.json").exists()
+    record = _bench(run)
+    assert [point.updates for point in record.course] == [4, 8, 12]
+    assert record.sessions == 2
+
+
+def test_a_training_that_is_done_is_not_begun_again(run):
+    first = _bench(run)
+    (_folder(run) / "stop").touch()  # it would fail
+    again = _bench(run)
+    assert (again.course, again.scores, again.sessions) == (first.course, first.scores, 1)
+
+
+def test_another_recipe_in_its_folder_is_refused(run):
+    _bench(run)
+    with pytest.raises(UserError, match="another recipe"):
+        _bench(_changed(run, dropout_rate=0.2))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"positions": "learned"}, "model.positions is 'learned'; .* 'halves' alone"),
+        ({"d_k": 8}, "model.d_k times num_heads is 32; .* 64 alone"),
+        ({"activation": "gelu"}, "model.activation is 'gelu'"),
+    ],
+)
+def test_what_toolkits_have_no_setting_for_is_refused(run, setting, said):
+    with pytest.raises(UserError, match=said):
+        _bench(_changed(run, **setting))
+    assert not _folder(run).exists()
+
+
+def test_pairs_of_more_tokens_than_ours_takes_are_left_out(run, data_dir, tmp_path):
+    prepared, (experiment, _) = _prepared(run, data_dir), read_run(run)
+    lengths = [len(ids) for ids in prepared.tokenizer.encode(prepared.lines("dev", "src"))]
+    longest = sorted(lengths)[len(lengths) // 2]
+    shorter = replace(experiment, data=replace(experiment.data, max_tokens=longest))
+    pairs = zip(*(prepared.lines("dev", side) for side in ("src", "tgt")), strict=True)
+    toolkits._write_text(tmp_path, "some", pairs, prepared.tokenizer, shorter)
+    kept = read_pieces(tmp_path, "some", "src")
+    assert 0 < len(kept) < len(lengths)
+    assert max(map(len, kept)) < longest  # EOS comes behind
+
+
+def test_our_course_counts_the_seconds_of_updates_without_validations():
+    # 600 tokens at 100 a second, then 100 s of validating and saving, then 300 at 150.
+    rows = [
+        {"step": 4, "tokens": 600, "tokens_per_second": 100.0, "seconds": 6.0},
+        {"step": 4, "dev_loss": 3.0, "dev_bleu": 20.0, "seconds": 106.0},
+        {"step": 6, "tokens": 900, "tokens_per_second": 150.0, "seconds": 108.0},
+        {"step": 6, "dev_loss": 2.0, "dev_bleu": 36.0, "seconds": 109.0},
+    ]
+    course = course_of(rows)
+    assert course == [Point(4, 6.0, 3.0, 20.0), Point(6, 8.0, 2.0, 36.0)]
+    assert seconds_to(course) == 8.0
+    assert seconds_to(course, 20.0) == 6.0
+    assert seconds_to(course, 37.0) is None
+
+
+def test_the_figures_are_shown_with_how_long_and_how_large(run):
+    record = replace_course(_bench(run))
+    shown = io.StringIO()
+    Console(width=200, file=shown).print(table(record, Path("nowhere")))
+    for cell in ("hf", "100.00", "7.39", "1,234", "never", "3.0 GB"):
+        assert cell in shown.getvalue()
+
+
+def replace_course(record):
+    """The same with figures that are easy to recognise; e² is 7.39."""
+    record.course = [Point(12, 1_234.0, 2.0, 34.0)]
+    record.peak_bytes = 3_000_000_000
+    return record
+
+
+def test_the_experiment_in_a_record_is_the_one_of_the_run(run):
+    record = _bench(run)
+    assert Experiment.from_dict(record.config).hash() == record.config_hash
+    assert read_run(run)[0].hash() == record.config_hash

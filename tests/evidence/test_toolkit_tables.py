@@ -1,0 +1,87 @@
+"""Toolkits stand beside the runs of ours whose course is kept, each by its own seconds."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from msgspec.structs import replace
+
+from aiayn.bench.toolkits import of_ours, of_toolkit
+from aiayn.evidence.plots import plot_courses
+from aiayn.evidence.records import load_toolkits
+from aiayn.evidence.toolkit_tables import plot_toolkits, render_toolkits
+from aiayn.experiments import load_experiment
+from aiayn.system.records import write
+from tests.support.figures import points
+from tests.support.records import run_record, toolkit_run
+
+ROWS = (
+    {"step": 5, "tokens": 1_000, "tokens_per_second": 10.0, "peak_bytes": 10**9},
+    {"step": 5, "dev_loss": 2.5, "dev_bleu": 35.0},
+    {"step": 10, "tokens": 2_000, "tokens_per_second": 20.0, "peak_bytes": 2 * 10**9},
+    {"step": 10, "dev_loss": 1.5, "dev_bleu": 40.0},
+)
+
+
+def _ours(**changes):
+    return run_record(metrics=ROWS, dev_scores=((1.0, 35.0),), **changes)
+
+
+def test_the_table_has_ours_and_theirs_by_the_same_figures():
+    text = render_toolkits([toolkit_run()], [_ours(), run_record()])
+    assert "### phrasebook by other toolkits" in text
+    assert "| aiayn | 1 | 31.00 | 30.13 | 4.48 | 10 | 150 | 100 | 5 | 2.0 GB |" in text
+    assert "| fairseq | 1 | 29.50 | 27.00 | 7.39 | 10 | 600 | 600 | 4,321 | 1.5 GB |" in text
+    assert text.count("| aiayn |") == 1, "of the other run nobody knows the course"
+    assert "fairseq, seed 1: commit fedcba987654, 2 sessions" in text
+    assert "Updates: as many. Course: after each epoch." in text
+
+
+def test_a_run_of_another_recipe_is_not_beside_them_and_another_seed_is():
+    other = load_experiment("phrasebook").with_overrides(["train.num_steps=7"])
+    seed = load_experiment("phrasebook").with_overrides(["train.seed=2"])
+    runs = [_ours(config=other.to_dict()), _ours(config=seed.to_dict())]
+    text = render_toolkits([toolkit_run()], runs)
+    assert "| aiayn | 2 | 31.00" in text
+    assert text.count("| aiayn |") == 1
+
+
+def test_of_no_toolkit_there_is_nothing():
+    assert render_toolkits([], [_ours()]) == ""
+
+
+def test_the_picture_has_a_line_for_each_training_by_updates_and_by_minutes(
+    tmp_path: Path, figures: list[Figure]
+):
+    every = [of_ours(_ours(), ROWS), of_toolkit(toolkit_run())]
+    plot_courses("phrasebook", every, tmp_path / "it.png")
+    by_updates, by_minutes = figures[0].axes
+    assert [points(line) for line in by_updates.lines] == [
+        [[5, 2.5], [10, 1.5]],
+        [[5, 3.0], [10, 2.0]],
+    ]
+    assert [points(line) for line in by_minutes.lines] == [
+        [[100 / 60, 2.5], [150 / 60, 1.5]],
+        [[5.0, 3.0], [10.0, 2.0]],
+    ]
+    styles = [line.get_linestyle() for line in by_updates.lines]
+    assert styles == ["-", "--"]
+    legend = by_updates.get_legend()
+    assert legend is not None
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == ["aiayn, seed 1", "fairseq, seed 1"]
+
+
+def test_pictures_are_made_of_the_records_that_are_kept(tmp_path: Path):
+    plot_toolkits(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "peers/phrasebook-fairseq-1.json", toolkit_run())
+    plot_toolkits(tmp_path)
+    assert (tmp_path / "peers/phrasebook.png").is_file()
+    (kept,) = load_toolkits(tmp_path)
+    assert kept.course == toolkit_run().course
+
+
+def test_a_training_without_its_memory_has_a_dash():
+    rows = tuple({k: v for k, v in row.items() if k != "peak_bytes"} for row in ROWS)
+    text = render_toolkits([toolkit_run()], [replace(_ours(), metrics=rows)])
+    assert "| aiayn | 1 | 31.00 | 30.13 | 4.48 | 10 | 150 | 100 | 5 | – |" in text
