@@ -57,7 +57,8 @@ _MORE_SLOTS = 1.2
 """For padding: a batch of fairseq's is limited by its slots, of which a sixth is empty."""
 _DEFINITIONS = {
     "updates": "as many as ours, of as many tokens: hf takes batches of so many pairs of like "
-    "length, fairseq so many slots; an update has two batches, as on two devices",
+    "length, fairseq so many slots; an update has two batches, as on two devices. Both take the "
+    "rate of eq. 3 an update later than ours",
     "pieces": "those of ours; pairs that ours left out as too long are left out",
     "course": "after each epoch: seconds of updates so far with reading, without validating and "
     "saving; nats per token of dev, unsmoothed; BLEU of greedy outputs for the first sentences of "

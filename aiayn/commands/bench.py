@@ -136,7 +136,8 @@ def _check_bench(what: str, workload: str | None, **values: Any) -> None:
     if what not in _WITH_PEERS and values["peer"]:
         raise UserError(f"--peer is for {_listed(_WITH_PEERS)}, not for {what}.")
     if what == "toolkits" and values["peer"] not in TOOLKITS:
-        raise UserError(f"--peer is {values['peer']}; of {what}, wanted {' or '.join(TOOLKITS)}.")
+        found = values["peer"] or "none"
+        raise UserError(f"{what} needs --peer {' or '.join(TOOLKITS)}; found {found}.")
     if (what == "serve") != (values["peer"] == "libretranslate") and values["peer"]:
         raise UserError(f"--peer is {values['peer']}; libretranslate is for serve, and it alone.")
     if what not in _PROFILED and values["profile"]:

@@ -27,12 +27,24 @@ from tests.commands.test_verb import refusal
         ("nano", "nano needs --model; found none of its files."),
         ("pcfg --model tests --ref tests", "pcfg needs --model; found --model and --ref."),
         ("grammar --model tests", "grammar needs --model and --src; found --model."),
+        ("toolkits --peer hf", "toolkits needs --model; found none of its files."),
+        ("toolkits --model tests", "toolkits needs --peer hf or fairseq; found none."),
+        (
+            "toolkits --model tests --peer torch",
+            "toolkits needs --peer hf or fairseq; found torch.",
+        ),
         ("scaling --profile", "--profile is for train and decode, not for scaling"),
         ("data --profile", "--profile is for train and decode, not for data"),
         ("choices --profile", "--profile is for train and decode, not for choices"),
         ("generate --profile", "--profile is for train and decode, not for generate"),
-        ("start --peer hf", "--peer is for train, decode, generate and serve, not for start"),
-        ("prompt --peer hf", "--peer is for train, decode, generate and serve, not for prompt"),
+        (
+            "start --peer hf",
+            "--peer is for train, decode, generate, serve and toolkits, not for start",
+        ),
+        (
+            "prompt --peer hf",
+            "--peer is for train, decode, generate, serve and toolkits, not for prompt",
+        ),
         ("train --peer libretranslate", "libretranslate is for serve, and it alone"),
         ("serve --model tests --src tests --peer hf", "--peer is hf; libretranslate is for serve"),
         ("serve --model tests", "serve needs --model and --src; found --model."),
@@ -56,7 +68,7 @@ def test_large_pages_are_for_what_computes_in_this_process():
         what
         for what in (
             *("train", "choices", "decode", "generate", "prompt", "serving", "ngrams", "nano"),
-            *("pcfg", "grammar", "serve", "start", "growth", "data", "scaling"),
+            *("pcfg", "grammar", "toolkits", "serve", "start", "growth", "data", "scaling"),
         )
         if _computes_here({"what": what, "profile": False})
     ]
