@@ -60,10 +60,10 @@ def text_path(folder: Path, split: str, side: str) -> Path:
     return folder / "text" / f"{split}.src-tgt.{side}"
 
 
-def read_pieces(folder: Path, split: str, side: str) -> list[list[str]]:
-    """The sentences of a split."""
-    text = text_path(folder, split, side).read_text(encoding="utf-8")
-    return [line.split(" ") if line else [] for line in text.split("\n")[:-1]]
+def read_pieces(path: Path) -> list[list[str]]:
+    """Sentences, one a line."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [line.split(" ") if line else [] for line in lines]
 
 
 def write_pieces(path: Path, sentences: Iterable[Sequence[str]]) -> None:

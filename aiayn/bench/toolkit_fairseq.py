@@ -24,6 +24,7 @@ from aiayn.bench.recipe import (
     Recipe,
     output_path,
     read_pieces,
+    text_path,
     write_pieces,
 )
 
@@ -111,49 +112,51 @@ def _translate(
 
 
 class _Timed:
-    """The functions of the loop, which let the clock run and tell a row."""
+    """The functions of the loop, which let the clock run and tell a row before they save."""
 
     def __init__(self, folder: Path, recipe: Recipe, course: Course):
         self.recipe, self.course = recipe, course
-        self.first = read_pieces(folder, "first", "src")
-        self.own_train, self.own_validation = loop.train, loop.validate_and_save
+        self.first = read_pieces(text_path(folder, "first", "src"))
+        self.own = {name: getattr(loop, name) for name in self.names}
         self.has_begun = False
 
-    def train(self, cfg: Any, trainer: Any, task: Any, epoch: Any) -> Any:
+    names = "train", "validate_and_save", "validate"
+
+    def train(self, cfg: Any, trainer: Any, *about: Any) -> Any:
         if not self.has_begun:
             versions = {name: version(name) for name in ("torch", "fairseq")}
             self.course.introduce(versions, sum(p.numel() for p in trained(trainer.model)))
             self.course.resume(trainer.get_num_updates())
             self.has_begun = True
         self.course.start()
-        result = self.own_train(cfg, trainer, task, epoch)
+        result = self.own["train"](cfg, trainer, *about)
         self.course.stop()
         return result
 
-    def validate_and_save(self, cfg: Any, trainer: Any, task: Any, epoch: Any, *about: Any) -> Any:
+    def validate_and_save(self, *about: Any) -> Any:
         self.course.stop()
-        epochs = epoch.epoch - 1 + epoch.iterations_in_epoch / len(epoch)
-        losses, should_stop = self.own_validation(cfg, trainer, task, epoch, *about)
-        if losses[0] is not None:
-            model = trainer.model.eval()
-            outputs = _translate(task, model, self.first, self.recipe, 1)
-            model.train()
-            done = trainer.get_num_updates(), epochs
-            self.course.tell(*done, losses[0] * math.log(2), outputs)
+        result = self.own["validate_and_save"](*about)
         self.course.start()
-        return losses, should_stop
+        return result
+
+    def validate(self, cfg: Any, trainer: Any, task: Any, epoch: Any, *about: Any) -> Any:
+        epochs = epoch.epoch - 1 + epoch.iterations_in_epoch / len(epoch)
+        losses = self.own["validate"](cfg, trainer, task, epoch, *about)
+        model = trainer.model.eval()
+        outputs = _translate(task, model, self.first, self.recipe, 1)
+        model.train()
+        done = trainer.get_num_updates(), epochs
+        self.course.tell(*done, losses[0] * math.log(2), outputs)
+        return losses
 
 
 def train(folder: Path) -> None:
     """Train by the recipe, from the last checkpoint on if there is one."""
     course, recipe = Course(folder), Recipe.read(folder)
     timed = _Timed(folder, recipe, course)
-    with (
-        _whole,
-        patch.object(sys, "argv", _arguments(recipe, folder)),
-        patch.object(loop, "train", timed.train),
-        patch.object(loop, "validate_and_save", timed.validate_and_save),
-    ):
+    own = {name: getattr(timed, name) for name in timed.names}
+    arguments = _arguments(recipe, folder)
+    with _whole, patch.multiple(loop, **own), patch.object(sys, "argv", arguments):
         loop.cli_main()
 
 
@@ -173,7 +176,7 @@ def translate(folder: Path) -> None:
         for layer in model.eval().encoder.layers:
             layer.can_use_fastpath = False  # PyTorch refuses its masks today
         for test_set in recipe.tests:
-            sources = read_pieces(folder, f"test.{test_set}", "src")
+            sources = read_pieces(text_path(folder, f"test.{test_set}", "src"))
             outputs = _translate(task, model, sources, recipe, decode.beam_size)
             write_pieces(output_path(folder, weights, test_set), outputs)
 

@@ -35,6 +35,7 @@ from aiayn.bench.recipe import (
     output_path,
     read_dictionary,
     read_pieces,
+    text_path,
     write_pieces,
 )
 
@@ -53,7 +54,7 @@ class _Pieces:
 
     def read(self, split: str, side: str) -> list[list[int]]:
         """The sentences of a split, each with EOS."""
-        sentences = read_pieces(self.folder, split, side)
+        sentences = read_pieces(text_path(self.folder, split, side))
         return [[*(self._ids.get(p, UNKNOWN) for p in pieces), EOS] for pieces in sentences]
 
     def pairs(self, split: str) -> list[dict[str, list[int]]]:

@@ -26,6 +26,7 @@ from aiayn.bench.recipe import (
     Recipe,
     dictionary_path,
     output_path,
+    read_pieces,
     text_path,
     write_pieces,
 )
@@ -41,7 +42,7 @@ from aiayn.render.markdown import hardware_text, number
 from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
-from aiayn.system.files import locked, user_os_errors
+from aiayn.system.files import locked, read_json, user_os_errors, write_text
 from aiayn.system.records import Environment, Hardware
 from aiayn.tasks import Translation, translation_of
 from aiayn.training.log import read_metrics
@@ -231,23 +232,23 @@ def _train(
     with the BLEU of its outputs."""
     recipe = Recipe.read(folder)
     references = prepared.lines("dev", "tgt")[: recipe.experiment.train.validate_sentences]
-    about_path = folder / "about.json"
-    for row in _course(folder):
-        bar.update(step, completed=row["updates"])
-        if row["updates"] >= recipe.experiment.train.num_steps:
-            return json.loads(about_path.read_text(encoding="utf-8"))
+    about_path, rows = folder / "about.json", _course(folder)
+    write_text(folder / COURSE, "".join(json.dumps(row) + "\n" for row in rows))
+    if rows and rows[-1]["updates"] >= recipe.experiment.train.num_steps:
+        return read_json(about_path)
+    bar.update(step, completed=rows[-1]["updates"] if rows else 0)
     for told in _rows_of(command, folder):
         if "outputs" not in told:
-            known = json.loads(about_path.read_text("utf-8")) if about_path.is_file() else {}
-            told["sessions"] = known.get("sessions", 0) + 1
-            about_path.write_text(json.dumps(told), encoding="utf-8")
+            known = read_json(about_path) if about_path.is_file() else {}
+            sessions = {"sessions": known.get("sessions", 0) + 1}
+            write_text(about_path, json.dumps({**told, **sessions}))
             continue
         lines = _joined(told.pop("outputs"), prepared.tokenizer)
         bleu = task.headline(lines, references, recipe.experiment.data.tgt).value
         with (folder / COURSE).open("a", encoding="utf-8") as file:
             file.write(json.dumps({**told, "dev_bleu": bleu}) + "\n")
         bar.update(step, completed=told["updates"])
-    return json.loads(about_path.read_text(encoding="utf-8"))
+    return read_json(about_path)
 
 
 def _rows_of(command: Sequence[str], folder: Path) -> Iterable[dict[str, Any]]:
@@ -280,9 +281,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
 
 def _course(folder: Path) -> list[dict[str, Any]]:
     """The rows of a training, each epoch once."""
-    path = folder / COURSE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    found = {row["updates"]: row for row in map(json.loads, lines)}
+    found = {row["updates"]: row for row in read_metrics(folder / COURSE)}
     return [found[updates] for updates in sorted(found)]
 
 
@@ -312,8 +311,8 @@ def _record(
         tests[name] = prepared.test_text(split)._asdict()
         scores[name] = {}
         for label, weights in zip(labels, WEIGHTS, strict=True):
-            pieces = output_path(folder, weights, name).read_text(encoding="utf-8")
-            lines = _joined((line.split() for line in pieces.split("\n")[:-1]), prepared.tokenizer)
+            pieces = read_pieces(output_path(folder, weights, name))
+            lines = _joined(pieces, prepared.tokenizer)
             write_outputs(folder / "outputs" / weights, name, lines, sources, references)
             outputs = Outputs(lines, sources, references)
             scores[name][label] = task.rescoring.score(experiment, outputs)

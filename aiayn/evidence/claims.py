@@ -407,18 +407,16 @@ def _miniature(ablations: Ablations) -> Iterator[Entry]:
         )
         files = [_from_ablation(name, record) for name, record in ablations.items()]
         yield _said(about, ours, "measured", "; ".join(["in miniature", *files, how]))
-    text = "Table 3 in miniature: rank correlation of our differences with the paper's"
+    text = "Table 3 in miniature: the signs of our differences beside the paper's"
     for name in MINIATURES:
-        about = f"table3-{name.rpartition('table3_')[2]}", "Table 3", text, "1 would be its order"
+        about = f"table3-{name.rpartition('table3_')[2]}", "Table 3", text, "all the same"
         record = ablations.get(name)
         if record is None:
             cost = f"aiayn ablate {name}; {len(ROWS)} rows, 3 seeds each"
             yield _said(about, "–", "not run here", cost)
             continue
         found = {measure: table3.differences(record, measure) for measure in table3.MEASURES}
-        ours = ", ".join(
-            f"{table3.rank_correlation(rows):.2f} in {measure}" for measure, rows in found.items()
-        )
+        ours = "; ".join(f"in {name}: {table3.signs(rows)}" for name, rows in found.items())
         yield _said(about, ours, "measured", _from_ablation(name, record))
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from aiayn.bench.toolkits import Trained
 from aiayn.evidence.records import Ablation, Sweep
-from aiayn.evidence.table3 import Difference
+from aiayn.evidence.table3 import OPEN, Difference
 from aiayn.evidence.transfer import by_layers, by_size
 from aiayn.render.plots import DARK, INK, LIGHT, MUTED, annotate, curve, panel, save
 
@@ -54,7 +54,8 @@ def plot_ablation(
 ) -> None:
     """Each row of Table 3 as a point, the paper's difference across, ours upwards, as PNG.
 
-    `panels` holds by its title a note and the differences; a bar is the standard deviation.
+    `panels` holds by its title a note and the differences; a bar is the standard deviation. The
+    point of a row whose sign is open is empty.
     """
     figure = Figure(figsize=(11, 5.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
@@ -76,6 +77,7 @@ def plot_ablation(
                 color=DARK,
                 ecolor=LIGHT,
                 markersize=4,
+                markerfacecolor="white" if difference.sign == OPEN else DARK,
             )
             axes.annotate(
                 row,

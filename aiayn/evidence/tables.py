@@ -8,7 +8,7 @@ beside each that has one.
 
 python -m aiayn.evidence.tables           write experiments/RESULTS.md, the README's table, the one
                                           of docs/reliability.md and that of the models that come
-                                          along; say how old each record is;
+                                          along; draw their pictures; say how old each record is;
                                           score every output again whose references are at hand,
                                           and fail where a record says otherwise
 python -m aiayn.evidence.tables --check   fail if they differ from the records
@@ -28,6 +28,7 @@ from aiayn.evidence.age import Age, ages
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.evidence.outputs import NOT_KEPT, Checked
 from aiayn.evidence.records import (
+    TOOLKITS,
     Ablation,
     Faults,
     Included,
@@ -42,7 +43,7 @@ from aiayn.evidence.records import (
     load_toolkits,
 )
 from aiayn.evidence.run_tables import STALE, render_full, render_output, render_short
-from aiayn.evidence.toolkit_tables import plot_toolkits, render_toolkits
+from aiayn.evidence.toolkit_tables import by_experiment, render_toolkits
 from aiayn.experiments import load_experiment
 from aiayn.render.markdown import (
     hardware_text,
@@ -239,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(bool(differ))
         for path, text in differ.items():
             write_text(path, text)
-        plot_toolkits(root / _RESULTS)
+        _draw(root / _RESULTS)
         checked = dict(outputs.check(root / _RESULTS, given.data_dir, given.references))
         for age in ages(root / _RESULTS):
             print(f"{age.file}: {_behind(age, checked)}")
@@ -288,6 +289,22 @@ def _pages(root: Path) -> dict[Path, str]:
         ),
         readme: text,
     }
+
+
+def _draw(folder: Path) -> None:
+    """The pictures of the records that hold what theirs shows."""
+    from aiayn.evidence import plots  # Matplotlib; a check does without
+
+    for record in load_ablations(folder):
+        title = f"{record.experiment}: Table 3 in miniature"
+        path = folder / "ablations" / _picture(record)
+        plots.plot_ablation(title, table3.panels(record), path)
+    for record in load_pretraining(folder):
+        plots.plot_pretraining(record, folder / "pretraining" / _picture(record))
+    for record in load(folder / "sweeps", Sweep, "a sweep"):
+        plots.plot_sweep(record, folder / "sweeps" / _picture(record))
+    for experiment, every in by_experiment(load_toolkits(folder), load_records(folder)).items():
+        plots.plot_courses(experiment, every, folder / TOOLKITS / f"{experiment}.png")
 
 
 def _is(path: Path, text: str) -> bool:

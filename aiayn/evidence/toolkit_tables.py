@@ -1,11 +1,9 @@
-"""Other toolkits' trainings beside ours: their table, and their course as a picture."""
+"""Other toolkits' trainings beside ours."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from aiayn.bench.toolkits import ToolkitRun, Trained, figures, of_ours, of_toolkit, title
-from aiayn.evidence.plots import plot_courses
-from aiayn.evidence.records import TOOLKITS, RunRecord, is_repeat, load_records, load_toolkits
+from aiayn.evidence.records import TOOLKITS, RunRecord, is_repeat
 from aiayn.render.markdown import markdown_table, short_commit, software_text
 
 
@@ -13,7 +11,7 @@ def render_toolkits(runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]) -> st
     """The tables of all experiments that toolkits trained, beside the runs of ours whose course is
     kept."""
     parts: list[str] = []
-    for experiment, every in _by_experiment(runs, ours).items():
+    for experiment, every in by_experiment(runs, ours).items():
         theirs = [run for run in runs if run.experiment == experiment]
         parts.append(f"### {title(experiment)}")
         parts.append(
@@ -34,14 +32,7 @@ def render_toolkits(runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]) -> st
     return "".join(f"\n{part}\n" for part in parts)
 
 
-def plot_toolkits(results: Path) -> None:
-    """A picture of each experiment that toolkits trained, beside their records."""
-    found = _by_experiment(load_toolkits(results), load_records(results))
-    for experiment, every in found.items():
-        plot_courses(experiment, every, results / TOOLKITS / f"{experiment}.png")
-
-
-def _by_experiment(
+def by_experiment(
     runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]
 ) -> Mapping[str, list[Trained]]:
     """All trainings of each experiment that toolkits trained, ours first."""

@@ -37,7 +37,7 @@ def test_the_rate_after_the_warm_up_is_the_published_one():
 def test_pieces_are_read_as_they_were_written_and_a_sentence_may_have_none(tmp_path):
     sentences = [["▁ein", "▁Haus", "\u2028"], [], ["<0x0A>"]]
     write_pieces(text_path(tmp_path, "train", "src"), sentences)
-    assert read_pieces(tmp_path, "train", "src") == sentences
+    assert read_pieces(text_path(tmp_path, "train", "src")) == sentences
     assert [path.name for path in (tmp_path / "text").iterdir()] == ["train.src-tgt.src"]
     write_pieces(dictionary_path(tmp_path, "src"), [["▁ein", "1"], ["\u2028", "1"]])
     assert read_dictionary(tmp_path) == ["▁ein", "\u2028"]

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from aiayn.bench import toolkits
-from aiayn.bench.recipe import Recipe, read_dictionary, read_pieces
+from aiayn.bench.recipe import COURSE, Recipe, read_dictionary, read_pieces, text_path
 from aiayn.bench.toolkits import (
     Point,
     ToolkitRun,
@@ -102,12 +102,12 @@ def test_it_is_given_the_pieces_that_ours_is_trained_on(run, data_dir):
     tokenizer = prepared.tokenizer
     assert read_dictionary(folder) == tokenizer.pieces(range(4, tokenizer.num_words))
     for side in ("src", "tgt"):
-        given = read_pieces(folder, "train", side)
+        given = read_pieces(text_path(folder, "train", side))
         tokens = sum(len(pieces) + 1 for pieces in given)
         assert tokens == sum(getattr(c, f"{side}_tokens") for c in prepared.train.classes)
-        dev = read_pieces(folder, "valid", side)
+        dev = read_pieces(text_path(folder, "valid", side))
         assert tokenizer.decode([*map(tokenizer.ids, dev)]) == prepared.lines("dev", side)
-        assert read_pieces(folder, "first", side) == dev[:5]
+        assert read_pieces(text_path(folder, "first", side)) == dev[:5]
 
 
 def test_an_update_has_as_many_pairs_as_ours_and_captions_as_many_slots_as_published(run, data_dir):
@@ -131,6 +131,17 @@ def test_a_training_that_failed_is_said_and_gone_on_with(run):
     record = _bench(run)
     assert [point.updates for point in record.course] == [4, 8, 12]
     assert record.sessions == 2
+
+
+def test_a_row_that_was_cut_off_is_told_again(run):
+    folder = _folder(run)
+    folder.mkdir(parents=True)
+    (folder / "stop").touch()
+    with pytest.raises(UserError):
+        _bench(run)
+    with (folder / COURSE).open("a") as file:
+        file.write('{"updates": 8, "seco')
+    assert [point.updates for point in _bench(run).course] == [4, 8, 12]
 
 
 def test_a_training_that_is_done_is_not_begun_again(run):
@@ -167,7 +178,7 @@ def test_pairs_of_more_tokens_than_ours_takes_are_left_out(run, data_dir, tmp_pa
     shorter = replace(experiment, data=replace(experiment.data, max_tokens=longest))
     pairs = zip(*(prepared.lines("dev", side) for side in ("src", "tgt")), strict=True)
     toolkits._write_text(tmp_path, "some", pairs, prepared.tokenizer, shorter)
-    kept = read_pieces(tmp_path, "some", "src")
+    kept = read_pieces(text_path(tmp_path, "some", "src"))
     assert 0 < len(kept) < len(lengths)
     assert max(map(len, kept)) < longest  # EOS comes behind
 

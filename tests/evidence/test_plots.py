@@ -19,7 +19,7 @@ def test_an_ablation_shows_each_row_at_its_two_differences(tmp_path: Path, figur
     found = {"A1": Difference(0.07, (0.1, 0.3)), "B1": Difference(-0.5, (0.2,))}
     found["halves"] = Difference(None, (0.0,))  # no point: the paper has none
     path = tmp_path / "ablation.png"
-    plot_ablation("Table 3", {"nats": ("rank 1", found), "BLEU": ("", found)}, path)
+    plot_ablation("Table 3", {"nats": ("signs: 1", found), "BLEU": ("", found)}, path)
     for axes in figures[0].axes:
         zero_lines, marks = axes.lines[:2], axes.lines[2:]
         assert [line.get_color() for line in zero_lines] == [plots.MUTED] * 2
@@ -27,6 +27,7 @@ def test_an_ablation_shows_each_row_at_its_two_differences(tmp_path: Path, figur
             [[0.07, pytest.approx(0.2)]],
             [[-0.5, pytest.approx(0.2)]],
         ]
+        assert [line.get_markerfacecolor() for line in marks] == ["white"] * 2  # both are open
         (bar,) = axes.collections  # one seed has no spread
         assert isinstance(bar, LineCollection)
         low, high = (y for _, y in bar.get_segments()[0])

@@ -6,7 +6,16 @@ import pytest
 from msgspec.structs import replace
 
 from aiayn.evidence.records import AblatedRun, Ablation, Row
-from aiayn.evidence.table3 import Difference, differences, rank_correlation, summary, table_rows
+from aiayn.evidence.table3 import (
+    OPEN,
+    OTHER,
+    SAME,
+    Difference,
+    differences,
+    signs,
+    summary,
+    table_rows,
+)
 from aiayn.system.records import read
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
@@ -44,33 +53,56 @@ def test_a_seed_is_compared_with_the_base_of_the_same_seed():
     assert nats.mean == pytest.approx(1.0397, abs=1e-4)
     assert nats.paper == pytest.approx(0.04763, abs=1e-5)
     text = "\n".join(" | ".join(row) for row in table_rows(record))
-    assert "B1 | d_k 2 | 1,000 | +0.048 | +1.040 ± 0.490 | -0.7 | -2.00 ± 1.41" in text
-    assert "perplexity 4.92 | 7.50 | BLEU 25.8 | 25.0\n" in text, "of the base the means"
+    wanted = "+0.048 | +1.040 ± 0.490 | open | -0.7 | -2.00 ± 1.41 | open"
+    assert f"B1 | d_k 2 | 1,000 | {wanted}" in text
+    assert "perplexity 4.92 | 7.50 |  | BLEU 25.8 | 25.0 | \n" in text, "of the base the means"
 
 
-def test_the_order_of_the_paper_has_rank_correlation_1_and_its_reverse_minus_1():
-    for sign in (1, -1):
-        # Any rising function keeps the ranks.
-        found = {str(d): Difference(d, (sign * d**3, sign * d**3)) for d in (-1.0, -0.5, 0.2, 0.9)}
-        assert rank_correlation(found) == pytest.approx(sign)
-    # One pair of neighbours changed: 1 - 6 * (1 + 1) / (4 * 15).
-    found = {
-        str(p): Difference(p, (float(o),)) for p, o in ((1.0, 1), (2.0, 3), (3.0, 2), (4.0, 4))
-    }
-    assert rank_correlation(found) == pytest.approx(0.8)
+def test_a_sign_by_hand():
+    # Of three seeds Student's t is 4.303: a mean is told from 0 beyond 4.303 / √3 = 2.484 times the
+    # standard deviation. That of 1, 2 and 3 is 1.
+    def ours(mean):
+        return mean - 1.0, mean, mean + 1.0
+
+    assert Difference(0.1, ours(2.48)).sign == OPEN
+    assert Difference(0.1, ours(2.49)).sign == SAME
+    assert Difference(-0.1, ours(2.49)).sign == OTHER
+    assert Difference(-0.1, ours(-2.49)).sign == SAME
+    assert Difference(0.1, ours(-2.48)).sign == OPEN
+    # Of two seeds it is 12.706, and with as many as ten 2.262.
+    assert Difference(0.1, (8.9, 9.9)).sign == SAME  # 9.4 > 12.706 · 0.7071 / √2 = 6.35
+    assert Difference(0.1, (4.9, 7.7)).sign == OPEN  # 6.3 < 12.706 · 1.98 / √2 = 17.8
+    ten = tuple(0.7 + sign for sign in (1.0, -1.0) for _ in range(5))  # deviation 1.054
+    assert Difference(0.1, ten).sign == OPEN  # 0.7 < 2.262 · 1.054 / √10 = 0.754
+    assert Difference(0.1, tuple(one + 0.06 for one in ten)).sign == SAME
 
 
-def test_a_row_that_the_paper_has_not_is_shown_and_not_ranked():
-    paper_rows = {"base": [(10.0, 20.0)], "B1": [(20.0, 19.0)], "C7": [(9.0, 21.0)]}
-    alone, record = _record(**paper_rows), _record(**paper_rows, halves=[(99.0, 5.0)])
+def test_one_seed_leaves_a_sign_open_and_seeds_that_agree_do_not():
+    assert Difference(0.1, (5.0,)).sign == OPEN
+    assert Difference(0.1, (5.0, 5.0)).sign == SAME
+    assert Difference(0.1, (0.0, 0.0)).sign == OPEN
+    assert Difference(0.0, (5.0, 5.0)).sign == ""
+    assert Difference(None, (5.0, 5.0)).sign == ""
+
+
+def test_signs_are_counted_of_the_rows_that_have_one():
+    known = {"A1": (0.1, 5.0), "A2": (0.1, -5.0), "A3": (0.1, 0.0), "B1": (-1.0, -5.0)}
+    found = {row: Difference(paper, (mean, mean)) for row, (paper, mean) in known.items()}
+    found |= {"E": Difference(0.0, (5.0, 5.0)), "halves": Difference(None, (5.0, 5.0))}
+    assert signs(found) == "2 of 4 the same, 1 the other, 1 open"
+
+
+def test_a_row_that_the_paper_has_not_is_shown_and_not_counted():
+    paper_rows = {"base": [(10.0, 20.0)] * 2, "B1": [(20.0, 19.0)] * 2}
+    alone, record = _record(**paper_rows), _record(**paper_rows, halves=[(99.0, 5.0)] * 2)
     assert summary(alone) == summary(record)
     assert next(row for row in table_rows(record) if row[0] == "halves")[3:] == [
-        *("–", "+2.293"),  # ln 9.9
-        *("–", "-15.00"),
+        *("–", "+2.293 ± 0.000", ""),  # ln 9.9
+        *("–", "-15.00 ± 0.00", ""),
     ]
 
 
 def test_one_seed_has_no_spread():
     record = _record(base=[(10.0, 20.0)], B1=[(20.0, 19.0)], C7=[(9.0, 21.0)])
     assert "±" not in "\n".join(" | ".join(row) for row in table_rows(record))
-    assert "over 1 seeds" not in summary(record)
+    assert summary(record) == "One seed, which says nothing of signs."

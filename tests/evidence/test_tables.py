@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from aiayn.evidence.records import (
     load_records,
 )
 from aiayn.evidence.tables import (
+    _draw,
     between_markers,
     main,
     render_ablations,
@@ -22,7 +24,7 @@ from aiayn.evidence.tables import (
 )
 from aiayn.experiments import load_experiment
 from aiayn.system.records import read, write
-from tests.support.records import RESULTS, run_record
+from tests.support.records import RESULTS, run_record, toolkit_run
 
 
 def test_text_goes_between_its_markers():
@@ -60,11 +62,23 @@ def test_an_ablation_is_rendered_with_what_it_takes_to_repeat_it(tmp_path):
     record = replace(miniature, rows=rows)
     text = render_ablations([record])
     assert "commit 0123456789ab, config" in text
-    assert "| B1 | d_k 2 | 1,000 | +0.048 | +0.693 ± 0.000 | -0.7 | -1.00 ± 0.00 |" in text
-    assert "(Spearman): 1.00 in nats, 1.00 in BLEU" in text
+    wanted = "+0.048 | +0.693 ± 0.000 | same | -0.7 | -1.00 ± 0.00 | same |"
+    assert f"| B1 | d_k 2 | 1,000 | {wanted}" in text
+    assert "Signs in nats: 2 of 2 the same, 0 the other, 0 open; in BLEU: 2 of 2 the same" in text
     assert "3.0 h of processes, 2 at once, on 2 cores, a CPU" in text
     write(tmp_path / "ablations/table3_miniature.json", record)
     assert load_ablations(tmp_path) == [record]
+
+
+def test_every_record_that_holds_what_its_picture_shows_gets_it(tmp_path):
+    for folder in ("ablations", "sweeps"):
+        shutil.copytree(RESULTS / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.png"))
+    write(tmp_path / "peers/phrasebook-fairseq-1.json", toolkit_run())
+    _draw(tmp_path)
+    drawn = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
+    kept = [path for folder in ("ablations", "sweeps") for path in (RESULTS / folder).glob("*.png")]
+    wanted = [str(path.relative_to(RESULTS)) for path in kept]
+    assert drawn == sorted([*wanted, "peers/phrasebook.png"])
 
 
 def test_a_sweep_is_rendered_with_the_own_setting_in_bold():

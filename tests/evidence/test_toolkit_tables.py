@@ -7,10 +7,8 @@ from msgspec.structs import replace
 
 from aiayn.bench.toolkits import of_ours, of_toolkit
 from aiayn.evidence.plots import plot_courses
-from aiayn.evidence.records import load_toolkits
-from aiayn.evidence.toolkit_tables import plot_toolkits, render_toolkits
+from aiayn.evidence.toolkit_tables import render_toolkits
 from aiayn.experiments import load_experiment
-from aiayn.system.records import write
 from tests.support.figures import points
 from tests.support.records import run_record, toolkit_run
 
@@ -69,16 +67,6 @@ def test_the_picture_has_a_line_for_each_training_by_updates_and_by_minutes(
     assert legend is not None
     named = [text.get_text() for text in legend.get_texts()]
     assert named == ["aiayn, seed 1", "fairseq, seed 1"]
-
-
-def test_pictures_are_made_of_the_records_that_are_kept(tmp_path: Path):
-    plot_toolkits(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    write(tmp_path / "peers/phrasebook-fairseq-1.json", toolkit_run())
-    plot_toolkits(tmp_path)
-    assert (tmp_path / "peers/phrasebook.png").is_file()
-    (kept,) = load_toolkits(tmp_path)
-    assert kept.course == toolkit_run().course
 
 
 def test_a_training_without_its_memory_has_a_dash():

@@ -135,10 +135,10 @@ def test_both_learn_to_copy(toolkit, folder):
     )
     recipe.write(folder)
     for side in ("src", "tgt"):  # dev is a part of train: three hundred updates learn no rule
-        lines = read_pieces(folder, "train", side)
+        lines = read_pieces(text_path(folder, "train", side))
         write_pieces(text_path(folder, "valid", side), lines[:9])
         write_pieces(text_path(folder, "first", side), lines[:3])
     (_, *rows), _ = _worker(toolkit, "train", folder)
     assert rows[0]["dev_loss"] > math.log(128) - 1.0
     assert rows[-1]["dev_loss"] < 1.0
-    assert rows[-1]["outputs"][0] == read_pieces(folder, "first", "tgt")[0]
+    assert rows[-1]["outputs"][0] == read_pieces(text_path(folder, "first", "tgt"))[0]

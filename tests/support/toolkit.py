@@ -23,7 +23,7 @@ def main(what: str, folder: Path) -> int:
     if what == "translate":
         for weights in WEIGHTS:
             for name in recipe.tests:
-                pieces = read_pieces(folder, f"test.{name}", "tgt")
+                pieces = read_pieces(text_path(folder, f"test.{name}", "tgt"))
                 kept = pieces if weights == "averaged" else [each[1:] for each in pieces]
                 write_pieces(output_path(folder, weights, name), kept)
         return 0
@@ -36,7 +36,7 @@ def main(what: str, folder: Path) -> int:
             (folder / "stop").unlink()
             print("out of luck", file=sys.stderr)
             return 3
-        outputs = read_pieces(folder, "first", "tgt")
+        outputs = read_pieces(text_path(folder, "first", "tgt"))
         course.start()
         course.stop()
         course.tell(
