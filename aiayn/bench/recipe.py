@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aiayn.config import Experiment
+from aiayn.system.files import write_text
 from aiayn.system.memory import peak_bytes
 
 PAD, UNKNOWN, BOS, EOS = range(4)
@@ -46,7 +47,7 @@ class Recipe:
 
     def write(self, folder: Path) -> None:
         values = {**asdict(self), "experiment": self.experiment.to_dict()}
-        (folder / "recipe.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
+        write_text(folder / "recipe.json", json.dumps(values, indent=1))
 
     @staticmethod
     def read(folder: Path) -> "Recipe":
@@ -69,9 +70,7 @@ def read_pieces(path: Path) -> list[list[str]]:
 def write_pieces(path: Path, sentences: Iterable[Sequence[str]]) -> None:
     """Sentences, one a line; all of them or no file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f"{path.name}.tmp")
-    half.write_text("".join(" ".join(pieces) + "\n" for pieces in sentences), encoding="utf-8")
-    half.replace(path)
+    write_text(path, "".join(" ".join(pieces) + "\n" for pieces in sentences))
 
 
 def dictionary_path(folder: Path, side: str) -> Path:
@@ -109,8 +108,9 @@ class Course:
         self._tell({"versions": versions, "parameters": parameters})
 
     def resume(self, updates: int) -> None:
-        """Go on behind so many updates."""
-        self._seconds = self._seconds_at.get(updates, 0.0)
+        """Go on behind so many updates; where no row tells of them, by the last that does."""
+        before = (s for at, s in self._seconds_at.items() if at <= updates)
+        self._seconds = max(before, default=0.0)
 
     def start(self) -> None:
         """Let the clock run."""

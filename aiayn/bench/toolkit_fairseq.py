@@ -114,13 +114,13 @@ def _translate(
 class _Timed:
     """The functions of the loop, which let the clock run and tell a row before they save."""
 
+    NAMES = "train", "validate_and_save", "validate"
+
     def __init__(self, folder: Path, recipe: Recipe, course: Course):
         self.recipe, self.course = recipe, course
         self.first = read_pieces(text_path(folder, "first", "src"))
-        self.own = {name: getattr(loop, name) for name in self.names}
+        self.own = {name: getattr(loop, name) for name in self.NAMES}
         self.has_begun = False
-
-    names = "train", "validate_and_save", "validate"
 
     def train(self, cfg: Any, trainer: Any, *about: Any) -> Any:
         if not self.has_begun:
@@ -128,6 +128,8 @@ class _Timed:
             self.course.introduce(versions, sum(p.numel() for p in trained(trainer.model)))
             self.course.resume(trainer.get_num_updates())
             self.has_begun = True
+        if trainer.get_num_updates() >= self.recipe.experiment.train.num_steps:
+            return [None], True  # it would look only after another update
         self.course.start()
         result = self.own["train"](cfg, trainer, *about)
         self.course.stop()
@@ -154,7 +156,7 @@ def train(folder: Path) -> None:
     """Train by the recipe, from the last checkpoint on if there is one."""
     course, recipe = Course(folder), Recipe.read(folder)
     timed = _Timed(folder, recipe, course)
-    own = {name: getattr(timed, name) for name in timed.names}
+    own = {name: getattr(timed, name) for name in timed.NAMES}
     arguments = _arguments(recipe, folder)
     with _whole, patch.multiple(loop, **own), patch.object(sys, "argv", arguments):
         loop.cli_main()

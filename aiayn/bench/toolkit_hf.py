@@ -20,7 +20,6 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from aiayn.bench.peers import marian
 from aiayn.bench.recipe import (
@@ -127,10 +126,7 @@ class _Telling(TrainerCallback):
         self.dev, self.first = pieces.pairs("valid"), pieces.read("first", "src")
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **about: Any) -> None:
-        versions = {name: version(name) for name in ("torch", "transformers", "accelerate")}
-        self.course.introduce(
-            versions, sum(p.numel() for p in about["model"].parameters() if p.requires_grad)
-        )
+        self.course.introduce(*_about(about["model"]))
         self.course.resume(state.global_step)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -171,6 +167,7 @@ def train(folder: Path) -> None:
         save_total_limit=recipe.experiment.decode.average_last,
         logging_strategy="epoch",
         report_to="none",
+        use_cpu=True,
         disable_tqdm=True,
         remove_unused_columns=False,
         seed=config.seed,
@@ -178,24 +175,25 @@ def train(folder: Path) -> None:
     trainer = Trainer(
         model=marian(recipe.experiment.model, len(pieces.names)),
         args=arguments,
-        train_dataset=pieces.pairs("train"),  # pyright: ignore[reportArgumentType]
-        data_collator=_batch,  # pyright: ignore[reportArgumentType]
+        train_dataset=pieces.pairs("train"),
+        data_collator=_batch,
         callbacks=[_Telling(recipe, pieces, course)],
     )
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    done = _checkpoints(folder)
+    if done and _step(done[-1]) >= config.num_steps:
+        course.introduce(*_about(trainer.model))
+        return
+    trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
 
 
 def translate(folder: Path) -> None:
     """Translate every test set with the last checkpoint, and with the mean of the last ones."""
     recipe, pieces = Recipe.read(folder), _Pieces(folder)
     decode = recipe.experiment.decode
-    places = sorted((folder / "checkpoints").glob("checkpoint-*"), key=lambda p: _step(p))
-    models = [MarianMTModel.from_pretrained(place).eval() for place in places]
-    last = models[-1].state_dict()
-    every = [model.state_dict() for model in models[-decode.average_last :]]
-    mean = {name: sum(each[name] for each in every) / len(every) for name in last}
-    for weights, values in zip(WEIGHTS, (last, mean), strict=True):
+    places = _checkpoints(folder)[-decode.average_last :]
+    every = [MarianMTModel.from_pretrained(place).state_dict() for place in places]
+    mean = {name: sum(each[name] for each in every) / len(every) for name in every[-1]}
+    for weights, values in zip(WEIGHTS, (every[-1], mean), strict=True):
         model = marian(recipe.experiment.model, len(pieces.names)).eval()
         model.load_state_dict(values)
         for test_set in recipe.tests:
@@ -203,6 +201,18 @@ def translate(folder: Path) -> None:
             found = _translate(model, sources, recipe, decode.beam_size)
             outputs = [pieces.text(ids) for ids in found]
             write_pieces(output_path(folder, weights, test_set), outputs)
+
+
+def _about(model: MarianMTModel) -> tuple[dict[str, str], int]:
+    """What a training says of itself first."""
+    versions = {name: version(name) for name in ("torch", "transformers", "accelerate")}
+    return versions, sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Those that were written to their last file, the oldest first."""
+    written = (folder / "checkpoints").glob("checkpoint-*/trainer_state.json")
+    return sorted((path.parent for path in written), key=_step)
 
 
 def _step(checkpoint: Path) -> int:

@@ -7,8 +7,9 @@ and scored as ours is. A training that is killed goes on from its last epoch.
 
 import json
 import math
+import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +35,10 @@ from aiayn.config import Experiment
 from aiayn.data.corpus import read_split
 from aiayn.data.prepare import Prepared
 from aiayn.data.tokenizer import Tokenizer
+from aiayn.data.updates import Updates
+from aiayn.decoding.outputs import one_line
 from aiayn.errors import UserError
-from aiayn.evaluation.evaluate import Outputs, write_outputs
+from aiayn.evaluation.evaluate import scored_or_not, write_outputs
 from aiayn.evaluation.record import Data, Record, read_record
 from aiayn.evaluation.scores import Scores
 from aiayn.render.markdown import hardware_text, number
@@ -43,13 +46,14 @@ from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
 from aiayn.system.files import locked, read_json, user_os_errors, write_text
+from aiayn.system.memory import LARGE_PAGES
 from aiayn.system.records import Environment, Hardware
 from aiayn.tasks import Translation, translation_of
 from aiayn.training.log import read_metrics
 from aiayn.training.run_folder import RECORD as OF_RUN
 from aiayn.training.run_folder import data_of_run, read_run
 
-RECORD = "toolkit.json"
+RECORD, ABOUT = "toolkit.json", "about.json"
 WANTED = 35.0
 """BLEU on dev, the time to which is told: what a model of captions has that has learnt to
 translate."""
@@ -57,16 +61,19 @@ _PYTHONS = {"hf": ".venv-parity", "fairseq": ".venv-fairseq"}
 _MORE_SLOTS = 1.2
 """For padding: a batch of fairseq's is limited by its slots, of which a sixth is empty."""
 _DEFINITIONS = {
-    "updates": "as many as ours, of as many tokens: hf takes batches of so many pairs of like "
-    "length, fairseq so many slots; an update has two batches, as on two devices. Both take the "
-    "rate of eq. 3 an update later than ours",
-    "pieces": "those of ours; pairs that ours left out as too long are left out",
+    "recipe": "as ours, but that both take the rate of eq. 3 an update later, fairseq spreads the "
+    "smoothing over the other words, and each draws its first weights as it does",
+    "updates": "as many as ours, of as many tokens, of two batches each, as on two devices. hf "
+    "takes batches of so many pairs of like length, in the order of its sampler for that: from "
+    "long to short, some times an epoch; fairseq batches of so many slots, in any order",
+    "pieces": "those of ours; pairs of train that ours left out as too long are left out",
     "course": "after each epoch: seconds of updates so far with reading, without validating and "
-    "saving; nats per token of dev, unsmoothed; BLEU of greedy outputs for the first sentences of "
-    "dev, as many as ours validates by",
-    "tokens_per_second": "source and target tokens with EOS, without padding, over those seconds",
+    "saving (ours with saving); nats per token of dev, unsmoothed; BLEU of greedy outputs for the "
+    "first sentences of dev, as many as ours validates by",
+    "speed": "source and target tokens with EOS, without padding, over those seconds; all with "
+    "large pages of memory",
     "scores": "of its own beam search, with the last weights and with the mean of the last epochs",
-    "peak_bytes": "the most resident memory of the training process",
+    "memory": "the most that the training process had resident",
 }
 
 
@@ -90,6 +97,7 @@ class ToolkitRun(Environment, kw_only=True):
     data: Data
     parameters: int
     sessions: int
+    """Commit, versions and hardware are those of the last."""
     updates: int
     seconds: float
     tokens_per_second: float
@@ -115,15 +123,15 @@ def bench_toolkits(run_dir: Path, toolkit: str, out: Path, console: Console) -> 
     folder = out / f"{experiment.name}-{toolkit}-{experiment.train.seed}"
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "lock", wait=False), progress(console) as bar:
+        with locked(folder / "lock", wait=False) as lock, progress(console) as bar:
             recipe = _write_recipe(folder, experiment, prepared)
             step = bar.add_task(f"Training {toolkit}", total=experiment.train.num_steps)
-            about = _train([*worker, "train", str(folder)], folder, task, prepared, bar, step)
+            _train(_Worker([*worker, "train"], folder, lock), task, prepared, bar, step)
             bar.update(step, description=f"Translating by {toolkit}")
             paths = [output_path(folder, w, name) for w in WEIGHTS for name in recipe.tests]
             if not all(path.is_file() for path in paths):
-                _run([*worker, "translate", str(folder)], folder)
-            record = _record(folder, toolkit, recipe, prepared, task, about)
+                list(_Worker([*worker, "translate"], folder, lock).rows())
+            record = _record(folder, toolkit, recipe, prepared, task)
             records.write(folder / RECORD, record)
     return record
 
@@ -147,12 +155,18 @@ def _check(experiment: Experiment) -> None:
         "model.activation": (model.activation, "relu"),
         "model.attention_dropout_rate": (model.attention_dropout_rate, 0.0),
         "model.relu_dropout_rate": (model.relu_dropout_rate, 0.0),
+        "model.scale_embedding": (model.scale_embedding, True),
+        "model.logits_bias": (model.logits_bias, False),
+        "model.target_space_embedding": (model.target_space_embedding, False),
         "train.initial": (experiment.train.initial, ""),
+        "decode.length_penalty_form": (experiment.decode.length_penalty_form, "length"),
     }
     for name, (found, value) in wanted.items():
         if found != value:
             times = " times num_heads" if name.endswith(("d_k", "d_v")) else ""
             raise UserError(f"{name}{times} is {found!r}; toolkits are set to {value!r} alone.")
+    if not experiment.train.validate_sentences:
+        raise UserError("train.validate_sentences is 0; wanted some, of which BLEU is taken.")
 
 
 # --- What it is given ---------------------------------------------------------------------------
@@ -160,19 +174,22 @@ def _check(experiment: Experiment) -> None:
 
 def _write_recipe(folder: Path, experiment: Experiment, prepared: Prepared) -> Recipe:
     """The recipe and the text; a folder that has another recipe, or another text, is refused."""
-    per_update = experiment.data.tgt_tokens_per_update
-    tokens = sum(c.tgt_tokens for c in prepared.train.classes)
     pairs = sum(c.num_pairs for c in prepared.train.classes)
+    about = experiment.train.seed, experiment.data.tokens_per_update, prepared.tokenizer.bos
+    per_epoch = Updates(prepared.train, *about).per_epoch
     recipe = Recipe(
         experiment=experiment,
         fingerprint=prepared.fingerprint,
-        pairs_per_batch=max(1, round(pairs * per_update / tokens / BATCHES)),
+        pairs_per_batch=math.ceil(pairs / (BATCHES * per_epoch)),
         slots_per_batch=_slots(experiment),
         tests=list(prepared.test_sets),
     )
     if (folder / "recipe.json").is_file():
         if Recipe.read(folder) != recipe:
-            raise UserError(f"{folder} holds a training by another recipe; delete it, or --out.")
+            raise UserError(
+                f"{folder} holds a training by another recipe or on other text; delete it, or give "
+                "another folder by --out."
+            )
         return recipe
     tokenizer = prepared.tokenizer
     special = tokenizer.pad, tokenizer.unknown, tokenizer.bos, tokenizer.eos
@@ -181,9 +198,8 @@ def _write_recipe(folder: Path, experiment: Experiment, prepared: Prepared) -> R
     text = prepared.folder / "text"
     _write_text(folder, "train", read_split(text, "train", "src"), tokenizer, experiment)
     dev = list(zip(*(prepared.lines("dev", side) for side in ("src", "tgt")), strict=True))
-    _write_text(folder, "valid", dev, tokenizer, experiment)
-    first = dev[: experiment.train.validate_sentences]
-    _write_text(folder, "first", first, tokenizer)
+    _write_text(folder, "valid", dev, tokenizer)
+    _write_text(folder, "first", dev[: experiment.train.validate_sentences], tokenizer)
     for name, split in prepared.test_sets.items():
         sides = (prepared.lines(split, side) for side in ("src", "tgt"))
         _write_text(folder, f"test.{name}", zip(*sides, strict=True), tokenizer)
@@ -220,63 +236,68 @@ def _write_text(
 # --- What it does -------------------------------------------------------------------------------
 
 
+class _Worker:
+    """A toolkit's process, which holds the lock of its folder as well, should we be killed."""
+
+    def __init__(self, command: Sequence[str], folder: Path, lock: int):
+        self.command, self.folder, self.lock = [*command, str(folder)], folder, lock
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """What it tells; what its libraries print goes to `log`.
+
+        Raises:
+            UserError: it failed.
+        """
+        path = self.folder / "log"
+        with path.open("ab") as log:
+            process = subprocess.Popen(
+                self.command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, **LARGE_PAGES},
+                pass_fds=[self.lock],
+            )
+            assert process.stdout
+            try:
+                yield from map(json.loads, process.stdout)
+                status = process.wait()
+            finally:
+                process.kill()
+                process.wait()
+        if status:
+            last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
+            raise UserError(
+                f"{' '.join(self.command)} ended with status {status}: {''.join(last)} (all of it "
+                f"is in {path}). The same command goes on where it was."
+            )
+
+
 def _train(
-    command: Sequence[str],
-    folder: Path,
-    task: Translation,
-    prepared: Prepared,
-    bar: Progress,
-    step: TaskID,
-) -> dict[str, Any]:
-    """Have it train up to the last update; what it says of itself. Each row is kept as it comes,
-    with the BLEU of its outputs."""
-    recipe = Recipe.read(folder)
+    worker: _Worker, task: Translation, prepared: Prepared, bar: Progress, step: TaskID
+) -> None:
+    """Have it train up to the last update. Each row is kept as it comes, with the BLEU of its
+    outputs; in `about.json` what it says of itself, and what it trains on."""
+    folder = worker.folder
+    recipe, rows = Recipe.read(folder), _course(folder)
     references = prepared.lines("dev", "tgt")[: recipe.experiment.train.validate_sentences]
-    about_path, rows = folder / "about.json", _course(folder)
+    known = read_json(folder / ABOUT) if (folder / ABOUT).is_file() else {}
+    if known.get("done"):
+        return
     write_text(folder / COURSE, "".join(json.dumps(row) + "\n" for row in rows))
-    if rows and rows[-1]["updates"] >= recipe.experiment.train.num_steps:
-        return read_json(about_path)
     bar.update(step, completed=rows[-1]["updates"] if rows else 0)
-    for told in _rows_of(command, folder):
+    for told in worker.rows():
         if "outputs" not in told:
-            known = read_json(about_path) if about_path.is_file() else {}
-            sessions = {"sessions": known.get("sessions", 0) + 1}
-            write_text(about_path, json.dumps({**told, **sessions}))
+            known = {**told, **environment(), "sessions": known.get("sessions", 0) + 1}
+            known["versions"] |= told["versions"]
+            write_text(folder / ABOUT, json.dumps(known))
             continue
         lines = _joined(told.pop("outputs"), prepared.tokenizer)
         bleu = task.headline(lines, references, recipe.experiment.data.tgt).value
         with (folder / COURSE).open("a", encoding="utf-8") as file:
             file.write(json.dumps({**told, "dev_bleu": bleu}) + "\n")
         bar.update(step, completed=told["updates"])
-    return read_json(about_path)
-
-
-def _rows_of(command: Sequence[str], folder: Path) -> Iterable[dict[str, Any]]:
-    """What a worker tells; what its libraries print goes to `log`.
-
-    Raises:
-        UserError: it failed.
-    """
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        assert process.stdout
-        try:
-            yield from map(json.loads, process.stdout)
-            status = process.wait()
-        finally:
-            process.kill()
-            process.wait()
-    if status:
-        last = (folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
-        raise UserError(
-            f"{' '.join(command)} ended with status {status}: {''.join(last)} (all of it is in "
-            f"{folder / 'log'})"
-        )
-
-
-def _run(command: Sequence[str], folder: Path) -> None:
-    """A worker that tells nothing."""
-    list(_rows_of(command, folder))
+    write_text(folder / ABOUT, json.dumps({**known, "done": True}))
 
 
 def _course(folder: Path) -> list[dict[str, Any]]:
@@ -286,8 +307,8 @@ def _course(folder: Path) -> list[dict[str, Any]]:
 
 
 def _joined(sentences: Iterable[Sequence[str]], tokenizer: Tokenizer) -> list[str]:
-    """Pieces as text."""
-    return tokenizer.decode([tokenizer.ids(pieces) for pieces in sentences])
+    """Pieces as text, each sentence on one line."""
+    return list(map(one_line, tokenizer.decode([tokenizer.ids(p) for p in sentences])))
 
 
 # --- What it came to ----------------------------------------------------------------------------
@@ -299,9 +320,8 @@ def _record(
     recipe: Recipe,
     prepared: Prepared,
     task: Translation,
-    about: Mapping[str, Any],
 ) -> ToolkitRun:
-    experiment, rows = recipe.experiment, _course(folder)
+    experiment, rows, about = recipe.experiment, _course(folder), read_json(folder / ABOUT)
     last = f"last checkpoint ({rows[-1]['updates']:,})"
     labels = last, f"average of {min(experiment.decode.average_last, len(rows))}"
     scores: dict[str, dict[str, Scores]] = {}
@@ -314,14 +334,11 @@ def _record(
             pieces = read_pieces(output_path(folder, weights, name))
             lines = _joined(pieces, prepared.tokenizer)
             write_outputs(folder / "outputs" / weights, name, lines, sources, references)
-            outputs = Outputs(lines, sources, references)
-            scores[name][label] = task.rescoring.score(experiment, outputs)
-    ours = environment()
+            scores[name][label] = scored_or_not(task.score, lines, references, sources, experiment)
     splits = prepared.manifest.splits
     tokens = sum(c.src_tokens + c.tgt_tokens for c in prepared.train.classes) * rows[-1]["epochs"]
     values = {
-        **ours,
-        "versions": {**ours["versions"], **about["versions"]},
+        **about,
         "toolkit": toolkit,
         "experiment": experiment.name,
         "config_hash": experiment.hash(),
@@ -333,8 +350,6 @@ def _record(
             "pairs": {name: split.kept for name, split in splits.items()},
             "tests": tests,
         },
-        "parameters": about["parameters"],
-        "sessions": about["sessions"],
         "updates": rows[-1]["updates"],
         "seconds": rows[-1]["seconds"],
         "tokens_per_second": tokens / rows[-1]["seconds"],
@@ -388,7 +403,10 @@ def of_toolkit(run: ToolkitRun) -> Trained:
 def of_ours(record: Record, rows: Sequence[Mapping[str, Any]]) -> Trained:
     """A run of ours, with the rows of its metrics."""
     peak = max((row.get("peak_bytes", 0) for row in rows), default=0)
-    figures = record.scores, course_of(rows), record.tokens_per_second, peak, record.hardware
+    course = course_of(rows)
+    tokens = max((row.get("tokens", 0) for row in rows), default=0)
+    speed = tokens / course[-1].seconds if course else record.tokens_per_second
+    figures = record.scores, course, speed, peak, record.hardware
     return Trained("aiayn", record.config["train"]["seed"], *figures)
 
 
@@ -399,12 +417,13 @@ def figures(every: Sequence[Trained]) -> list[list[str]]:
     first = f"{tests[0]}, last weights"
     rows = [["trained by", "seed", *tests, first, "dev perplexity", *last]]
     for each in every:
-        labels = [list(each.scores[name].values()) for name in tests if name in each.scores]
-        means = [_bleu(scores[-1]) for scores in labels]
+        of = [list(each.scores.get(name, {}).values()) for name in tests]
+        means = [_bleu(scores[-1]) if scores else "–" for scores in of]
+        single = _bleu(of[0][0]) if of[0] else "–"
         end, reached = each.course[-1], seconds_to(each.course)
         rows.append(
             [
-                *(each.name, str(each.seed), *means, _bleu(labels[0][0])),
+                *(each.name, str(each.seed), *means, single),
                 *(f"{math.exp(end.dev_loss):.2f}", f"{end.updates:,}", f"{end.seconds:,.0f}"),
                 "never" if reached is None else f"{reached:,.0f}",
                 f"{each.tokens_per_second:,.0f}",
@@ -426,6 +445,7 @@ def title(experiment: str) -> str:
 def table(run: ToolkitRun, run_dir: Path) -> Table:
     """The figures, beside those of the run of ours where that is finished, for a terminal."""
     every = [of_toolkit(run)]
-    if (run_dir / OF_RUN).is_file():
-        every.insert(0, of_ours(read_record(run_dir), read_metrics(run_dir / "metrics.jsonl")))
+    rows = read_metrics(run_dir / "metrics.jsonl")
+    if (run_dir / OF_RUN).is_file() and course_of(rows):
+        every.insert(0, of_ours(read_record(run_dir), rows))
     return grid(title(run.experiment), figures(every))

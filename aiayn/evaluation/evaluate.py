@@ -54,7 +54,7 @@ def evaluate_run(
             outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
             if hosts.first():
                 write_outputs(run_dir / "outputs" / folder, name, outputs[name], *text)
-                found = _scored(score, outputs[name], references, sources, experiment)
+                found = scored_or_not(score, outputs[name], references, sources, experiment)
                 results[name][label] = replace(found, warnings=(*found.warnings, *seen[name]))
     if not hosts.first():
         return
@@ -117,7 +117,7 @@ def write_record(
         console.print(f"{run_dir}: {made.lost}.")
 
 
-def _scored(
+def scored_or_not(
     score: Callable[..., Scores],
     outputs: Sequence[str],
     references: Sequence[str],

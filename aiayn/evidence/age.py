@@ -89,7 +89,7 @@ def rests_on(record: Kept) -> list[str]:
     if isinstance(record, Included):
         return [*_in_package(_RUN), *own]
     if isinstance(record, ToolkitRun):
-        by = ("recipe", "toolkits", f"toolkit_{record.toolkit}")
+        by = ("peers", "recipe", "toolkits", f"toolkit_{record.toolkit}")
         return [*_in_package(("data", "evaluation", *(f"bench/{n}.py" for n in by))), *own]
     if isinstance(record, Sweep):
         return [*_in_package(("model", "decoding", "evaluation", "evidence/sweep.py")), *own]

@@ -2,8 +2,9 @@
 
 experiments/results/outputs/NAME/SET.last.txt.gz and SET.averaged.txt.gz hold what the last
 checkpoint and the averaged model of the run behind NAME.json made of a test set, a sentence a line;
-trees by their symbols, without the words. References are not kept: they belong to the corpora. The
-figures of a language model are of its probabilities, which nothing but the model has.
+trees by their symbols, without the words. peers/outputs/ holds what other toolkits made of them.
+References are not kept: they belong to the corpora. The figures of a language model are of its
+probabilities, which nothing but the model has.
 
 python -m aiayn.evidence.outputs RUN    keep the record of a finished run, with its outputs
 """

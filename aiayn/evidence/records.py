@@ -198,7 +198,7 @@ def load_benchmarks(folder: Path) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def is_repeat(record: Record) -> bool:
+def is_repeat(record: Record | ToolkitRun) -> bool:
     """Whether a run is of the experiment of that name as it is now, except for the seed."""
     try:
         there = Experiment.from_dict(record.config)

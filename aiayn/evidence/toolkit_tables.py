@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from aiayn.bench.toolkits import ToolkitRun, Trained, figures, of_ours, of_toolkit, title
 from aiayn.evidence.records import TOOLKITS, RunRecord, is_repeat
-from aiayn.render.markdown import markdown_table, short_commit, software_text
+from aiayn.render.markdown import markdown_table, short_commit
+
+_PACKAGES = ("torch", "transformers", "accelerate", "fairseq")
 
 
 def render_toolkits(runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]) -> str:
@@ -12,7 +14,7 @@ def render_toolkits(runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]) -> st
     kept."""
     parts: list[str] = []
     for experiment, every in by_experiment(runs, ours).items():
-        theirs = [run for run in runs if run.experiment == experiment]
+        theirs = [run for run in runs if run.experiment == experiment and is_repeat(run)]
         parts.append(f"### {title(experiment)}")
         parts.append(
             f"![Loss on dev by updates and by minutes](results/{TOOLKITS}/{experiment}.png)"
@@ -23,8 +25,7 @@ def render_toolkits(runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]) -> st
         parts.append(
             "; ".join(
                 f"{run.toolkit}, seed {run.config['train']['seed']}: commit "
-                f"{short_commit(run.commit)}, {run.sessions} sessions, "
-                f"{software_text(run.versions)}"
+                f"{short_commit(run.commit)}, sessions {run.sessions}, {_software(run)}"
                 for run in theirs
             )
             + ". By `make peers`."
@@ -35,10 +36,16 @@ def render_toolkits(runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]) -> st
 def by_experiment(
     runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]
 ) -> Mapping[str, list[Trained]]:
-    """All trainings of each experiment that toolkits trained, ours first."""
+    """All trainings of each experiment as it is now that toolkits trained, ours first."""
     found: dict[str, list[Trained]] = {}
-    for experiment in dict.fromkeys(run.experiment for run in runs):
+    for experiment in dict.fromkeys(run.experiment for run in runs if is_repeat(run)):
         kept = [r for r in ours if r.experiment == experiment and r.dev_scores and is_repeat(r)]
-        theirs = [run for run in runs if run.experiment == experiment]
+        theirs = [run for run in runs if run.experiment == experiment and is_repeat(run)]
         found[experiment] = [*(of_ours(r, r.metrics) for r in kept), *map(of_toolkit, theirs)]
     return found
+
+
+def _software(run: ToolkitRun) -> str:
+    """The packages that decide what a toolkit computes."""
+    known = ((name, run.versions.get(name)) for name in _PACKAGES)
+    return ", ".join(f"{name} {found}" for name, found in known if found)

@@ -104,9 +104,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def locked(path: Path, wait: bool = True) -> Generator[None]:
+def locked(path: Path, wait: bool = True) -> Generator[int]:
     """Hold an exclusive file lock, waiting for other holders; the system releases it when the
-    process ends. The file names its holder.
+    process ends, and all those that were given the descriptor. The file names its holder.
 
     Raises:
         UserError: another process holds it, and `wait` is off.
@@ -127,7 +127,7 @@ def locked(path: Path, wait: bool = True) -> Generator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
-        yield
+        yield file.fileno()
 
 
 @contextmanager

@@ -65,7 +65,9 @@ with patch("time.perf_counter", lambda: next(ticks)):
 """
 
 
-@pytest.mark.parametrize(("earlier", "seconds"), [("", 0.0), ("40", 100.0), ("20", 0.0)])
+@pytest.mark.parametrize(
+    ("earlier", "seconds"), [("", 0.0), ("40", 100.0), ("20", 100.0), ("50", 0.0)]
+)
 def test_the_clock_counts_updates_of_all_sessions_and_nothing_else(tmp_path, earlier, seconds):
     if earlier:
         row = {"updates": int(earlier), "seconds": 100.0}

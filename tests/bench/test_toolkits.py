@@ -5,6 +5,8 @@ tests.support.toolkit stands for it; tests/parity has the true ones.
 
 import io
 import json
+import math
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +21,21 @@ from aiayn.bench.toolkits import (
     ToolkitRun,
     bench_toolkits,
     course_of,
+    figures,
+    of_ours,
     seconds_to,
     table,
 )
 from aiayn.config import Experiment
 from aiayn.data.prepare import prepare
+from aiayn.data.updates import Updates
 from aiayn.errors import UserError
 from aiayn.evaluation.systems import read_aligned
 from aiayn.experiments import load_experiment
 from aiayn.system import records
+from aiayn.system.files import locked
 from aiayn.training.run_folder import read_run
+from tests.support.records import run_record
 from tests.support.runs import copied
 
 QUIET = Console(file=io.StringIO())
@@ -43,13 +50,18 @@ def stand_in(monkeypatch):
 @pytest.fixture
 def run(straight, tmp_path):
     """A run whose model toolkits have a setting for, whatever it was trained by."""
-    return _changed(copied(straight, tmp_path / "run"), positions="halves")
+    run = _changed(copied(straight, tmp_path / "run"), positions="halves")
+    return _with(run, "decode", length_penalty_form="length")
 
 
 def _changed(run, **model):
+    return _with(run, "model", **model)
+
+
+def _with(run, section, **settings):
     path = run / "config.json"
     values = json.loads(path.read_text())
-    values["experiment"]["model"].update(model)
+    values["experiment"][section].update(settings)
     values["experiment"]["preset"] = "custom"
     path.write_text(json.dumps(values))
     return run
@@ -86,7 +98,10 @@ def test_each_epoch_has_the_bleu_of_what_it_said_of_the_first_sentences_of_dev(r
     assert [point.dev_loss for point in record.course] == [1.5, 0.75, 0.5]
     wrong, still_wrong, right = (point.dev_bleu for point in record.course)
     assert wrong == still_wrong < right == pytest.approx(100.0)
-    assert (record.updates, record.parameters, record.versions["torch"]) == (12, 77, "1.2.3")
+    assert (record.updates, record.parameters, record.versions["torch"]) == (
+        *(12, 77),
+        "glibc.malloc.hugetlb=1",  # as ours has
+    )
 
 
 def test_tokens_a_second_are_those_of_all_epochs(run, data_dir):
@@ -115,38 +130,42 @@ def test_an_update_has_as_many_pairs_as_ours_and_captions_as_many_slots_as_publi
     prepared = _prepared(run, data_dir)
     recipe = Recipe.read(_folder(run))
     (rows,) = prepared.train.classes
-    ours = rows.num_pairs * 600 / rows.tgt_tokens
-    assert 2 * recipe.pairs_per_batch == pytest.approx(ours, abs=1.0)
+    batches = math.ceil(rows.num_pairs / recipe.pairs_per_batch)
+    per_epoch = Updates(prepared.train, 1, 1_200, prepared.tokenizer.bos).per_epoch
+    assert math.ceil(batches / 2) == per_epoch
     slots = toolkits._slots(load_experiment("multi30k_ende_wu2021"))
     assert slots == 4_096
 
 
-def test_a_training_that_failed_is_said_and_gone_on_with(run):
+@pytest.mark.parametrize("updates", ["4", "8", "12"])
+def test_a_training_that_failed_is_said_and_gone_on_with(run, updates):
     folder = _folder(run)
     folder.mkdir(parents=True)
-    (folder / "stop").touch()
-    with pytest.raises(UserError, match="ended with status 3: out of luck"):
+    (folder / "stop").write_text(updates)
+    with pytest.raises(UserError, match=r"status 3: out of luck.* goes on where it was"):
         _bench(run)
     assert not (folder / "toolkit.json").exists()
     record = _bench(run)
     assert [point.updates for point in record.course] == [4, 8, 12]
     assert record.sessions == 2
+    assert (folder / "done").read_text() == "12", "the last row is told before the last is saved"
 
 
 def test_a_row_that_was_cut_off_is_told_again(run):
     folder = _folder(run)
     folder.mkdir(parents=True)
-    (folder / "stop").touch()
+    (folder / "stop").write_text("8")
     with pytest.raises(UserError):
         _bench(run)
     with (folder / COURSE).open("a") as file:
-        file.write('{"updates": 8, "seco')
+        file.write('{"updates": 12, "seco')
     assert [point.updates for point in _bench(run).course] == [4, 8, 12]
 
 
 def test_a_training_that_is_done_is_not_begun_again(run):
     first = _bench(run)
-    (_folder(run) / "stop").touch()  # it would fail
+    (_folder(run) / "done").write_text("8")
+    (_folder(run) / "stop").write_text("12")  # it would fail
     again = _bench(run)
     assert (again.course, again.scores, again.sessions) == (first.course, first.scores, 1)
 
@@ -163,12 +182,25 @@ def test_another_recipe_in_its_folder_is_refused(run):
         ({"positions": "learned"}, "model.positions is 'learned'; .* 'halves' alone"),
         ({"d_k": 8}, "model.d_k times num_heads is 32; .* 64 alone"),
         ({"activation": "gelu"}, "model.activation is 'gelu'"),
+        ({"target_space_embedding": True}, "model.target_space_embedding is True"),
     ],
 )
 def test_what_toolkits_have_no_setting_for_is_refused(run, setting, said):
     with pytest.raises(UserError, match=said):
         _bench(_changed(run, **setting))
     assert not _folder(run).exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "setting", "said"),
+    [
+        ("decode", {"length_penalty_form": "gnmt"}, "length_penalty_form is 'gnmt'; .*'length'"),
+        ("train", {"validate_sentences": 0}, "validate_sentences is 0; wanted some"),
+    ],
+)
+def test_what_toolkits_cannot_be_asked_for_is_refused(run, section, setting, said):
+    with pytest.raises(UserError, match=said):
+        _bench(_with(run, section, **setting))
 
 
 def test_pairs_of_more_tokens_than_ours_takes_are_left_out(run, data_dir, tmp_path):
@@ -217,3 +249,37 @@ def test_the_experiment_in_a_record_is_the_one_of_the_run(run):
     record = _bench(run)
     assert Experiment.from_dict(record.config).hash() == record.config_hash
     assert read_run(run)[0].hash() == record.config_hash
+
+
+def test_who_trains_holds_the_folder_after_its_parent_was_killed(run, monkeypatch):
+    """Else a second training would write the same checkpoints."""
+    folder = _folder(run)
+    folder.mkdir(parents=True)
+    with locked(folder / "lock") as lock:
+        command = [sys.executable, "-c", "input()"]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[lock])
+    try:
+        with pytest.raises(UserError, match="is in use by"):
+            _bench(run)
+    finally:
+        child.communicate(b"\n")
+    _bench(run)
+
+
+def test_our_speed_is_of_the_same_seconds_as_theirs():
+    rows = [
+        {"step": 4, "tokens": 600, "tokens_per_second": 100.0},
+        {"step": 4, "dev_loss": 3.0, "dev_bleu": 20.0},
+        {"step": 6, "tokens": 900, "tokens_per_second": 150.0},
+        {"step": 6, "dev_loss": 2.0, "dev_bleu": 36.0},
+    ]
+    assert of_ours(run_record(), rows).tokens_per_second == 900 / 8.0
+
+
+def test_a_test_set_that_one_was_not_scored_on_is_a_dash():
+    ours = of_ours(run_record(), ())._replace(course=[Point(1, 1.0, 1.0, 1.0)])
+    other = ours._replace(scores={"dev": ours.scores["seen"]})
+    head, first, second = figures([ours, other])
+    assert head[2:5] == ["seen", "dev", "seen, last weights"]
+    assert first[2:5] == ["31.00", "–", "30.13"]
+    assert second[2:5] == ["–", "31.00", "–"]

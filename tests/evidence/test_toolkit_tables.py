@@ -27,10 +27,10 @@ def _ours(**changes):
 def test_the_table_has_ours_and_theirs_by_the_same_figures():
     text = render_toolkits([toolkit_run()], [_ours(), run_record()])
     assert "### phrasebook by other toolkits" in text
-    assert "| aiayn | 1 | 31.00 | 30.13 | 4.48 | 10 | 150 | 100 | 5 | 2.0 GB |" in text
+    assert "| aiayn | 1 | 31.00 | 30.13 | 4.48 | 10 | 150 | 100 | 13 | 2.0 GB |" in text
     assert "| fairseq | 1 | 29.50 | 27.00 | 7.39 | 10 | 600 | 600 | 4,321 | 1.5 GB |" in text
     assert text.count("| aiayn |") == 1, "of the other run nobody knows the course"
-    assert "fairseq, seed 1: commit fedcba987654, 2 sessions" in text
+    assert "fairseq, seed 1: commit fedcba987654, sessions 2, torch 2.13.0" in text
     assert "Updates: as many. Course: after each epoch." in text
 
 
@@ -38,9 +38,13 @@ def test_a_run_of_another_recipe_is_not_beside_them_and_another_seed_is():
     other = load_experiment("phrasebook").with_overrides(["train.num_steps=7"])
     seed = load_experiment("phrasebook").with_overrides(["train.seed=2"])
     runs = [_ours(config=other.to_dict()), _ours(config=seed.to_dict())]
-    text = render_toolkits([toolkit_run()], runs)
+    theirs = [toolkit_run(), toolkit_run(config=other.to_dict(), toolkit="hf")]
+    text = render_toolkits(theirs, runs)
     assert "| aiayn | 2 | 31.00" in text
     assert text.count("| aiayn |") == 1
+    assert "| fairseq |" in text
+    assert "hf" not in text
+    assert render_toolkits(theirs[1:], runs) == ""
 
 
 def test_of_no_toolkit_there_is_nothing():
@@ -72,4 +76,4 @@ def test_the_picture_has_a_line_for_each_training_by_updates_and_by_minutes(
 def test_a_training_without_its_memory_has_a_dash():
     rows = tuple({k: v for k, v in row.items() if k != "peak_bytes"} for row in ROWS)
     text = render_toolkits([toolkit_run()], [replace(_ours(), metrics=rows)])
-    assert "| aiayn | 1 | 31.00 | 30.13 | 4.48 | 10 | 150 | 100 | 5 | – |" in text
+    assert "| aiayn | 1 | 31.00 | 30.13 | 4.48 | 10 | 150 | 100 | 13 | – |" in text

@@ -1,5 +1,6 @@
 """The true toolkits train by the recipe they are given, go on where they were, and translate."""
 
+import hashlib
 import json
 import math
 import random
@@ -118,10 +119,27 @@ def _rate(toolkit, log):
 
 def test_a_toolkit_that_has_done_all_updates_goes_no_further(toolkit, folder):
     _recipe(1).write(folder)
-    (_, first), _ = _worker(toolkit, "train", folder)
-    (folder / COURSE).write_text(json.dumps(first) + "\n")
-    (_, *rows), _ = _worker(toolkit, "train", folder)
-    assert all(row["updates"] == 2 for row in rows)
+    (about, _), _ = _worker(toolkit, "train", folder)
+    before = _checkpoints(folder)
+    assert _worker(toolkit, "train", folder)[0] == [about]
+    assert _checkpoints(folder) == before
+
+
+def _checkpoints(folder):
+    paths = sorted(path for path in (folder / "checkpoints").rglob("*") if path.is_file())
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def test_a_checkpoint_that_was_not_written_to_its_end_is_not_gone_on_from(folder):
+    _recipe(1).write(folder)
+    _worker("hf", "train", folder)
+    half = folder / "checkpoints" / "checkpoint-9"
+    half.mkdir()
+    (half / "model.safetensors").touch()
+    _recipe(2).write(folder)
+    (_, row), _ = _worker("hf", "train", folder)
+    assert row["updates"] == 4
+    _worker("hf", "translate", folder)
 
 
 def test_both_learn_to_copy(toolkit, folder):
