@@ -213,8 +213,8 @@ def figures(found: Mapping[str, Any]) -> list[list[str]]:
 
 
 def title(name: str, found: Mapping[str, Any]) -> str:
-    """The title of a workload's figures."""
-    return f"Scaling on paper, {name}: an update of {found['tokens']:,} tokens a side"
+    """What a workload's figures are of."""
+    return f"{name}, {found['tokens']:,} tokens a side"
 
 
 def summary(record: Mapping[str, Any]) -> str:
@@ -234,4 +234,4 @@ def summary(record: Mapping[str, Any]) -> str:
 
 def table(name: str, found: Mapping[str, Any]) -> Table:
     """The figures, for a terminal."""
-    return grid(title(name, found), figures(found))
+    return grid(f"Scaling on paper: {title(name, found)}", figures(found))

@@ -322,12 +322,11 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
 
 
 def title(record: Mapping[str, Any]) -> str:
-    return (
-        f"Requests for {record['experiment']}: {record['text']}, {record['lines']:,} lines, beam "
-        f"{record['beam_size']}"
-    )
+    """What the figures are of."""
+    lines = f"{record['text']}, {record['lines']:,} lines"
+    return f"{record['experiment']}, {lines}, beam {record['beam_size']}"
 
 
 def table(record: Mapping[str, Any]) -> Table:
     """The figures, for a terminal."""
-    return grid(title(record), figures(record))
+    return grid(f"Requests to a server: {title(record)}", figures(record))

@@ -130,12 +130,12 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
 
 
 def title(record: Mapping[str, Any]) -> str:
-    return (
-        f"Serving {record['experiment']} of {record['updates']:,} updates: {record['text']}, "
-        f"{record['sentences']:,} sentences, beam {record['beam_size']}"
-    )
+    """What the figures are of."""
+    sentences = f"{record['text']}, {record['sentences']:,} sentences"
+    model = f"{record['experiment']} of {record['updates']:,} updates"
+    return f"{model}, {sentences}, beam {record['beam_size']}"
 
 
 def table(record: Mapping[str, Any]) -> Table:
     """The figures, for a terminal."""
-    return grid(title(record), figures(record))
+    return grid(f"A file: {title(record)}", figures(record))

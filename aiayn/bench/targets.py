@@ -268,8 +268,8 @@ def described(made: jax.stages.Compiled) -> dict[str, Any]:
 
 
 def title(program: str, found: Mapping[str, Any]) -> str:
-    """The title of a program's figures."""
-    return f"Compiled for devices that are not here, {program}: {found['tokens']:,} tokens"
+    """What a program's figures are of."""
+    return f"{program}, {found['tokens']:,} tokens"
 
 
 def figures(found: Mapping[str, Any]) -> list[list[str]]:
@@ -309,7 +309,7 @@ def summary(record: Mapping[str, Any]) -> str:
 
 def table(program: str, found: Mapping[str, Any]) -> Table:
     """The figures, for a terminal."""
-    return grid(title(program, found), figures(found))
+    return grid(f"Compiled for devices that are not here: {title(program, found)}", figures(found))
 
 
 if __name__ == "__main__":

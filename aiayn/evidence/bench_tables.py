@@ -50,8 +50,6 @@ def render_bench(records: Iterable[Bench]) -> str:
         *_render_data(of("data")),
     ]
     kinds = {
-        "serving": _render_serving,
-        "serve": _render_serve,
         "ngrams": _render_ngrams,
         "nano": _render_nano,
         "pcfg": _render_pcfg,
@@ -61,7 +59,9 @@ def render_bench(records: Iterable[Bench]) -> str:
         "compile": _render_targets,
     }
     for record in of(*kinds):
-        parts += [*kinds[record["bench"]](record), _origins([record])]
+        *others, last = kinds[record["bench"]](record)
+        parts += [*others, f"{last} {_origins([record])}"]
+    parts += [*_render_serve(of("serve")), *_render_serving(of("serving"))]
     return "".join(f"\n{part}\n" for part in parts)
 
 
@@ -84,6 +84,13 @@ def _across(
         for row, found in cells.items()
     ]
     return markdown_table([[*heads, *machines], *body])
+
+
+def _joined(head: str, tables: Mapping[str, Sequence[Sequence[str]]]) -> str:
+    """Tables of one head as one, with a first column that tells them apart."""
+    heads = [[head, *next(iter(tables.values()))[0]]]
+    rows = [[name, *row] for name, (_, *body) in tables.items() for row in body]
+    return markdown_table(heads + rows)
 
 
 def _by_kind_of_machine(records: Sequence[Bench]) -> list[list[Bench]]:
@@ -136,38 +143,44 @@ def _render_contests(records: Sequence[Bench]) -> list[str]:
 
 
 def _render_steps(records: Sequence[Bench]) -> list[str]:
-    """The seconds behind the ratios, and works without a peer."""
+    """Our own seconds: those behind the ratios, and of works without a peer."""
     parts: list[str] = []
     for group in _by_kind_of_machine(records):
         where = "processors" if group[0]["hardware"]["platform"] == "cpu" else "accelerators"
+        fastest: dict[tuple[str, str], Bench] = {}
+        for record in sorted(group, key=_our_seconds):
+            fastest.setdefault((contest.work(record), _machine(record)), record)
+        chosen = [record for record in group if record in fastest.values()]
         parts += [
             f"### A step of training and of decoding, on {where}",
-            _across(group, ("work", "beside", "by"), _step_lines),
-            "Seconds a step (range); target tokens a second; the share of XLA's large product, "
-            "where that was timed (once: before all rounds only); memory; the first step; with "
-            "ours, what the machine did. By `aiayn bench train` and `aiayn bench decode`.",
-            _origins(group),
+            _across(chosen, ("work",), _step_lines),
+            "Ours: seconds a step (range); target tokens a second; the share of XLA's large "
+            "product, where that was timed (once: before all rounds only); memory; the first step; "
+            "what the machine did. Of several records the fastest; a peer's seconds are in the "
+            f"record of its ratio. By `aiayn bench train` and `aiayn bench decode`. "
+            f"{_origins(chosen)}",
         ]
     return parts
 
 
+def _our_seconds(record: Bench) -> float:
+    return record["contenders"]["aiayn"]["median_seconds_per_step"]
+
+
 def _step_lines(record: Bench) -> dict[tuple[str, ...], str]:
-    work, peer = contest.work(record), contest.beside(record) or "–"
     head, *rows = contest.figures(record)
     once = any(heading.endswith("timed once") for heading in head)
-    found: dict[tuple[str, ...], str] = {}
-    for name, seconds, reach, tokens, *shares, memory, first in rows:
-        share = [f"{each}{' once' if once else ''}" for each in shares]
-        texts = (f"{tokens}/s", *share, memory, f"first {first}")
-        cell = f"{_linked(seconds, record)} ({reach}); {'; '.join(texts)}"
-        found[work, peer, name] = f"{cell}. {_product(record)}" if name == "aiayn" else cell
-    return found
+    seconds, reach, tokens, *shares, memory, first = next(r[1:] for r in rows if r[0] == "aiayn")
+    share = [f"{each}{' once' if once else ''}" for each in shares]
+    texts = (f"{tokens}/s", *share, memory, f"first {first}")
+    cell = f"{_linked(seconds, record)} ({reach}); {'; '.join(texts)}. {_product(record)}"
+    return {(contest.work(record),): cell}
 
 
 def _product(record: Bench) -> str:
     """What a large product of XLA's reached, what else went on, and MFU where that is defined."""
     load = contest.quiet([r for c in record["contenders"].values() for r in c["rounds"]])
-    texts = [load]
+    texts = [load.removesuffix(".")]
     if "ceilings" in record:
         flops = record["flops_per_step"]
         texts[:0] = [contest.product_text(record), f"a step's products {flops / 1e9:,.1f} GFLOP"]
@@ -175,33 +188,34 @@ def _product(record: Bench) -> str:
             seconds = record["contenders"]["aiayn"]["median_seconds_per_step"]
             share = f"{flops / seconds / peak:.1%}"
             texts.append(f"MFU of ours {share} of the data sheet's {peak / 1e9:,.0f} GFLOP/s")
-    return "; ".join(texts).removesuffix(".")
+    return "; ".join(texts)
 
 
 # --- Other benchmarks ---------------------------------------------------------------------------
 
 
 def _render_choices(records: Sequence[Bench]) -> list[str]:
-    parts: list[str] = []
-    for workload in dict.fromkeys(record["workload"] for record in records):
-        group = [record for record in records if record["workload"] == workload]
-        parts += [
-            f"### {choices.title(group[0])}",
-            _across(group, ("choice", "instead of it"), _choice_lines),
-            "Seconds of a step without the choice by those of the step: above 1 the choice wins; "
-            "the range; what was expected; and the first loss without the choice, less that with "
-            "it, in nats per token. By `aiayn bench choices`; defined in the records.",
-            " ".join(f"{_linked(_machine(r), r)}: {choices.summary(r)}" for r in group),
-            _origins(group),
-        ]
-    return parts
+    if not records:
+        return []
+    summaries = (
+        f"{record['workload']} on {_linked(_machine(record), record)}: {choices.summary(record)}"
+        for record in records
+    )
+    return [
+        "### Choices in the training step",
+        _across(records, ("workload", "choice", "instead of it"), _choice_lines),
+        "Seconds of a step without the choice by those of the step: above 1 the choice wins; "
+        "the range; what was expected; and the first loss without the choice, less that with "
+        "it, in nats per token. By `aiayn bench choices`; defined in the records. "
+        f"{' '.join(summaries)} {_origins(records)}",
+    ]
 
 
 def _choice_lines(record: Bench) -> dict[tuple[str, ...], str]:
     found: dict[tuple[str, ...], str] = {}
     for name, instead, expected, ratio, reach, loss in choices.figures(record)[1:]:
         cell = f"{ratio} ({reach}), expected {expected}, {loss}" if reach else ratio or "–"
-        found[name, instead] = cell
+        found[record["workload"], name, instead] = cell
     return found
 
 
@@ -217,8 +231,8 @@ def _render_start(records: Sequence[Bench]) -> list[str]:
     return [
         "### Start",
         _across(records, ("workload", "until"), lines),
-        "The median and the range. By `aiayn bench start`; every figure is defined in its record.",
-        _origins(records),
+        "The median and the range. By `aiayn bench start`; every figure is defined in its record. "
+        f"{_origins(records)}",
     ]
 
 
@@ -234,9 +248,8 @@ def _render_data(records: Sequence[Bench]) -> list[str]:
         "### Preparing a corpus of WMT14's size",
         markdown_table(rows),
         "Synthetic text with the lengths and the word frequencies of news, by `aiayn bench data`. "
-        f"Memory: {records[0]['definitions']['peak_rss_bytes']}.",
+        f"Memory: {records[0]['definitions']['peak_rss_bytes']}. {_origins(records)}",
         *_grown_data([record for record in records if record.get("growth")]),
-        _origins(records),
     ]
 
 
@@ -266,25 +279,34 @@ def _grown_data(records: Sequence[Bench]) -> list[str]:
     return [*parts, "![How the cost of a corpus grows](results/bench/data.png)"] if parts else []
 
 
-def _render_serving(record: Bench) -> list[str]:
+def _render_serving(records: Sequence[Bench]) -> list[str]:
+    if not records:
+        return []
+    versions = dict.fromkeys(record["versions"]["ctranslate2"] for record in records)
     return [
-        f"### {serving.title(record)}",
-        markdown_table(serving.figures(record)),
+        "### A file, by ours and by CTranslate2",
+        _joined("model, text", {_linked(serving.title(r), r): serving.figures(r) for r in records}),
         "Without a length penalty, which the two programs define differently, so that BLEU is not "
-        f"that of the run. CTranslate2 {record['versions']['ctranslate2']}. By `aiayn bench "
-        f"serving`; every figure is defined in {_linked('its record', record)}.",
+        f"that of the run. CTranslate2 {', '.join(versions)}. By `aiayn bench serving`; every "
+        f"figure is defined in its record. {_origins(records)}",
     ]
 
 
-def _render_serve(record: Bench) -> list[str]:
-    same = ", ".join(f"{name} {share:.1%}" for name, share in record["same"].items())
+def _render_serve(records: Sequence[Bench]) -> list[str]:
+    if not records:
+        return []
+    same = (
+        f"of {record['experiment']} "
+        + ", ".join(f"{name} {share:.1%}" for name, share in record["same"].items())
+        for record in records
+    )
     return [
-        f"### {serve.title(record)}",
-        markdown_table(serve.figures(record)),
+        "### Requests to a server",
+        _joined("model, text", {_linked(serve.title(r), r): serve.figures(r) for r in records}),
         "Medians of rounds in turns; beside them the seconds by those of ours in the same round, "
         "with their range: above 1, ours is faster. Sentences with the same translation as ours: "
-        f"{same}. By `aiayn bench serve`; every figure is defined in "
-        f"{_linked('its record', record)}.",
+        f"{'; '.join(same)}. By `aiayn bench serve`; every figure is defined in its record. "
+        f"{_origins(records)}",
     ]
 
 
@@ -336,17 +358,21 @@ def _render_growth(record: Bench) -> list[str]:
 
 
 def _render_scaling(record: Bench) -> list[str]:
-    parts: list[str] = []
-    for name, found in record["workloads"].items():
-        parts += [f"### {scaling.title(name, found)}", markdown_table(scaling.figures(found))]
+    tables = {
+        scaling.title(name, found): scaling.figures(found)
+        for name, found in record["workloads"].items()
+    }
     text = f"{scaling.summary(record)} By `aiayn bench scaling`, {_linked('its record', record)}."
-    return [*parts, "![Scaling, on paper](results/bench/scaling.png)", text]
+    picture = "![Scaling, on paper](results/bench/scaling.png)"
+    return ["### Scaling on paper", _joined("workload", tables), picture, text]
 
 
 def _render_targets(record: Bench) -> list[str]:
-    parts: list[str] = []
-    for name, found in record["programs"].items():
-        parts += [f"### {targets.title(name, found)}", markdown_table(targets.figures(found))]
+    tables = {
+        targets.title(name, found): targets.figures(found)
+        for name, found in record["programs"].items()
+    }
     said = "every figure is defined in "
     link = _linked("its record", record)
-    return [*parts, f"{targets.summary(record)} By `aiayn bench compile`; {said}{link}."]
+    text = f"{targets.summary(record)} By `aiayn bench compile`; {said}{link}."
+    return ["### Compiled for devices that are not here", _joined("program", tables), text]

@@ -57,8 +57,8 @@ _TRANSLATION = Kind(
     max,
     "The first four are sacreBLEU's, the next three BLEU on Moses' tokens: uncased, as papers on "
     "Multi30k have it; with compounds split at hyphens, as tensor2tensor's script of the paper's "
-    "month does; and with quotes made plain besides. The last is BLEU of text that is tokenised "
-    "already, as it is. A dash: not taken by the version that ran, or not of such text.",
+    "month does; and with quotes made plain besides; then BLEU of text that is tokenised already, "
+    "as it is. A dash: not taken by the version that ran, or not of such text.",
 )
 _LANGUAGE_MODEL = Kind(
     "Language models",
@@ -184,7 +184,7 @@ def _linked(text: str, record: RunRecord, place: str = "") -> str:
 
 
 def render_full(records: Sequence[RunRecord]) -> str:
-    """The beginning of `RESULTS.md`: quality, of every test set before and after averaging."""
+    """The beginning of `RESULTS.md`: quality, of every test set, averaged and not."""
     runs = [_RUN]
     for name, record in zip(_names(records), records, strict=True):
         runs.append([_named(name, record), *_about(record)])
@@ -206,14 +206,16 @@ def render_full(records: Sequence[RunRecord]) -> str:
 
 def _of_kind(kind: Kind, records: Sequence[RunRecord]) -> list[str]:
     """All test sets of one kind of task."""
-    rows = [["run", "test set", "weights", *kind.figures.values()]]
+    alone = f"{kind.figures[kind.ruler]}, not averaged"
+    rows = [["run", "test set", "weights", *kind.figures.values(), alone]]
     for name, record in zip(_names(records), records, strict=True):
         if kind_of(record) is not kind:
             continue
         for test_set, labels in record.scores.items():
-            for label, found in labels.items():
-                figures = (_figure([found], figure) for figure in kind.figures)
-                rows.append([_named(name, record), test_set, label, *figures])
+            *others, (label, found) = labels.items()
+            last = _figure([others[0][1]], kind.ruler) if others else "–"
+            figures = (_figure([found], figure) for figure in kind.figures)
+            rows.append([_named(name, record), test_set, label, *figures, last])
     return [f"### {kind.title}: test sets", markdown_table(rows), kind.note]
 
 

@@ -32,6 +32,7 @@ from aiayn.evidence.records import (
     Ablation,
     Faults,
     Included,
+    Point,
     Sweep,
     is_stale,
     load,
@@ -48,7 +49,6 @@ from aiayn.experiments import load_experiment
 from aiayn.render.markdown import (
     hardware_text,
     markdown_table,
-    number,
     short_commit,
     software_text,
 )
@@ -138,23 +138,28 @@ def render_sweeps(records: Iterable[Sweep]) -> str:
         parts.append(f"![{record.measure} by each setting](results/sweeps/{_picture(record)})")
         tokens = tokeniser(record.signature)
         figure = f"{record.measure} ({tokens})" if tokens else record.measure
-        more = ["free search, mended"] if record.has_free else []
-        rows = [["setting", "value", figure, "length ratio", *more]]
+        rows = [["setting", f"{figure} by its value"]]
         for name, points in record.series.items():
             own = str(record.around[name])
-            for value, point in points.items():
-                mark = f"**{value}**" if value == own else value
-                shown = f"{point.bleu:.2f}", f"{point.length_ratio:.3f}"
-                rows.append([name, mark, *shown, *(number(point.free) for _ in more)])
+            shown = (_point(value, point, value == own) for value, point in points.items())
+            rows.append([name, "; ".join(shown)])
         parts.append(markdown_table(rows))
         parts.append(
             f"A run of {record.kept_steps[-1]:,} updates{_changes(record)}, by `aiayn sweep`. Each "
-            f"setting varies alone around the experiment's own, in bold; on {record.split}, "
+            f"setting varies alone around the experiment's own, in bold; in brackets the length of "
+            f"the outputs by that of the references; on {record.split}, "
             f"{record.sentences:,} sentences; {record.signature}. On "
             f"{hardware_text(record.hardware)}, commit {short_commit(record.commit)}, "
             f"{software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
+
+
+def _point(value: str, point: Point, is_own: bool) -> str:
+    """What one value of a setting is worth; of a parser also without the grammar."""
+    text = f"{value}: {point.bleu:.2f} ({point.length_ratio:.3f})"
+    free = "" if point.free is None else f", free search {point.free:.2f}"
+    return f"**{text}{free}**" if is_own else f"{text}{free}"
 
 
 def _changes(record: Sweep) -> str:

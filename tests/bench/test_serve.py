@@ -93,7 +93,7 @@ def test_each_server_is_asked_for_the_same(few, written, tmp_path, monkeypatch):
     head, ours, _, of_file = figures(record)
     assert head[1] == "3 clients, sentences/s"
     assert (ours[2], of_file[1], of_file[5]) == ("", "–", "4")
-    assert "Sentences with the same translation as ours: aiayn, one slot 100.0%" in (
+    assert "Sentences with the same translation as ours: of pairs aiayn, one slot 100.0%" in (
         render_bench([record])
     )
 

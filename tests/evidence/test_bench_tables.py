@@ -1,8 +1,10 @@
-from aiayn.evidence.bench_tables import render_bench
+from typing import Any
+
+from aiayn.evidence.bench_tables import _joined, render_bench
 from tests.support.records import contest_record
 
 
-def _on(cpu, platform="cpu", **changes):
+def _on(cpu, platform="cpu", **changes) -> dict[str, Any]:
     record = contest_record()
     about = {"cpu": cpu, "platform": platform, "device": cpu}
     return {**record, "hardware": {**record["hardware"], **about}, **changes}
@@ -14,7 +16,7 @@ def test_a_contest_is_summed_up_in_one_line_above_the_seconds_behind_it():
     assert "large product: 200 GFLOP/s in the best round, 100 in the worst; a step's" in text
     line = "| Training, workload T1 | hf | 1.10 (0.50–2.00) |"
     assert line in text
-    step = "| hf | aiayn | 2.00 (1.00–4.00); 1/s; 50.0%; 1.00 GB; first 2.0 s. XLA's large product"
+    step = "| Training, workload T1 | 2.00 (1.00–4.00); 1/s; 50.0%; 1.00 GB; first 2.0 s. XLA's l"
     assert step in text
     # 1e11 FLOPs in 2 seconds are an eighth of the data sheet's 4e11 a second.
     assert "MFU of ours 12.5% of the data sheet's 400 GFLOP/s" in text
@@ -46,8 +48,8 @@ def test_machines_are_columns_and_each_figure_leads_to_its_record():
     # What a step takes on an accelerator is a table of its own.
     on_cpu, on_gpu = (text.split("### A step of training and of decoding, on ")[n] for n in (1, 2))
     assert on_cpu.startswith("processors")
-    assert "1 × c" not in on_cpu.split("|")[5:9]
-    assert "| work | beside | by | 1 × c |" in on_gpu
+    assert "| work | 2 cores, a | 2 cores, b |" in on_cpu
+    assert "| work | 1 × c |" in on_gpu
 
 
 def test_two_records_of_one_work_on_one_machine_are_both_shown():
@@ -58,7 +60,7 @@ def test_two_records_of_one_work_on_one_machine_are_both_shown():
 def test_a_work_without_a_peer_is_not_beside_anybody():
     text = render_bench([_on("a", ratios={})])
     assert "Beside others" not in text
-    assert "| Training, workload T1 | – | aiayn | 2.00 (1.00–4.00); 1/s;" in text
+    assert "| Training, workload T1 | 2.00 (1.00–4.00); 1/s;" in text
 
 
 def test_a_share_of_old_is_named_as_what_it_was():
@@ -72,3 +74,22 @@ def test_a_share_of_old_is_named_as_what_it_was():
     assert "timed once before all rounds: 200 GFLOP/s" in text
     assert "ceiling" not in text
     assert "% once" not in render_bench([contest_record()])
+
+
+def test_of_several_records_of_a_work_on_a_machine_the_fastest_is_shown():
+    def took(seconds, cpu, file):
+        record = _on(cpu, file=file)
+        ours = {**record["contenders"]["aiayn"], "median_seconds_per_step": seconds}
+        return {**record, "contenders": {**record["contenders"], "aiayn": ours}}
+
+    every = [took(2.5, "a", "1.json"), took(1.5, "a", "2.json"), took(9.0, "b", "3.json")]
+    _, steps = render_bench(every).split("### A step")
+    assert "(results/1.json)" not in steps
+    assert "| [1.50](results/2.json) (1.00–4.00); " in steps
+    assert "| [9.00](results/3.json) (1.00–4.00); " in steps
+
+
+def test_tables_of_one_head_are_one_table_with_a_column_that_tells_them_apart():
+    tables = {"x": [["n", "ms"], ["1", "2"], ["3", "4"]], "y": [["n", "ms"], ["5", "6"]]}
+    rows = ["| of | n | ms |", "| --- | --- | --- |", "| x | 1 | 2 |", "| x | 3 | 4 |"]
+    assert _joined("of", tables).splitlines() == [*rows, "| y | 5 | 6 |"]

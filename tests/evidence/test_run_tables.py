@@ -20,6 +20,7 @@ def test_a_figure_of_another_tokeniser_than_the_heading_has_names_it():
     scores = {"seen": {"average of 5": Scores("en", "zh", 1, entries)}}
     assert "| 30.00 (zh) |" in render_short([run_record(scores=scores)])
     assert "| 30.00 (zh) |" in render_full([run_record(scores=scores)])
+    assert "| – |\n" in render_full([run_record(scores=scores)]), "it has one model alone"
 
 
 def test_the_short_table_shows_the_averaged_model():
@@ -94,8 +95,9 @@ def test_a_stale_run_is_no_repeat_of_the_experiment():
 def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
     text = render_full([run_record(file="x.json")])
     run = "[x](results/x.json)"
-    assert f"| {run} | seen | last checkpoint | 30.13 | – | – | 60.00 | 41.00 | – | – | – |" in text
-    assert f"| {run} | seen | average of 5 | 31.00 |" in text
+    averaged = "31.00 | – | – | 60.00 | 41.00 | – | – | –"
+    assert f"| {run} | seen | average of 5 | {averaged} | 30.13 |" in text
+    assert "| tokens as they are | BLEU (13a), not averaged |" in text
     assert f"| {run} | 1 | paper | 1,234,567 | 10 | 99 + 101 | 5 min on 2 cores, a CPU |" in text
     assert "| – | 5 | 0123456789ab, " in text
     assert "| 0.4% | 5 | 0123456789ab, " in render_full([run_record(waiting_for_rows=0.0042)])
