@@ -306,11 +306,6 @@ MUTATIONS = [
         ("bench/pcfg.py", "math.log(count / self._of_all[tag])", "math.log(count)"),
         ("bench/pcfg.py", "if tags.total() == 1:", "if tags.total():"),
         # Other toolkits: what they are given, and what is said of them.
-        (
-            "bench/recipe.py",
-            "PAD, UNKNOWN, BOS, EOS = range(4)",
-            "PAD, BOS, EOS, UNKNOWN = range(4)",
-        ),
         ("bench/recipe.py", "train.warmup_steps) ** -0.5", "train.warmup_steps) ** 0.5"),
         ("bench/recipe.py", "if at <= updates)", "if at == updates)"),
         ("bench/recipe.py", "            self._began = None\n", "            pass\n"),

@@ -6,7 +6,6 @@ tests.support.toolkit stands for it; tests/parity has the true ones.
 import io
 import json
 import math
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -251,18 +250,17 @@ def test_the_experiment_in_a_record_is_the_one_of_the_run(run):
     assert read_run(run)[0].hash() == record.config_hash
 
 
-def test_who_trains_holds_the_folder_after_its_parent_was_killed(run, monkeypatch):
+def test_who_trains_holds_the_folder_after_its_parent_let_go(run):
     """Else a second training would write the same checkpoints."""
     folder = _folder(run)
     folder.mkdir(parents=True)
+    waits = "import signal; print('{}', flush=True); signal.pause()"
     with locked(folder / "lock") as lock:
-        command = [sys.executable, "-c", "input()"]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[lock])
-    try:
-        with pytest.raises(UserError, match="is in use by"):
-            _bench(run)
-    finally:
-        child.communicate(b"\n")
+        rows = toolkits._Worker([sys.executable, "-c", waits], folder, lock).rows()
+        assert next(rows) == {}
+    with pytest.raises(UserError, match="is in use by"):
+        _bench(run)
+    rows.close()
     _bench(run)
 
 
