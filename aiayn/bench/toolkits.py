@@ -9,7 +9,7 @@ import json
 import math
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,7 +242,7 @@ class _Worker:
     def __init__(self, command: Sequence[str], folder: Path, lock: int):
         self.command, self.folder, self.lock = [*command, str(folder)], folder, lock
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> Generator[dict[str, Any]]:
         """What it tells; what its libraries print goes to `log`.
 
         Raises:
