@@ -396,8 +396,9 @@ class Trained(NamedTuple):
 
 
 def of_toolkit(run: ToolkitRun) -> Trained:
-    figures = run.scores, run.course, run.tokens_per_second, run.peak_bytes, run.hardware
-    return Trained(run.toolkit, run.config["train"]["seed"], *figures)
+    """A toolkit's, from its record."""
+    found = run.scores, run.course, run.tokens_per_second, run.peak_bytes, run.hardware
+    return Trained(run.toolkit, run.config["train"]["seed"], *found)
 
 
 def of_ours(record: Record, rows: Sequence[Mapping[str, Any]]) -> Trained:
@@ -406,8 +407,8 @@ def of_ours(record: Record, rows: Sequence[Mapping[str, Any]]) -> Trained:
     course = course_of(rows)
     tokens = max((row.get("tokens", 0) for row in rows), default=0)
     speed = tokens / course[-1].seconds if course else record.tokens_per_second
-    figures = record.scores, course, speed, peak, record.hardware
-    return Trained("aiayn", record.config["train"]["seed"], *figures)
+    found = record.scores, course, speed, peak, record.hardware
+    return Trained("aiayn", record.config["train"]["seed"], *found)
 
 
 def figures(every: Sequence[Trained]) -> list[list[str]]:
@@ -439,6 +440,7 @@ def _bleu(scores: Scores) -> str:
 
 
 def title(experiment: str) -> str:
+    """What the figures are of."""
     return f"{experiment} by other toolkits, of the same pieces and recipe"
 
 

@@ -27,6 +27,7 @@ from aiayn.bench.toolkits import (
 )
 from aiayn.config import Experiment
 from aiayn.data.prepare import prepare
+from aiayn.data.tokenizer import Tokenizer
 from aiayn.data.updates import Updates
 from aiayn.errors import UserError
 from aiayn.evaluation.systems import read_aligned
@@ -281,3 +282,14 @@ def test_a_test_set_that_one_was_not_scored_on_is_a_dash():
     assert head[2:5] == ["seen", "dev", "seen, last weights"]
     assert first[2:5] == ["31.00", "–", "30.13"]
     assert second[2:5] == ["–", "31.00", "–"]
+
+
+def test_pieces_that_are_not_of_one_tokenizer_of_ours_are_refused(run, data_dir, tmp_path):
+    class Other(Tokenizer):
+        """As that of an imported model, whose sides have pieces of their own."""
+
+    prepared, (experiment, _) = _prepared(run, data_dir), read_run(run)
+    others = replace(prepared, tokenizer=Other(prepared.tokenizer.model))
+    with pytest.raises(UserError, match="a tokenizer of its own"):
+        toolkits._write_recipe(tmp_path, experiment, others)
+    assert list(tmp_path.glob("recipe.json")) == []
