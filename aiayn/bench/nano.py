@@ -87,6 +87,12 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
+def beside(record: Mapping[str, Any]) -> list[list[str]]:
+    """What is measured on dev, ours and that of the recipe."""
+    _, ours, theirs = figures(record)
+    return [["dev", "nats per character", ours[1], f"{theirs[0]}, trained as long, {theirs[1]}"]]
+
+
 def title(record: Mapping[str, Any]) -> str:
     return f"{record['experiment']} beside nanoGPT's recipe, trained as long"
 

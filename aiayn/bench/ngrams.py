@@ -185,6 +185,13 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
+def beside(record: Mapping[str, Any]) -> list[list[str]]:
+    """Of each text what is measured, ours and that of the n-grams."""
+    by, others = "perplexity per token", f"{record['order']}-grams"
+    _, *rows = figures(record)
+    return [[text, by, ours, f"{others} {theirs}"] for text, _, theirs, ours, _ in rows]
+
+
 def title(record: Mapping[str, Any]) -> str:
     return (
         f"{record['experiment']} of {record['updates']:,} updates beside {record['order']}-grams "

@@ -340,9 +340,9 @@ def _endings(word: str) -> Iterator[tuple[str, str]]:
 _Parse = Callable[[Sequence[Tree]], Iterator[Tree | None]]
 """Finds a tree over the words of each; None where there is none."""
 _LABELS = {
-    "usual": "grammar, each word's usual tag",
-    "any": "grammar, any tag of a word",
-    "gold": "grammar, the right tags",
+    "usual": "grammar over each word's usual tag",
+    "any": "grammar over any tag of a word",
+    "gold": "grammar over the right tags",
     "ours": "ours",
 }
 _TIMES = {"seconds": "time", "processor_seconds": "of processors"}
@@ -446,6 +446,16 @@ def figures(record: Mapping[str, Any]) -> list[list[str]]:
             shown = (number(scores[key], ".1f") for key in ("f1", "f1_short", "tags"))
             times = (duration(scores[key]) for key in _TIMES)
             rows.append([about, _LABELS[label], *shown, str(scores["failed"]), *times])
+    return rows
+
+
+def beside(record: Mapping[str, Any]) -> list[list[str]]:
+    """Of each set what is measured, ours and that of the grammar."""
+    rows: list[list[str]] = []
+    for name, found in record["sets"].items():
+        f1 = {label: number(scores["f1"], ".1f") for label, scores in found["parsers"].items()}
+        others = ", ".join(f"{_LABELS[label]} {f1[label]}" for label in f1 if label != "ours")
+        rows.append([name, "F1", f1["ours"], others])
     return rows
 
 

@@ -275,7 +275,7 @@ def title(program: str, found: Mapping[str, Any]) -> str:
 def figures(found: Mapping[str, Any]) -> list[list[str]]:
     """The figures of a program as text: a head, then a row for each target."""
     heads = ["devices", "GB a device", "of its", "collectives", "TFLOP a device", "at least"]
-    rows = [["", *heads, "tokens/s at most", "compiled in"]]
+    rows = [["", *heads, "tokens/s at most", "to compile"]]
     for topology, target in found["targets"].items():
         if "fault" in target:
             rows.append([topology, target["fault"], *[""] * 7])
@@ -288,7 +288,7 @@ def figures(found: Mapping[str, Any]) -> list[list[str]]:
                 f"{target['devices']}",
                 f"{target['bytes'] / 1e9:.2f}",
                 f"{target['bytes'] / target['memory']:.0%}",
-                counts or "none",
+                counts or "0",
                 f"{target['flops'] / 1e12:.2f}" if target["flops"] else "–",
                 f"{least * 1e3:.1f} ms" if least else "–",
                 f"{found['tokens'] / least:,.0f}" if least else "–",

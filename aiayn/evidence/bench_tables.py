@@ -40,7 +40,7 @@ def render_bench(records: Iterable[Bench]) -> str:
     records = list(records)
 
     def of(*kinds: str) -> list[Bench]:
-        return [record for record in records if record["bench"] in kinds]
+        return _of(records, *kinds)
 
     parts = [
         *_render_contests([r for r in of(*contest.CONTESTS) if contest.peer(r)]),
@@ -50,9 +50,6 @@ def render_bench(records: Iterable[Bench]) -> str:
         *_render_data(of("data")),
     ]
     kinds = {
-        "ngrams": _render_ngrams,
-        "nano": _render_nano,
-        "pcfg": _render_pcfg,
         "grammar": _render_grammar,
         "growth": _render_growth,
         "scaling": _render_scaling,
@@ -65,6 +62,33 @@ def render_bench(records: Iterable[Bench]) -> str:
     return "".join(f"\n{part}\n" for part in parts)
 
 
+_BESIDE = {"nano": nano.beside, "ngrams": ngrams.beside, "pcfg": pcfg.beside}
+
+
+def render_simpler(records: Iterable[Bench]) -> str:
+    """How well simpler models of the same text do beside ours."""
+    found = _of(records, *_BESIDE)
+    if not found:
+        return ""
+    rows = [["experiment", "text", "by", "ours", "others"]]
+    for record in found:
+        name = _linked(record["experiment"], record)
+        rows += [[name, *row] for row in _BESIDE[record["bench"]](record)]
+    verbs = dict.fromkeys(f"`aiayn bench {record['bench']}`" for record in found)
+    parts = [
+        "### Beside simpler models of the same text",
+        markdown_table(rows),
+        "The others are trained on the text of ours alone. Of F1 more is better, of the rest less. "
+        f"By {', '.join(verbs)}; each row leads to its record, which defines every figure and has "
+        f"what it took. {_origins(found)}",
+    ]
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def _of(records: Iterable[Bench], *kinds: str) -> list[Bench]:
+    return [record for record in records if record["bench"] in kinds]
+
+
 # --- Machines as columns ------------------------------------------------------------------------
 
 
@@ -72,25 +96,50 @@ def _across(
     records: Sequence[Bench],
     heads: Sequence[str],
     lines: Callable[[Bench], Mapping[tuple[str, ...], str]],
+    column: Callable[[Bench], str] | None = None,
 ) -> str:
     """A table with a column for each machine; `lines` gives a record's cells by their row."""
-    machines = list(dict.fromkeys(map(_machine, records)))
+    column = column or _machine
+    columns = list(dict.fromkeys(map(column, records)))
     cells: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for record in records:
         for row, cell in lines(record).items():
-            cells.setdefault(row, {}).setdefault(_machine(record), []).append(cell)
+            cells.setdefault(row, {}).setdefault(column(record), []).append(cell)
     body = [
-        [*row, *("; ".join(found.get(machine, ["–"])) for machine in machines)]
+        [*row, *("; ".join(found.get(each, ["–"])) for each in columns)]
         for row, found in cells.items()
     ]
-    return markdown_table([[*heads, *machines], *body])
+    return markdown_table([[*heads, *columns], *body])
 
 
-def _joined(head: str, tables: Mapping[str, Sequence[Sequence[str]]]) -> str:
-    """Tables of one head as one, with a first column that tells them apart."""
-    heads = [[head, *next(iter(tables.values()))[0]]]
-    rows = [[name, *row] for name, (_, *body) in tables.items() for row in body]
-    return markdown_table(heads + rows)
+def _side_by_side(tables: Mapping[str, Sequence[Sequence[str]]]) -> str:
+    """Tables whose rows begin alike as one, each head after the name of its table."""
+    firsts = dict.fromkeys(row[0] for table in tables.values() for row in table[1:])
+    rows = [[next(iter(tables.values()))[0][0]], *([first] for first in firsts)]
+    for name, (heads, *body) in tables.items():
+        rows[0] += [f"{name}: {head}" for head in heads[1:]]
+        known = {row[0]: row[1:] for row in body}
+        for row in rows[1:]:
+            row += known.get(row[0], ["–"] * len(heads[1:]))
+    return markdown_table(rows)
+
+
+def _a_line_each(head: str, tables: Mapping[str, Sequence[Sequence[str]]]) -> str:
+    """Tables of one head as a line each, their rows as columns with all figures in a cell."""
+    columns = list(dict.fromkeys(row[0] for table in tables.values() for row in table[1:]))
+    rows = [[head, *columns]]
+    for name, (heads, *body) in tables.items():
+        cells = {row[0]: _told(heads[1:], row[1:]) for row in body}
+        rows.append([name, *(cells.get(each, "–") for each in columns)])
+    return markdown_table(rows)
+
+
+def _told(heads: Sequence[str], figures: Sequence[str]) -> str:
+    """Figures with their heads behind them; what stands alone in its row needs none."""
+    if not any(figures[1:]):
+        return figures[0]
+    pairs = zip(figures, heads, strict=True)
+    return "; ".join(f"{figure} {head}" for figure, head in pairs if figure not in ("", "–"))
 
 
 def _by_kind_of_machine(records: Sequence[Bench]) -> list[list[Bench]]:
@@ -203,7 +252,12 @@ def _render_choices(records: Sequence[Bench]) -> list[str]:
     )
     return [
         "### Choices in the training step",
-        _across(records, ("workload", "choice", "instead of it"), _choice_lines),
+        _across(
+            records,
+            ("choice", "instead of it"),
+            _choice_lines,
+            lambda record: f"{record['workload']} on {_machine(record)}",
+        ),
         "Seconds of a step without the choice by those of the step: above 1 the choice wins; "
         "the range; what was expected; and the first loss without the choice, less that with "
         "it, in nats per token. By `aiayn bench choices`; defined in the records. "
@@ -215,7 +269,7 @@ def _choice_lines(record: Bench) -> dict[tuple[str, ...], str]:
     found: dict[tuple[str, ...], str] = {}
     for name, instead, expected, ratio, reach, loss in choices.figures(record)[1:]:
         cell = f"{ratio} ({reach}), expected {expected}, {loss}" if reach else ratio or "–"
-        found[record["workload"], name, instead] = cell
+        found[name, instead] = cell
     return found
 
 
@@ -271,11 +325,12 @@ def _prepared(run: Mapping[str, Any]) -> list[str]:
 def _grown_data(records: Sequence[Bench]) -> list[str]:
     parts: list[str] = []
     for record in records:
-        parts += [
-            "How seconds and memory grow with the pairs, as exponents fitted to the last three "
-            f"sizes. Its own: {record['definitions']['peak_own_bytes']}.",
-            markdown_table(data.growth_figures(record)),
-        ]
+        _, *rows = data.growth_figures(record)
+        told = ", ".join(f"{stage} {' and '.join(exponents)}" for stage, *exponents in rows)
+        parts.append(
+            "How seconds and memory of its own grow with the pairs, as exponents fitted to the "
+            f"last three sizes: {told}. Its own: {record['definitions']['peak_own_bytes']}."
+        )
     return [*parts, "![How the cost of a corpus grows](results/bench/data.png)"] if parts else []
 
 
@@ -285,7 +340,9 @@ def _render_serving(records: Sequence[Bench]) -> list[str]:
     versions = dict.fromkeys(record["versions"]["ctranslate2"] for record in records)
     return [
         "### A file, by ours and by CTranslate2",
-        _joined("model, text", {_linked(serving.title(r), r): serving.figures(r) for r in records}),
+        _a_line_each(
+            "model, text", {_linked(serving.title(r), r): serving.figures(r) for r in records}
+        ),
         "Without a length penalty, which the two programs define differently, so that BLEU is not "
         f"that of the run. CTranslate2 {', '.join(versions)}. By `aiayn bench serving`; every "
         f"figure is defined in its record. {_origins(records)}",
@@ -302,38 +359,12 @@ def _render_serve(records: Sequence[Bench]) -> list[str]:
     )
     return [
         "### Requests to a server",
-        _joined("model, text", {_linked(serve.title(r), r): serve.figures(r) for r in records}),
+        _side_by_side({record["experiment"]: serve.figures(record) for record in records}),
         "Medians of rounds in turns; beside them the seconds by those of ours in the same round, "
         "with their range: above 1, ours is faster. Sentences with the same translation as ours: "
-        f"{'; '.join(same)}. By `aiayn bench serve`; every figure is defined in its record. "
+        f"{'; '.join(same)}. Of {'; '.join(_linked(serve.title(r), r) for r in records)}. By "
+        "`aiayn bench serve`; every figure is defined in its record. "
         f"{_origins(records)}",
-    ]
-
-
-def _render_ngrams(record: Bench) -> list[str]:
-    return [
-        f"### {ngrams.title(record)}",
-        markdown_table(ngrams.figures(record)),
-        "Perplexity per token of the same tokens, by `aiayn bench ngrams`; every figure is defined "
-        f"in {_linked('its record', record)}.",
-    ]
-
-
-def _render_nano(record: Bench) -> list[str]:
-    return [
-        f"### {nano.title(record)}",
-        markdown_table(nano.figures(record)),
-        "Nats per character of dev, by `aiayn bench nano`; every figure is defined in "
-        f"{_linked('its record', record)}.",
-    ]
-
-
-def _render_pcfg(record: Bench) -> list[str]:
-    return [
-        f"### {pcfg.title(record)}",
-        markdown_table(pcfg.figures(record)),
-        "Labelled bracket F1 of the same sentences, by `aiayn bench pcfg`; every figure is defined "
-        f"in {_linked('its record', record)}.",
     ]
 
 
@@ -358,13 +389,15 @@ def _render_growth(record: Bench) -> list[str]:
 
 
 def _render_scaling(record: Bench) -> list[str]:
-    tables = {
-        scaling.title(name, found): scaling.figures(found)
-        for name, found in record["workloads"].items()
-    }
-    text = f"{scaling.summary(record)} By `aiayn bench scaling`, {_linked('its record', record)}."
-    picture = "![Scaling, on paper](results/bench/scaling.png)"
-    return ["### Scaling on paper", _joined("workload", tables), picture, text]
+    workloads = record["workloads"]
+    titles = "; ".join(scaling.title(name, found) for name, found in workloads.items())
+    return [
+        "### Scaling on paper",
+        _side_by_side({name: scaling.figures(found) for name, found in workloads.items()}),
+        "![Scaling, on paper](results/bench/scaling.png)",
+        f"Of {titles}. {scaling.summary(record)} By `aiayn bench scaling`, "
+        f"{_linked('its record', record)}.",
+    ]
 
 
 def _render_targets(record: Bench) -> list[str]:
@@ -375,4 +408,4 @@ def _render_targets(record: Bench) -> list[str]:
     said = "every figure is defined in "
     link = _linked("its record", record)
     text = f"{targets.summary(record)} By `aiayn bench compile`; {said}{link}."
-    return ["### Compiled for devices that are not here", _joined("program", tables), text]
+    return ["### Compiled for devices that are not here", _a_line_each("program", tables), text]

@@ -109,18 +109,19 @@ def render_short(records: Sequence[RunRecord]) -> str:
             *("parameters", "time, hardware"),
         ]
     ]
-    for (name, test_set), found in _averaged(records).items():
-        kind = kind_of(found[0][0])
-        published = PUBLISHED.get((found[0][0].experiment, test_set))
+    for (name, test_set), runs in _by_test_set(records).items():
+        kind = kind_of(runs[0])
+        published = PUBLISHED.get((runs[0].experiment, test_set))
         ruler = published.ruler if published else kind.ruler
-        known = [(scores.values().get(ruler), run) for run, scores in found]
+        averaged = _averaged(runs, test_set)
+        known = [(each.values().get(ruler), run) for each, run in zip(averaged, runs, strict=True)]
         values = [value for value, _ in known if value is not None]
         value = kind.best(values) if values else None
         run = next(run for own, run in known if own == value)
         best = _linked(number(value), run, "experiments/")
         rows.append(
             [
-                *(name, test_set, _figure([each for _, each in found], ruler), kind.named(ruler)),
+                *(name, test_set, _figure(averaged, ruler), kind.named(ruler)),
                 *(best, f"{published.value} ({published.source})" if published else "–"),
                 _how_far(value, values, published),
                 f"{run.parameters:,}",
@@ -138,18 +139,16 @@ def _how_far(best: float | None, values: Sequence[float], published: Published |
     return far if len(values) < 2 else f"{far}, mean {fmean(values) - published.value:+.2f}"
 
 
-def _averaged(
-    records: Sequence[RunRecord],
-) -> dict[tuple[str, str], list[tuple[RunRecord, Scores]]]:
-    """Every run's scores with the averaged model, by experiment and test set.
+def _by_test_set(records: Sequence[RunRecord]) -> dict[tuple[str, str], list[RunRecord]]:
+    """Every run that was scored, by experiment and test set.
 
     Raises:
         UserError: runs of an experiment were scored on other texts under one name.
     """
-    found: dict[tuple[str, str], list[tuple[RunRecord, Scores]]] = {}
+    found: dict[tuple[str, str], list[RunRecord]] = {}
     texts: dict[tuple[str, str], tuple[TestSet, str]] = {}
     for name, record in zip(_names(records), records, strict=True):
-        for test_set, labels in record.scores.items():
+        for test_set in record.scores:
             if text := record.data.tests.get(test_set):
                 known, file = texts.setdefault((name, test_set), (text, record.file))
                 if known != text:
@@ -157,9 +156,13 @@ def _averaged(
                         f"{file} and {record.file} have other texts as {test_set} of {name}; a "
                         "mean is of one text. Give one of the two experiments another name."
                     )
-            scores = list(labels.values())[-1]
-            found.setdefault((name, test_set), []).append((record, scores))
+            found.setdefault((name, test_set), []).append(record)
     return found
+
+
+def _averaged(runs: Sequence[RunRecord], test_set: str) -> list[Scores]:
+    """Each run's scores with the averaged model, or the only one it has."""
+    return [list(run.scores[test_set].values())[-1] for run in runs]
 
 
 def _figure(scores: Sequence[Scores], name: str) -> str:
@@ -193,30 +196,47 @@ def render_full(records: Sequence[RunRecord]) -> str:
         "# Results",
         "Rendered by `make results` from the records in `results/`; do not edit. Each row or "
         "figure leads to its record, which has the signature of every figure, what it may be "
-        "compared with, the commit, all versions and the machine.",
+        "compared with, the commit, all versions and the machine. Of several runs of an "
+        "experiment the mean and the standard deviation: they differ in seeds, machines and "
+        "versions, and by chance.",
         "## Quality",
         *(part for kind in kinds for part in _of_kind(kind, records)),
         "### Runs",
         markdown_table(runs),
         "Tokens of an update without padding; tokens a second on both sides, the median.",
-        *(_time_to_score(record) for record in records if record.dev_scores),
+        *_times_to_score([record for record in records if record.dev_scores]),
     ]
-    return "\n\n".join([*parts, *_repeats(records)]) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _of_kind(kind: Kind, records: Sequence[RunRecord]) -> list[str]:
-    """All test sets of one kind of task."""
+    """All test sets of one kind of task, each with all runs of an experiment."""
     alone = f"{kind.figures[kind.ruler]}, not averaged"
-    rows = [["run", "test set", "weights", *kind.figures.values(), alone]]
-    for name, record in zip(_names(records), records, strict=True):
-        if kind_of(record) is not kind:
+    rows = [["experiment", "test set", "weights", *kind.figures.values(), alone]]
+    for (name, test_set), runs in _by_test_set(records).items():
+        if kind_of(runs[0]) is not kind:
             continue
-        for test_set, labels in record.scores.items():
-            *others, (label, found) = labels.items()
-            last = _figure([others[0][1]], kind.ruler) if others else "–"
-            figures = (_figure([found], figure) for figure in kind.figures)
-            rows.append([_named(name, record), test_set, label, *figures, last])
+        averaged = _averaged(runs, test_set)
+        figures = [_figure(averaged, figure) for figure in kind.figures if figure != kind.ruler]
+        every = [list(run.scores[test_set].items()) for run in runs]
+        labels = dict.fromkeys(scores[-1][0] for scores in every)
+        last = [scores[0][1] for scores in every if len(scores) > 1]
+        rows.append(
+            [
+                *(name, test_set, ", ".join(labels), _leading(averaged, runs, kind.ruler)),
+                *(*figures, _figure(last, kind.ruler) if last else "–"),
+            ]
+        )
     return [f"### {kind.title}: test sets", markdown_table(rows), kind.note]
+
+
+def _leading(scores: Sequence[Scores], runs: Sequence[RunRecord], ruler: str) -> str:
+    """The figure of an experiment, and those of its runs, each of which leads to its record."""
+    figure = _figure(scores, ruler)
+    if len(runs) == 1:
+        return _linked(figure, runs[0])
+    values = (number(each.values().get(ruler)) for each in scores)
+    return f"{figure}: {', '.join(map(_linked, values, runs))}"
 
 
 def _named(name: str, record: RunRecord) -> str:
@@ -247,43 +267,30 @@ def _about(record: RunRecord) -> list[str]:
     ]
 
 
-def _repeats(records: Sequence[RunRecord]) -> list[str]:
-    """The experiments of which there are several records, on all of them."""
-    tables: list[str] = []
-    for kind in dict.fromkeys(map(kind_of, records)):
-        rows = [["experiment", "test set", *kind.figures.values()]]
-        for (name, test_set), found in _averaged(records).items():
-            if len(found) > 1 and kind_of(found[0][0]) is kind:
-                scores = [each for _, each in found]
-                rows.append([name, test_set, *(_figure(scores, each) for each in kind.figures)])
-        if len(rows) > 1:
-            tables.append(markdown_table(rows))
-    if not tables:
-        return []
-    text = (
-        "Mean and standard deviation over the records of an experiment, with the averaged model. "
-        "They differ in seeds, machines and versions, and by chance; README.md has these."
-    )
-    return ["### Runs that were repeated", *tables, text]
-
-
 _SCORE_STEP = 5
 """BLEU on dev between the times that are shown."""
 
 
-def _time_to_score(record: RunRecord) -> str:
-    """When BLEU on dev was first so high: wall time from the first update's beginning, with
-    compiling, validating and saving.
-    """
-    scores = record.dev_scores
-    best = max(bleu for _, bleu in scores)
-    wanted = [*range(_SCORE_STEP, math.ceil(best), _SCORE_STEP), best]
-    times = (next(seconds for seconds, bleu in scores if bleu >= each) for each in wanted)
-    reached = [f"{each:.4g} after {next(times):.0f} s" for each in wanted]
-    return (
-        f"Time to score of {record.file.removesuffix('.json')}, with compiling, validating and "
-        f"saving: BLEU on dev by greedy search {', '.join(reached)}, its highest."
-    )
+def _times_to_score(records: Sequence[RunRecord]) -> list[str]:
+    """When BLEU on dev was first so high: wall time from the first update's beginning."""
+    if not records:
+        return []
+    bests = [max(bleu for _, bleu in record.dev_scores) for record in records]
+    wanted = range(_SCORE_STEP, math.ceil(max(bests)), _SCORE_STEP)
+    rows = [["run", *map(str, wanted), "highest"]]
+    for record, best in zip(records, bests, strict=True):
+        times = [_first_time(record, each) for each in (*map(float, wanted), best)]
+        told = [f"{seconds:.0f} s" if seconds is not None else "–" for seconds in times]
+        rows.append([_named(record.experiment, record), *told[:-1], f"{best:.4g} after {told[-1]}"])
+    return [
+        "Time until BLEU on dev by greedy search was so high, with compiling, validating and "
+        "saving:",
+        markdown_table(rows),
+    ]
+
+
+def _first_time(record: RunRecord, wanted: float) -> float | None:
+    return next((seconds for seconds, bleu in record.dev_scores if bleu >= wanted), None)
 
 
 def render_output(record: Record) -> str:

@@ -25,7 +25,7 @@ from aiayn.errors import UserError
 from aiayn.evaluation.scores import tokeniser
 from aiayn.evidence import included, outputs, parsed_text, table3, transfer
 from aiayn.evidence.age import Age, ages
-from aiayn.evidence.bench_tables import render_bench
+from aiayn.evidence.bench_tables import render_bench, render_simpler
 from aiayn.evidence.outputs import NOT_KEPT, Checked
 from aiayn.evidence.records import (
     TOOLKITS,
@@ -269,6 +269,7 @@ def _pages(root: Path) -> dict[Path, str]:
         if record.experiment == "phrasebook":
             text = between_markers(text, OUTPUT, render_output(record))
     faults = load(folder / "reliability", Faults, "faults")
+    benchmarks = load_benchmarks(folder)
     return {
         reliability: between_markers(
             reliability.read_text(encoding="utf-8"), FAULTS, render_faults(faults)
@@ -282,9 +283,10 @@ def _pages(root: Path) -> dict[Path, str]:
             (
                 render_full(records),
                 render_toolkits(load_toolkits(folder), records),
+                render_simpler(benchmarks),
                 render_sweeps(load(folder / "sweeps", Sweep, "a sweep")),
                 "\n## Speed\n",
-                render_bench(load_benchmarks(folder)),
+                render_bench(benchmarks),
                 "\n## Evidence\n",
                 _EVIDENCE,
                 render_ablations(load_ablations(folder)),

@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from aiayn.bench.nano import bench_nano
+from aiayn.bench.nano import bench_nano, figures
 from aiayn.errors import UserError
-from aiayn.evidence.bench_tables import render_bench
+from aiayn.evidence.bench_tables import render_simpler
 
 
 def test_without_pytorch_it_says_what_installs_it(tmp_path, monkeypatch):
@@ -30,7 +30,9 @@ def test_results_show_nats_of_a_character_and_the_time_of_both():
             **{"cpu": "a CPU", "cpu_count": 2},
         },
     }
-    text = render_bench([record])
-    assert "### plays beside nanoGPT's recipe, trained as long" in text
-    assert "| ours | 1.612 | 66 s | 2,000 | 9,000 |" in text
-    assert "| nanoGPT's recipe | 1.900 | 66 s | 7,500 | 9,000 |" in text
+    text = render_simpler([record])
+    recipe = "nanoGPT's recipe, trained as long, 1.900"
+    assert f"| plays | dev | nats per character | 1.612 | {recipe} |" in text
+    _, ours, theirs = figures(record)
+    assert ours == ["ours", "1.612", "66 s", "2,000", "9,000"]
+    assert theirs == ["nanoGPT's recipe", "1.900", "66 s", "7,500", "9,000"]

@@ -1,6 +1,6 @@
 from typing import Any
 
-from aiayn.evidence.bench_tables import _joined, render_bench
+from aiayn.evidence.bench_tables import _a_line_each, _side_by_side, render_bench, render_simpler
 from tests.support.records import contest_record
 
 
@@ -89,7 +89,54 @@ def test_of_several_records_of_a_work_on_a_machine_the_fastest_is_shown():
     assert "| [9.00](results/3.json) (1.00–4.00); " in steps
 
 
-def test_tables_of_one_head_are_one_table_with_a_column_that_tells_them_apart():
-    tables = {"x": [["n", "ms"], ["1", "2"], ["3", "4"]], "y": [["n", "ms"], ["5", "6"]]}
-    rows = ["| of | n | ms |", "| --- | --- | --- |", "| x | 1 | 2 |", "| x | 3 | 4 |"]
-    assert _joined("of", tables).splitlines() == [*rows, "| y | 5 | 6 |"]
+_TABLES = {
+    "x": [["of", "ms", "share"], ["1", "2", "–"], ["3", "4", "5%"]],
+    "y": [["of", "ms", "share"], ["3", "6", "7%"], ["8", "no room", ""]],
+}
+
+
+def test_tables_are_put_side_by_side_by_what_their_rows_begin_with():
+    assert _side_by_side(_TABLES).splitlines() == [
+        "| of | x: ms | x: share | y: ms | y: share |",
+        "| --- | --- | --- | --- | --- |",
+        "| 1 | 2 | – | – | – |",
+        "| 3 | 4 | 5% | 6 | 7% |",
+        "| 8 | – | – | no room |  |",
+    ]
+
+
+def test_a_table_becomes_a_line_with_a_cell_of_named_figures_for_each_of_its_rows():
+    assert _a_line_each("program", _TABLES).splitlines() == [
+        "| program | 1 | 3 | 8 |",
+        "| --- | --- | --- | --- |",
+        "| x | 2 ms | 4 ms; 5% share | – |",
+        "| y | – | 6 ms; 7% share | no room |",
+    ]
+
+
+def test_choices_of_other_workloads_are_columns_of_their_own():
+    def record(workload, ratio):
+        choice = {"instead": "none", "predicted": 1.25, "ratio": ratio, "ratios": [ratio]}
+        kinds = {"bench": "choices", "workload": workload, "step": {"first_loss": 7.0}}
+        return _on("a", choices={"dropout": {**choice, "first_loss": 7.5}}, **kinds)
+
+    text = render_bench([record("T1", 1.5), record("base", 2.5)])
+    assert "| choice | instead of it | T1 on 2 cores, a | base on 2 cores, a |" in text
+    cells = "1.50 (1.50–1.50), expected 1.25, +0.5000 | 2.50 (2.50–2.50), expected 1.25, +0.5000"
+    assert f"| dropout | none | {cells} |" in text
+
+
+def test_models_of_the_same_text_are_beside_ours_in_one_table():
+    nats = {"nats": 50.0, "characters": 20, "seconds": 3.0, "updates": 4, "parameters": 5}
+    f1 = {"f1": 70.04, "f1_short": None, "tags": None, "failed": 0}
+    nano = {**_on("a"), "bench": "nano", "experiment": "s", "file": "bench/n.json"}
+    nano |= {"ours": nats, "nano": {**nats, "nats": 60.0}}
+    pcfg = {**_on("a"), "bench": "pcfg", "experiment": "p"}
+    pcfg |= {"sets": {"dev": {"parsers": {"usual": f1, "ours": {**f1, "f1": 71.0}}}}}
+    lines = render_simpler([contest_record(), nano, pcfg]).splitlines()
+    recipe = "nanoGPT's recipe, trained as long, 3.000"
+    assert f"| [s](results/bench/n.json) | dev | nats per character | 2.500 | {recipe} |" in lines
+    assert "| p | dev | F1 | 71.0 | grammar over each word's usual tag 70.0 |" in lines
+    (note,) = (line for line in lines if "`aiayn bench" in line)
+    assert "`aiayn bench nano`, `aiayn bench pcfg`; each" in note
+    assert render_simpler([contest_record()]) == ""

@@ -51,9 +51,21 @@ def test_the_short_table_shows_the_mean_and_the_best_run_beside_the_published_fi
     (alone,) = (line for line in render_short(runs[:1]).splitlines() if "test20" in line)
     assert "| 30.50 | BLEU, tokenised, uncased | 30.50 | 41.02 (Wu et al." in alone
     assert "| -10.52 |" in alone
-    repeats = render_full(runs)
-    assert f"| test2016 | 30.00 ± 1.00, n = 3 | – | – | 60.00 ± 0.00, n = 3 | {ours} |" in repeats
-    assert "repeated" not in render_full(runs[:1])
+
+
+def test_the_full_table_has_a_row_for_a_test_set_with_the_figure_of_each_run():
+    runs = [
+        _captions(30.0, 30.5),
+        _captions(29.0, 32.0, file="best.json"),
+        _captions(31.0, 31.5),
+    ]
+    every = "30.00 ± 1.00, n = 3: 30.00, [29.00](results/best.json), 31.00"
+    uncased = "31.33 ± 0.76, n = 3"
+    others = f"– | – | 60.00 ± 0.00, n = 3 | {uncased}"
+    (row,) = (line for line in render_full(runs).splitlines() if "test2016" in line)
+    assert row.startswith(f"| multi30k_ende | test2016 | average of 5 | {every} | {others} | ")
+    (alone,) = (line for line in render_full(runs[1:2]).splitlines() if "test2016" in line)
+    assert "| average of 5 | [29.00](results/best.json) | – | – | 60.00 |" in alone
 
 
 def test_runs_that_differ_in_the_seed_are_repeats_of_the_experiments_own():
@@ -95,8 +107,8 @@ def test_a_stale_run_is_no_repeat_of_the_experiment():
 def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
     text = render_full([run_record(file="x.json")])
     run = "[x](results/x.json)"
-    averaged = "31.00 | – | – | 60.00 | 41.00 | – | – | –"
-    assert f"| {run} | seen | average of 5 | {averaged} | 30.13 |" in text
+    averaged = "[31.00](results/x.json) | – | – | 60.00 | 41.00 | – | – | –"
+    assert f"| phrasebook | seen | average of 5 | {averaged} | 30.13 |" in text
     assert "| tokens as they are | BLEU (13a), not averaged |" in text
     assert f"| {run} | 1 | paper | 1,234,567 | 10 | 99 + 101 | 5 min on 2 cores, a CPU |" in text
     assert "| – | 5 | 0123456789ab, " in text
@@ -109,8 +121,9 @@ def test_the_time_to_a_score_is_read_from_the_metrics_beside_arun_record(tmp_pat
     rows = [{"seconds": s, "loss": 1.0} | ({} if b is None else {"dev_bleu": b}) for s, b in seen]
     (tmp_path / "phrasebook.metrics.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))
     text = render_full(load_records(tmp_path))
-    assert "search 5 after 30 s, 10 after 40 s, 12.3 after 40 s, its highest." in text
-    assert "Time to score" not in render_full([run_record()])
+    assert "| run | 5 | 10 | highest |" in text
+    assert "| [phrasebook](results/phrasebook.json) | 30 s | 40 s | 12.3 after 40 s |" in text
+    assert "highest" not in render_full([run_record()])
 
 
 def test_a_record_of_a_changed_experiment_is_shown_as_stale():
@@ -152,6 +165,5 @@ def test_runs_of_other_tasks_have_the_figures_of_their_own(experiment, figures, 
     assert row.startswith(f"| {experiment} | seen | {mean}")
     assert f"| {ours} | {best} | – | – |" in row
     text = render_full([*runs, run_record()])
-    assert text.count(f"| {experiment} | seen | last | {best} | –") == 1
-    assert f"| run | test set | weights | {ours} |" in text
-    assert f"| {experiment} | seen | {mean}" in text
+    assert f"| experiment | test set | weights | {ours} |" in text
+    assert f"| {experiment} | seen | last | {mean}" in text

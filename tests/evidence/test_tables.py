@@ -129,6 +129,6 @@ def test_a_benchmark_of_data_is_rendered():
     definitions = {"peak_rss_bytes": "what", "peak_own_bytes": "that"}
     growth = {"text": {"stages": 0.987, "peak_own_bytes": 0.0}, "rows": {"stages": 1.0}}
     grown = render_bench([{**record, "definitions": definitions, "growth": growth}])
-    assert "| text | 0.99 | 0.00 |\n| rows | 1.00 | – |" in grown
+    assert "three sizes: text 0.99 and 0.00, rows 1.00 and –. Its own: that." in grown
     assert "Its own: that." in grown
     assert "(results/bench/data.png)" in grown
