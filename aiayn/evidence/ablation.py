@@ -25,7 +25,7 @@ from aiayn.config import Experiment
 from aiayn.data.prepare import Prepared, open_prepared, prepare
 from aiayn.errors import UserError, naming
 from aiayn.evidence.paper import TABLE_3
-from aiayn.evidence.records import AblatedRun, Ablation, Row
+from aiayn.evidence.records import AblatedRun, Ablation, Row, TextModel
 from aiayn.evidence.sweep import figure_on_dev, measure_of
 from aiayn.evidence.table3 import DEVIATIONS, ROWS, panels
 from aiayn.model.flops import matmul_flops
@@ -192,6 +192,7 @@ def record_of(
     prepared: Prepared,
     finished: Sequence[FinishedRun],
     set_by: Mapping[str, Mapping[str, Any]],
+    text_models: Sequence[TextModel] = (),
 ) -> Ablation:
     """The record of all rows and seeds; `set_by` has what each row sets."""
     rows: dict[str, Row] = {}
@@ -205,7 +206,7 @@ def record_of(
         config_hash=base.hash(),
         split="dev",
         sentences=len(prepared.lines("dev", "src")),
-        signature=finished[0].signature,
+        signature=", ".join(dict.fromkeys(run.signature for run in finished)),
         data_fingerprint=prepared.fingerprint,
         versions={
             # A recorded run has those of its whole record.
@@ -213,6 +214,7 @@ def record_of(
             for name in finished[0].versions
         },
         rows=rows,
+        text_models=list(text_models),
     )
 
 

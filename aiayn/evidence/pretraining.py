@@ -15,19 +15,21 @@ from typing import Any
 from rich.console import Console
 
 from aiayn.config import DataConfig, Experiment
-from aiayn.data.prepare import Prepared, prepare
+from aiayn.data.prepare import Prepared, open_prepared, prepare
 from aiayn.errors import UserError
 from aiayn.evaluation.average import average_run
 from aiayn.evidence.ablation import Run, finish, read_record, record_of, share_machine
-from aiayn.evidence.records import Ablation
+from aiayn.evidence.records import Ablation, TextModel
 from aiayn.evidence.transfer import LAYERS, SIZES, rows_of
-from aiayn.model.saved import MODEL
+from aiayn.model.saved import MODEL, load_model
+from aiayn.model.structure import params_sha256
 from aiayn.render.terminal import Terminal
 from aiayn.system import records
 from aiayn.system.environment import configure_jax
 from aiayn.system.files import locked, user_os_errors, write_bytes
 from aiayn.system.workers import as_finished
 from aiayn.tasks import task_of, translation_of
+from aiayn.training.log import read_metrics
 from aiayn.training.loop import train
 from aiayn.training.run_folder import check_run, in_use
 
@@ -97,20 +99,25 @@ def pretrain(
                 f"{base.name} has {found.read:,} pairs of train; wanted {max(sizes):,} or more, "
                 "the largest part of them that is read."
             )
-        base = _with_tokenizer(base, prepared, folder)
         recorded = read_record(earlier, base, prepared, rows, seeds) if earlier else {}
+        known = records.read(earlier, Ablation, "an ablation").text_models if earlier else []
         share_machine(num_jobs)
-        wanted = [seed for seed in seeds if any((row, seed) not in recorded for row in rows)]
-        _write_text_models(base, wanted, folder, data_dir, num_jobs, console)
+        given = _with_tokenizer(base, prepared, folder)
+        texts: dict[int, Run] = {}
         runs: dict[tuple[str, int], Run] = {}
         for seed in seeds:
-            seeded = replace(base, train=replace(base.train, seed=seed))
+            texts[seed] = text = _text_run(text_model(given, seed), folder, data_dir, num_jobs)
+            seeded = replace(given, train=replace(given.train, seed=seed))
             for row, changes in rows.items():
-                made = variant(seeded, row, changes, folder / f"text-{seed}")
+                made = variant(seeded, row, changes, text.run_dir)
                 data = prepare(made.data, data_dir, open_source=open_source).folder
                 runs[row, seed] = Run(row, made, folder / f"{row}-{seed}", data, num_jobs)
+        here = [seed for seed in seeds if any((row, seed) not in recorded for row in rows)]
+        _write_text_models([texts[seed] for seed in here], base.data.tgt, num_jobs, console)
+        text_models = {each.seed: each for each in known}
+        text_models |= {seed: _text_model_of(texts[seed]) for seed in here}
         finished = finish(base.name, runs, recorded, num_jobs, console)
-        record = record_of(base, prepared, finished, rows)
+        record = record_of(base, prepared, finished, rows, list(text_models.values()))
         records.write(folder / "ablation.json", record)
         plot_pretraining(record, folder / "ablation.png")
     return record
@@ -125,35 +132,38 @@ def _with_tokenizer(base: Experiment, prepared: Prepared, folder: Path) -> Exper
     return replace(base, data=replace(base.data, tokenizer=str(path), vocab_size=words))
 
 
-def _write_text_models(
-    base: Experiment,
-    seeds: Sequence[int],
-    folder: Path,
-    data_dir: Path,
-    num_jobs: int,
-    console: Console,
-) -> None:
-    """The language model of each seed, averaged, in `folder/text-SEED`."""
-    runs: list[Run] = []
-    for seed in seeds:
-        made, run_dir = text_model(base, seed), folder / f"text-{seed}"
-        prepared = prepare(made.data, data_dir, open_source=task_of(made).open_source)
-        check_run(made, run_dir, prepared)
-        if not (run_dir / MODEL).is_dir():
-            runs.append(Run("text", made, run_dir, prepared.folder, num_jobs))
-    if not runs:
+def _text_run(made: Experiment, folder: Path, data_dir: Path, num_jobs: int) -> Run:
+    """A language model's run, in a folder of its settings: translators that started from another
+    than theirs are refused."""
+    prepared = prepare(made.data, data_dir, open_source=task_of(made).open_source)
+    run_dir = folder / f"text-{made.train.seed}-{made.hash()[:8]}"
+    check_run(made, run_dir, prepared)
+    return Run("text", made, run_dir, prepared.folder, num_jobs)
+
+
+def _write_text_models(runs: Sequence[Run], side: str, num_jobs: int, console: Console) -> None:
+    """Train and average the language models that are not there."""
+    missing = [run for run in runs if not (run.run_dir / MODEL).is_dir()]
+    if not missing:
         return
-    side = f"the {base.data.tgt} side of all pairs"
-    console.print(f"Training {len(runs)} language models on {side} first.")
-    for run, minutes in as_finished(_write_text_model, runs, num_jobs):
+    console.print(f"Training {len(missing)} language models on the {side} side of all pairs first.")
+    for run, minutes in as_finished(_write_text_model, missing, num_jobs):
         console.print(f"Language model of seed {run.experiment.train.seed}: {minutes:.1f} min")
+
+
+def _text_model_of(run: Run) -> TextModel:
+    """What the record keeps of a language model."""
+    dev = [row for row in read_metrics(run.run_dir / "metrics.jsonl") if "dev_perplexity" in row]
+    return TextModel(
+        seed=run.experiment.train.seed,
+        perplexity=dev[-1]["dev_perplexity"],
+        seconds=dev[-1]["seconds"],
+        params_sha256=params_sha256(load_model(run.run_dir / MODEL).params),
+    )
 
 
 def _write_text_model(run: Run) -> float:
     """Train one to its end and average it, in a process of its own; its minutes."""
-    from aiayn.data.prepare import open_prepared
-    from aiayn.training.log import read_metrics
-
     configure_jax()
     validate = task_of(run.experiment).make_validator
     with in_use(run.run_dir):

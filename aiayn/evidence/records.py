@@ -71,7 +71,18 @@ class Row(msgspec.Struct):
     runs: list[AblatedRun]
 
 
-class Ablation(msgspec.Struct, kw_only=True):
+class TextModel(msgspec.Struct):
+    """The language model whose decoder the translators of a seed started from."""
+
+    seed: int
+    perplexity: float
+    """On dev, with the last checkpoint."""
+    seconds: float
+    params_sha256: str
+    """Of the averaged weights, which were moved."""
+
+
+class Ablation(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The record of `aiayn ablate`."""
 
     experiment: str
@@ -84,6 +95,8 @@ class Ablation(msgspec.Struct, kw_only=True):
     data_fingerprint: str
     versions: dict[str, str]
     rows: dict[str, Row]
+    text_models: list[TextModel] = []
+    """Of `aiayn ablate pretraining`."""
 
 
 class Point(msgspec.Struct, omit_defaults=True):

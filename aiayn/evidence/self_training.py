@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from aiayn.config import Experiment
-from aiayn.data.prepare import open_prepared, prepare
+from aiayn.data.prepare import Prepared, open_prepared, prepare
 from aiayn.data.sources import treebank
 from aiayn.data.sources.formats import find_files
 from aiayn.data.trees import write
@@ -84,7 +84,7 @@ def self_train(
         teaching = [seed for seed in seeds if ("own", seed) not in recorded]
         known = {key: found for key, found in recorded.items() if key[1] not in teaching}
         runs: dict[tuple[str, int], Run] = {}
-        texts = {seed: folder / f"text-{seed}-{prepared.fingerprint[:8]}" for seed in seeds}
+        texts = {seed: folder / _text_name(base, seed, prepared, folder) for seed in seeds}
 
         def add(row: str) -> None:
             for seed in seeds:
@@ -103,6 +103,13 @@ def self_train(
         record = record_of(base, prepared, finished, set_by)
         records.write(folder / "ablation.json", record)
     return record
+
+
+def _text_name(base: Experiment, seed: int, prepared: Prepared, folder: Path) -> str:
+    """Of the text as a parser has parsed it: other text, or a parser of other settings, is kept
+    apart."""
+    parser = variant(base, "base", seed, folder).hash()
+    return f"text-{seed}-{prepared.fingerprint[:8]}-{parser[:8]}"
 
 
 @dataclass(frozen=True)

@@ -72,11 +72,11 @@ def ablation_origin(record: Ablation) -> str:
     runs = [run for row in record.rows.values() for run in row.runs]
     commits = sorted({short_commit(commit) for run in runs for commit in run.commits})
     machines = sorted({hardware_text(run.hardware) for run in runs})
-    jobs = sorted({run.jobs for run in runs})
-    hours = sum(run.seconds for run in runs) / 3_600
+    jobs, seeds = sorted({run.jobs for run in runs}), {run.seed for run in runs}
+    hours = sum(run.seconds for run in (*runs, *record.text_models)) / 3_600
     return (
         f"commit {', '.join(commits)}, config {record.config_hash[:12]}, "
-        f"{len(next(iter(record.rows.values())).runs)} seeds, {hours:.1f} h of processes, "
+        f"{len(seeds)} seed{'s' * (len(seeds) > 1)}, {hours:.1f} h of processes, "
         f"{' or '.join(map(str, jobs))} at once, on {'; '.join(machines)}"
     )
 

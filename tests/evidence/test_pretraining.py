@@ -66,9 +66,9 @@ def test_every_run_is_trained_once_and_starts_from_the_layers_it_is_to(
     for module in (aiayn.evidence.ablation, aiayn.evidence.pretraining):
         monkeypatch.setattr(module, "train", counting)
 
-    def run(folder, earlier=None):
+    def run(folder, earlier=None, num_steps=2):
         trained.clear()
-        base = reverse_experiment(corpus, num_steps=2, keep_last=3)
+        base = reverse_experiment(corpus, num_steps=num_steps, keep_last=3)
         settings = {"num_seeds": 1, "num_jobs": 1, "sizes": (300, 600), "earlier": earlier}
         console = Console(file=io.StringIO())
         return pretrain(base, tmp_path / folder, data_dir, console, **settings), sorted(trained)
@@ -88,7 +88,19 @@ def test_every_run_is_trained_once_and_starts_from_the_layers_it_is_to(
     assert moved1["left_out"] == []
     assert all(n.startswith("encoder.") or ".cross_" in n for n in moved1["drawn"])
 
+    base = reverse_experiment(corpus, num_steps=2, keep_last=3)
+    assert base.is_same(record.config), "else it is stale from the beginning"
+    (text,) = (tmp_path / "runs").glob("text-1-*")
+    (model,) = record.text_models
+    assert model.params_sha256 == moved0["params_sha256"] == moved1["params_sha256"]
+    assert (model.seed, model.perplexity > 1, model.seconds > 0) == (1, True, True)
+
     assert run("runs") == (record, []), "all is there"
     (tmp_path / "runs/600-moved1-1/dev.json").unlink()
     assert run("runs")[1] == ["reverse_600-moved1_1"]
-    assert run("elsewhere", tmp_path / "runs/ablation.json")[1] == [], "all is recorded"
+    again, once = run("elsewhere", tmp_path / "runs/ablation.json")
+    assert (once, again.text_models) == ([], record.text_models), "all is recorded"
+    # Translators that started from another language model than a longer training makes.
+    with pytest.raises(UserError, match=r"Row .*-moved\d, seed 1: .*train\.initial"):
+        run("runs", num_steps=3)
+    assert text.is_dir()

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from aiayn.evidence.plots import plot_pretraining
-from aiayn.evidence.records import AblatedRun, Row
+from aiayn.evidence.records import AblatedRun, Row, TextModel
 from aiayn.evidence.tables import render_pretraining
 from aiayn.evidence.transfer import (
     by_layers,
@@ -36,7 +36,9 @@ def _record(**bleu):
         rows[f"{size}-{kind}"] = Row(changes, 1_000, runs)
     config = load_experiment("pretraining").to_dict()
     config["model"]["num_layers"] = 2
-    return replace(MINIATURE, experiment="pretraining", config=config, rows=rows)
+    models = [TextModel(seed, 20.0 + seed, 1_800.0, "0") for seed in (1, 2)]
+    pre = {"experiment": "pretraining", "config": config, "rows": rows, "text_models": models}
+    return replace(MINIATURE, **pre)
 
 
 RECORD = _record(
@@ -85,11 +87,16 @@ def test_a_record_is_rendered_with_its_spread_and_its_origin():
     assert "| 20 | 1 and the embedding |" in text
     assert "| 17.0 | +2.00 ± 1.41 |" in text
     assert "results/pretraining/pretraining.png" in text
-    assert "2 seeds" in text
+    hours = sum(run.seconds for row in RECORD.rows.values() for run in row.runs) / 3_600
+    assert f"2 seeds, {hours + 1:.1f} h of processes" in text, (
+        "with half an hour of each text model"
+    )
+    assert "perplexity on dev is 21.00 (seed 1), 22.00 (seed 2)." in text
     assert summary(RECORD).startswith("Means over 2 seeds ± standard deviation")
     single = replace(RECORD, rows={k: replace(r, runs=r.runs[:1]) for k, r in RECORD.rows.items()})
     assert "±" not in "\n".join(" | ".join(row) for row in table_rows(single))
     assert summary(single).startswith("One seed.")
+    assert "1 seed, " in render_pretraining([single])
 
 
 def test_the_picture_has_both_curves_and_each_count_of_layers(tmp_path, figures):
