@@ -68,7 +68,10 @@ KeptLast = Annotated[Positive, _most(100_000)]
 ExtraTokens = Annotated[Count, _most(10_000)]
 Even = Annotated[Width, _Where(lambda value: value % 2 == 0, "an even number")]
 VocabSize = Annotated[int, _Where(lambda value: 300 <= value <= 65_535, "300 to 65,535")]
-PositiveReal = Annotated[float, _Where(lambda value: 0 < value < math.inf, "a positive number")]
+PositiveReal = Annotated[
+    float,
+    _Where(lambda value: 1.2e-38 < value < math.inf, "a positive number that float32 holds"),
+]
 NotNegative = Annotated[float, _Where(lambda value: 0 <= value < math.inf, "zero or more")]
 Rate = Annotated[float, _Where(lambda value: 0 <= value < 1, "0 <= rate < 1")]
 Columns = Annotated[
@@ -290,6 +293,12 @@ class TrainConfig(_Settings):
     slots_per_device: Slots = 32_768
     """Target slots that one device takes at once; more are accumulated. A matter of memory only."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        default = TrainConfig.initial_layers
+        wanted = f"{default:,}, since train.initial is empty"
+        self.require(bool(self.initial) or self.initial_layers == default, "initial_layers", wanted)
+
 
 @dataclass(frozen=True)
 class DecodeConfig(_Settings):
@@ -502,6 +511,9 @@ class Experiment(_Settings):
         for section, name in _PATHS:
             path = values[section][name]
             values[section][name] = PurePath(path).name or path
+        tokenizer, initial = (values[section][name] for section, name in _PATHS)
+        if tokenizer and tokenizer == initial:  # of one name only, else it were empty
+            values["data"]["tokenizer"] = f"./{tokenizer}"
         return values
 
     def hash(self) -> str:

@@ -50,11 +50,12 @@ def test_settings_that_came_later_change_no_hash_unless_they_are_set():
         assert changed.hash() != Experiment("x").with_overrides([f"{key}=other"]).hash()
         assert changed.is_same(changed.portable())
         assert data_hash(changed.data) != data_hash(DataConfig())
-    later = ("decode.length_penalty_form=length", "train.initial_layers=0")
-    for assignment in (*later, "task=translation_of_tokens"):
+    for assignment in ("decode.length_penalty_form=length", "task=translation_of_tokens"):
         changed = Experiment("x").with_overrides([assignment])
         assert changed.hash() != Experiment("x").hash()
         assert changed.is_same(changed.to_dict())
+    started = Experiment("x").with_overrides(["train.initial=model"])
+    assert started.with_overrides(["train.initial_layers=0"]).hash() != started.hash()
     earlier = Experiment("x").to_dict()
     del earlier["decode"]["length_penalty_form"]
     del earlier["train"]["initial_layers"]
@@ -69,6 +70,18 @@ def test_the_tokenizer_follows_the_model_that_training_starts_from():
     assert first.with_overrides(["train.initial="]) == Experiment("x")
     own = first.with_overrides(["data.tokenizer=own"])
     assert own.with_overrides(["train.initial=b"]).data.tokenizer == "own"
+
+
+def test_a_model_and_another_ones_tokenizer_of_the_same_name_are_told_apart():
+    paths = ["train.initial=runs/a/model", "data.tokenizer=runs/b/model"]
+    both = Experiment("x").with_overrides(paths)
+    assert both.is_same(both.portable())
+    assert both.hash() != Experiment("x").with_overrides(paths[:1]).hash()
+
+
+def test_layers_of_no_model_are_refused():
+    with pytest.raises(UserError, match=r"initial_layers is 2; wanted 1,000, since train.initial"):
+        Experiment("x").with_overrides(["train.initial_layers=2"])
 
 
 def test_columns_count_in_the_hashes_once_they_are_set():
@@ -155,6 +168,7 @@ def test_overrides_take_the_type_of_the_setting():
         ("model.dropout_rate=nan", "wanted 0 <= rate < 1"),
         ("model.layer_norm_epsilon=0", "wanted a positive number"),
         ("train.adam_eps=inf", "wanted a positive number"),
+        ("train.adam_eps=1e-50", "wanted a positive number that float32 holds"),
         ("train.num_steps=1.5", "wanted a whole number"),
         ("decode.length_penalty=inf", "wanted zero or more"),
     ],

@@ -13,10 +13,24 @@ from aiayn.training.run_folder import read_run
 
 
 def average(checkpoints: Checkpoints, steps: Sequence[int]) -> dict[str, np.ndarray]:
-    """The mean of the parameters at `steps` (§6.1), summed in float64."""
+    """The mean of the parameters at `steps` (§6.1), summed in float64.
+
+    Raises:
+        UserError: one of them is of another model.
+    """
+    _, tokenizer = checkpoints.about(steps[-1])
     total: dict[str, np.ndarray] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for step in steps:
-        for name, value in checkpoints.params(step).items():
+        params = checkpoints.params(step)
+        found = {name: value.shape for name, value in params.items()}
+        shapes = shapes or found
+        if found != shapes or checkpoints.about(step)[1].model != tokenizer.model:
+            raise UserError(
+                f"{checkpoints.folder / str(step)} is of another model than {steps[0]} and "
+                f"{steps[-1]} beside it; wanted checkpoints of one run."
+            )
+        for name, value in params.items():
             total[name] = total.get(name, 0.0) + value.astype(np.float64)
     return {name: (value / len(steps)).astype(np.float32) for name, value in total.items()}
 

@@ -5,7 +5,6 @@ and the tokenizer with whose pieces it is fed. CTranslate2 is no dependency of t
 wanted only here.
 """
 
-import shutil
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from aiayn.errors import UserError
 from aiayn.model.saved import Model, check_kind
 from aiayn.model.transformer import sinusoids
-from aiayn.system.files import user_os_errors, write_bytes
+from aiayn.system.files import new_folder, write_bytes
 
 NUM_POSITIONS = 1_024
 """Rows of the table that sinusoids become, or more if training had longer sentences; the engine
@@ -33,16 +32,12 @@ def export(model: Model, out: Path, quantization: str = "float32") -> None:
     if out.exists():
         raise UserError(f"{out} exists already; wanted a new folder.")
     spec = _spec(model)
-    building = out.with_name(out.name + ".tmp")
-    with user_os_errors(out):
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
+    with new_folder(out) as building:
         spec.validate()
         spec.optimize(quantization=quantization)
         spec.save(str(building))
         for name, content in model.tokenizer.files().items():
             write_bytes(building / name, content)
-        building.rename(out)
 
 
 def _spec(model: Model) -> Any:
@@ -103,6 +98,8 @@ def _positions(model: Model, stack: str) -> np.ndarray:
     config = model.experiment.model
     if config.positions == "learned":
         table = model.params["src_positions" if stack == "encoder" else "tgt_positions"]
+        if config.kind == "decoder":  # further ones were never trained; the engine refuses them
+            table = table[: model.experiment.data.max_tokens]
     else:
         every = jnp.arange(max(NUM_POSITIONS, model.experiment.data.max_tokens))[None]
         table = np.asarray(sinusoids(every, config.d_model, config.positions)[0])

@@ -62,7 +62,7 @@ def read_marian(folder: Path) -> Model:
         data = DataConfig(corpus="imported", src=src, tgt=tgt, vocab_size=_num_words(config))
     vocabulary = _vocabulary(folder, config)
     search = Search(config, read_json(about) if about.is_file() else None, vocabulary, folder)
-    tokenizer = _tokenizer(folder, {**config, "decoder_start_token_id": search.starts_with})
+    tokenizer = _tokenizer(folder, vocabulary, search.starts_with)
     data = replace(data, max_tokens=search.max_tokens())
     name = folder.resolve().name
     experiment = Experiment(name, "custom", data, sizes, decode=search.decode())
@@ -193,15 +193,15 @@ def _vocabulary(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
     return vocabulary
 
 
-def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PairTokenizer:
-    vocabulary = _vocabulary(folder, config)
+def _tokenizer(
+    folder: Path, vocabulary: Mapping[str, int], starts_with: int | None
+) -> PairTokenizer:
     files: dict[str, str] = {}
     for side in ("source", "target"):
         path = folder / f"{side}.spm"
         if not path.is_file():
             raise UserError(f"{folder} holds no {side}.spm.")
         files[side] = base64.b64encode(path.read_bytes()).decode()
-    starts = config["decoder_start_token_id"]
-    model = {**files, "vocabulary": vocabulary, "starts_with": starts}
+    model = {**files, "vocabulary": vocabulary, "starts_with": starts_with}
     with naming(folder):
         return PairTokenizer(json.dumps(model).encode())

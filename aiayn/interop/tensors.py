@@ -4,6 +4,8 @@ Every tensor is asked for with the shape that the config means, and one that not
 refused by name.
 """
 
+import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,11 +33,15 @@ def read_state(folder: Path, model: str) -> tuple[dict[str, np.ndarray], Path]:
     if not index.is_file():
         others = [name for name in _OTHER_WEIGHTS if (folder / name).exists()]
         found = f", but {', '.join(others)}" if others else ""
+        place = json.dumps(str(folder), ensure_ascii=False)  # quotes that the shell's leave alone
+        code = (
+            f"from transformers import {model} as M; "
+            f"M.from_pretrained({place}).save_pretrained({place})"
+        )
         raise UserError(
-            f"{folder} holds no model.safetensors{found}. pytorch_model.bin is a pickle, which is "
-            "code: where you trust it, run once, with torch and transformers installed: python -c "
-            f'"from transformers import {model} as M; '
-            f"M.from_pretrained('{folder}').save_pretrained('{folder}')\""
+            f"{folder} holds no model.safetensors{found}. A pytorch_model.bin is a pickle, which "
+            "is code: where you trust one, run once, with torch and transformers installed: "
+            f"python -c {shlex.quote(code)}"
         )
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):

@@ -1,7 +1,6 @@
 """A model on disk: config, tokenizer, weights, and their checksums."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,8 @@ from aiayn.system.checksums import SUMS, find_damage, sha256
 from aiayn.system.files import (
     FORMAT,
     check_format,
+    new_folder,
     read_json,
-    user_os_errors,
     write_bytes,
     write_text,
 )
@@ -65,10 +64,7 @@ _SUMMED = ("config.json", "tokenizer.model", "weights.safetensors")
 def save_model(folder: Path, model: Model, small: bool = False) -> None:
     """Write `config.json`, `tokenizer.model`, `weights.safetensors` and the checksums of all;
     all or nothing. `small` stores a byte for each number of a matrix."""
-    building = folder.with_name(folder.name + ".tmp")
-    with user_os_errors(folder):
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
+    with new_folder(folder) as building:
         about = {"format": FORMAT, **model.experiment.portable()}
         write_text(building / "config.json", json.dumps(about, indent=1))
         write_bytes(building / "tokenizer.model", model.tokenizer.model)
@@ -77,8 +73,6 @@ def save_model(folder: Path, model: Model, small: bool = False) -> None:
         write_bytes(building / "weights.safetensors", save(tensors))
         sums = {name: sha256(building / name) for name in _SUMMED}
         write_text(building / SUMS, json.dumps(sums, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
 
 
 def load_model(folder: Path) -> Model:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 from aiayn.errors import UserError
 
 _REASONS = {
+    errno.ENOENT: "it is not there any more",
     errno.EMFILE: "too many files are open; wanted a higher limit, see `ulimit -n`",
     errno.ENFILE: "too many files are open on this machine",
     errno.EFBIG: "the file would be larger than the file system or `ulimit -f` allows",
@@ -84,6 +86,25 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Generator[Path]:
+    """A folder to write in that takes the place of `folder` once all is written.
+
+    A killed process leaves `folder` as it was. Where it is a link, what it leads to is replaced.
+
+    Raises:
+        UserError: the system refuses.
+    """
+    folder = folder.resolve()
+    building = folder.with_name(f".{folder.name}.part")
+    with user_os_errors(folder):
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        yield building
+        shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
 
 
 def read_json(path: Path) -> dict[str, Any]:

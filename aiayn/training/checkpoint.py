@@ -307,4 +307,4 @@ def set_aside(checkpoint: Path, aside: Path) -> None:
     of its step."""
     aside.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(aside / checkpoint.name, ignore_errors=True)
-    checkpoint.rename(aside / checkpoint.name)
+    shutil.move(checkpoint, aside / checkpoint.name)  # to another disk, too

@@ -61,6 +61,15 @@ def test_the_vector_of_the_target_language_is_a_part_of_the_encoders_positions(p
     np.testing.assert_array_equal(_positions(model, "decoder"), own["decoder"])
 
 
+def test_a_language_model_has_the_positions_that_it_was_trained_with():
+    config = replace(MODEL, kind="decoder", positions="learned", max_positions=64)
+    data = DataConfig(src="", max_tokens=24, row_widths=(24,), src_tokens_per_update=25_000)
+    experiment = Experiment("writes", data=data, model=config, task="language_model")
+    table = np.arange(64 * MODEL.d_model, dtype=np.float32).reshape(64, -1)
+    model = Model(experiment, TOKENIZER, {"tgt_positions": table})
+    np.testing.assert_array_equal(_positions(model, "decoder"), table[:24])
+
+
 def test_there_is_a_position_for_every_word_of_training():
     longer = DataConfig(max_tokens=1_600, row_widths=(1_600,))
     model = Model(Experiment("long", model=MODEL, data=longer), TOKENIZER, {})

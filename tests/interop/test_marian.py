@@ -1,5 +1,7 @@
+import ast
 import json
 import re
+import shlex
 from dataclasses import replace
 
 import jax
@@ -13,7 +15,8 @@ from aiayn.__main__ import main
 from aiayn.config import ModelConfig
 from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
-from aiayn.interop.marian import _tokenizer, read_marian
+from aiayn.interop.marian import _tokenizer, _vocabulary, read_marian
+from aiayn.interop.tensors import read_state
 from aiayn.model.saved import load_model
 from aiayn.model.structure import flatten, unflatten
 from aiayn.model.transformer import Transformer, matmul_dtype, sinusoids
@@ -174,7 +177,8 @@ def test_a_config_that_lacks_a_setting_is_refused_by_its_name(folder):
 def test_every_part_of_a_cut_line_keeps_the_code_of_its_language(folder):
     change(folder, "vocab", **{">>de<<": WORDS})
     change(folder, vocab_size=WORDS + 1)
-    tokenizer = _tokenizer(folder, json.loads((folder / "config.json").read_text()))
+    config = json.loads((folder / "config.json").read_text())
+    tokenizer = _tokenizer(folder, _vocabulary(folder, config), config["decoder_start_token_id"])
     coded, plain = tokenizer.encode([">>de<< one two", "one two"])
     assert tokenizer.prefix(coded) == [WORDS]
     assert coded == [WORDS, *plain]
@@ -333,7 +337,17 @@ def test_a_pickle_alone_is_refused_with_the_command_that_converts_it(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"but pytorch_model\.bin") as caught:
         read_marian(folder)
-    assert f"M.from_pretrained('{folder}').save_pretrained('{folder}')" in str(caught.value)
+    assert f'M.from_pretrained("{folder}").save_pretrained("{folder}")' in str(caught.value)
+
+
+def test_the_command_that_converts_is_right_whatever_the_folder_is_called(tmp_path):
+    folder = tmp_path / """it's "$HOME" """
+    folder.mkdir()
+    with pytest.raises(UserError) as caught:
+        read_state(folder, "MarianMTModel")
+    *_, code = shlex.split(str(caught.value).partition("installed: ")[2])
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+    assert [call.value for call in calls] == [str(folder)] * 2
 
 
 @pytest.mark.parametrize("kind", ["t5", "gpt2", "mbart", "bart", "m2m_100", "nllb"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aiayn.errors import UserError
-from aiayn.system.files import locked, place, user_os_errors, write_text
+from aiayn.system.files import locked, new_folder, place, user_os_errors, write_text
 
 
 def test_a_tilde_at_the_start_of_a_path_is_a_home(tmp_path, monkeypatch):
@@ -55,7 +55,7 @@ def test_a_disk_that_refuses_is_said_plainly(error, reason):
 @pytest.mark.parametrize(
     "error",
     [
-        FileNotFoundError(errno.ENOENT, "x"),
+        OSError(errno.EDOM, "x"),
         ValueError("1 is not 2"),
         ValueError("RESOURCE_EXHAUSTED: [os_error_code='22']"),
     ],
@@ -66,6 +66,42 @@ def test_other_errors_pass(error):
 
 
 # --- Locks --------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_replaced_once_all_of_the_new_one_is_written(tmp_path):
+    for text in ("old", "new"):
+        with new_folder(tmp_path / "deep/model") as building:
+            assert list(building.iterdir()) == [], "whatever a killed process left"
+            (building / text).touch()
+    (tmp_path / "deep/model.tmp").mkdir()  # somebody's own
+    with pytest.raises(UserError, match=r"half: it is a folder"):
+        _write_half(tmp_path / "deep/model")
+    assert {path.name for path in (tmp_path / "deep/model").iterdir()} == {"new"}
+    with new_folder(tmp_path / "deep/model") as building:
+        assert list(building.iterdir()) == []
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"model", "model.tmp"}
+
+
+def _write_half(folder):
+    with new_folder(folder) as building:
+        (building / "half").mkdir()
+        (building / "half").write_text("")
+
+
+def test_where_a_folder_is_a_link_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "disk/old").mkdir(parents=True)
+    (tmp_path / "model").symlink_to(tmp_path / "disk")
+    with new_folder(tmp_path / "model") as building:
+        (building / "new").touch()
+    assert (tmp_path / "model").is_symlink()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["new"]
+
+
+def test_a_folder_that_was_taken_away_is_said_plainly(tmp_path):
+    gone = tmp_path / "gone/x"
+    said = r"gone/x\.tmp: it is not there any more"
+    with pytest.raises(UserError, match=said), user_os_errors(tmp_path):
+        write_text(gone, "")
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+import errno
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -168,7 +170,13 @@ def test_being_asked_to_stop_while_a_checkpoint_is_read_is_no_damage(written, mo
             read(4)
 
 
-def test_the_newest_intact_checkpoint_is_what_is_left(written):
+@pytest.mark.parametrize("on_another_disk", [False, True])
+def test_the_newest_intact_checkpoint_is_what_is_left(written, on_another_disk, monkeypatch):
+    def refused(*paths):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    if on_another_disk:  # as where checkpoints is a link
+        monkeypatch.setattr(os, "rename", refused)
     folder, aside = written / "checkpoints", written / "damaged"
     for step in (4, 3):
         (folder / str(step) / "state/_METADATA").unlink()
