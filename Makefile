@@ -8,7 +8,7 @@ ARGS ?=
 EXTRAS ?= dev
 # cuda where an NVIDIA GPU answers, else cpu; on a TPU machine say ACCELERATOR=tpu.
 ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
-# Python 3.11 gets a JAX that trains far too slowly on NVIDIA's GPUs (aiayn/training/step.py).
+# Python 3.11 gets a JAX that trains far too slowly on NVIDIA's GPUs (aiayn/training/mesh.py).
 MINOR := $(if $(filter cuda,$(ACCELERATOR)),12,11)
 
 VENV := .venv
@@ -131,13 +131,13 @@ $(FAIRSEQ)/.done: | $(BIN)/python
 	  fairseq==0.12.2 'numpy<1.24' torch==2.13.0
 	@touch $@
 
-# LibreTranslate's models that cut sentences are downloaded at run time; spaCy cuts them by a rule.
 .venv-tpu/.done .venv-cuda/.done: .venv-%/.done: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing a compiler for $* into .venv-$*: a minute, once."
 	@"$(PYTHON)" -m venv .venv-$*
 	@.venv-$*/bin/python $(PIP_INSTALL) -e '.[$*]'
 	@touch $@
 
+# Its models that cut sentences are downloaded at run time; spaCy cuts them by a rule.
 $(LIBRETRANSLATE)/.done: | $(BIN)/python
 	@echo "Installing LibreTranslate into $(LIBRETRANSLATE): some minutes, once."
 	@"$(PYTHON)" -m venv $(LIBRETRANSLATE)

@@ -235,6 +235,9 @@ def _dropout(function: Callable[..., Any]) -> Callable[[], AbstractContextManage
     return _instead(*places, without=["norm"])
 
 
+_AND_NO_NORM = "; on GPUs without the kernel of the norm, which has the hash in it"
+
+
 def _attention(
     implementation: Literal["xla", "cudnn"],
 ) -> Callable[[], AbstractContextManager[Any]]:
@@ -257,12 +260,12 @@ CHOICES: Mapping[str, Choice] = {
         workload=_no_dropout,
     ),
     "dropout by a hash, not Threefry": Choice(
-        "Threefry, JAX's own generator",
+        f"Threefry, JAX's own generator{_AND_NO_NORM}",
         {"T1": 1.12, "base": 1.30, "big": 1.18},
         _dropout(threefry_dropout),
     ),
     "dropout by a hash, not RBG": Choice(
-        "RBG, the device's own generator",
+        f"RBG, the device's own generator{_AND_NO_NORM}",
         {"T1": 1.07, "base": 1.22, "big": 1.12},
         _dropout(rbg_dropout),
     ),
@@ -366,7 +369,7 @@ def bench_choices(
             try:
                 found[what] |= _beside(step_round, choice, workload)
             except (RuntimeError, ValueError, NotImplementedError) as error:  # from JAX
-                found[what]["failed"] = str(error).splitlines()[0]
+                found[what]["failed"] = (str(error) or type(error).__name__).splitlines()[0]
             records.write(folder / f"choices-{name}.json", record)  # at once: all take minutes
             bar.advance(task)
     return record

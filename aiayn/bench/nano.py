@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -18,9 +19,10 @@ from aiayn.errors import UserError
 from aiayn.evaluation.perplexity import text_losses
 from aiayn.evaluation.record import read_record
 from aiayn.model.saved import model_of
-from aiayn.render.markdown import duration
+from aiayn.render.markdown import duration, hardware_text
 from aiayn.system import records
 from aiayn.system.environment import environment
+from aiayn.system.records import Hardware
 from aiayn.tasks import task_of
 from aiayn.training.run_folder import data_of_run, read_run
 
@@ -40,14 +42,21 @@ def bench_nano(run_dir: Path, folder: Path, console: Console) -> dict[str, Any]:
 
     Raises:
         UserError: PyTorch is not installed, it is no finished run of a language model, or its data
-            is gone.
+            is gone, or it was trained on another machine.
     """
     if not find_spec("torch"):
         raise UserError("The recipe is in PyTorch: .venv-parity/bin/aiayn, after make parity.")
+    experiment, _ = read_run(run_dir)
+    run, here = read_record(run_dir), environment()
+    machine = msgspec.convert(here["hardware"], Hardware)
+    if run.hardware != machine:
+        raise UserError(
+            f"{run_dir} was trained on {hardware_text(run.hardware)}; this is "
+            f"{hardware_text(machine)}. The recipe is given as long, which is as much on the same "
+            "machine alone."
+        )
     from aiayn.bench.nano_torch import train_and_score
 
-    experiment, _ = read_run(run_dir)
-    run = read_record(run_dir)
     writer = Writer(model_of(run_dir))
     open_source = task_of(experiment).open_source
     prepared = data_of_run(experiment, run_dir, None, console, open_source)
@@ -60,7 +69,7 @@ def bench_nano(run_dir: Path, folder: Path, console: Console) -> dict[str, Any]:
     record = {
         "bench": "nano",
         "experiment": experiment.name,
-        **environment(),
+        **here,
         "definitions": _DEFINITIONS,
         "nano": found,
         "ours": {

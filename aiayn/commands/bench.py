@@ -9,7 +9,7 @@ from typing import Any
 from aiayn.bench.workloads import PEERS, TOOLKITS, TRAINING, WORKLOADS
 from aiayn.commands.verb import TRAINED, Verb, existing, positive, trained
 from aiayn.errors import UserError
-from aiayn.system.files import place
+from aiayn.system.files import place, user_os_errors
 
 _CONTESTS = tuple(WORKLOADS)
 _WITH_PEERS = ("train", "decode", "generate", "serve", "toolkits")
@@ -30,7 +30,7 @@ def bench(
     workload: str | None,
     peer: str | None,
     profile: bool,
-    pairs: list[int],
+    pairs: list[int] | None,
     model: Path | None,
     src: Path | None,
     ref: Path | None,
@@ -89,6 +89,8 @@ def bench(
 
     console = Terminal()
     name = _workload(what, workload)
+    with user_os_errors(out):  # before the work, which may take hours
+        out.mkdir(parents=True, exist_ok=True)
     if profile:
         _profile(what, name, out, console)
     elif what in _CONTESTS:
@@ -118,7 +120,7 @@ def bench(
     elif what == "data":
         from aiayn.bench.data import bench_data
 
-        bench_data(pairs, out, console)
+        bench_data(pairs or _WMT14, out, console)
     else:
         _MEASURES[what](name, out, console)
     console.print(f"Written to {out}.")
@@ -142,6 +144,8 @@ def _check_bench(what: str, workload: str | None, **values: Any) -> None:
         raise UserError(f"--peer is {values['peer']}; libretranslate is for serve, and it alone.")
     if what not in _PROFILED and values["profile"]:
         raise UserError(f"--profile is for {_listed(_PROFILED)}, not for {what}.")
+    if what != "data" and values["pairs"]:
+        raise UserError(f"--pairs is for data, not for {what}.")
     if workload and what not in (*_CONTESTS, "choices", "start"):
         raise UserError(f"--workload is not for {what}.")
     known = [
@@ -165,6 +169,8 @@ def _translates(name: str) -> bool:
     return not TRAINING[name].is_text
 
 
+_WMT14 = (450_000, 1_500_000, 4_508_785)
+"""Pairs of its corpus, before them a tenth and a third of it."""
 _USUAL = {"decode": "D1tiny", "start": "T2", "generate": "G1", "prompt": "P1"}
 
 
@@ -252,7 +258,6 @@ def _bench_arguments(parser: ArgumentParser) -> None:
         "--pairs",
         type=positive,
         nargs="+",
-        default=[450_000, 1_500_000, 4_508_785],
         metavar="N",
         help="data: sizes of the corpora (default: WMT14's, a third and a tenth of it)",
     )

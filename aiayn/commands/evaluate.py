@@ -155,6 +155,7 @@ def _average_arguments(parser: ArgumentParser) -> None:
 def info(path: Path, as_json: bool) -> None:
     """Show the contents of a run or a model: record, parameters, hashes."""
     from aiayn.evaluation.record import record_lines, run_info
+    from aiayn.render.terminal import printable
 
     found = run_info(path)
     if as_json:
@@ -168,7 +169,7 @@ def info(path: Path, as_json: bool) -> None:
     if "model" in found:
         model = found["model"]
         what = f"{model['task'].replace('_', ' ')}, {' to '.join(model['languages'])}"
-        print(f"model: {model['experiment']}, {what}")
+        print(printable(f"model: {model['experiment']}, {what}"))
         print(f"  {model['parameters']:,} parameters, {model['pieces']:,} pieces")
         print(f"  hash of the parameters: {model['params_sha256'][:16]}")
 

@@ -34,16 +34,21 @@ Kept = Record | Included | Ablation | Sweep | Faults | ToolkitRun | Mapping[str,
 
 _RUN = ("model", "training", "data", "decoding", "evaluation")
 _CONTEST = tuple(f"bench/{name}.py" for name in ("contest", "worker", "workloads", "ours", "peers"))
+_ENGINE = ("interop", "bench/ctranslate2.py", "bench/pieces.py")
+"""How CTranslate2 gets the same work."""
 _BENCH = {
     "train": ("model", "training", *_CONTEST),
-    "decode": ("model", "decoding", *_CONTEST),
-    "generate": ("model", "decoding", "interop", *_CONTEST),
+    "decode": ("model", "decoding", *_CONTEST, *_ENGINE),
+    "generate": ("model", "decoding", *_CONTEST, *_ENGINE),
     "prompt": ("model", "decoding", *_CONTEST),
     "choices": ("model", "training", "bench/choices.py", *_CONTEST),
     "data": ("data", "bench/data.py"),
-    "start": ("commands", "data", "decoding", "model", "system", "training", "bench/start.py"),
+    "start": (
+        *("commands", "data", "decoding", "model", "system", "training", "bench/start.py"),
+        *(*_CONTEST, *_ENGINE),
+    ),
     "serving": ("decoding", "interop", "model", "bench/serving.py"),
-    "serve": ("decoding", "model", "serve", "bench/serve.py"),
+    "serve": ("decoding", "interop", "model", "serve", "bench/serve.py"),
     "ngrams": ("data", "evaluation", "model", "training", "bench/ngrams.py"),
     "nano": ("data", "evaluation", "model", "training", "bench/nano.py", "bench/nano_torch.py"),
     "pcfg": ("data", "decoding", "evaluation", "model", "training", "bench/pcfg.py"),

@@ -1,6 +1,7 @@
 """What benchmarks found, in Markdown, rendered from their records: machines are columns."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -163,6 +164,12 @@ def _origins(records: Sequence[Bench]) -> str:
 
 def _machine(record: Bench) -> str:
     return hardware_text(msgspec.convert(record["hardware"], Hardware))
+
+
+def _own_name(record: Bench) -> str:
+    """What its file adds to the name of its kind: of two machines or texts, two names."""
+    stem = PurePath(record["file"]).stem if "file" in record else record["experiment"]
+    return stem.removeprefix(f"{record['bench']}-")
 
 
 def _linked(text: str, record: Bench) -> str:
@@ -359,7 +366,7 @@ def _render_serve(records: Sequence[Bench]) -> list[str]:
     )
     return [
         "### Requests to a server",
-        _side_by_side({record["experiment"]: serve.figures(record) for record in records}),
+        _side_by_side({_own_name(record): serve.figures(record) for record in records}),
         "Medians of rounds in turns; beside them the seconds by those of ours in the same round, "
         "with their range: above 1, ours is faster. Sentences with the same translation as ours: "
         f"{'; '.join(same)}. Of {'; '.join(_linked(serve.title(r), r) for r in records)}. By "

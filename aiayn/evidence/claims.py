@@ -174,7 +174,7 @@ def _run(
         if experiment.startswith("wmt14"):
             cost += f", {TRAINING[size].hours:g} h on {NUM_GPUS} P100 in the paper"
         return _said(about, "–", "not run here", cost)
-    stale = "STALE, the experiment changed since: " if is_stale(record) else ""
+    stale = "STALE, not the settings of now: " if is_stale(record) else ""
     how = (
         f"{stale}experiments/results/{experiment}.json, commit {short_commit(record.commit)}, "
         f"config {record.config_hash[:12]}, preset {record.preset}, seed "
@@ -426,7 +426,7 @@ def _small_difference(record: Ablation, row: str) -> str:
 
 
 def _from_ablation(name: str, record: Ablation, folder: str = "ablations") -> str:
-    stale = "STALE, the experiment changed since: " if is_stale(record) else ""
+    stale = "STALE, not the settings of now: " if is_stale(record) else ""
     return f"{stale}experiments/results/{folder}/{name}.json, {ablation_origin(record)}"
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from aiayn.errors import UserError
 from aiayn.evaluation.record import read_record, scored_sets
 from aiayn.evidence.records import Included
-from aiayn.evidence.run_tables import kind_of
+from aiayn.evidence.run_tables import kind_of, ruler_of
 from aiayn.model.saved import load_model, model_of, save_model
 from aiayn.render.markdown import markdown_table, number
 from aiayn.render.terminal import Terminal
@@ -39,7 +39,7 @@ def include(run_dir: Path, root: Path, console: Console) -> Included:
     folder = root / checkout.MODELS / experiment.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_model(folder, model, small=True)
-    stored, ruler = load_model(folder), kind_of(run).ruler
+    stored, ruler = load_model(folder), ruler_of(run)
     scores = {
         name: [
             task.score_model(each, prepared, split, console)[ruler].value

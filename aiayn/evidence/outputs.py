@@ -110,9 +110,11 @@ def keep(run_dir: Path, results: Path, name: str = "", metrics: bool = False) ->
         else:  # an earlier version's, which did not say what text it was scored on
             record.data.tests = tests
             records.write(path, record)
+        course = path.with_suffix(".metrics.jsonl")
         if metrics:
-            curve = (run_dir / "metrics.jsonl").read_bytes()
-            write_bytes(path.with_suffix(".metrics.jsonl"), curve)
+            write_bytes(course, (run_dir / "metrics.jsonl").read_bytes())
+        else:
+            course.unlink(missing_ok=True)  # of the run that was here
     return path
 
 

@@ -1,6 +1,7 @@
 """The tables of runs: what each experiment came to, by the figures of its task."""
 
 import io
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,8 +98,15 @@ def kind_of(record: Record) -> Kind:
     return _KINDS.get(record.config.get("task", ""), _TRANSLATION)
 
 
+def ruler_of(record: Record) -> str:
+    """The figure that a run is compared by where nothing else is said."""
+    of_tokens = record.config.get("task") == "translation_of_tokens"
+    return "tokens" if of_tokens else kind_of(record).ruler
+
+
 def render_short(records: Sequence[RunRecord]) -> str:
-    """The README's table: a row for each test set, the averaged model.
+    """The README's table: a row for each test set, the averaged model; not of runs on other text
+    than the experiment's own.
 
     By the ruler of the published figure, where there is one: the mean of all runs of an experiment,
     the best of them, and how far both are from what was published.
@@ -109,10 +117,12 @@ def render_short(records: Sequence[RunRecord]) -> str:
             *("parameters", "time, hardware"),
         ]
     ]
-    for (name, test_set), runs in _by_test_set(records).items():
+    for (name, test_set, _), runs in _by_test_set(records).items():
+        if name.endswith(OTHER_TEXT):
+            continue
         kind = kind_of(runs[0])
         published = PUBLISHED.get((runs[0].experiment, test_set))
-        ruler = published.ruler if published else kind.ruler
+        ruler = published.ruler if published else ruler_of(runs[0])
         averaged = _averaged(runs, test_set)
         known = [(each.values().get(ruler), run) for each, run in zip(averaged, runs, strict=True)]
         values = [value for value, _ in known if value is not None]
@@ -139,13 +149,14 @@ def _how_far(best: float | None, values: Sequence[float], published: Published |
     return far if len(values) < 2 else f"{far}, mean {fmean(values) - published.value:+.2f}"
 
 
-def _by_test_set(records: Sequence[RunRecord]) -> dict[tuple[str, str], list[RunRecord]]:
-    """Every run that was scored, by experiment and test set.
+def _by_test_set(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], list[RunRecord]]:
+    """Every run that was scored, by experiment, test set, and all else that decides what it comes
+    to but chance.
 
     Raises:
         UserError: runs of an experiment were scored on other texts under one name.
     """
-    found: dict[tuple[str, str], list[RunRecord]] = {}
+    found: dict[tuple[str, str, str], list[RunRecord]] = {}
     texts: dict[tuple[str, str], tuple[TestSet, str]] = {}
     for name, record in zip(_names(records), records, strict=True):
         for test_set in record.scores:
@@ -156,8 +167,15 @@ def _by_test_set(records: Sequence[RunRecord]) -> dict[tuple[str, str], list[Run
                         f"{file} and {record.file} have other texts as {test_set} of {name}; a "
                         "mean is of one text. Give one of the two experiments another name."
                     )
-            found.setdefault((name, test_set), []).append(record)
+            found.setdefault((name, test_set, _trained_as(record)), []).append(record)
     return found
+
+
+def _trained_as(record: RunRecord) -> str:
+    """What runs have in common that may be averaged: text, settings but the seed, first weights."""
+    settings = {**record.config, "train": {**record.config["train"], "seed": None}}
+    same = "" if is_repeat(record) else json.dumps(settings, sort_keys=True)
+    return f"{record.data.fingerprint} {(record.initial or {}).get('params_sha256')} {same}"
 
 
 def _averaged(runs: Sequence[RunRecord], test_set: str) -> list[Scores]:
@@ -169,7 +187,7 @@ def _figure(scores: Sequence[Scores], name: str) -> str:
     """Of all these runs, with the tokeniser where that is another than the heading has it."""
     text = repeated([each.values().get(name) for each in scores])
     if name == "sacrebleu" and (tokens := tokeniser(scores[0][name].how)) not in ("", "13a"):
-        text += f" ({tokens})"
+        return "–" if tokens == "none" else f"{text} ({tokens})"  # which has a column of its own
     return text
 
 
@@ -197,8 +215,8 @@ def render_full(records: Sequence[RunRecord]) -> str:
         "Rendered by `make results` from the records in `results/`; do not edit. Each row or "
         "figure leads to its record, which has the signature of every figure, what it may be "
         "compared with, the commit, all versions and the machine. Of several runs of an "
-        "experiment the mean and the standard deviation: they differ in seeds, machines and "
-        "versions, and by chance.",
+        "experiment on the same text the mean and the standard deviation: they differ in seeds, "
+        "machines and versions, and by chance.",
         "## Quality",
         *(part for kind in kinds for part in _of_kind(kind, records)),
         "### Runs",
@@ -211,20 +229,23 @@ def render_full(records: Sequence[RunRecord]) -> str:
 
 def _of_kind(kind: Kind, records: Sequence[RunRecord]) -> list[str]:
     """All test sets of one kind of task, each with all runs of an experiment."""
-    alone = f"{kind.figures[kind.ruler]}, not averaged"
+    alone = "the linked one, not averaged"
     rows = [["experiment", "test set", "weights", *kind.figures.values(), alone]]
-    for (name, test_set), runs in _by_test_set(records).items():
+    for (name, test_set, _), runs in _by_test_set(records).items():
         if kind_of(runs[0]) is not kind:
             continue
-        averaged = _averaged(runs, test_set)
-        figures = [_figure(averaged, figure) for figure in kind.figures if figure != kind.ruler]
+        averaged, ruler = _averaged(runs, test_set), ruler_of(runs[0])
+        figures = [
+            _leading(averaged, runs, ruler) if figure == ruler else _figure(averaged, figure)
+            for figure in kind.figures
+        ]
         every = [list(run.scores[test_set].items()) for run in runs]
         labels = dict.fromkeys(scores[-1][0] for scores in every)
         last = [scores[0][1] for scores in every if len(scores) > 1]
         rows.append(
             [
-                *(name, test_set, ", ".join(labels), _leading(averaged, runs, kind.ruler)),
-                *(*figures, _figure(last, kind.ruler) if last else "–"),
+                *(name, test_set, ", ".join(labels), *figures),
+                _figure(last, ruler) if last else "–",
             ]
         )
     return [f"### {kind.title}: test sets", markdown_table(rows), kind.note]
@@ -277,11 +298,13 @@ def _times_to_score(records: Sequence[RunRecord]) -> list[str]:
         return []
     bests = [max(bleu for _, bleu in record.dev_scores) for record in records]
     wanted = range(_SCORE_STEP, math.ceil(max(bests)), _SCORE_STEP)
-    rows = [["run", *map(str, wanted), "highest"]]
+    rows = [["run", "by", *map(str, wanted), "highest"]]
     for record, best in zip(records, bests, strict=True):
         times = [_first_time(record, each) for each in (*map(float, wanted), best)]
         told = [f"{seconds:.0f} s" if seconds is not None else "–" for seconds in times]
-        rows.append([_named(record.experiment, record), *told[:-1], f"{best:.4g} after {told[-1]}"])
+        by = kind_of(record).named(ruler_of(record))
+        highest = f"{best:.4g} after {told[-1]}"
+        rows.append([_named(record.experiment, record), by, *told[:-1], highest])
     return [
         "Time until BLEU on dev by greedy search was so high, with compiling, validating and "
         "saving:",
@@ -301,19 +324,22 @@ def render_output(record: Record) -> str:
     return "\n".join(["```text", f"{record.experiment}: BLEU and chrF2", *lines, "```"])
 
 
-STALE = " (stale: the experiment changed)"
+STALE = " (stale: not the settings that the experiment has now)"
+OTHER_TEXT = " (on other text)"
 
 
 def _names(records: Sequence[RunRecord]) -> list[str]:
-    """The experiment of each record, marked where it has changed since; another seed is no change
-    beside a run of the experiment's own."""
+    """The experiment of each record, marked where its settings are others now, or its text is not
+    that of the run which is named as the experiment; another seed is no change beside a run of the
+    experiment's own."""
     own = {record.experiment for record in records if not is_stale(record)}
-    return [
-        record.experiment
-        + (
-            STALE
-            if is_stale(record) and not (record.experiment in own and is_repeat(record))
-            else ""
-        )
-        for record in records
-    ]
+    texts: dict[str, str] = {}
+    for record in sorted(records, key=lambda each: each.file != f"{each.experiment}.json"):
+        texts.setdefault(record.experiment, record.data.fingerprint)
+
+    def mark(record: RunRecord) -> str:
+        if is_stale(record) and not (record.experiment in own and is_repeat(record)):
+            return STALE
+        return "" if record.data.fingerprint == texts[record.experiment] else OTHER_TEXT
+
+    return [record.experiment + mark(record) for record in records]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from aiayn.bench.toolkits import ToolkitRun, Trained, figures, of_ours, of_toolkit, title
+from aiayn.errors import UserError
 from aiayn.evidence.records import TOOLKITS, RunRecord, is_repeat
 from aiayn.render.markdown import markdown_table, short_commit
 
@@ -36,11 +37,27 @@ def render_toolkits(runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]) -> st
 def by_experiment(
     runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]
 ) -> Mapping[str, list[Trained]]:
-    """All trainings of each experiment as it is now that toolkits trained, ours first."""
+    """All trainings of each experiment as it is now that toolkits trained, ours first.
+
+    Raises:
+        UserError: toolkits trained an experiment on several texts.
+    """
     found: dict[str, list[Trained]] = {}
     for experiment in dict.fromkeys(run.experiment for run in runs if is_repeat(run)):
-        kept = [r for r in ours if r.experiment == experiment and r.dev_scores and is_repeat(r)]
         theirs = [run for run in runs if run.experiment == experiment and is_repeat(run)]
+        text, *others = {run.data.fingerprint for run in theirs}
+        if others:
+            raise UserError(
+                f"The records in results/{TOOLKITS} of {experiment} are of {1 + len(others)} "
+                "texts; wanted one."
+            )
+        kept = [
+            record
+            for record in ours
+            if (record.experiment, record.data.fingerprint) == (experiment, text)
+            and record.dev_scores
+            and is_repeat(record)
+        ]
         found[experiment] = [*(of_ours(r, r.metrics) for r in kept), *map(of_toolkit, theirs)]
     return found
 

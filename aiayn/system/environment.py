@@ -20,15 +20,17 @@ from aiayn.system.flags import check_flags
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
 
 PEAK_FLOPS = {
-    "NVIDIA H100": 989e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,
-    "NVIDIA A100": 312e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
     "TPU v5": 459e12,
     "TPU v6 lite": 918e12,
 }
-"""Dense bfloat16 FLOP/s of one device, from the makers' data sheets; JAX calls a v5p `TPU v5`."""
+"""Dense bfloat16 FLOP/s of one device, from the makers' data sheets, by the whole name that JAX has
+for it: a card of the same family may have less. A v5p is `TPU v5`."""
 
 
 def versions() -> dict[str, str]:
@@ -62,8 +64,7 @@ def environment() -> dict[str, Any]:
 
 def peak_flops() -> float | None:
     """FLOP/s of all devices together by the data sheet; None where we know none."""
-    kind = jax.devices()[0].device_kind
-    known = next((peak for name, peak in PEAK_FLOPS.items() if kind.startswith(name)), None)
+    known = PEAK_FLOPS.get(jax.devices()[0].device_kind)
     return known and known * jax.device_count()
 
 

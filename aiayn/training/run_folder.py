@@ -54,6 +54,9 @@ _MAY_CHANGE = (
 """Settings that a run may be resumed with other values of."""
 
 
+_ELSEWHERE = "in another directory (`aiayn train --run-dir DIR`, `aiayn ablate --set name=NAME`)"
+
+
 def read_run(run_dir: Path) -> tuple[Experiment, str]:
     """The experiment that a run directory holds, and the fingerprint of the data it is trained on.
 
@@ -115,7 +118,7 @@ def begun_run(experiment: Experiment, run_dir: Path) -> Begun | None:
     if changed:
         raise UserError(
             f"{run_dir} holds another run; different: {', '.join(changed)}. "
-            "Set them back to go on with that one, or choose another directory (--run-dir)."
+            f"Set them back to go on with that one, or begin {_ELSEWHERE}."
         )
     model = run_dir / "tokenizer.model"
     return Begun(found.data, written, model.read_bytes() if model.is_file() else b"")
@@ -147,7 +150,7 @@ def check_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None
         raise UserError(
             f"{run_dir} was begun with other data than what is there now; changed since: "
             f"{', '.join(changed)}{first}. Bring the old text back to go on with this run, or "
-            "train on the new text in another directory (--run-dir)."
+            f"train on the new text {_ELSEWHERE}."
         )
 
 

@@ -74,6 +74,19 @@ def test_attention_of_packed_rows_is_that_of_jax(length):
             np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5)
 
 
+def test_a_failure_without_a_text_is_named_and_the_others_are_tried(tmp_path, monkeypatch):
+    def refused(choice, workload):
+        if choice.instead == "nothing":
+            return {"first_loss": 1.0}, dict
+        raise NotImplementedError
+
+    monkeypatch.setattr(aiayn.bench.choices, "_warmed_up", refused)
+    some = dict.fromkeys(("one", "two"), Choice("none"))
+    record = bench_choices("tiny", tmp_path, Console(quiet=True), some)
+    failed = [found["failed"] for found in record["choices"].values()]
+    assert failed == ["NotImplementedError"] * 2
+
+
 @pytest.mark.slow
 def test_choices_are_timed_in_turns_with_the_step(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(aiayn.bench.choices, "ROUNDS", 2)

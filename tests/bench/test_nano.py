@@ -8,12 +8,21 @@ from rich.console import Console
 from aiayn.bench.nano import bench_nano, figures
 from aiayn.errors import UserError
 from aiayn.evidence.bench_tables import render_simpler
+from tests.support.records import run_record
 
 
 def test_without_pytorch_it_says_what_installs_it(tmp_path, monkeypatch):
     monkeypatch.setattr("aiayn.bench.nano.find_spec", lambda name: None)
     with pytest.raises(UserError, match="after make parity"):
         bench_nano(tmp_path, tmp_path, Console(file=io.StringIO()))
+
+
+def test_a_run_of_another_machine_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("aiayn.bench.nano.find_spec", lambda name: True)
+    monkeypatch.setattr("aiayn.bench.nano.read_run", lambda run_dir: (None, ""))
+    monkeypatch.setattr("aiayn.bench.nano.read_record", lambda run_dir: run_record())
+    with pytest.raises(UserError, match=r"was trained on 2 cores, a CPU; this is .*as long"):
+        bench_nano(tmp_path, tmp_path, Console(quiet=True))
 
 
 def test_results_show_nats_of_a_character_and_the_time_of_both():

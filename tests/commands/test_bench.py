@@ -50,6 +50,8 @@ from tests.commands.test_verb import refusal
         ("serve --model tests", "serve needs --model and --src; found --model."),
         ("train --peer hf --profile", "not allowed with argument --peer"),
         ("data --pairs 10 0", "--pairs is 0; wanted 1 or more"),
+        ("train --pairs 10", "--pairs is for data, not for train."),
+        ("growth --out Makefile", "Makefile: a file is in the way."),
     ],
 )
 def test_what_does_not_go_together_is_refused(arguments, message, capsys):

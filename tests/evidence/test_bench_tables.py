@@ -114,6 +114,19 @@ def test_a_table_becomes_a_line_with_a_cell_of_named_figures_for_each_of_its_row
     ]
 
 
+def test_a_second_machines_server_has_columns_of_its_own():
+    def record(name, speed):
+        contenders = {"aiayn": {"clients_seconds": [10 / speed]}}
+        about = {"bench": "serve", "experiment": "m", "file": f"bench/{name}.json"}
+        sizes = {"text": "t", "lines": 5, "beam_size": 4, "clients": 2, "sentences": 10}
+        return _on("a", contenders=contenders, ratios={}, same={}, **about, **sizes)
+
+    text = render_bench([record("serve-m", 2), record("serve-m-zen5", 5)])
+    assert "| m: 2 clients, sentences/s |" in text
+    assert "| m-zen5: 2 clients, sentences/s |" in text
+    assert "| aiayn | 2 |  | – |  | – |  | 5 |  |" in text
+
+
 def test_choices_of_other_workloads_are_columns_of_their_own():
     def record(workload, ratio):
         choice = {"instead": "none", "predicted": 1.25, "ratio": ratio, "ratios": [ratio]}

@@ -101,6 +101,8 @@ def test_the_same_run_is_kept_as_the_same_bytes(kept, tmp_path):
     assert path.with_suffix(".metrics.jsonl").read_bytes() == (
         (tmp_path / "run" / "metrics.jsonl").read_bytes()
     )
+    keep(tmp_path / "run", kept)
+    assert not path.with_suffix(".metrics.jsonl").exists(), "the course was of the run before"
 
 
 def _changed_score(kept):

@@ -81,21 +81,65 @@ def test_runs_that_differ_in_the_seed_are_repeats_of_the_experiments_own():
     # Nor is a run of other settings one more seed.
     other = load_experiment("multi30k_ende").with_overrides(["train.seed=2", "decode.beam_size=5"])
     table = render_short([seed(1), _captions(1.0, 1.0, config=other.to_dict())])
-    assert "| multi30k_ende (stale: the experiment changed) | test2016 | 1.00 |" in table
+    stale = "multi30k_ende (stale: not the settings that the experiment has now)"
+    assert f"| {stale} | test2016 | 1.00 |" in table
     rows = render_full([seed(1), seed(2)]).splitlines()
     assert sum("| 2 | paper |" in row for row in rows) == 1, "the table of runs has the seed"
 
 
 def test_a_mean_is_of_one_text():
     def on(text, file):
-        data = record.Data(fingerprint="0", source={}, pairs={}, tests={"test2016": text})
+        tests = {"test2016": text} if text else {}
+        data = record.Data(fingerprint="0", source={}, pairs={}, tests=tests)
         return _captions(30.0, 30.0, data=data, file=file)
 
     text, other = (record.TestSet(2, "a", ref) for ref in "bc")
-    unknown = _captions(30.0, 30.0)
+    unknown = on(None, "0.json")
     assert "n = 3" in render_short([on(text, "1.json"), unknown, on(text, "2.json")])
     with pytest.raises(UserError, match=r"1.json and 3.json have other texts as test2016 of multi"):
         render_short([on(text, "1.json"), unknown, on(other, "3.json")])
+
+
+def test_a_mean_is_of_runs_on_the_same_text_and_from_the_same_weights_alone():
+    def on(bleu, fingerprint, file, **changes):
+        data = record.Data(fingerprint=fingerprint, source={}, pairs={}, tests={})
+        return _captions(bleu, bleu, data=data, file=file, **changes)
+
+    runs = [on(1.0, "older", "a.json"), on(31.0, "text", "multi30k_ende.json")]
+    runs += [on(33.0, "text", "z.json"), on(3.0, "text", "z.json", initial={"params_sha256": "0"})]
+    text = render_full(runs)
+    rows = [line.split(" | ") for line in text.splitlines() if "test2016" in line]
+    assert [(name, value.partition(":")[0]) for name, _, _, value, *_ in rows] == [
+        ("| multi30k_ende (on other text)", "[1.00](results/a.json)"),
+        ("| multi30k_ende", "32.00 ± 1.41, n = 2"),
+        ("| multi30k_ende", "[3.00](results/z.json)"),
+    ]
+    assert "other text" not in render_short(runs), "the README has the experiment's own"
+
+
+def test_stale_runs_of_other_settings_have_no_mean():
+    def stale(steps, bleu):
+        changed = load_experiment("multi30k_ende").with_overrides([f"train.num_steps={steps}"])
+        return _captions(bleu, bleu, config=changed.to_dict())
+
+    rows = render_short([stale(2_000, 10.0), stale(3_000, 20.0), stale(2_000, 14.0)]).splitlines()
+    values = [row.split(" | ")[2] for row in rows if "test2016" in row]
+    assert values == ["12.00 ± 2.83, n = 2", "20.00"]
+
+
+def test_text_of_tokens_is_compared_by_its_tokens_as_they_are():
+    config = load_experiment("multi30k_ende_wu2021").to_dict()
+    entries = (
+        Score("sacrebleu", 29.0, "nrefs:1|case:mixed|tok:none|version:2", ""),
+        Score("tokens", 29.0, "nrefs:1|case:mixed|tok:none|version:2", ""),
+    )
+    scores = {"test2017": {"average of 10": Scores("en", "de", 1, entries)}}
+    run = run_record(experiment="multi30k_ende_wu2021", config=config, scores=scores)
+    run.dev_scores = ((2.0, 5.5),)
+    assert "| test2017 | 29.00 | BLEU, tokens as they are | 29.00 |" in render_short([run])
+    text = render_full([run])
+    assert "| average of 10 | – | – | – | – | – | – | – | 29.00 | – |" in text
+    assert "| multi30k_ende_wu2021 | BLEU, tokens as they are | 2 s | 5.5 after 2 s |" in text
 
 
 def test_a_stale_run_is_no_repeat_of_the_experiment():
@@ -109,7 +153,7 @@ def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
     run = "[x](results/x.json)"
     averaged = "[31.00](results/x.json) | – | – | 60.00 | 41.00 | – | – | –"
     assert f"| phrasebook | seen | average of 5 | {averaged} | 30.13 |" in text
-    assert "| tokens as they are | BLEU (13a), not averaged |" in text
+    assert "| tokens as they are | the linked one, not averaged |" in text
     assert f"| {run} | 1 | paper | 1,234,567 | 10 | 99 + 101 | 5 min on 2 cores, a CPU |" in text
     assert "| – | 5 | 0123456789ab, " in text
     assert "| 0.4% | 5 | 0123456789ab, " in render_full([run_record(waiting_for_rows=0.0042)])
@@ -121,8 +165,9 @@ def test_the_time_to_a_score_is_read_from_the_metrics_beside_arun_record(tmp_pat
     rows = [{"seconds": s, "loss": 1.0} | ({} if b is None else {"dev_bleu": b}) for s, b in seen]
     (tmp_path / "phrasebook.metrics.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))
     text = render_full(load_records(tmp_path))
-    assert "| run | 5 | 10 | highest |" in text
-    assert "| [phrasebook](results/phrasebook.json) | 30 s | 40 s | 12.3 after 40 s |" in text
+    assert "| run | by | 5 | 10 | highest |" in text
+    run = "[phrasebook](results/phrasebook.json) | BLEU (13a)"
+    assert f"| {run} | 30 s | 40 s | 12.3 after 40 s |" in text
     assert "highest" not in render_full([run_record()])
 
 

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from matplotlib.figure import Figure
 from msgspec.structs import replace
 
 from aiayn.bench.toolkits import of_ours, of_toolkit
+from aiayn.errors import UserError
 from aiayn.evidence.plots import plot_courses
 from aiayn.evidence.toolkit_tables import render_toolkits
 from aiayn.experiments import load_experiment
@@ -45,6 +47,16 @@ def test_a_run_of_another_recipe_is_not_beside_them_and_another_seed_is():
     assert "| fairseq |" in text
     assert "hf" not in text
     assert render_toolkits(theirs[1:], runs) == ""
+
+
+def test_a_run_on_other_text_is_not_beside_them():
+    def other(run):
+        return replace(run, data=replace(run.data, fingerprint="other"))
+
+    text = render_toolkits([toolkit_run()], [other(_ours()), _ours()])
+    assert text.count("| aiayn |") == 1
+    with pytest.raises(UserError, match=r"peers of phrasebook are of 2 texts; wanted one"):
+        render_toolkits([toolkit_run(), other(toolkit_run())], [])
 
 
 def test_of_no_toolkit_there_is_nothing():

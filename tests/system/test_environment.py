@@ -46,7 +46,13 @@ def test_a_processor_is_named_with_family_and_model(text, name, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "peak"), [("NVIDIA H100 80GB HBM3", 2 * 989e12), ("TPU v4", 2 * 275e12), ("cpu", None)]
+    ("kind", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 2 * 989e12),
+        ("NVIDIA H100 PCIe", None),  # which is slower
+        ("TPU v4", 2 * 275e12),
+        ("cpu", None),
+    ],
 )
 def test_the_peak_of_all_devices_is_by_their_kind(kind, peak, monkeypatch):
     class Device:
