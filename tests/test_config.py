@@ -329,7 +329,7 @@ def test_any_text_after_set_is_a_setting_or_is_refused(assignments):
     ],
 )
 def test_settings_of_trees_go_together(changes, wrong):
-    parser = load_experiment("craft_parsing")
+    parser = load_experiment("craft_parsing").with_overrides(["data.trees=tags", "preset=custom"])
     with pytest.raises(UserError, match=re.escape(wrong)):
         parser.with_overrides(changes)
 

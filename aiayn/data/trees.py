@@ -155,6 +155,12 @@ def mark(word: str) -> int:
     return zlib.crc32(spelling(word).encode()) % MARKS
 
 
+def unmarked(symbol: str) -> str:
+    """A symbol without the mark of its word."""
+    found = _MARKED.fullmatch(symbol)
+    return found[1] if found else symbol
+
+
 def mark_in(symbol: str) -> int | None:
     """The mark that a symbol has for its word, if it has one."""
     found = _MARKED.fullmatch(symbol)
@@ -193,8 +199,7 @@ def restore(symbols: Iterable[str], words: Sequence[str]) -> Tree:
         elif len(tags) == len(words):
             continue
         elif symbol[:1] != "(":
-            marked = _MARKED.fullmatch(symbol)
-            tag = marked[1] if marked else symbol
+            tag = unmarked(symbol)
             tags.append(tag if _NAME.fullmatch(tag) else UNTAGGED)
         elif _NAME.fullmatch(symbol[1:]):
             opened.append(len(labels))

@@ -25,6 +25,7 @@ from aiayn.data.trees import (
     mark_in,
     restore,
     spelling,
+    unmarked,
     write,
 )
 from aiayn.data.trees import clean as clean_tree
@@ -175,7 +176,14 @@ class Parser(Translator):
         Raises:
             UserError: it has none, or one over other words.
         """
-        if text.split() and {*self._symbols.symbols}.issuperset(text.split()):
+        symbols = tuple(text.split())
+        if symbols and {*self._symbols.symbols}.issuperset(symbols):
+            tree = restore(symbols, words_of(sentence))
+            if linearise(tree) != tuple(map(unmarked, symbols)):
+                raise UserError(
+                    f"{text[:40]!r} is no tree over the words of the sentence; the nearest is "
+                    f"{' '.join(linearise(tree, self.terminals))!r}."
+                )
             return text
         found = list(entries(text.split("\n")))
         tree = found[0].tree if len(found) == 1 else None
@@ -185,7 +193,7 @@ class Parser(Translator):
                 f"{text[:40]!r} is not one tree: {reason}; wanted labelled brackets such as "
                 "(TOP (S (NP (NNP John)) (VP (VBZ sleeps)))), as `aiayn parse` writes them."
             )
-        words, symbols = self.spelled(tree)
+        words, spelled = self.spelled(tree)
         wanted = words_of(sentence)
         for place, (found_word, word) in enumerate(zip_longest(words.split(), wanted), 1):
             if found_word != word:
@@ -193,7 +201,7 @@ class Parser(Translator):
                     f"The tree is over other words than the sentence: word {place} is "
                     f"{found_word!r}; wanted {word!r}."
                 )
-        return symbols
+        return spelled
 
     def _pieces(self, line: str, ids: list[int]) -> list[list[int]]:
         """A sentence in one piece, however long: the parts of a tree are none."""
@@ -207,6 +215,10 @@ class Parser(Translator):
     def _first_room(self, width: int) -> int:
         """As the outputs of training, whose words had a piece each at least."""
         return math.ceil(self._symbols.growth * width)
+
+    def _batch_size(self, width: int, beams: int) -> int:
+        """By the first room, which is far below the longest output."""
+        return max(1, self.config.slots_per_batch // (beams * (width + self._first_room(width))))
 
     def _controls(self, chosen: Sequence[Sought], rows: int) -> dict[str, Any]:
         asked = super()._controls(chosen, rows)

@@ -24,6 +24,7 @@ from rich.text import Text
 from aiayn.config import Experiment
 from aiayn.data.prepare import Prepared, open_prepared, prepare
 from aiayn.errors import UserError, naming
+from aiayn.evaluation.average import average
 from aiayn.evidence.paper import TABLE_3
 from aiayn.evidence.records import AblatedRun, Ablation, Row, TextModel
 from aiayn.evidence.sweep import figure_on_dev, measure_of
@@ -280,13 +281,16 @@ def _read_scores(run: Run, prepared: Prepared) -> FinishedRun | None:
         return None
 
 
-def last_checkpoint(run: Run, prepared: Prepared) -> tuple[Model, dict[str, Any]]:
-    """Of a run that is trained to its end, the model of its last checkpoint, and the totals of its
-    log up to there."""
-    checkpoints = Checkpoints.open(run.run_dir)
+def scored_model(run: Run, prepared: Prepared) -> tuple[Model, dict[str, Any]]:
+    """Of a run that is trained to its end, the model that is scored, and the totals of its log: the
+    last checkpoint, as in Table 3, but of a parser the mean of those that its experiment averages,
+    since single ones scatter by more than what rows are to tell."""
+    experiment, checkpoints = run.experiment, Checkpoints.open(run.run_dir)
     newest = checkpoints.newest()
-    assert newest == run.experiment.train.num_steps
-    model = Model(run.experiment, prepared.tokenizer, checkpoints.params(newest))
+    assert newest == experiment.train.num_steps
+    count = experiment.decode.average_last if experiment.task == "parsing" else 1
+    params = average(checkpoints, checkpoints.last(count))
+    model = Model(experiment, prepared.tokenizer, params)
     totals = checkpoints.totals(newest)
     checkpoints.close()
     assert totals
@@ -306,7 +310,7 @@ def _perform(run: Run) -> FinishedRun:
         raise UserError(f"Row {run.row}, seed {experiment.train.seed}: {error}") from None
     began = time.perf_counter()
     figure = figure_on_dev(experiment, prepared)
-    model, totals = last_checkpoint(run, prepared)
+    model, totals = scored_model(run, prepared)
     headline = figure(model, experiment.decode)
     sessions = read_sessions(run.run_dir)
     values = {

@@ -23,9 +23,9 @@ from aiayn.errors import UserError
 from aiayn.evidence.ablation import (
     Run,
     finish,
-    last_checkpoint,
     read_record,
     record_of,
+    scored_model,
     share_machine,
 )
 from aiayn.evidence.parsed_text import OWN, PARSED, ROWS, changes
@@ -62,12 +62,18 @@ def self_train(
     """As `aiayn.evidence.ablation.ablate`: train and score what is not finished in `folder`.
 
     Raises:
-        UserError: as there; or there is no treebank, or no parsed text beside it.
+        UserError: as there; there is no treebank, or no parsed text beside it, or a limit that
+            leaves that out.
     """
     if not base.data.train_files:
         raise UserError(
             f"{base.name} reads no treebank: data.train_files is empty; wanted its files, with "
             f"{PARSED} beside them."
+        )
+    if base.data.limit:
+        raise UserError(
+            f"data.limit is {base.data.limit:,}; wanted 0: the parsed text comes after the "
+            "treebank, and would not be reached."
         )
     seeds = range(base.train.seed, base.train.seed + num_seeds)
     with user_os_errors(folder):
@@ -129,12 +135,12 @@ def _write_texts(texts: Sequence[_Text], num_jobs: int, console: Console) -> Non
 
 
 def _write_text(text: _Text) -> float:
-    """Parse the text with the last checkpoint, in a process of its own; its seconds."""
+    """Parse the text with a trained parser, in a process of its own; its seconds."""
     configure_jax()
     began = time.perf_counter()
     run = text.parser
     data, source = run.experiment.data, place(run.experiment.data.folder)
-    parser = Parser(last_checkpoint(run, open_prepared(run.data))[0])
+    parser = Parser(scored_model(run, open_prepared(run.data))[0])
     # The sentences that the second row learns from: what is no tree is counted there, and left out.
     found = treebank.pairs(source / PARSED, parser.terminals, lambda reason, place: None)
     parses = parser.parse([sentence.split() for sentence, _ in found])

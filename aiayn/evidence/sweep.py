@@ -4,10 +4,13 @@ Each is varied alone around the experiment's own setting, on dev: nothing is cho
 A parser is searched with each beam once more without its grammar, and what is no tree is mended.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -17,6 +20,7 @@ from aiayn.config import DecodeConfig, Experiment
 from aiayn.data.prepare import Prepared
 from aiayn.decoding.parser import Parser
 from aiayn.decoding.translator import Translator
+from aiayn.errors import UserError
 from aiayn.evaluation import parses
 from aiayn.evaluation.average import average
 from aiayn.evaluation.evaluate import check_data
@@ -28,6 +32,7 @@ from aiayn.render.markdown import number
 from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
+from aiayn.system.files import read_json, user_os_errors, write_text
 from aiayn.tasks import translation_of
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.run_folder import in_use, read_run
@@ -40,6 +45,9 @@ OF_TREES: Mapping[str, Sequence[float]] = {
 }
 """Around 21 and 0.3, which the paper parses with (§6.3)."""
 _COUNTS = (1, 2, 3, 5, 7, 10, 15, 20)
+_SO_FAR = "sweep.so_far.json"
+_OWN, _FREE = "own", "free"
+"""How a parser is searched: within the grammar, and without it."""
 
 
 def settings(
@@ -57,7 +65,8 @@ def settings(
 
 
 def sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
-    """Score dev under every setting; write `sweep.json` and `sweep.png`, and return the record.
+    """Score dev under every setting; write `sweep.json` and `sweep.png`, and return the record. A
+    sweep that was cut short goes on.
 
     Raises:
         UserError: the run has no checkpoints, was trained on other data, or is in use.
@@ -72,22 +81,24 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     experiment, _ = read_run(run_dir)
     check_data(run_dir, prepared)
     is_parser = experiment.task == "parsing"
-    figure = figure_on_dev(experiment, prepared)
-    free_figure = figure_on_dev(experiment, prepared, free=True) if is_parser else None
+    figures = {_OWN: figure_on_dev(experiment, prepared)}
+    if is_parser:
+        figures[_FREE] = figure_on_dev(experiment, prepared, free=True)
     checkpoints = Checkpoints.open(run_dir)
     steps = checkpoints.last(len(checkpoints.steps()))
     _, tokenizer = checkpoints.about(steps[-1])
-    known: dict[DecodeConfig, Headline] = {}
+    about = {"steps": steps, "data": prepared.fingerprint, **environment()}
+    known = _Known(run_dir / _SO_FAR, about)
 
     @lru_cache(maxsize=1)  # one model at a time in memory
     def averaged(count: int) -> Model:
         return Model(experiment, tokenizer, average(checkpoints, steps[-count:]))
 
-    def scored(decode: DecodeConfig) -> Headline:
-        if decode not in known:
-            model = averaged(decode.average_last)
-            known[decode] = figure(model, decode)
-        return known[decode]
+    def scored(decode: DecodeConfig, search: str = _OWN) -> Headline:
+        def find() -> Headline:
+            return figures[search](averaged(decode.average_last), decode)
+
+        return known.get(json.dumps([search, decode.to_dict()]), find)
 
     around = replace(
         experiment.decode, average_last=min(experiment.decode.average_last, len(steps))
@@ -101,8 +112,8 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
             value = getattr(decode, name)
             bar.update(task, description=f"{doing} dev, {name} {value}")
             found, free = scored(decode), None
-            if free_figure and name == "beam_size":
-                free = free_figure(averaged(decode.average_last), decode).value
+            if is_parser and name == "beam_size":
+                free = scored(decode, _FREE).value
             series.setdefault(name, {})[str(value)] = Point(found.value, found.length_ratio, free)
             bar.advance(task)
     checkpoints.close()
@@ -120,8 +131,35 @@ def _sweep(run_dir: Path, prepared: Prepared, console: Console) -> Sweep:
     }
     record = msgspec.convert(values, Sweep)
     records.write(run_dir / "sweep.json", record)
+    known.forget()
     plot_sweep(record, run_dir / "sweep.png")
     return record
+
+
+class _Known:
+    """Figures by their settings, which a sweep that was cut short goes on from: of the same
+    checkpoints, text, code and machine."""
+
+    def __init__(self, path: Path, about: Mapping[str, Any]):
+        self._path, self._about = path, msgspec.to_builtins(about)
+        self._figures: dict[str, list[Any]] = {}
+        with suppress(UserError):
+            found = read_json(path)
+            if found.get("about") == self._about:
+                self._figures = found["figures"]
+
+    def get(self, settings: str, find: Callable[[], Headline]) -> Headline:
+        """The figure of some settings; found, and kept, where it is not known."""
+        if settings not in self._figures:
+            self._figures[settings] = [*find()]
+            text = json.dumps({"about": self._about, "figures": self._figures})
+            with user_os_errors(self._path):
+                write_text(self._path, text)
+        return Headline(*self._figures[settings])
+
+    def forget(self) -> None:
+        """The record has them all."""
+        self._path.unlink(missing_ok=True)
 
 
 def measure_of(experiment: Experiment) -> str:

@@ -124,7 +124,8 @@ def render_parsed_text(records: Iterable[Ablation]) -> str:
         parts.append(markdown_table(list(parsed_text.table_rows(record))))
         parts.append(
             f"{parsed_text.summary(record)} Scored on {record.split}, {record.sentences:,} "
-            f"sentences, with the last checkpoint; {record.signature}. "
+            f"sentences, with the mean of the last {record.config['decode']['average_last']} "
+            f"checkpoints; {record.signature}. "
             f"{ablation_origin(record)}; {software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)

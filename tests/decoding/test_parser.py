@@ -81,6 +81,8 @@ def test_trees_become_symbols_as_training_has_them(parser):
         ("(S (NN a)) (S (NN a))", "is not one tree: it holds 2 trees"),
         ("", "is not one tree: it holds 0 trees"),
         ("dog", "is not one tree: 'dog' stands beside brackets"),
+        ("(S NN", "is no tree over the words of the sentence; the nearest is '(S NN XX XX )S'"),
+        ("(S NN VB )S", "is no tree over the words of the sentence"),
     ):
         with pytest.raises(UserError, match=re.escape(wrong)):
             parser.symbols_over("the dog sees", given)

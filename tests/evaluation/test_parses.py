@@ -2,11 +2,16 @@
 
 import io
 import json
+from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import pytest
+from flax import nnx
 from rich.console import Console
 
-from aiayn.data.prepare import prepare
+import aiayn.evaluation.parses
+from aiayn.data.prepare import Prepared, prepare
 from aiayn.data.trees import restore, write
 from aiayn.decoding.parser import Parser
 from aiayn.evaluation import brackets
@@ -15,12 +20,18 @@ from aiayn.evaluation.parses import (
     drawing,
     evaluate_gold,
     headline,
+    parse_validator,
+    score_parses,
     scores_of,
 )
 from aiayn.evaluation.scores import show
+from aiayn.experiments import load_experiment
 from aiayn.model.saved import save_model
 from aiayn.tasks import task_of
 from aiayn.training.loop import train
+from aiayn.training.mesh import data_mesh
+from aiayn.training.step import TrainState
+from tests.support.models import TOKENIZER
 from tests.support.trees import parsing_experiment, random_parser, tree, write_treebank
 
 GOLD = tree("(TOP (S (NP (DT the) (NN dog)) (VP (VB sees) (NP (NN tea))) (. .)))")
@@ -50,6 +61,67 @@ def test_a_free_search_has_its_own_figure_and_says_how_many_were_mended():
     assert "F1" in file.getvalue()
     assert "free" in file.getvalue()
     assert file.getvalue().count("EVALB") == 2, "figures taken alike are explained once"
+
+
+class _Writer(Parser):
+    """A parser that writes what it is to, with its grammar or without."""
+
+    def __init__(self, symbols):
+        self.source = "en"
+        self.symbols = symbols
+        self.asked = []
+
+    def best(self, lines, on_done=None):
+        self.asked += lines
+        return [self.symbols] * len(lines)
+
+    def free(self):
+        return self
+
+
+def test_marks_of_words_have_not_to_be_mended():
+    gold = tree("(TOP (S (NP (NN dog)) (VP (VB sees)) (. .)))")
+    for symbols, mended in (
+        ("(S (NP NN~3 )NP (VP VB~1 )VP . )S", 0),
+        ("(S (NP NN~3 )NP (VP VB~1 )VP . )S (NP", 1),
+    ):
+        console = Console(quiet=True)
+        _, scores = score_parses(_Writer(symbols), [gold], console, "", free=True)
+        assert scores["f1_free"].value == 100.0
+        assert f"{mended} outputs were no trees" in scores["f1_free"].compare
+
+
+def test_a_parser_is_given_words_as_training_spells_them():
+    writer = _Writer("NN")
+    score_parses(writer, [tree("(S (NN co\u00adop) (NN a\u2581b))")], Console(quiet=True), "")
+    assert writer.asked == ["coop a_b"]
+
+
+@pytest.mark.parametrize(("trees", "beam_size"), [("tags", 1), ("xx", 1), ("marked", 4)])
+def test_validation_goes_back_where_a_mark_can_say_that_it_should(trees, beam_size, monkeypatch):
+    experiment = load_experiment("treebook").with_overrides([f"data.trees={trees}"])
+    asked = []
+
+    def parser(model, decode, params):
+        asked.append(decode)
+        return _Writer("(S (NP DT NN )NP (VP VB (NP NN )NP )VP . )S")
+
+    class Stub(Prepared):
+        tokenizer = TOKENIZER
+
+    stubs = {
+        "Parser": parser,
+        "symbols_of": lambda *_: None,
+        "validator": lambda *_, headline: lambda *_: {"dev_loss": 1.0},
+        "gold_trees": lambda *_: [GOLD],
+    }
+    for name, stub in stubs.items():
+        monkeypatch.setattr(aiayn.evaluation.parses, name, stub)
+    graphdef, mesh = nnx.graphdef(nnx.Dict()), data_mesh(jax.devices()[:1])
+    validate = parse_validator(experiment, object.__new__(Stub), graphdef, mesh)
+    found = validate(TrainState({}, (), jnp.zeros((), jnp.int32)), lambda: None)
+    assert found == {"dev_loss": 1.0, "dev_f1": 100.0}
+    assert asked == [replace(experiment.decode, beam_size=beam_size)]
 
 
 def test_outputs_have_one_figure_to_compare_settings_by():

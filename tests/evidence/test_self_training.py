@@ -45,6 +45,14 @@ def _base(tmp_path):
     return replace(experiment, name="parsed_text")
 
 
+def test_a_limit_that_leaves_the_text_out_is_refused(tmp_path):
+    base = _base(tmp_path)
+    limited = replace(base, data=replace(base.data, limit=50))
+    settings = {"num_seeds": 1, "num_jobs": 1}
+    with pytest.raises(UserError, match=r"data.limit is 50; wanted 0: the parsed text comes after"):
+        self_train(limited, tmp_path, tmp_path, Console(quiet=True), **settings)
+
+
 def test_text_that_is_not_there_is_refused(tmp_path):
     base = _base(tmp_path)
     (tmp_path / "trees" / PARSED).unlink()

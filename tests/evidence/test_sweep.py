@@ -1,6 +1,7 @@
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -14,12 +15,12 @@ from aiayn.data.trees import linearise
 from aiayn.decoding.parser import Parser
 from aiayn.decoding.translator import Hypothesis
 from aiayn.evidence.records import Sweep
-from aiayn.evidence.sweep import figure_on_dev, settings
+from aiayn.evidence.sweep import figure_on_dev, settings, sweep
 from aiayn.experiments import load_experiment
 from aiayn.system.records import read
 from aiayn.tasks import task_of
 from aiayn.training.loop import train
-from aiayn.training.run_folder import in_use
+from aiayn.training.run_folder import in_use, read_run
 from tests.support.runs import copied
 from tests.support.trees import parsing_experiment, random_parser, tree, write_treebank
 
@@ -137,6 +138,44 @@ def test_a_sweep_scores_dev_once_for_each_setting(
     assert scores["4"] == pytest.approx(100)
     assert max(scores[size] for size in ("1", "2", "8", "16")) < 50
     assert "tok:13a" in record["signature"]
+
+
+def test_a_sweep_that_was_cut_short_goes_on(straight, data_dir, tmp_path, monkeypatch):
+    run_dir = copied(straight, tmp_path / "run")
+    found: list[DecodeConfig] = []
+
+    class Stub:
+        def __init__(self, model, decode):
+            if len(found) == stops_after:
+                raise KeyboardInterrupt
+            found.append(decode)
+
+        def translate(self, lines):
+            return [[Hypothesis(line, 0.0)] for line in lines]
+
+    def swept():
+        found.clear()
+        experiment, _ = read_run(run_dir)
+        return sweep(run_dir, prepare(experiment.data, data_dir), Console(quiet=True))
+
+    monkeypatch.setattr(aiayn.evidence.sweep, "Translator", Stub)
+    stops_after = 4
+    with pytest.raises(KeyboardInterrupt):
+        swept()
+    stops_after = -1
+    whole = swept()
+    assert len(found) == 11 - 4
+    assert not list(run_dir.glob("*so_far*"))
+    assert swept() == whole
+    assert len(found) == 11, "another sweep is one of its own"
+    # What was found of other checkpoints is not taken.
+    stops_after = 4
+    with pytest.raises(KeyboardInterrupt):
+        swept()
+    shutil.rmtree(run_dir / "checkpoints" / "4")
+    stops_after = -1
+    assert swept().kept_steps == [8, 12]
+    assert len(found) == 2 + 5 + 5 - 2
 
 
 def test_a_run_that_is_in_use_is_not_swept(straight, data_dir, tmp_path, capsys):
