@@ -1,6 +1,8 @@
 """The example that the page shows before its first answer.
 
-python -m aiayn.serve.example runs/phrasebook > aiayn/serve/web/example.json
+python -m aiayn.serve.example experiments/models/phrasebook > example.json
+
+Then it takes the place of aiayn/serve/web/example.json.
 """
 
 import sys
@@ -15,6 +17,8 @@ from aiayn.serve.models import Served, load_served
 TEXT = "My wife always wanted to live in Munich."
 PAIR = ("The egg came before the chicken.", "The chicken came before the egg.")
 _DIGITS = 3
+_OF_SUMS = 6
+"""Of the scores of outputs, which the page computes before the reader's eyes."""
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -40,15 +44,18 @@ def example_of(served: Served) -> Example:
 
 def as_json(example: Example) -> bytes:
     """The example in few bytes, since a browser reads it before all else."""
-    return msgspec.json.encode(_rounded(msgspec.to_builtins(example)))
+    values = msgspec.to_builtins(example)
+    found = _rounded(values, _DIGITS)
+    found["beam"]["best"] = _rounded(values["beam"]["best"], _OF_SUMS)
+    return msgspec.json.encode(found)
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, digits: int) -> Any:
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
+        return {key: _rounded(each, digits) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(each) for each in value]
-    return round(value, _DIGITS) if isinstance(value, float) else value
+        return [_rounded(each, digits) for each in value]
+    return round(value, digits) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

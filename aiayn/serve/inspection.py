@@ -104,7 +104,6 @@ class Card(msgspec.Struct, frozen=True):
 def card(served: Served) -> Card:
     """The card of a model, with the scores of its run if there is a record of it."""
     experiment, model = served.model.experiment, served.model.experiment.model
-    names = ("num_layers", "d_model", "d_ff", "num_heads", "d_k", "d_v")
     src, tgt = served.languages
     scores, updates = _of_record(served.record)
     return Card(
@@ -114,7 +113,7 @@ def card(served: Served) -> Card:
         src=src,
         tgt=tgt,
         sizes={"vocabulary": served.tokenizer.num_words}
-        | {name: int(getattr(model, name)) for name in names},
+        | {symbol: int(getattr(model, name)) for symbol, name in _SYMBOLS.items()},
         parameters=served.model.num_parameters,
         beam_size=experiment.decode.beam_size,
         alpha=experiment.decode.length_penalty,
@@ -124,6 +123,10 @@ def card(served: Served) -> Card:
     )
 
 
+_SYMBOLS = {
+    **{"N": "num_layers", "d_model": "d_model", "d_ff": "d_ff"},
+    **{"h": "num_heads", "d_k": "d_k", "d_v": "d_v"},
+}
 _FIGURES = {
     "sacrebleu": "BLEU",
     "chrf2": "chrF2",

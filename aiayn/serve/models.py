@@ -10,7 +10,7 @@ from aiayn.decoding.translator import Translator
 from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
 from aiayn.interface import TrainedLanguageModel, TrainedModel, load, load_language_model
-from aiayn.model.saved import model_of
+from aiayn.model.saved import check_kind, model_of
 from aiayn.system.files import read_json, user_os_errors
 
 _RECORD = "result.json"
@@ -72,8 +72,10 @@ def load_served(named: Sequence[tuple[str, Path]]) -> Mapping[str, Served]:
 
 def _served(name: str, path: Path) -> Served:
     with user_os_errors(path):
-        experiment = model_of(path).experiment
+        model = model_of(path)
         record = read_json(path / _RECORD) if (path / _RECORD).is_file() else None
-    if experiment.model.kind == "decoder":
+    kind = model.experiment.model.kind
+    check_kind(model, kind)  # both, but no parser
+    if kind == "decoder":
         return Served(name, path, "language_model", load_language_model(path), record)
     return Served(name, path, "translation", load(path), record)

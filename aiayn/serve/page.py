@@ -19,7 +19,9 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 
 from aiayn.errors import UserError
 from aiayn.serve import beams, inspection, space, words
+from aiayn.serve.hangups import while_connected
 from aiayn.serve.models import Served
+from aiayn.serve.refusals import Refusal
 
 _WEB = Path(__file__).parent / "web"
 _TYPES = {
@@ -103,7 +105,12 @@ class Page:
         )
         api = Starlette(
             routes=[Route("/models", partial(_models, self._served)), *computed],
-            exception_handlers={HTTPException: _refused, UserError: _mistaken, Exception: _failed},
+            exception_handlers={
+                HTTPException: _refused,
+                Refusal: _given_up,
+                UserError: _mistaken,
+                Exception: _failed,
+            },
         )
         files = {
             str(path.relative_to(_WEB)): path.read_bytes()
@@ -192,7 +199,7 @@ class _Worker:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def compute(self, function: Callable[[Served, Any], _Found], asked: _Asked) -> _Found:
-        """What a function finds.
+        """What a function finds. One that has not begun when nobody waits any more never does.
 
         Raises:
             HTTPException: too many wait already.
@@ -225,7 +232,8 @@ async def _computed(
     if asked.model not in workers:
         known = ", ".join(workers)
         raise HTTPException(404, f"There is no model {asked.model!r}; wanted one of {known}.")
-    return _json(await workers[asked.model].compute(function, asked))
+    worker = workers[asked.model]
+    return _json(await while_connected(request, worker.compute(function, asked)))
 
 
 async def _read(request: Request, kind: type[_Asked]) -> _Asked:
@@ -290,6 +298,11 @@ def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _json({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _given_up(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return _json({"error": error.message}, error.status)
 
 
 async def _mistaken(request: Request, error: Exception) -> Response:

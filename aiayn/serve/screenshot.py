@@ -1,6 +1,6 @@
 """A picture of the page at work, for README and docs; Chromium must be there.
 
-python -m aiayn.serve.screenshot runs/phrasebook docs/page.png
+python -m aiayn.serve.screenshot experiments/models/phrasebook docs/page.png
 """
 
 import shutil

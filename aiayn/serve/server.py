@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from aiayn.errors import UserError
 from aiayn.serve import libretranslate, openai_api, page
 from aiayn.serve.engine import Closed, Engine, Full
 from aiayn.serve.guard import ROUTE, Guard, check_key, refused
+from aiayn.serve.hangups import while_connected
 from aiayn.serve.models import Served
 from aiayn.serve.openapi import openapi
 from aiayn.serve.refusals import RETRY_AFTER, Refusal, as_json
@@ -120,7 +121,7 @@ class Server:
     async def _translate(self, request: Request) -> Response:
         asked = await libretranslate.asked_for(request, libretranslate.Translate)
         check_key(self._key, asked.api_key or "", request.url.path)
-        return _json(await _while_connected(request, self._translations.translate(asked)))
+        return _json(await while_connected(request, self._translations.translate(asked)))
 
     async def _detect(self, request: Request) -> Response:
         asked = await libretranslate.asked_for(request, libretranslate.Detect)
@@ -145,7 +146,7 @@ class Server:
     ) -> Response:
         body = await request.body()
         try:
-            return await _while_connected(request, answer(body, self.engines))
+            return await while_connected(request, answer(body, self.engines))
         except UserError as fault:
             raise openai_api.refusal_of(fault) from None
 
@@ -172,28 +173,6 @@ def _route(
         return await answer(request)
 
     return Route(path, endpoint, methods=[method])
-
-
-async def _while_connected(request: Request, answer: Awaitable[Any]) -> Any:
-    """The answer, unless its reader hangs up before: then it is given up."""
-    task = asyncio.ensure_future(answer)
-    gone = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise Refusal(499, "The client has hung up.")
-    finally:
-        for each in (task, gone):
-            if not each.done():
-                each.cancel()
-                with suppress(asyncio.CancelledError):
-                    await each
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _json(values: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

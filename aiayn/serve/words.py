@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, Int
 
 from aiayn.data.rows import Rows, rows_of_texts
+from aiayn.data.tokenizer import INCOMPLETE
 from aiayn.decoding.incremental import AnyModel
 from aiayn.decoding.translator import padded_width
 from aiayn.decoding.wishes import Wishes
@@ -33,8 +34,9 @@ class NextWord(msgspec.Struct, frozen=True):
     """The model's own."""
     chosen: float
     """The probability to be drawn, after temperature, top-k, top-p and min-p."""
-    text: str
-    """The whole text with this word; for the end of a text as it was."""
+    text: str | None
+    """The whole text with this word; none for what a text cannot go on with: the end, and what is
+    no character yet, or none at all."""
 
 
 class NextWords(msgspec.Struct, frozen=True):
@@ -72,14 +74,22 @@ def next_words(
     if not writer.num_given <= len(ids) <= most:
         raise UserError(f"The text has {len(ids):,} tokens; wanted {writer.num_given} to {most}.")
     logits_V = _logits(writer, ids)
-    own_V, chosen_V = _softmax(logits_V), chances(logits_V, asked)
+    drawn_V = logits_V.copy()
+    if not tokenizer.has_eos:  # the search never ends such a text
+        drawn_V[tokenizer.eos] = -np.inf
+    own_V, chosen_V = _softmax(logits_V), chances(drawn_V, asked)
     order = np.argsort(-logits_V, kind="stable")[:_SHOWN].tolist()
-    texts = tokenizer.decode([ids if n == tokenizer.eos else [*ids, n] for n in order])
+    before, *texts = tokenizer.decode([ids, *([*ids, n] for n in order)])
+    no_text = {tokenizer.pad, tokenizer.bos, tokenizer.eos, tokenizer.unknown}
+    goes_on = [
+        None if n in no_text or whole == before or whole.endswith(INCOMPLETE) else whole
+        for n, whole in zip(order, texts, strict=True)
+    ]
     return NextWords(
         text=text,
         words=[
             NextWord(piece, number, float(own_V[number]), float(chosen_V[number]), whole)
-            for number, piece, whole in zip(order, tokenizer.pieces(order), texts, strict=True)
+            for number, piece, whole in zip(order, tokenizer.pieces(order), goes_on, strict=True)
         ],
         num_words=len(logits_V),
         num_kept=int((chosen_V > 0).sum()),

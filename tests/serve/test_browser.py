@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from aiayn.decoding.heads import TITLES
 from aiayn.serve import page as pages
 from tests.support.models import TOKENIZER
 from tests.support.served import translator, writer
@@ -118,7 +119,8 @@ def test_every_number_is_exactly_that_of_attention(chromium, address):
                 thumbnails = page.locator(f"[data-kind={kind}] .thumbnail")
                 assert thumbnails.count() == wanted.shape[0] * wanted.shape[1]
                 thumbnails.nth(2 * (layer - 1) + head - 1).click()
-                wait(page.locator("#head-title")).to_have_text(f"Layer {layer}, head {head}")
+                named = f"{TITLES[kind]}, layer {layer}, head {head}"
+                wait(page.locator("#head-title")).to_have_text(named)
                 found = np.array(values(page, "td[data-weight]", "weight"), float)
                 assert (found == wanted[layer - 1, head - 1].ravel()).all()
         heads = page.locator(".weights th[scope=row]").all_text_contents()
@@ -142,7 +144,7 @@ def test_lines_are_as_strong_as_the_weights_and_one_tokens_alone(chromium, addre
         found = np.array(values(page, ".links line", "weight"), float)
         assert (found == weights[1][weights[1] >= 0.005]).all()
         wait(page.locator(".exact output")).to_have_text(str(float(weights[1].max())))
-        assert "links=yes" in page.url
+        page.wait_for_url(lambda url: "links=yes" in url)
 
 
 def test_the_best_outputs_and_a_branch_that_is_forced(chromium, address):
@@ -216,6 +218,48 @@ def test_next_words_follow_the_sliders_and_go_on(chromium, address):
         assert page.locator("#beam").count() == 0
         wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
         assert page.locator("[data-kind]").count() == 1
+
+
+def test_an_answer_that_breaks_off_is_said(chromium):
+    def cut(request):
+        async def half():
+            yield b'{"source": "one two three", "st'
+            raise ConnectionResetError
+
+        return StreamingResponse(half(), media_type="application/json")
+
+    route = Route("/page/api/beam", cut, methods=["POST"])
+    with serving(route) as address, opened(chromium, address, may_fail=True) as page:
+        page.get_by_label("Text", exact=True).fill(SOURCE)
+        page.get_by_role("button", name="Show", exact=True).click()
+        alert = page.get_by_role("alert")
+        wait(alert).to_contain_text("The server does not answer.", timeout=SLOW)
+        wait(page.locator(".stored")).to_contain_text("This is a stored example")
+        page.get_by_role("button", name="Try again").click()
+        wait(page.locator("#trouble")).to_be_focused()
+
+
+def test_the_example_can_be_played_with(chromium, address):
+    with opened(chromium, address, may_fail=True) as page:
+        source = page.locator(".stored q").inner_text()
+        page.get_by_label("all pieces").check()
+        wait(page.get_by_text(f"all pieces ({TOKENIZER.num_words})")).to_be_visible(timeout=SLOW)
+        page.locator(".node.dropped").first.click()
+        wait(page.get_by_label("Text", exact=True)).to_have_value(source)
+        assert "prefix" not in page.url, "its branches are another model's"
+
+
+def test_what_is_of_the_text_before_says_so_and_changes_nothing(chromium, address):
+    with opened(chromium, address, may_fail=True) as page:
+        show(page, SOURCE)
+        page.get_by_label("Text", exact=True).fill("one " * 70)
+        page.get_by_role("button", name="Show", exact=True).click()
+        wait(page.get_by_role("alert")).to_contain_text("wanted", timeout=SLOW)
+        before = page.locator("#beam .stored")
+        wait(before).to_have_text(f"Still of {SOURCE}")
+        page.locator(".node.dropped").first.click(force=True)
+        wait(page.get_by_label("Text", exact=True)).to_have_value(("one " * 70).strip())
+        wait(page.locator(".forced .piece")).to_have_count(0)
 
 
 def test_text_that_would_be_code_is_text(chromium, address):
@@ -300,6 +344,9 @@ def test_the_whole_way_by_keyboard(chromium, address):
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
         wait(page.locator(".forced .piece")).to_have_count(1, timeout=SLOW)
+        wait(page.locator(".node[data-step='0'][data-place='0']")).to_be_focused()
+        page.get_by_role("button", name="Search freely").press("Enter")
+        wait(page.locator("#beam-title")).to_be_focused()
         page.locator("canvas.cloud").focus()
         page.keyboard.press("ArrowLeft")
 
@@ -308,7 +355,7 @@ def test_the_address_has_the_state_and_brings_it_back(chromium, address):
     with opened(chromium, address) as page:
         show(page, SOURCE)
         page.locator("[data-kind=decoder] .thumbnail").nth(1).click()
-        page.wait_for_function("location.hash.includes('decoder')")  # after the click is drawn
+        page.wait_for_url(lambda url: "decoder" in url)  # after the click is drawn
         url = page.url
     assert "text=one" in url.partition("#")[2]
     with opened(chromium, url) as page:
@@ -318,7 +365,7 @@ def test_the_address_has_the_state_and_brings_it_back(chromium, address):
 
 
 def test_text_is_shown_as_it_grows_where_the_server_writes_so(chromium):
-    go_on = threading.Event()
+    go_on, seeds = threading.Event(), []
 
     def parts():
         for part in ("two", " thr"):
@@ -326,11 +373,19 @@ def test_text_is_shown_as_it_grows_where_the_server_writes_so(chromium):
         assert go_on.wait(60)
         yield 'data: {"choices": [{"text": "ee"}]}\n\ndata: [DONE]\n\n'
 
-    def complete(request):
+    async def complete(request):
+        seeds.append((await request.json())["seed"])
         return StreamingResponse(parts(), media_type="text/event-stream")
 
     route = Route("/v1/completions", complete, methods=["POST"])
     with serving(route) as address, opened(chromium, f"{address}/#model=text&text=one") as page:
         wait(page.locator(".said")).to_have_text("two thr", timeout=SLOW)
+        said = page.locator(".said")
+        wait(said).to_have_attribute("aria-busy", "true")
         go_on.set()
-        wait(page.locator(".said")).to_have_text("two three")
+        wait(said).to_have_text("two three")
+        wait(said).to_have_attribute("aria-busy", "false")
+        page.get_by_role("button", name="Draw again").click()
+        page.wait_for_url(lambda url: "seed=1" in url)
+        wait(said).to_have_text("two three")
+    assert seeds == [0, 1]

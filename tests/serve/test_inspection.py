@@ -67,6 +67,7 @@ def test_a_card_has_the_sizes_and_the_last_scores_of_the_record():
     card = inspection.card(served)
     assert card.scores == [inspection.Score("seen", "BLEU", 20.5)]
     assert (card.updates, card.src, card.tgt, card.most_tokens) == (7, "en", "de", 39)
+    assert list(card.sizes) == ["vocabulary", "N", "d_model", "d_ff", "h", "d_k", "d_v"]
     assert card.sizes["d_k"] == 5
     assert card.sizes["vocabulary"] == TOKENIZER.num_words
     assert card.parameters == served.model.num_parameters

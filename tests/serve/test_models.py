@@ -10,6 +10,7 @@ from aiayn.serve.models import _RECORD, load_served
 from aiayn.training.run_folder import RECORD
 from tests.support.models import TOKENIZER, language_model
 from tests.support.servers import translation_model
+from tests.support.trees import random_parser
 
 
 def test_a_model_is_known_by_its_kind_its_languages_and_its_record(tmp_path):
@@ -37,6 +38,9 @@ def test_what_cannot_be_served_is_one_line(tmp_path):
         load_served([("text", tmp_path / "text"), ("text", tmp_path / "text")])
     with pytest.raises(UserError, match="wanted a model as `aiayn average` writes it"):
         load_served([("x", tmp_path)])
+    save_model(tmp_path / "trees", random_parser())
+    with pytest.raises(UserError, match=r"is a parser, .*wanted one that translates"):
+        load_served([("trees", tmp_path / "trees")])
     (tmp_path / "text" / RECORD).write_text("{")
     with pytest.raises(UserError, match=r"result\.json is damaged"):
         load_served([("text", tmp_path / "text")])

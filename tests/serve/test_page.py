@@ -1,5 +1,6 @@
 """The routes of the page: what they send, and what they refuse."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -264,3 +265,59 @@ def test_each_model_has_one_thread_and_few_may_wait_for_it(monkeypatch):
         assert ask(client, "tokens", source="b").status_code == 200
     assert statuses == [200]
     assert len(threads) == 2
+
+
+def test_what_a_reader_has_left_before_it_began_is_never_computed(monkeypatch):
+    begun, go_on, computed = threading.Event(), threading.Event(), []
+
+    def slow(served, source, target):
+        computed.append(source)
+        begun.set()
+        assert go_on.wait(60)
+        return inspection.Tokens([], [])
+
+    monkeypatch.setattr(inspection, "tokens", slow)
+    app = Starlette(routes=page.Page(MODELS).routes())
+
+    async def asked(source, leaves):
+        """The status that a reader gets who leaves when `leaves` is set."""
+        body = json.dumps({"model": "pair", "source": source}).encode()
+        coming = iter([{"type": "http.request", "body": body}])
+
+        async def receive():
+            for message in coming:
+                return message
+            await leaves.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            statuses.setdefault(source, message.get("status"))
+
+        await app({**_SCOPE}, receive, send)
+
+    async def main():
+        stays, leaves = asyncio.Event(), asyncio.Event()
+        first = asyncio.create_task(asked("first", stays))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        second = asyncio.create_task(asked("second", leaves))
+        third = asyncio.create_task(asked("third", stays))
+        leaves.set()
+        await second
+        go_on.set()
+        await asyncio.gather(first, third)
+
+    statuses: dict[str, int] = {}
+    asyncio.run(main())
+    assert statuses == {"first": 200, "second": 499, "third": 200}
+    assert computed == ["first", "third"]
+
+
+_SCOPE = {
+    "type": "http",
+    "method": "POST",
+    "path": "/page/api/tokens",
+    "root_path": "",
+    "query_string": b"",
+    "headers": [(b"content-type", b"application/json")],
+}

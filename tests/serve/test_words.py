@@ -26,7 +26,7 @@ def test_probabilities_are_those_of_scoring_each_continuation(text):
     scored = text.writer.log_probs([[*ids, word.id] for word in found.words[:5]])
     for word, log_probs in zip(found.words, scored, strict=False):
         assert np.log(word.probability) == pytest.approx(log_probs[-1], abs=1e-4)
-        if word.id != TOKENIZER.eos:
+        if word.text is not None:
             assert word.text == TOKENIZER.decode([[*ids, word.id]])[0]
     ranks = [word.probability for word in found.words]
     assert ranks == sorted(ranks, reverse=True)
@@ -79,6 +79,26 @@ def test_by_hand():
     found = chances(LOGITS, Wishes(sample=1, top_k=3))
     total = np.e**2 + 2 * np.e
     np.testing.assert_allclose(found, [np.e / total, np.e**2 / total, 0, np.e / total, 0])
+
+
+def test_a_text_goes_on_with_what_is_text_alone(text, monkeypatch):
+    special = [TOKENIZER.pad, TOKENIZER.bos, TOKENIZER.eos, TOKENIZER.unknown]
+    (spelled,) = TOKENIZER.encode(["two"])
+    half, word = TOKENIZER.ids(["<0xC3>"])[0], spelled[0]
+    logits = np.full(TOKENIZER.num_words, -9.0, np.float32)
+    logits[[*special, half, word]] = np.arange(6.0, 0.0, -1.0)
+    monkeypatch.setattr("aiayn.serve.words._logits", lambda writer, ids: logits)
+    found = {each.id: each.text for each in next_words(text, "one").words}
+    assert [found[n] for n in (*special, half)] == [None] * 5
+    assert found[word] == TOKENIZER.decode([[*TOKENIZER.encode(["one"])[0], word]])[0]
+
+
+def test_a_text_that_never_ends_is_not_drawn_to_end(text, monkeypatch):
+    monkeypatch.setattr(type(TOKENIZER), "has_eos", False)
+    found = {word.id: word for word in next_words(text, "one", temperature=0.0).words}
+    never = next_words(text, "one")
+    assert never.num_kept == TOKENIZER.num_words - 1
+    assert found.keys() == {word.id for word in never.words}
 
 
 def test_what_cannot_be_shown_is_refused(text):

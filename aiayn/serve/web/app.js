@@ -7,8 +7,8 @@ import { Beam } from "./beam.js";
 import { Cards } from "./cards.js";
 import { readChoice, writeChoice } from "./choice.js";
 import { Output } from "./output.js";
-import { html } from "./parts.js";
-import { request, Server, useAnswer } from "./server.js";
+import { Before, html } from "./parts.js";
+import { PAUSE, request, Server, useAnswer } from "./server.js";
 import { Space } from "./space.js";
 import { Tokens } from "./tokens.js";
 import { Tour } from "./tour.js";
@@ -17,7 +17,10 @@ import { Words } from "./words.js";
 /** The reader's choice and how to change it; the address follows, and is followed. */
 function useChoice() {
   const [choice, setChoice] = useState(readChoice);
-  useEffect(() => writeChoice(choice), [choice]);
+  useEffect(() => {
+    const timer = setTimeout(() => writeChoice(choice), PAUSE);
+    return () => clearTimeout(timer);
+  }, [choice]);
   useEffect(() => {
     const follow = () => setChoice(readChoice());
     addEventListener("hashchange", follow);
@@ -27,7 +30,7 @@ function useChoice() {
   return [choice, change];
 }
 
-/** What goes wrong by the name of the request, each message once, and a way to try again. */
+/** What goes wrong by the name of the request, and a way to try again. */
 function useTrouble() {
   const [trouble, setTrouble] = useState({});
   const [attempt, setAttempt] = useState(0);
@@ -41,7 +44,7 @@ function useTrouble() {
     [],
   );
   const server = useMemo(() => ({ attempt, report }), [attempt]);
-  return [server, [...new Set(Object.values(trouble))], () => setAttempt(attempt + 1)];
+  return [server, trouble, () => setAttempt(attempt + 1)];
 }
 
 /** The models, and the stored example that is shown before the first answer. */
@@ -62,12 +65,13 @@ function useStart({ attempt, report }) {
   return start;
 }
 
-function Ask({ choice, change, example }) {
+function Ask({ choice, change, example, isText }) {
   const [text, setText] = useState(choice.text);
   useEffect(() => setText(choice.text), [choice.text]);
   const ask = (event) => {
     event?.preventDefault();
-    change({ text: text.trim(), first: "", prefix: [] });
+    // A blank or a line break at its end is a part of a text that goes on.
+    change({ text: isText && text.trim() ? text : text.trim(), first: "", prefix: [] });
   };
   const onKeyDown = (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) ask(event);
@@ -75,7 +79,7 @@ function Ask({ choice, change, example }) {
   return html`
     <form class="ask" onSubmit=${ask}>
       <label for="text">Text</label>
-      <textarea id="text" rows="2" maxlength="1000" dir="auto" value=${text} placeholder=${example}
+      <textarea id="text" rows="2" dir="auto" value=${text} placeholder=${example}
         onInput=${(event) => setText(event.target.value)} onKeyDown=${onKeyDown}></textarea>
       <button type="submit" class="main">Show</button>
     </form>
@@ -114,9 +118,17 @@ function useFindings(model, choice, example) {
   const shown = (name, answer, isAsked) =>
     (isAsked && fits(answer) ? answer.found : stored?.[name]) ?? null;
   const isSeen = asks && Boolean(isText || target);
+  const answers = { tokens, attention, beam, words };
+  const before = Object.fromEntries(
+    Object.entries(answers)
+      .filter(([, answer]) => asks && fits(answer) && answer.asked.source !== choice.text)
+      .map(([name, answer]) => [name, answer.asked.source]),
+  );
   return {
     sampling,
     isStored: Boolean(stored),
+    isSpaceStored: Boolean(stored) && !fits(space),
+    before,
     panels: {
       tokens: shown("tokens", tokens, isSeen),
       space: shown("space", space, placed),
@@ -124,7 +136,8 @@ function useFindings(model, choice, example) {
       beam: isText ? null : shown("beam", beam, asks),
       words: isText ? shown("words", words, asks) : null,
     },
-    cloud: choice.cloud && fits(pieces) ? pieces.found : null,
+    // Of the model whose words are shown: another one's pieces have other numbers.
+    cloud: choice.cloud && placed && fits(space) && fits(pieces) ? pieces.found : null,
   };
 }
 
@@ -134,6 +147,14 @@ function Page({ server, trouble, tryAgain }) {
   const model = models.find((each) => each.name === choice.model) ?? models[0];
   const found = useFindings(model, choice, example);
   const { beam, attention, tokens, words, space } = found.panels;
+  const { isStored, before } = found;
+  const isText = model?.kind === "language_model";
+  const isWaited = choice.text && !trouble.beam;
+  const messages = [...new Set(Object.values(trouble))];
+  const again = () => {
+    tryAgain();
+    document.getElementById("trouble").focus(); // the button goes away
+  };
   return html`
     <header>
       <h1>Attention Is All You Need, at work</h1>
@@ -145,28 +166,35 @@ function Page({ server, trouble, tryAgain }) {
       ${models.length > 0 &&
       html`<${Cards} models=${models} chosen=${model.name}
         choose=${(name) => change({ model: name, prefix: [] })} />`}
-      <${Ask} choice=${choice} change=${change} example=${example?.beam.source} />
-      <div role="alert" class="trouble">
-        ${trouble.map((message) => html`<p>${message}</p>`)}
-        ${trouble.length > 0 &&
-        html`<button type="button" onClick=${tryAgain}>Try again</button>`}
+      <${Ask} choice=${choice} change=${change} example=${example?.beam.source} isText=${isText} />
+      <div role="alert" class="trouble" id="trouble" tabindex="-1">
+        ${messages.map((message) => html`<p>${message}</p>`)}
+        ${messages.length > 0 && html`<button type="button" onClick=${again}>Try again</button>`}
       </div>
-      ${found.isStored &&
+      ${isStored &&
       html`<p class="stored">
-        ${choice.text ? "Your text is on its way. Until then this" : "This"} is a stored example,
+        ${isWaited ? "Your text is on its way. Until then this" : "This"} is a stored example,
         ${" "}<q>${example.beam.source}</q>
       </p>`}
       <${Output} model=${model} streams=${streams} text=${choice.text} beam=${beam}
-        sampling=${found.sampling} />
+        sampling=${{ ...found.sampling, seed: choice.seed }}
+        drawAgain=${() => change({ seed: choice.seed + 1 })} />
       <${Tour} panels=${Object.keys(found.panels).filter((name) => found.panels[name])} />
-      ${tokens && html`<${Tokens} tokens=${tokens} />`}
-      ${space &&
-      html`<${Space} space=${space} cloud=${found.cloud} choice=${choice} change=${change} />`}
-      ${attention && html`<${Attention} attention=${attention} choice=${choice} change=${change} />`}
-      ${beam && html`<${Beam} beam=${beam} change=${change} />`}
-      ${words &&
-      html`<${Words} answer=${words} choice=${choice} change=${change}
-        goOn=${(text) => change({ text, first: "" })} />`}
+      <${Before.Provider} value=${before}>
+        ${tokens && html`<${Tokens} tokens=${tokens} />`}
+        ${space &&
+        html`<${Space} space=${space} cloud=${found.cloud} choice=${choice} change=${change}
+          isStored=${found.isSpaceStored} />`}
+        ${attention &&
+        html`<${Attention} attention=${attention} choice=${choice} change=${change}
+          isStored=${isStored} />`}
+        ${beam &&
+        html`<${Beam} beam=${beam} change=${change} isStored=${isStored}
+          isBefore=${"beam" in before || (isStored && Boolean(choice.text))} />`}
+        ${words &&
+        html`<${Words} answer=${words} choice=${choice} change=${change}
+          goOn=${"words" in before ? null : (text) => change({ text, first: "" })} />`}
+      <//>
     </main>
   `;
 }

@@ -65,7 +65,7 @@ function Kind({ heads, choice, choose }) {
 }
 
 /** One head as a table: rows look at columns. The arrow keys move between its cells. */
-function Numbers({ heads, weights, name }) {
+function Numbers({ heads, weights, name, isRounded }) {
   const [[row, column], setCell] = useState([0, 0]);
   const table = useRef(null);
   const at = [Math.min(row, weights.length - 1), Math.min(column, weights[0].length - 1)];
@@ -92,7 +92,7 @@ function Numbers({ heads, weights, name }) {
     </p>
     <div class="scroll">
       <table class="weights" ref=${table} onMouseOver=${see} onFocusIn=${see} onKeyDown=${move}>
-        <caption>${name}: a row looks at the columns, and sums to 1</caption>
+        <caption>${name}: a row looks at the columns, and sums to 1${isRounded && ", here rounded"}</caption>
         <thead>
           <tr>
             <td></td>
@@ -126,7 +126,7 @@ function Numbers({ heads, weights, name }) {
   `;
 }
 
-export function Attention({ attention, choice, change }) {
+export function Attention({ attention, choice, change, isStored }) {
   const byKind = Object.fromEntries(attention.kinds.map((heads) => [heads.kind, heads]));
   const heads = byKind[choice.kind] ?? attention.kinds[0];
   const layer = Math.min(Math.max(choice.layer, 1), heads.weights.length);
@@ -135,6 +135,7 @@ export function Attention({ attention, choice, change }) {
     heads,
     weights: heads.weights[layer - 1][head - 1],
     name: `${heads.title}, layer ${layer}, head ${head}`,
+    isRounded: isStored,
   };
   const choose = (kind, ofLayer, ofHead) => {
     change({ kind, layer: ofLayer, head: ofHead });
@@ -155,7 +156,7 @@ export function Attention({ attention, choice, change }) {
         )}
       </div>
       <div id="head">
-        <h3 id="head-title" tabindex="-1">Layer ${layer}, head ${head}</h3>
+        <h3 id="head-title" tabindex="-1">${shown.name}</h3>
         <label>
           <input type="checkbox" checked=${choice.links}
             onChange=${(event) => change({ links: event.target.checked })} />

@@ -1,6 +1,6 @@
 /** The search as a tree: columns are steps, and a click makes the output begin as that branch. */
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { fixed, html, Panel, percent, Piece, short } from "./parts.js";
 
 const [COLUMN, ROW, WIDTH, HEIGHT] = [152, 30, 124, 24]; // pixels
@@ -43,6 +43,7 @@ function Node({ candidate, step, place, isBest, isFirst, force }) {
       data-step=${step}
       data-place=${place}
       data-log-prob=${String(candidate.log_prob)}
+      aria-disabled=${!force}
       transform="translate(${step * COLUMN} ${place * ROW})"
       onClick=${force}
     >
@@ -59,7 +60,14 @@ function Node({ candidate, step, place, isBest, isFirst, force }) {
 function Tree({ beam, force }) {
   const { steps, best } = beam;
   const svg = useRef(null);
+  const forced = useRef(null);
   const [focus, setFocus] = useState([0, 0]);
+  const nodeAt = (s, p) => svg.current.querySelector(`[data-step="${s}"][data-place="${p}"]`);
+  // A forced step has one candidate, which takes the focus over from the one that was chosen.
+  useEffect(() => {
+    if (forced.current !== null) nodeAt(forced.current, 0)?.focus();
+    forced.current = null;
+  }, [beam]);
   const [step, place] = steps[focus[0]]?.[focus[1]] ? focus : [0, best[0].path[0]];
   const rows = Math.max(...steps.map((candidates) => candidates.length));
   const onPath = (s, p) => best[0].path[s] === p;
@@ -73,6 +81,9 @@ function Tree({ beam, force }) {
     const [s, p] = at;
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
+      if (!force) return;
+      forced.current = s;
+      setFocus([s, 0]);
       force(s, p);
       return;
     }
@@ -87,7 +98,7 @@ function Tree({ beam, force }) {
     event.preventDefault();
     if (!steps[next[0]]?.[next[1]]) return;
     setFocus(next);
-    svg.current.querySelector(`[data-step="${next[0]}"][data-place="${next[1]}"]`).focus();
+    nodeAt(...next).focus();
   };
   const edges = steps.flatMap((candidates, s) =>
     candidates.map((each, p) => ({ s, p, each, isBest: onPath(s, p) })),
@@ -113,7 +124,7 @@ function Tree({ beam, force }) {
         ${edges.map(
           ({ s, p, each, isBest }) =>
             html`<${Node} key="${s}.${p}" candidate=${each} step=${s} place=${p} isBest=${isBest}
-              isFirst=${s === step && p === place} force=${() => force(s, p)} />`,
+              isFirst=${s === step && p === place} force=${force && (() => force(s, p))} />`,
         )}
       </svg>
     </div>
@@ -132,9 +143,16 @@ function Sum({ output, alpha, form }) {
   `;
 }
 
-export function Beam({ beam, change }) {
+/** `isStored`: another model's tree, whose text this one is asked for; `isBefore`: of another text. */
+export function Beam({ beam, change, isStored, isBefore }) {
   const { steps, best, prefix } = beam;
-  const force = (step, place) => change({ prefix: wayTo(steps, step, place) });
+  const way = (step, place) =>
+    isStored ? { text: beam.source, prefix: [] } : { prefix: wayTo(steps, step, place) };
+  const force = isBefore ? null : (step, place) => change(way(step, place));
+  const free = () => {
+    change({ prefix: [] });
+    document.getElementById("beam-title").focus({ preventScroll: true }); // the button goes away
+  };
   return html`
     <${Panel} id="beam" title="Beam search" paper="§6.1"
       files=${["aiayn/decoding/search.py", "aiayn/decoding/trace.py"]}>
@@ -147,7 +165,7 @@ export function Beam({ beam, change }) {
         ${prefix.length
           ? html`The output must begin with
               ${" "}${prefix.map((token) => html`<${Piece} text=${token.piece} /> `)}
-              <button type="button" onClick=${() => change({ prefix: [] })}>Search freely</button>`
+              <button type="button" onClick=${free}>Search freely</button>`
           : "Nothing is forced."}
       </p>
       <${Tree} beam=${beam} force=${force} />

@@ -8,6 +8,7 @@ function Figures({ model }) {
     <dl>
       <div><dt>Parameters</dt><dd>${model.parameters.toLocaleString("en")}</dd></div>
       <div><dt>Sizes (Table 3)</dt><dd>${sizes.join(", ")}</dd></div>
+      <div><dt>Shows texts of at most</dt><dd>${model.most_tokens.toLocaleString("en")} pieces</dd></div>
       ${model.updates !== null &&
       html`<div><dt>Training</dt><dd>${model.updates.toLocaleString("en")} updates</dd></div>`}
       ${model.scores.map(

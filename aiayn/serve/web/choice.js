@@ -20,9 +20,10 @@ const DEFAULTS = {
   topK: 0,
   topP: 1,
   minP: 0,
+  seed: 0,
 };
 
-const WHOLE = ["layer", "head", "stage", "topK"];
+const WHOLE = ["layer", "head", "stage", "topK", "seed"];
 
 export function readChoice(hash = location.hash) {
   const given = new URLSearchParams(hash.slice(1));
@@ -52,5 +53,9 @@ export function writeChoice(choice) {
     if (Array.isArray(usual)) value.length && said.set(name, value.join("."));
     else if (value !== usual) said.set(name, value === true ? "yes" : value === false ? "no" : value);
   }
-  history.replaceState(null, "", `#${said}`);
+  try {
+    history.replaceState(null, "", `#${said}`);
+  } catch {
+    // Browsers that see the address change too often refuse; the next change brings it up to date.
+  }
 }

@@ -13,19 +13,24 @@ export const Server = createContext({ attempt: 0, report: () => {} });
 
 /** The answer to a request as JSON; an Error with what to tell the reader otherwise. */
 export async function request(path, options = {}) {
-  const response = await reach(path, options);
-  const found = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(found.error ?? `The server answered with ${response.status}.`);
-  return found;
+  const response = await reach(() => fetch(path, options));
+  if (!response.ok) throw await refusal(response);
+  return reach(() => response.json());
 }
 
-async function reach(path, options) {
+/** What a part of an answer brings, its head or its body: either may never come. */
+async function reach(part) {
   try {
-    return await fetch(path, options);
+    return await part();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer. What you see is the last result.");
   }
+}
+
+async function refusal(response) {
+  const { error } = await response.json().catch(() => ({}));
+  return new Error(error?.message ?? error ?? `The server answered with ${response.status}.`);
 }
 
 const asJson = (body, signal) => ({
@@ -49,8 +54,8 @@ export function useAnswer(name, asked) {
     const leaving = new AbortController();
     const ask = () =>
       request(`/page/api/${name}`, asJson(body, leaving.signal)).then(
-        (found) => setAnswer({ asked, found }),
-        (error) => error.name === "AbortError" || report(name, error.message),
+        (found) => leaving.signal.aborted || setAnswer({ asked, found }),
+        (error) => leaving.signal.aborted || report(name, error.message),
       );
     const timer = setTimeout(ask, PAUSE);
     return () => {
@@ -61,22 +66,27 @@ export function useAnswer(name, asked) {
   return answer;
 }
 
-/** The text that a model writes, as it grows: parts of it from events of `/v1/completions`. */
+/**
+ * The text that a model writes, as it grows: parts of it from events of `/v1/completions`. A
+ * translation is written to its end; of what goes on without one, so much that it can be read.
+ */
 export async function* written(model, prompt, how, signal) {
-  const asked = { model, prompt, ...how, stream: true, max_tokens: MOST_NEW_TOKENS };
-  const response = await reach("/v1/completions", asJson(asked, signal));
-  if (!response.ok) throw new Error(`The server answered with ${response.status}.`);
+  const most = model.kind === "language_model" ? { max_tokens: MOST_NEW_TOKENS } : {};
+  const asked = { model: model.name, prompt, ...how, ...most, stream: true };
+  const response = await reach(() => fetch("/v1/completions", asJson(asked, signal)));
+  if (!response.ok) throw await refusal(response);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reach(() => reader.read());
     if (done) throw new Error("The server stopped writing.");
     const lines = (rest + value).split("\n");
     rest = lines.pop();
     for (const line of lines.filter((each) => each.startsWith("data:"))) {
       const data = line.slice("data:".length).trim();
       if (data === "[DONE]") return;
-      yield JSON.parse(data).choices?.[0]?.text ?? "";
+      const choice = JSON.parse(data).choices?.[0];
+      yield (choice?.text ?? "") + (choice?.finish_reason === "length" ? "…" : "");
     }
   }
 }

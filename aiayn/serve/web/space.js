@@ -1,11 +1,12 @@
 /** Words as points in three dimensions, from the embedding through all layers that read them. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { html, Panel, Piece, short } from "./parts.js";
 
 const TURN = 0.15; // radians for a key
 const FAR = 3.2; // how far the eye is away, in radii of the cloud
 const LETTERS = 14;
+const STILL = 4; // pixels that a click may move
 const PAIR = {
   first: "The egg came before the chicken.",
   second: "The chicken came before the egg.",
@@ -83,6 +84,7 @@ function draw(canvas, { words, twins, cloud, view, chosen }) {
 function Cloud({ label, ...shown }) {
   const canvas = useRef(null);
   const points = useRef([]);
+  const turned = useRef(0); // pixels since the button went down
   const [view, setView] = useState([0.6, 0.35]);
   const [round, setRound] = useState(0);
   const turn = (yaw, pitch) =>
@@ -112,17 +114,24 @@ function Cloud({ label, ...shown }) {
     event.preventDefault();
     turn(...by);
   };
+  const onPointerDown = () => {
+    turned.current = 0;
+  };
   const onPointerMove = (event) => {
-    if (event.buttons & 1) turn(event.movementX / 150, event.movementY / 150);
+    if (!(event.buttons & 1)) return;
+    turned.current += Math.hypot(event.movementX, event.movementY);
+    turn(event.movementX / 150, event.movementY / 150);
   };
   const onClick = (event) => {
+    if (turned.current > STILL) return;
     const distance = ({ at }) => Math.hypot(at[0] - event.offsetX, at[1] - event.offsetY);
     const [nearest] = [...points.current].sort((a, b) => distance(a) - distance(b));
     if (nearest && distance(nearest) < 24) shown.choose(nearest.text, nearest.token);
   };
   return html`
     <canvas ref=${canvas} class="cloud" tabindex="0" role="img" aria-label=${label}
-      onKeyDown=${onKeyDown} onPointerMove=${onPointerMove} onClick=${onClick}></canvas>
+      onKeyDown=${onKeyDown} onPointerDown=${onPointerDown} onPointerMove=${onPointerMove}
+      onClick=${onClick}></canvas>
   `;
 }
 
@@ -192,22 +201,34 @@ function Neighbours({ space, chosen }) {
   `;
 }
 
-function Controls({ space, choice, change, stage, cloud }) {
+/** A sentence to compare; an answer brings its own, unless the reader is writing. */
+function Sentence({ name, label, text }) {
+  const [value, setValue] = useState(text);
+  const input = useRef(null);
+  useEffect(() => {
+    if (document.activeElement !== input.current) setValue(text);
+  }, [text]);
+  return html`
+    <label for=${name}>${label}</label>
+    <input id=${name} name=${name} ref=${input} value=${value} dir="auto"
+      onInput=${(event) => setValue(event.target.value)} />
+  `;
+}
+
+function Controls({ space, choice, change, stage, cloud, isStored }) {
   const compare = (event) => {
     event.preventDefault();
     const given = new FormData(event.target);
     change({ first: given.get("first").trim(), second: given.get("second").trim() });
   };
-  const tick = (name) => (event) => change({ [name]: event.target.checked });
+  // What the stored example shows is asked of the model that was chosen.
+  const [first, second = ""] = space.texts;
+  const own = isStored ? { first, second } : {};
+  const tick = (name) => (event) => change({ ...own, [name]: event.target.checked });
   return html`
     <form class="sentences" onSubmit=${compare}>
-      ${["first", "second"].map(
-        (name, number) => html`
-          <label for=${name}>${number ? "Beside it" : "A sentence"}</label>
-          <input id=${name} name=${name} key=${`${name} ${space.texts[number] ?? ""}`}
-            defaultValue=${space.texts[number] ?? ""} maxlength="1000" dir="auto" />
-        `,
-      )}
+      <${Sentence} name="first" label="A sentence" text=${space.texts[0] ?? ""} />
+      <${Sentence} name="second" label="Beside it" text=${space.texts[1] ?? ""} />
       <div class="row">
         <button type="submit">Compare</button>
         <button type="button" onClick=${() => change(PAIR)}>Egg and chicken</button>
@@ -239,16 +260,20 @@ function Controls({ space, choice, change, stage, cloud }) {
   `;
 }
 
-export function Space({ space, cloud, choice, change }) {
+export function Space({ space, cloud, choice, change, isStored }) {
   const [chosen, choose] = useState({ text: 0, token: 0 });
   const stage = Math.min(Math.max(choice.stage, 0), space.stages.length - 1);
   const safe = space.tokens[chosen.text]?.[chosen.token] ? chosen : { text: 0, token: 0 };
   const pick = (text, token) => choose({ text, token });
-  const placed = space.tokens.flatMap((tokens, text) =>
-    tokens.map(({ piece, id }, token) => {
-      const place = cloud?.places[id] ?? space.stages[stage].places[text][token];
-      return { text, token, piece, place };
-    }),
+  const placed = useMemo(
+    () =>
+      space.tokens.flatMap((tokens, text) =>
+        tokens.map(({ piece, id }, token) => {
+          const place = cloud?.places[id] ?? space.stages[stage].places[text][token];
+          return { text, token, piece, place };
+        }),
+      ),
+    [space, cloud, stage],
   );
   const share = cloud ? cloud.share : space.stages[stage].share;
   return html`
@@ -259,7 +284,7 @@ export function Space({ space, cloud, choice, change }) {
         sentences of the same words are the same there; the position tells them apart, and each layer
         moves a word by what it looks at.
       </p>
-      <${Controls} ...${{ space, choice, change, stage, cloud }} />
+      <${Controls} ...${{ space, choice, change, stage, cloud, isStored }} />
       <${Cloud}
         label="The words as points in three dimensions. Arrow keys turn them; the table below has
           their distances."

@@ -39,6 +39,7 @@ const STOPS = [
 export function Tour({ panels }) {
   const stops = STOPS.filter((stop) => panels.includes(stop.id));
   const [at, setAt] = useState(0);
+  if (!stops.length) return null;
   const visit = (number) => {
     setAt(number);
     goTo(stops[number].id);

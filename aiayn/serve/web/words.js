@@ -10,7 +10,7 @@ function Slider({ id, label, min, max, step, value, shown, onInput }) {
       <label for=${id}>${label}</label>
       <input id=${id} type="range" min=${min} max=${max} step=${step} value=${value}
         aria-valuetext=${shown} onInput=${(event) => onInput(Number(event.target.value))} />
-      <output for=${id}>${shown}</output>
+      <output for=${id} aria-live="off">${shown}</output>
     </div>
   `;
 }
@@ -66,7 +66,7 @@ export function Words({ answer, choice, change, goOn }) {
               (word) => html`
                 <tr class=${word.chosen ? "" : "out"}>
                   <th scope="row">
-                    <button type="button" disabled=${word.piece === "</s>"}
+                    <button type="button" disabled=${word.text === null || !goOn}
                       onClick=${() => goOn(word.text)}>
                       <${Piece} text=${word.piece} />
                     </button>
