@@ -351,7 +351,8 @@ def _render_serving(records: Sequence[Bench]) -> list[str]:
             "model, text", {_linked(serving.title(r), r): serving.figures(r) for r in records}
         ),
         "Without a length penalty, which the two programs define differently, so that BLEU is not "
-        f"that of the run. CTranslate2 {', '.join(versions)}. By `aiayn bench serving`; every "
+        "that of the run. By ours: its seconds by ours in the same round; without that, each was "
+        f"timed once. CTranslate2 {', '.join(versions)}. By `aiayn bench serving`; every "
         f"figure is defined in its record. {_origins(records)}",
     ]
 

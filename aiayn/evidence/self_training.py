@@ -35,6 +35,7 @@ from aiayn.system.environment import configure_jax
 from aiayn.system.files import locked, place, user_os_errors, write_text
 from aiayn.system.workers import as_finished
 from aiayn.tasks import task_of
+from aiayn.training.run_folder import read_run
 
 
 def variant(base: Experiment, row: str, seed: int, text: Path) -> Experiment:
@@ -99,6 +100,8 @@ def self_train(
                     data = prepare(made.data, data_dir, open_source=open_source).folder
                 runs[row, seed] = Run(row, made, folder / f"{row}-{seed}", data, num_jobs)
 
+        for seed in teaching:
+            _refuse_other_text(folder / f"own-{seed}", texts[seed])
         add("base")
         add("other")
         finish(base.name, runs, known, num_jobs, console)
@@ -116,6 +119,18 @@ def _text_name(base: Experiment, seed: int, prepared: Prepared, folder: Path) ->
     apart."""
     parser = variant(base, "base", seed, folder).hash()
     return f"text-{seed}-{prepared.fingerprint[:8]}-{parser[:8]}"
+
+
+def _refuse_other_text(run_dir: Path, text: Path) -> None:
+    """Raises UserError where a run of the third row learns from other text than it would now; it
+    would be found only after hours of the first two."""
+    if not (run_dir / "config.json").is_file():
+        return
+    there = read_run(run_dir)[0].data.folder
+    if there != str(text):
+        raise UserError(
+            f"{run_dir} learns from {there}, and now its text is {text}; remove it to begin anew."
+        )
 
 
 @dataclass(frozen=True)

@@ -113,8 +113,14 @@ def test_every_run_is_trained_once_and_the_first_parses_the_text_for_the_third(
     assert run("runs")[1] == ["own_1"]
     assert run("elsewhere", tmp_path / "runs/ablation.json")[1] == [], "all is recorded"
 
+    base = replace(base, train=replace(base.train, num_steps=base.train.num_steps + 1))
+    with pytest.raises(UserError, match=r"own-1 learns from .*; remove it to begin anew"):
+        run("runs")
+    assert trained == [], "before the first two rows, which take hours"
+    base = replace(base, train=replace(base.train, num_steps=base.train.num_steps - 1))
+
     (trees / PARSED).write_bytes(gzip.compress(more.replace(b"(NN ", b"(JJ ")))
     with pytest.raises(UserError, match=r"ablation.json: it is of other text"):
         run("elsewhere", tmp_path / "runs/ablation.json")
-    with pytest.raises(UserError, match=r"other-1 was begun with other data"):
+    with pytest.raises(UserError, match=r"own-1 learns from"):
         run("runs")
