@@ -18,12 +18,21 @@ import jax
 from aiayn.decoding.translator import Translator
 from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
-from aiayn.serve.lanes import Ask, Lane, News, Plan, plans_of_translator, plans_of_writer
+from aiayn.serve.lanes import (
+    MANY_TEXTS,
+    Ask,
+    Lane,
+    News,
+    Plan,
+    plans_of_translator,
+    plans_of_writer,
+)
 from aiayn.serve.models import Served
 from aiayn.serve.scoring import Scored, Scorer
 
 _STEPS, _STEPS_SHOWN = 16, 4
-"""Of a turn, at whose end texts that wait are let in; fewer where somebody watches."""
+"""Of a turn, at whose end texts that wait are let in; fewer where somebody watches, and in lanes of
+many texts, where some end with almost every step."""
 
 Deliver = Callable[[int, News | Exception], None]
 """Told, in the engine's thread, the number of a text of the request, and its news or its fault."""
@@ -40,8 +49,12 @@ class Closed(Exception):  # noqa: N818
 class Request:
     """The texts of one request, of which some wait, some are in slots, and some are done."""
 
-    def __init__(self, asks: Sequence[Ask], plans: Sequence[Plan], deliver: Deliver):
+    def __init__(
+        self, asks: Sequence[Ask], plans: Sequence[Plan], has_many: bool, deliver: Deliver
+    ):
         self.asks, self.plans, self.deliver = asks, list(plans), deliver
+        self.has_many = has_many
+        """Whether its plain texts have the lanes of many."""
         self.waiting = deque(range(len(asks)))
         self.has_begun = False
         self.is_dropped = False
@@ -134,7 +147,9 @@ class Engine:
             Full: too many requests wait.
             Closed: the engine is closing.
         """
-        request = Request(asks, [self._plan(ask) for ask in asks], deliver)
+        num_plain = sum(ask.is_plain and not ask.is_followed for ask in asks)
+        has_many = num_plain >= MANY_TEXTS
+        request = Request(asks, [self._plan(ask, has_many) for ask in asks], has_many, deliver)
         with self._changed:
             if self._is_closing or self.fault:
                 raise Closed
@@ -167,10 +182,12 @@ class Engine:
             self._notify()
         return found
 
-    def _plan(self, ask: Ask, may_cut: bool = True) -> Plan:
-        """The first that fits, of those with room for any output unless it `may_cut`."""
+    def _plan(self, ask: Ask, has_many: bool, may_cut: bool = True) -> Plan:
+        """The first that fits, of those with room for any output unless it `may_cut`; lanes of many
+        texts are for requests that have many."""
         for plan in self.plans:
-            if plan.fits(ask) and (may_cut or not plan.may_cut):
+            is_theirs = has_many or not plan.is_of_many
+            if is_theirs and plan.fits(ask) and (may_cut or not plan.may_cut):
                 return plan
         if ask.num_outputs > self.most_outputs:
             raise UserError(
@@ -257,7 +274,8 @@ class Engine:
         asked = self._admitted(lane)
         if asked or lane.num_inside:
             is_shown = lane.is_watched or any(ask.is_shown for _, ask in asked)
-            lane.start(asked, _STEPS_SHOWN if is_shown else _STEPS, self._on_turn)
+            are_few = is_shown or lane.plan.is_of_many
+            lane.start(asked, _STEPS_SHOWN if are_few else _STEPS, self._on_turn)
 
     def _admitted(self, lane: Lane) -> list[tuple[int, Ask]]:
         """Texts that wait and come into this lane, by their keys: one of each request in turn, so
@@ -315,7 +333,8 @@ class Engine:
 
     def _search_anew(self, request: Request, number: int) -> None:
         """Have a text whose output found no room wait for a lane with more, before all others."""
-        request.plans[number] = self._plan(request.asks[number], may_cut=False)
+        ask = request.asks[number]
+        request.plans[number] = self._plan(ask, request.has_many, may_cut=False)
         with self._changed:
             if not request.waiting:
                 self._waiting.appendleft(request)

@@ -31,6 +31,10 @@ would pay for slots that nobody has; more texts have lanes of their own. A step 
 weights takes a quarter less for each of sixteen."""
 _MANY = 8 << 20
 """Bytes of weights."""
+MANY_TEXTS = 64
+"""Plain texts of one request that have lanes of their own, so that what lane a text is in, and with
+it its bits, depends on its request alone."""
+_SLOTS_OF_MANY, _LANES_OF_MANY, _READ_AT_ONCE = 24, 2, 8
 _SEVERAL = 4
 """Outputs that may be asked of a model whose own beam is 1."""
 _SAMPLES = 8
@@ -115,6 +119,9 @@ class Plan(NamedTuple):
     """Whether its beam is the model's own, so that it may search."""
     may_cut: bool
     """Whether its room is for most outputs only: a step reads all of the room, written or not."""
+    is_of_many: bool = False
+    """Whether it is for requests of `MANY_TEXTS` or more, whose texts are translated as fast as
+    they can be together, not each as soon as it can be."""
 
     @classmethod
     def of(
@@ -146,28 +153,43 @@ class Plan(NamedTuple):
             is_drawn or self.is_own or ask.num_outputs > 1
         )
 
+    @property
+    def read_at_once(self) -> int:
+        """Texts that are read together; of those that may ask for something each is read alone."""
+        return min(_READ_AT_ONCE, self.sizes.slots) if self.is_of_many else 1
+
     def width(self, ask: Ask) -> int:
         """What the text is padded to."""
         return next(width for width in self.widths if width >= len(ask.read))
 
 
 def plans_of_translator(translator: Translator) -> list[Plan]:
-    """Lanes for short sentences and for all, for single samples, and for several outputs."""
+    """Lanes for requests of many texts; for short sentences and for all, for single samples, and
+    for several outputs."""
     config, tokenizer = translator.config, translator.tokenizer
     short, longest = padded_width(1), padded_width(translator.max_tokens)
     beam, room_of_all = config.beam_size, longest + config.max_extra_tokens
     several = beam if beam > 1 else _SEVERAL
 
-    def plan(width: int, room: int, beam_size: int, most: int, is_plain: bool) -> Plan:
+    def sized(width: int, room: int, beam_size: int, most: int, is_plain: bool) -> Sizes:
         slots = max(1, min(most, config.slots_per_batch // (beam_size * room)))
         ends = tokenizer.bos, tokenizer.eos
         how = config.length_penalty, config.length_penalty_form, 1 if is_plain else None
-        sizes = Sizes(slots, width, room, beam_size, *ends, *how)
+        return Sizes(slots, width, room, beam_size, *ends, *how)
+
+    def plan(width: int, room: int, beam_size: int, most: int, is_plain: bool) -> Plan:
+        sizes = sized(width, room, beam_size, most, is_plain)
         return Plan.of(translator, sizes, (width,), is_plain, beam_size == beam, room < room_of_all)
 
-    sizes = {(short, min(first_room(short), room_of_all)), (longest, room_of_all)}
+    def of_many(width: int, room: int) -> Plan:
+        sizes = sized(width, room, beam, _SLOTS_OF_MANY, is_plain=True)
+        how = {"is_plain": True, "is_own": True, "may_cut": room < room_of_all}
+        return Plan(sizes, _LANES_OF_MANY, (width,), **how, is_of_many=True)
+
+    sizes = sorted({(short, min(first_room(short), room_of_all)), (longest, room_of_all)})
     return [
-        *(plan(*each, beam, _MOST_SLOTS, True) for each in sorted(sizes)),
+        *(of_many(*each) for each in sizes),
+        *(plan(*each, beam, _MOST_SLOTS, True) for each in sizes),
         plan(longest, room_of_all, 1, _MOST_SLOTS // 2, False),
         plan(longest, room_of_all, several, _FEW_SLOTS, False),
     ]
@@ -211,7 +233,7 @@ class Lane:
     def warm_up(self) -> None:
         """Compile all that a turn may need."""
         for width in self.plan.widths:
-            self._begin(self.plan.sizes.slots, _NOBODYS, width)  # past the last slot
+            self._begin([(self.plan.sizes.slots, _NOBODYS)], width)  # past the last slot
         self._turns.advance(1, until_one_ends=True)
         self._turns.end(np.zeros(0, np.int32))
         self._turns.look()
@@ -244,18 +266,21 @@ class Lane:
         """Let texts in, by their keys, no more than slots are free, and take some steps of all, or
         fewer where one is done before. `on_done` is called by another thread.
 
-        Each is read alone, since a product of more rows may have other bits.
+        As many are read at once whoever waits, since a product of more rows may have other bits.
         """
         free = [place for place in range(self.plan.sizes.slots) if place not in self._inside]
         new = dict(zip(free, asked, strict=False))
         self._inside |= new
         taken = list(self._inside)
         is_followed = any(ask.is_followed for _, ask in self._inside.values())
+        texts = [(place, ask) for place, (_, ask) in new.items()]
+        size = self.plan.read_at_once
 
         def turn() -> Look | None:
-            for place, (_, ask) in new.items():
-                self._begin(place, ask, self.plan.width(ask))
-            self._turns.advance(steps, until_one_ends=True)
+            for begin in range(0, len(texts), size):
+                some = texts[begin : begin + size]
+                self._begin(some, max(self.plan.width(ask) for _, ask in some))
+            self._turns.advance(steps, until_one_ends=not self.plan.is_of_many)
             return (
                 self._turns.look() if is_followed or self._turns.finished()[taken].any() else None
             )
@@ -263,17 +288,23 @@ class Lane:
         self._under_way = self._hand.submit(turn)
         self._under_way.add_done_callback(lambda _: on_done())
 
-    def _begin(self, place: int, ask: Ask, width: int) -> None:
-        ids, segments = np.zeros((2, 1, width), np.int32)
-        ids[0, : len(ask.read)], segments[0, : len(ask.read)] = ask.read, 1
-        places, limits, firsts = np.array(
-            [[place], [ask.before + ask.most + 1], [ask.first]], np.int32
-        )
-        controls = self._controls(ask)
+    def _begin(self, texts: Sequence[tuple[int, Ask]], width: int) -> None:
+        """Read some texts at once, and put them into slots; the rest of their number is nobody's,
+        past the last slot."""
+        size = self.plan.read_at_once
+        ids, segments = np.zeros((2, size, width), np.int32)
+        places, limits, firsts = np.zeros((3, size), np.int32)
+        places[:] = self.plan.sizes.slots
+        for row, (place, ask) in enumerate(texts):
+            ids[row, : len(ask.read)], segments[row, : len(ask.read)] = ask.read, 1
+            limits[row], firsts[row] = ask.before + ask.most + 1, ask.first
+            places[row] = place
+        controls = self._controls(texts[0][1])
         self._turns.begin(places, ids, segments, limits, controls, firsts)
 
     def _controls(self, ask: Ask) -> Controls:
-        """What is asked of a text, in arrays that are all there whoever asks for what."""
+        """What is asked of a text, in arrays that are all there whoever asks for what; of plain
+        texts nothing is."""
         if self.plan.is_plain:
             return NOTHING
         wishes = ask.wishes

@@ -90,6 +90,37 @@ def test_an_answer_has_the_same_bits_alone_and_among_others(kind, request):
         assert others == [first, first]
 
 
+def test_many_texts_of_a_request_have_the_same_bits_whoever_is_there(pair):
+    many = [_of_pair(pair, line) for line in LINES * 11]
+    several = _of_pair(pair, "one two", num_outputs=3)
+    alone = [news.outputs for news in _found(pair, [*many, several])]
+    heard: list[int] = []
+    for _ in range(3):  # the same and others beside them
+        pair.submit(many[:5], lambda number, _: heard.append(number))
+        pair.submit(many[::-1], lambda number, _: heard.append(number))
+    assert [news.outputs for news in _found(pair, [*many, several])] == alone
+    one_by_one = [_found(pair, [ask])[0].outputs for ask in many[: len(LINES)]]
+    words = [[each.ids for each in outputs] for outputs in one_by_one]
+    assert [[each.ids for each in outputs] for outputs in alone[:-1]] == words * 11
+    _found(pair, [many[0]])
+    assert pair.compilations == 0
+
+
+def test_as_many_texts_as_that_are_plain_are_what_counts(monkeypatch):
+    engine = _Slow(served()["pair"], queue=9)
+    plain, shown = _of_pair(engine, "one"), _of_pair(engine, "one", is_shown=True)
+
+    def of_many(*asks):
+        request = engine.submit(asks, lambda *_: None)
+        assert request.has_many == any(plan.is_of_many for plan in request.plans)
+        return request.has_many
+
+    monkeypatch.setattr("aiayn.serve.engine.MANY_TEXTS", 3)
+    assert not of_many(plain, plain, shown)
+    assert not of_many(plain, plain, replace(plain, prefix=(7,)))
+    assert of_many(plain, plain, plain, shown)
+
+
 def test_a_search_finds_what_the_translator_finds_best_first(pair):
     wanted = pair.served.model.translate(LINES, num_best=3)
     for line, hypotheses in zip(LINES, wanted, strict=True):
@@ -196,7 +227,7 @@ def test_a_lane_that_is_empty_leaves_texts_to_those_at_work(monkeypatch):
     monkeypatch.setattr(Lane, "_empty", lambda lane: None)
     monkeypatch.setattr("aiayn.serve.lanes._MANY", 0)  # lanes of four
     engine = _Slow(served()["pair"], queue=9)
-    plain, _, several = engine.plans
+    _, plain, _, several = engine.plans
     ask = _of_pair(engine, "one")
     many, few = (replace(ask, num_outputs=count) for count in (3, 1))
     requests = [engine.submit(asks, lambda *_: None) for asks in ([many], [few] * 3, [few] * 2)]

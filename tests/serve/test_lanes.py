@@ -31,7 +31,14 @@ DRAWN = Wishes(sample=1)
 @pytest.fixture(scope="module")
 def plans():
     """Plain, of single samples, of several outputs."""
-    return plans_of_translator(MODELS["pair"].translator)
+    return _of_few(plans_of_translator(MODELS["pair"].translator))
+
+
+def _of_few(plans):
+    """All but those for requests of many texts, which come first."""
+    number = sum(plan.is_of_many for plan in plans)
+    assert all(plan.is_of_many for plan in plans[:number])
+    return plans[number:]
 
 
 def _first(plans, **asked):
@@ -61,7 +68,7 @@ def test_a_language_model_draws_in_the_context_one_text_or_several():
 
 
 def test_a_short_text_has_room_for_most_outputs_unless_somebody_follows_it():
-    small, large, *_ = plans_of_translator(of_long_outputs().translator)
+    small, large, *_ = _of_few(plans_of_translator(of_long_outputs().translator))
     assert (small.sizes.width, small.sizes.room, small.may_cut) == (32, 48, True)
     assert (large.sizes.width, large.sizes.room, large.may_cut) == (32, 92, False)
     ask = Ask((5, 3), 2, most=61)
@@ -129,7 +136,41 @@ def test_many_slots_are_in_lanes_small_enough_for_a_text_that_is_alone(plans, mo
     assert shared_out(plans) == [(2, 4), (8, 1), (2, 2)]
     # Where a step reads much, more share what that costs.
     monkeypatch.setattr("aiayn.serve.lanes._MANY", 0)
-    assert shared_out(plans_of_translator(MODELS["pair"].translator)) == [(4, 2), (8, 1), (4, 1)]
+    found = _of_few(plans_of_translator(MODELS["pair"].translator))
+    assert shared_out(found) == [(4, 2), (8, 1), (4, 1)]
+
+
+def test_requests_of_many_texts_have_lanes_of_many_slots_for_what_is_plain():
+    few = _of_few(all_plans := plans_of_translator(of_long_outputs().translator))
+    small, large = all_plans[: -len(few)]
+    assert [(plan.sizes.width, plan.sizes.room) for plan in (small, large)] == [(32, 48), (32, 92)]
+    assert [plan.may_cut for plan in (small, large)] == [True, False]
+    # Each as many as the memory for a batch holds with a beam of 3, but no more than 24; two lanes.
+    assert [plan.sizes.slots for plan in (small, large)] == [24, 4_000 // (3 * 92)]
+    assert [(plan.lanes, plan.read_at_once) for plan in (small, large)] == [(2, 8), (2, 8)]
+    assert [plan.read_at_once for plan in few] == [1] * 4
+    ask = Ask((5, 3), 2, most=9)
+    assert small.fits(ask)
+    assert not any(plan.fits(replace(ask, prefix=(7,))) for plan in (small, large))
+
+
+def test_texts_that_are_read_together_are_what_each_is(plans):
+    (many,) = (p for p in plans_of_translator(MODELS["pair"].translator) if p.is_of_many)
+    texts = [(key, Ask((5 + key % 7, 6, 3), 2, most=10)) for key in range(11)]
+
+    def found(plan, some):
+        lane = Lane(MODELS["pair"].translator, plan, hand := ByHand())
+        lane.start(some, 99, lambda: None)
+        hand.work()
+        return {key: news.outputs[0].ids for key, news in lane.look()}
+
+    assert many.read_at_once == 8 == many.sizes.slots
+    together = found(many, texts[:8])
+    alone = [found(many._replace(is_of_many=False), [each]) for each in texts[:8]]
+    assert together == {key: ids for each in alone for key, ids in each.items()}
+    assert found(many, texts[8:]) == {
+        key: ids for each in texts[8:] for key, ids in found(plans[0], [each]).items()
+    }, "also where fewer are left than are read at once"
 
 
 def test_what_all_outputs_begin_with():

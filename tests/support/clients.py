@@ -45,6 +45,7 @@ MIXED = (
     _translate("two\n\nnine ten", alternatives=2),
     _translate("<p>one <b>two</b></p>", format="html"),
     _translate([_LONG] * 6),
+    _translate(["one two three", "four five", "six seven eight nine"] * 25),
     _complete("pair", "one two", stream=True),
     _complete("pair", _LONG, stream=True, stream_options={"include_usage": True}),
     _complete("pair", "one two", temperature=1.3, seed=5, logprobs=3),
