@@ -274,7 +274,7 @@ def title(program: str, found: Mapping[str, Any]) -> str:
 
 def figures(found: Mapping[str, Any]) -> list[list[str]]:
     """The figures of a program as text: a head, then a row for each target."""
-    heads = ["devices", "GB a device", "of its", "collectives", "TFLOP a device", "at least"]
+    heads = ["devices", "GB a device", "of its memory", "collectives", "TFLOP a device", "at least"]
     rows = [["", *heads, "tokens/s at most", "to compile"]]
     for topology, target in found["targets"].items():
         if "fault" in target:

@@ -345,14 +345,20 @@ def _render_serving(records: Sequence[Bench]) -> list[str]:
     if not records:
         return []
     versions = dict.fromkeys(record["versions"]["ctranslate2"] for record in records)
+    timed = dict.fromkeys(
+        "By ours: its seconds by ours in the same round."
+        if "ratios" in record
+        else "Records without that timed each once."
+        for record in records
+    )
     return [
         "### A file, by ours and by CTranslate2",
         _a_line_each(
             "model, text", {_linked(serving.title(r), r): serving.figures(r) for r in records}
         ),
         "Without a length penalty, which the two programs define differently, so that BLEU is not "
-        "that of the run. By ours: its seconds by ours in the same round; without that, each was "
-        f"timed once. CTranslate2 {', '.join(versions)}. By `aiayn bench serving`; every "
+        f"that of the run. {' '.join(timed)} CTranslate2 {', '.join(versions)}. By `aiayn bench "
+        "serving`; every "
         f"figure is defined in its record. {_origins(records)}",
     ]
 

@@ -64,6 +64,11 @@ Each claim of the paper beside what this program computes: `make reproduce`, one
 were tried: [reliability](../docs/reliability.md). Differences from the paper:
 [DEVIATIONS](DEVIATIONS.md).
 """
+_LEGEND = """
+T1, T2, D1tiny and the like are workloads, which `aiayn bench --help` defines. An AMD EPYC of
+family 25, model 1 is a Zen 3; of family 25, model 17, or named without a family, a Zen 4; of
+family 26 a Zen 5.
+"""
 _RESULTS = Path("experiments", "results")
 
 
@@ -287,6 +292,7 @@ def _pages(root: Path) -> dict[Path, str]:
                 render_simpler(benchmarks),
                 render_sweeps(load(folder / "sweeps", Sweep, "a sweep")),
                 "\n## Speed\n",
+                _LEGEND,
                 render_bench(benchmarks),
                 "\n## Evidence\n",
                 _EVIDENCE,

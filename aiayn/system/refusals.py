@@ -25,7 +25,7 @@ def refused(error: BaseException) -> str:
     if isinstance(error, MemoryError) or any(each in text for each in no_memory):
         return (
             "The memory is used up. Training takes less with a smaller train.slots_per_device, "
-            "decoding with a smaller decode.slots_per_batch; see also `ulimit -v`."
+            "decoding with a smaller decode.slots_per_batch or beam; see also `ulimit -v`."
         )
     if "can't start new thread" in text:
         return "No thread can be started; wanted a higher limit of processes, see `ulimit -u`."

@@ -71,8 +71,8 @@ def test_all_targets_are_recorded_and_shown_with_those_that_refuse(tmp_path, cap
     record = json.loads((tmp_path / "compile.json").read_text())
     assert record["programs"]["base"]["tokens"] == 26_208
     text = render_bench([record])
-    fits = "8 devices; 4.00 GB a device; 25% of its; 2 all-reduce collectives; 3.00 TFLOP a device"
-    paced = "20.0 ms at least; 1,310,400 tokens/s at most; 31 s to compile"
+    fits = "8 devices; 4.00 GB a device; 25% of its memory; 2 all-reduce collectives"
+    paced = "3.00 TFLOP a device; 20.0 ms at least; 1,310,400 tokens/s at most; 31 s to compile"
     (row,) = (line for line in text.splitlines() if line.startswith("| base, 26,208 tokens |"))
     assert f"| {fits}; {paced} |" in row
     assert "| Ran out of memory. |" in row

@@ -178,8 +178,8 @@ def main() -> int:
     survived = sum(details.values())
     record: dict[str, Any] = {
         "name": "memory",
-        "title": f"Memory over {NUM_STEPS:,} updates and over {SAVES:,} checkpoints is flat, and a "
-        "small leak would show",
+        "title": f"Memory over {NUM_STEPS:,} updates is flat, {SAVES:,} checkpoints leave little, "
+        "and a small leak would show",
         "command": "make faults",
         "tried": len(details),
         "survived": survived,
