@@ -14,6 +14,15 @@ class UserError(Exception):
     status = 2
 
 
+class LineError(UserError):
+    """One of several lines is refused, before anything is done with any of them."""
+
+    def __init__(self, message: str, place: int):
+        """`place` is its place among them, from 0."""
+        super().__init__(message)
+        self.place = place
+
+
 @contextmanager
 def naming(what: Path | str) -> Generator[None]:
     """Whatever is wrong is wrong with this file, or part of the input, and says so."""

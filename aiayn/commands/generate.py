@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from aiayn.commands.asked import SAMPLED, masks_arguments, named, sampling_arguments, wishes_of
-from aiayn.commands.translate import windows
+from aiayn.commands.translate import up_to_refused, windows
 from aiayn.commands.verb import Verb, model_argument, positive
 from aiayn.data.text import visible
 from aiayn.decoding.outputs import one_line
@@ -81,7 +81,8 @@ def _write(
         for _ in writer.write(prompts, asked, lambda _, text: tell(text), first=first):
             print()
         return
-    for number, written in enumerate(writer.write(prompts, asked, None, json, first), first):
+    wanted = partial(writer.write, asked=asked, details=json, first=first)
+    for number, written in enumerate(up_to_refused(prompts, wanted), first):
         prompt = prompts[number - first]
         for each in written:
             line = f"{prompt}{each.text}"

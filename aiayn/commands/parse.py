@@ -4,12 +4,13 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from aiayn.commands.asked import OUTPUTS
-from aiayn.commands.translate import windows
+from aiayn.commands.translate import up_to_refused, windows
 from aiayn.commands.verb import Verb, model_argument, positive
 from aiayn.data import penn
 from aiayn.decoding.wishes import Wishes
@@ -58,8 +59,8 @@ def parse(
         for lines in windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW):
             cut = [penn.tokens(line) for line in lines] if tokenize else None
             words = [[t.text for t in each] for each in cut] if cut else list(map(words_of, lines))
-            found = parser.parse(words, num_best or 1, first=done + 1)
-            for number, trees in enumerate(found, done + 1):
+            parsed = partial(parser.parse, num_best=num_best or 1, first=done + 1)
+            for number, trees in enumerate(up_to_refused(words, parsed), done + 1):
                 tokens = None if cut is None else cut[number - done - 1]
                 for line in _lines(number, trees, num_best or 1, as_json, tokens):
                     sys.stdout.buffer.write(line.encode() + b"\n")

@@ -4,7 +4,8 @@ import json
 import select
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from io import BufferedIOBase, IOBase
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,9 +24,10 @@ from aiayn.commands.verb import (
 from aiayn.data.sources.opening import LONGEST_LINE, Doubts, Stream
 from aiayn.data.text import visible
 from aiayn.decoding.outputs import Detailed, Hypothesis
-from aiayn.errors import UserError
+from aiayn.errors import LineError, UserError
 
 _T = TypeVar("_T")
+_Found = TypeVar("_Found")
 _WINDOW = 4_096
 """Lines that are translated together: enough to sort them by length, and few enough to hold."""
 _CHUNK = 1 << 16
@@ -219,34 +221,50 @@ def windows(file: BufferedIOBase, size: int) -> Iterator[list[str]]:
     Raises:
         UserError: it is packed, or in another encoding by its first lines, or a line is too long.
     """
-    number, window = 0, list[str]()
     reader = getattr(file, "raw", file)  # a buffer would hide whether more is there
+    doubts, window, number = Doubts(_INPUT, streamed=True), list[str](), 0
+    try:
+        for line in _lines(reader, doubts):
+            if line is not None:
+                number += 1
+                window.append(line)
+            if window and (len(window) == size or (line is None and not _is_ready(reader))):
+                yield _said(window, number, doubts)
+                window = []
+    except UserError:
+        if window:  # those before the line that is refused
+            yield _said(window, number, doubts)
+        raise
+    if window:
+        yield _said(window, number, doubts)
+
+
+def _lines(reader: Any, doubts: Doubts) -> Iterator[str | None]:
+    """The lines of a file; None after each read that brought some of it.
+
+    Raises:
+        UserError: as `windows`.
+    """
+    number, length = 0, 0
     rest: list[bytes] = []  # of a line whose end was not read yet
-    stream, doubts = Stream(_INPUT), Doubts(_INPUT, streamed=True)
+    stream = Stream(_INPUT)
     while (chunk := reader.read(_CHUNK)) != b"":
         if chunk is None:  # nothing yet, from a file that does not block
             select.select([reader], [], [])
             continue
         first, *others = stream.feed(chunk).split(b"\n")
         rest.append(first)
+        length += len(first)
         for start in others:
             number += 1
-            window.append(_decoded(b"".join(rest), number, doubts))
-            rest = [start]
-            if len(window) == size:
-                yield _said(window, number, doubts)
-                window = []
-        if window and not _is_ready(reader):
-            yield _said(window, number, doubts)
-            window = []
-        if sum(map(len, rest)) > LONGEST_LINE:
+            yield _decoded(b"".join(rest), number, doubts)
+            rest, length = [start], len(start)
+        yield None
+        if length > LONGEST_LINE:
             raise _too_long(number + 1)
     rest.append(stream.feed(b"", last=True))
     if any(rest):
-        number += 1
-        window.append(_decoded(b"".join(rest), number, doubts))
-    if window:
-        yield _said(window, number, doubts)
+        yield _decoded(b"".join(rest), number + 1, doubts)
 
 
 def _is_ready(reader: IOBase) -> bool:
@@ -304,7 +322,7 @@ def score(model: Path, src: Path, tgt: Path | None) -> None:
         sys.stdout.flush()
 
 
-def _scored(model: Path, src: Path, tgt: Path | None) -> Iterator[list[tuple[float, int]]]:
+def _scored(model: Path, src: Path, tgt: Path | None) -> Iterator[Iterator[tuple[float, int]]]:
     """The scores of some pairs, texts or trees at a time."""
     from aiayn.data.sources import treebank
     from aiayn.data.sources.formats import read_text
@@ -323,16 +341,18 @@ def _scored(model: Path, src: Path, tgt: Path | None) -> Iterator[list[tuple[flo
         parser = Parser(loaded)
         pairs = map(parser.spelled, treebank.trees(src))
         for number, window in enumerate(in_parts(pairs, _WINDOW)):
-            yield parser.score(window, 1 + number * _WINDOW)
+            scored = partial(parser.score, first=1 + number * _WINDOW)
+            yield up_to_refused(window, scored)
     elif tgt is None:
         writer = Writer(loaded)
         for number, window in enumerate(in_parts(read_text(src), _WINDOW)):
-            yield writer.score([visible(line) for line in window], 1 + number * _WINDOW)
+            lines = [visible(line) for line in window]
+            yield up_to_refused(lines, partial(writer.score, first=1 + number * _WINDOW))
     else:
         translator = Translator(loaded)
         for number, window in enumerate(in_parts(aligned(src, tgt), _WINDOW)):
             lines = [(visible(s), visible(t)) for s, t in window]
-            yield translator.score(lines, 1 + number * _WINDOW)
+            yield up_to_refused(lines, partial(translator.score, first=1 + number * _WINDOW))
 
 
 _NEED_ONE = {
@@ -340,6 +360,18 @@ _NEED_ONE = {
     "parsing": "is a parser; wanted one file, of trees as `aiayn parse` writes them.",
 }
 _NEEDS_TWO = "translates; wanted the translations in a second file."
+
+
+def up_to_refused(
+    items: Sequence[_T], do: Callable[[Sequence[_T]], Iterable[_Found]]
+) -> Iterator[_Found]:
+    """What is found for each of some lines; where one is refused, for those before it first."""
+    try:
+        yield from do(items)
+    except LineError as error:
+        if error.place:
+            yield from do(items[: error.place])
+        raise
 
 
 def in_parts(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

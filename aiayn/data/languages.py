@@ -11,8 +11,12 @@ from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
-_RENAMED = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro", "nb": "no", "sh": "sr"}
-"""Two letters that mean what two others mean: old codes, and Norwegian's usual written form."""
+_RENAMED = {
+    **{"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro", "nb": "no", "sh": "sr"},
+    **{"tl": "fil", "tw": "ak"},
+}
+"""Two letters that mean what others mean: old codes, Norwegian's usual written form, and what CLDR
+keeps Tagalog and Twi as."""
 
 
 CHINESE = frozenset(["zh", "yue", "wuu", "nan", "hak", "gan", "hsn", "cdo", "cjy", "lzh"])

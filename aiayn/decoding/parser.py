@@ -32,7 +32,7 @@ from aiayn.data.trees import clean as clean_tree
 from aiayn.decoding.controls import NOTHING
 from aiayn.decoding.grammar import ANY_LEAF, NO_LEAF, codes_of, leaf_of
 from aiayn.decoding.translator import Sought, Translator, padded_width
-from aiayn.errors import UserError
+from aiayn.errors import LineError, UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import Params
 
@@ -130,14 +130,15 @@ class Parser(Translator):
         """The `num_best` best trees over the words of each sentence, best first; none over none.
 
         Raises:
-            UserError: a sentence is too long; they are numbered from `first`.
+            LineError: a sentence is too long; they are numbered from `first`.
         """
         lines = [" ".join(map(spelling, words)) for words in sentences]
-        for number, ids in enumerate(self.tokenizer.encode(lines), first):
+        for place, ids in enumerate(self.tokenizer.encode(lines)):
             if len(ids) > _LONGEST:
-                raise UserError(
-                    f"Sentence {number:,} has {len(ids):,} pieces; wanted at most {_LONGEST:,}, "
-                    "since it is parsed as a whole."
+                raise LineError(
+                    f"Sentence {first + place:,} has {len(ids):,} pieces; wanted at most "
+                    f"{_LONGEST:,}, since it is parsed as a whole.",
+                    place,
                 )
         if details:
             detailed = self.detailed(lines, num_best, on_done)

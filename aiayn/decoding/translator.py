@@ -23,7 +23,7 @@ from aiayn.decoding.programs import Programs, Weights
 from aiayn.decoding.sentences import place_to_cut, sentences
 from aiayn.decoding.spellings import banned_sequences, prefix_ids
 from aiayn.decoding.wishes import Wishes
-from aiayn.errors import UserError
+from aiayn.errors import LineError, UserError
 from aiayn.model.saved import Model, check_kind
 from aiayn.model.structure import Params, unflatten
 
@@ -222,7 +222,7 @@ class Translator:
         """Log-probability in nats of each given translation, EOS included, and its tokens.
 
         Raises:
-            UserError: a line is too long to score as a whole; lines are numbered from `first`.
+            LineError: a line is too long to score as a whole; lines are numbered from `first`.
         """
         encoded = list(
             zip(
@@ -231,12 +231,13 @@ class Translator:
                 strict=True,
             )
         )
-        for number, (source, target) in enumerate(encoded, first):
+        for place, (source, target) in enumerate(encoded):
             length = max(len(source), len(target)) + 1
             if length > _LONGEST_SCORED:
-                raise UserError(
-                    f"Line {number} has {length:,} tokens; wanted at most {_LONGEST_SCORED:,}, "
-                    "since a translation is scored as a whole."
+                raise LineError(
+                    f"Line {first + place} has {length:,} tokens; wanted at most "
+                    f"{_LONGEST_SCORED:,}, since a translation is scored as a whole.",
+                    place,
                 )
         log_probs = self.forced(encoded, self.programs.forced)
         return [

@@ -20,7 +20,7 @@ from aiayn.decoding.translator import padded_width
 from aiayn.decoding.turns import Look, Sizes, Turns
 from aiayn.decoding.unfolding import Unfolding
 from aiayn.decoding.wishes import OF_SAMPLES, Wishes
-from aiayn.errors import UserError
+from aiayn.errors import LineError, UserError
 from aiayn.model.saved import Model, check_kind
 from aiayn.model.structure import Params, unflatten
 
@@ -121,13 +121,13 @@ class Writer:
         log-probabilities.
 
         Raises:
-            UserError: a prompt leaves no room for a word; before anything is written. They are
+            LineError: a prompt leaves no room for a word; before anything is written. They are
                 numbered from `first`.
         """
         encoded = self.tokenizer.encode(prompts)
         is_one = first == len(prompts) == 1
-        for number, ids in enumerate(encoded, first):
-            self._check(ids, "The prompt" if is_one else f"Prompt {number}")
+        for place, ids in enumerate(encoded):
+            self._check(ids, "The prompt" if is_one else f"Prompt {first + place}", place)
         if on_text is not None and asked.num_texts > 1:
             raise ValueError("Several texts cannot be told as they grow.")
         found: dict[int, list[Written]] = {}
@@ -137,16 +137,19 @@ class Writer:
                 found.update([next(waiting)])
             yield found.pop(number)
 
-    def _check(self, ids: Sequence[int], name: str) -> None:
+    def _check(self, ids: Sequence[int], name: str, place: int) -> None:
         if len(ids) < self.num_given:
-            raise UserError(
-                f"{name} is empty; wanted a word, since this model has no piece that begins a text."
+            raise LineError(
+                f"{name} is empty; wanted a word, since this model has no piece that begins a "
+                "text.",
+                place,
             )
         most = self.context - 2 + self.num_given
         if len(ids) > most:
-            raise UserError(
+            raise LineError(
                 f"{name} has {len(ids):,} tokens; wanted at most {most:,}, since the "
-                f"model's context is {self.context:,} with its beginning and one word more."
+                f"model's context is {self.context:,} with its beginning and one word more.",
+                place,
             )
 
     def _written(
@@ -202,15 +205,17 @@ class Writer:
         what a tokenizer has no BOS or EOS for counts in neither.
 
         Raises:
-            UserError: a text is longer than the context; they are numbered from `first`.
+            LineError: a text is longer than the context; they are numbered from `first`.
         """
         end = [self.tokenizer.eos] if self.tokenizer.has_eos else []
         encoded = [[*ids, *end] for ids in self.tokenizer.encode(texts)]
-        for number, ids in enumerate(encoded, first):
+        for place, ids in enumerate(encoded):
             if len(ids) > self.context:
-                raise UserError(
-                    f"Line {number} has {len(ids):,} tokens; wanted at most {self.context:,}, the "
-                    "model's context. `aiayn evaluate MODEL --text FILE` scores longer text."
+                raise LineError(
+                    f"Line {first + place} has {len(ids):,} tokens; wanted at most "
+                    f"{self.context:,}, the model's context. `aiayn evaluate MODEL --text FILE` "
+                    "scores longer text.",
+                    place,
                 )
         found = self.log_probs(encoded)
         return [(float(np.nansum(each)), len(each) - int(np.isnan(each).sum())) for each in found]

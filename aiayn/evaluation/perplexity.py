@@ -63,11 +63,9 @@ def text_losses(
     on_done: Callable[[int], None] = lambda count: None,
 ) -> list[TextLoss]:
     """The loss of each document. `on_done` is told how many tokens are done."""
-    losses = [
-        TextLoss(0.0, 0, len(text.split()), len(text), len(text.encode())) for text in documents
-    ]
-    encoded = enumerate(writer.tokenizer.encode(documents))
-    waiting = (w for n, ids in encoded if ids for w in windows(n, ids, writer.context))
+    encoded = writer.tokenizer.encode(documents)
+    losses = [_divisors(writer, ids) for ids in encoded]
+    waiting = (w for n, ids in enumerate(encoded) if ids for w in windows(n, ids, writer.context))
     done = 0
     while part := list(islice(waiting, _AT_ONCE)):
         found = writer.log_probs([window.ids for window in part])
@@ -79,6 +77,14 @@ def text_losses(
             done += len(new)
         on_done(done)
     return losses
+
+
+def _divisors(writer: Writer, ids: Sequence[int]) -> TextLoss:
+    """What the loss of a text is divided by: the text as the model reads it, but for a first piece
+    that nothing predicts."""
+    whole, unpredicted = writer.tokenizer.decode([list(ids), list(ids[: writer.num_given])])
+    text = whole.removeprefix(unpredicted)
+    return TextLoss(0.0, 0, len(text.split()), len(text), len(text.encode()))
 
 
 def scores_of(

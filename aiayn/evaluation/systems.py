@@ -85,13 +85,18 @@ def compare(
     signatures, found = test()
     resampled: dict[str, Resampled] = {}
     for figure, theirs in (("sacrebleu", "BLEU"), ("chrf2", "chrF2")):
-        results = (result for result in found[theirs] if isinstance(result, Result))
+        results = [result for result in found[theirs] if isinstance(result, Result)]
         by_name = {
-            name: _chance(result, is_same=text.hypotheses == first.hypotheses)
-            for (name, text), result in zip(texts.items(), results, strict=True)
+            name: _chance(result, is_same=_are_equal(result, results[0]))
+            for name, result in zip(texts, results, strict=True)
         }
         resampled[figure] = Resampled(first.how(signatures[theirs].format()), by_name)
     return Systems(scores, resampled)
+
+
+def _are_equal(one: Result, other: Result) -> bool:
+    """Whether the figure does not tell two systems apart, in the whole or in any resample."""
+    return (one.score, one.mean, one.ci) == (other.score, other.mean, other.ci)
 
 
 def _chance(result: Result, is_same: bool) -> Chance:

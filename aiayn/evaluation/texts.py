@@ -81,7 +81,12 @@ def evaluate_text(path: Path, text: Path, console: Console) -> Scores:
     """
     model = model_of(path)
     writer = Writer(model)
-    found = documents(read_text(text), model.experiment.data.documents, str(text))
+    found = list(documents(read_text(text), model.experiment.data.documents, str(text)))
+    if long := next((each for each in found if each.too_long), None):
+        raise UserError(
+            f"{text}, line {long.line:,}: the document that begins here is too long; wanted parts "
+            "of it."
+        )
     held = [visible(unfolded(each.text)) for each in found]
     if not any(map(str.split, held)):
         raise UserError(f"{text} holds no text; wanted some words.")

@@ -61,8 +61,9 @@ def test_several_samples_are_several_lines(writer, monkeypatch, capfdbinary):
     assert len({*out.split("one")}) > 2
 
 
-def test_a_prompt_that_is_too_long_is_named_by_its_line(writer, monkeypatch, capfdbinary):
-    monkeypatch.setattr(aiayn.commands.generate, "_WINDOW", 1)
+@pytest.mark.parametrize("window", [1, 256])
+def test_a_prompt_that_is_too_long_is_named_by_its_line(writer, monkeypatch, capfdbinary, window):
+    monkeypatch.setattr(aiayn.commands.generate, "_WINDOW", window)
     prompts = io.TextIOWrapper(io.BytesIO(b"one two\n" + b"one " * 40))
     monkeypatch.setattr(sys, "stdin", prompts)
     arguments = ["generate", writer, "--seed", 3, "--max-tokens", 8]

@@ -30,6 +30,7 @@ def test_all_ways_to_write_german_are_german(code):
     [
         *(("eng", "en"), ("cmn", "zh"), ("zho_Hans", "zh"), ("zh-cmn-Hans", "zh"), ("jpn", "ja")),
         *(("iw", "he"), ("arb_Arab", "ar"), ("pes", "fa"), ("nb", "no"), ("xx", "xx"), ("", "")),
+        *(("tl", "fil"), ("tgl", "fil"), ("tw", "ak"), ("twi", "ak")),
     ],
 )
 def test_codes_of_three_letters_and_old_ones_are_those_of_two(code, language):

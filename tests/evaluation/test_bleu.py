@@ -112,6 +112,7 @@ def test_compounds_split_as_the_papers_script_does():
     assert split_compounds("Aix-en-Provence") == f"Aix {at} en {at} Provence"
     assert split_compounds("x-y-z") == f"x {at} y-z"  # matches do not overlap
     assert split_compounds("-minus plus-") == "-minus plus-"
+    assert split_compounds("Ö-Ä-Ü") == f"Ö {at} Ä {at} Ü", "of two bytes one is left for the next"
 
 
 def test_plain_quotes_give_credit_that_typographic_ones_do_not():
@@ -393,3 +394,11 @@ def test_unequal_lists_of_references_are_refused_by_their_numbers():
         score(["a", "b"], [["a", "b"], ["a"]], src="en", tgt="de")
     with pytest.raises(UserError, match="no references"):
         score([], [[]], src="en", tgt="de")
+
+
+def test_irish_has_no_figures_on_moses_tokens():
+    line = ["d'fhág sé an teach inné"]
+    found = score(line, line, src="en", tgt="ga")
+    assert found["sacrebleu"].value == pytest.approx(100)
+    assert found["tokenised"].value is None
+    assert "Irish" in found["tokenised"].how

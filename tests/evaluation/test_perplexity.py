@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from aiayn.decoding.writer import Writer
@@ -32,6 +33,23 @@ def test_a_text_that_fits_the_context_has_the_sum_of_its_tokens(writer):
         whole = sum(-float(each.sum()) for each in writer.log_probs([ids]))
         assert loss.nats == pytest.approx(whole, abs=1e-4)
         assert loss[1:] == (len(ids), len(text.split()), len(text), len(text.encode()))
+
+
+def test_a_text_is_divided_by_what_the_model_reads_of_it(writer):
+    plain, spaced = text_losses(writer, ["one two", "  one" + " " * 900 + "two "])
+    assert plain == spaced
+
+
+def test_a_first_piece_that_nothing_predicts_divides_nothing(writer, monkeypatch):
+    (ids,) = TOKENIZER.encode(["one two three"])
+    monkeypatch.setattr(writer, "num_given", 1)
+    nothing = np.array([np.nan, *[-1.0] * (len(ids) - 1)])
+    monkeypatch.setattr(writer, "log_probs", lambda texts: [nothing for _ in texts])
+    (loss,) = text_losses(writer, ["one two three"])
+    (first,) = TOKENIZER.decode([ids[:1]])
+    rest = "one two three".removeprefix(first)
+    assert first
+    assert loss == (len(ids) - 1, len(ids) - 1, len(rest.split()), len(rest), len(rest.encode()))
 
 
 def test_a_longer_text_is_predicted_window_by_window(writer):

@@ -46,6 +46,17 @@ def test_paired_bootstrap_is_that_of_sacrebleu(seed, monkeypatch):
     assert (found.resampled["sacrebleu"].systems["bad"].p_value or 1) < 0.05
 
 
+def test_systems_that_a_figure_does_not_tell_apart_differ_by_no_chance():
+    good = [f"{line} ." for line in text(20)]
+    apart = [f"{line}." for line in text(20)]  # the same to 13a, which cuts the point off
+    systems = {"good": good, "apart": apart, "bad": [f"{line} ." for line in text(80)]}
+    found = compare(systems, [[f"{line} ." for line in text(0)]], src="en", tgt="de")
+    bleu = found.resampled["sacrebleu"].systems
+    assert bleu["apart"].mean == bleu["good"].mean
+    assert bleu["apart"].p_value is None
+    assert (bleu["bad"].p_value or 1) < 0.05
+
+
 def test_each_system_has_the_scores_that_it_has_alone():
     references, systems = [text(0)], {"a": text(20), "b": text(30)}
     found = compare(systems, references, references[0], src="en", tgt="deu")

@@ -16,12 +16,17 @@ SAMPLE_LINES, SAMPLE_CHARACTERS = 1_000, 1_000_000
 """The beginning of a file, by which its columns are judged."""
 _NUMBER = re.compile(r"\s*[-+]?[\d.,:eE%/-]*\d[\d.,:eE%/-]*\s*")
 _ROLES = {"source": 0, "src": 0, "target": 1, "tgt": 1, "trg": 1}
+_ABOUT = {
+    *("id", "index", "line", "no", "nr", "score", "similarity", "alignment", "url", "license"),
+    *("lang", "language", "label"),
+}
+"""Words that stand above columns that hold something else than text."""
 _HEADINGS = {
     *_ROLES,
-    *("id", "index", "line", "no", "nr", "score", "similarity", "alignment", "url", "license"),
-    *("text", "sentence", "segment", "string", "lang", "language", "phrase", "document", "doc"),
+    *_ABOUT,
+    *("text", "sentence", "segment", "string", "phrase", "document", "doc", "corrected", "simple"),
     *("input", "output", "original", "translation", "translated", "reference", "ref", "hypothesis"),
-    *("prompt", "completion", "question", "answer", "label", "corrected", "simple"),
+    *("prompt", "completion", "question", "answer"),
 }
 """Words that stand above columns, and seldom alone as a sentence."""
 
@@ -34,10 +39,10 @@ def sides(names: Sequence[str], src: str, tgt: str) -> tuple[int, int] | None:
     codes = [_code(name, src or tgt, tgt) for name in names]
     if not src:
         lower = [name.strip().lower() for name in names]
-        place = languages.find(tgt, codes)
+        place = _place(tgt, names, codes)
         found = lower.index("text") if place is None and lower.count("text") == 1 else place
         return None if found is None else (found, found)
-    places = [languages.find(wanted, codes) for wanted in (src, tgt)]
+    places = [_place(wanted, names, codes) for wanted in (src, tgt)]
     if None in places or places[0] == places[1]:
         parts = [_role(name) for name in names]
         places = [parts.index(part) if parts.count(part) == 1 else None for part in (0, 1)]
@@ -45,16 +50,33 @@ def sides(names: Sequence[str], src: str, tgt: str) -> tuple[int, int] | None:
     return None if first is None or second is None else (first, second)
 
 
+def _place(wanted: str, names: Sequence[str], codes: Sequence[str]) -> int | None:
+    """The place of a language, or None where several columns may be meant: `id` beside
+    "Indonesian" is a number as likely as the code."""
+    place = languages.find(wanted, codes)
+    if place is None:
+        return None
+    same = [number for number, code in enumerate(codes) if code == codes[place]]
+    exact = [n for n in same if names[n].strip().lower() == codes[n].lower()]
+    if len(same) == 1:
+        return place
+    is_clear = len(exact) == 1 and not _ABOUT.intersection(_words(names[exact[0]]))
+    return exact[0] if is_clear else None
+
+
 def _code(name: str, src: str, tgt: str) -> str:
     """The code of the language that a column is named after, such as `de` for "German" and
-    "sentence_de"; the name itself where it is none.
+    "sentence_de"; the name itself where it is none, and nothing where it is about a text.
     """
     name = name.strip()
+    words = _words(name)
+    ours = {word for word in words if any(languages.matches(code, word) for code in (src, tgt))}
+    if ours and _ABOUT.intersection(words) - ours:
+        return ""
     for code in (src, tgt):
         if languages.matches(code, name):
             return name
-    words = _words(name)
-    rest = [word for word in words if word not in _HEADINGS]
+    rest = [word for word in words if word in ours or word not in _HEADINGS]
     for code in (src, tgt):
         # Names are looked up only where there could be one.
         if rest and len(name) <= 40 and " ".join(rest) in languages.names(code):
@@ -67,6 +89,8 @@ def _code(name: str, src: str, tgt: str) -> str:
 def _role(name: str) -> int | None:
     """0 for "source", "src_text" and the like, 1 for "target"."""
     words = _words(name)
+    if _ABOUT.intersection(words):
+        return None
     parts = {_ROLES[word] for word in words if word in _ROLES}
     return parts.pop() if len(parts) == 1 and set(words) <= _HEADINGS else None
 
@@ -104,6 +128,7 @@ def of_table(
     if not rows:
         return 0, 1 if src else 0, False
     header = [cell.strip().strip('"') for cell in rows[0]]
+    _check_quotes(path, rows)
     if columns:
         return _asked(path, rows, header, src, tgt, columns)
     if found := sides(header, src, tgt):
@@ -142,6 +167,27 @@ def of_table(
             f"{_how([1, 2])}"
         )
     return 0, 1, False
+
+
+def _check_quotes(path: object, rows: Sequence[Sequence[str]]) -> None:
+    """Refuse a table whose cells are quoted, as spreadsheets write them: quotes would be trained
+    on, and a cell of two lines would be half of one.
+
+    Raises:
+        UserError: most cells are, or the header and any other.
+    """
+    first, *others = ([_is_quoted(cell) for cell in row if cell.strip()] for row in rows)
+    quoted = [each for row in others for each in row]
+    if (any(first) and all(first) and any(quoted)) or sum(quoted) * 2 > len(quoted) > 3:
+        raise UserError(
+            f"{path} has quotes around its cells: {_examples(rows)}. Wanted plain text with tabs "
+            "between; save it without quoting (pandas: quoting=csv.QUOTE_NONE)."
+        )
+
+
+def _is_quoted(cell: str) -> bool:
+    text = cell.strip()
+    return len(text) > 1 and text[0] == text[-1] == '"'
 
 
 def _asked(

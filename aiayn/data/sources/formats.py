@@ -241,6 +241,11 @@ def _matches(pattern: str, folder: str, setting: str) -> dict[tuple[str, ...], P
     """The pattern's files by the text that its wildcards match."""
     pattern = str(place(pattern)) if pattern.startswith("~") else pattern
     root = place(folder)
+    if "**" in pattern:
+        raise UserError(
+            f"{setting} is {pattern!r}; wanted * for the characters of one folder's or file's "
+            "name, such as */*/train.{lang}."
+        )
     exact = root / pattern
     if exact.is_file():
         return {(): exact}
@@ -386,7 +391,7 @@ def _read_tsv(
         cells = line.split("\t")
         if line is TOO_LONG:
             skipped.add("too_long", f"{path}, line {number}")
-        elif header:
+        elif header and line.strip():
             header = False
         elif len(cells) <= max(src_column, tgt_column):
             skipped.add("missing_side", f"{path}, line {number}")
@@ -434,7 +439,7 @@ def _read_jsonl(
             skipped.add("malformed", f"{path}, line {number}")
             continue
         values = _paths(cast(dict[str, Any], value))
-        names = tuple(values)
+        names = tuple(name for name, part in values.items() if not isinstance(part, dict))
         sides = places(names)
         if not found:
             objects, found = objects + 1, sides is not None
@@ -488,7 +493,8 @@ def _check_cells(metadata: Any, path: Path, columns: Sequence[str]) -> None:
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         for column in map(group.column, range(group.num_columns)):
-            is_read = column.path_in_schema.split(".")[0] in columns
+            path_in_file = column.path_in_schema
+            is_read = any(f"{path_in_file}.".startswith(f"{name}.") for name in columns)
             size = column.total_uncompressed_size
             if is_read and size > LONGEST_LINE + group.num_rows * _MOST_A_CELL:
                 raise UserError(
@@ -518,6 +524,8 @@ def arrow_columns(
         if arrow.types.is_struct(column.type):
             names += [(column.name, part.name) for part in column.type]
     single = [name for name in names if names.count(name) == names.count(name[:1]) == 1]
+    parents = {name[:1] for name in names if len(name) > 1}  # which hold no text themselves
+    single = [name for name in single if name not in parents]
     found = by_path(single, src, tgt, columns)
     if found is None:
         raise not_found(where, [".".join(name) for name in names], src, tgt, columns)

@@ -19,6 +19,8 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """What XML does not allow, and bytes that are no UTF-8."""
 _CONTROL, _BYTES = 0xFDD0, 0xFFF00
 """What the parser is given for them: a noncharacter, and private characters, one for each byte."""
+_CODES = {"bpt", "ept", "it", "ph", "ut", "sub"}
+"""Elements within a segment that hold native codes; all others mark text."""
 _RESTORED = {_CONTROL: "\0"} | {_BYTES + byte: chr(0xDC00 + byte) for byte in range(0x80, 0x100)}
 _START = re.compile(rb"<(?:[\w.-]+:)?tu(?=[\s>/])")
 _END = re.compile(rb"</(?:[\w.-]+:)?tmx\s*>")
@@ -139,7 +141,7 @@ class _Target:
             return
         self.unit.append(tag)
         if self.text is not None:
-            self.codes_open += tag != "hi"
+            self.codes_open += tag in _CODES
         elif self.unit == ["tu", "tuv"]:
             lang = attributes.get("{http://www.w3.org/XML/1998/namespace}lang")
             self.code = lang or attributes.get("lang") or ""
@@ -156,7 +158,7 @@ class _Target:
             return
         self.unit.pop()
         if len(self.unit) >= 3:
-            self.codes_open -= self.text is not None and tag != "hi"
+            self.codes_open -= self.text is not None and tag in _CODES
         elif self.text is not None:
             text = "".join(self.text).translate(_RESTORED)
             self.segments.append((self.code or "", text))

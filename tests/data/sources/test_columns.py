@@ -38,10 +38,45 @@ ROWS = [f"{en}\t{de}" for en, de in PAIRS]
         (["en"], None),
         ([], None),
         (["input", "output"], None),
+        # What is about a text is none.
+        (["url_en", "text_en", "url_de", "text_de"], (1, 3)),
+        (["id_en", "en", "id_de", "de"], (1, 3)),
+        (["lang_en", "sentence_en", "lang_de", "sentence_de"], (1, 3)),
+        (["en_score", "de_score", "en_text", "de_text"], (2, 3)),
+        (["source_id", "source", "target_id", "target"], (1, 3)),
+        (["source_url", "target_url"], None),
+        # The code itself before other names of the language; of two others none.
+        (["text_en", "en", "de"], (1, 2)),
+        (["text_en", "sentence_en", "de"], None),
     ],
 )
 def test_columns_are_named_after_languages_or_their_part(names, places):
     assert sides(names, "en", "de") == places
+
+
+def test_a_code_that_also_heads_numbers_is_not_taken_where_the_language_has_another_column():
+    assert sides(["id", "english", "indonesian"], "en", "id") is None
+    assert sides(["no", "english", "norwegian"], "en", "no") is None
+    assert sides(["en", "id"], "en", "id") == (0, 1)
+    assert sides(["text_en", "text_id"], "en", "id") == (0, 1)
+    assert sides(["url_de", "text_de"], "", "de") == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['"en"\t"de"', '"He said ""no"""\t"Er sagte ""nein"""'],
+        ['"He said ""no"""\t"Er sagte ""nein"""', '"one"\t"eins"', "two\tzwei"],
+    ],
+)
+def test_quoted_cells_are_refused(lines):
+    with pytest.raises(UserError, match=r"a.tsv has quotes around its cells: .*QUOTE_NONE"):
+        of_table("a.tsv", lines, "en", "de", ())
+
+
+def test_what_people_say_in_quotes_is_text():
+    lines = ['"No!"\t"Nein!"', "He left.\tEr ging.", "She too.\tSie auch."]
+    assert of_table("a.tsv", lines, "en", "de", ()) == (0, 1, False)
 
 
 def test_a_region_that_is_asked_for_is_honoured():

@@ -525,3 +525,36 @@ def test_a_file_that_is_one_document_too_large_is_refused_before_any_is_read(tmp
         wanted = r"2\.txt has 10,000,000,000 bytes, and data\.documents is 'file'.*67,108,864\."
         with pytest.raises(UserError, match=wanted):
             open_files(data)
+
+
+def test_a_blank_line_before_the_header_makes_it_no_pair(tmp_path):
+    path = write(tmp_path / "a.tsv", "\nen\tde\nthe cat\tdie Katze\n")
+    assert read(path) == ([("the cat", "die Katze")], {"missing_side": 1})
+
+
+def test_a_pattern_over_folders_of_any_depth_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"\*\*/train.*wanted \* for the characters of one folder"):
+        find_files("**/train.{lang}", str(tmp_path), "en", "de", "data.train_files")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_objects_named_source_and_target_are_listed_by_their_keys(tmp_path, kind):
+    rows = [{"source": {"text": "a"}, "target": {"text": "b"}}] * 2
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        write(path, "".join(f"{json.dumps(row)}\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(UserError, match=r"source\.text, .*target\.text"):
+        read(path)
+    assert read(path, columns=("source.text", "target.text"))[0] == [("a", "b")] * 2
+
+
+def test_large_cells_are_refused_whatever_dots_are_in_the_columns_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("aiayn.data.sources.formats.LONGEST_LINE", 1_000)
+    monkeypatch.setattr("aiayn.data.sources.formats._MOST_A_CELL", 100)
+    for name in ("en", "text.en"):
+        cells = [f"{number} " * 2_000 for number in range(10)]
+        pq.write_table(pa.table({name: cells, "de": ["b"] * 10}), tmp_path / "a.parquet")
+        with pytest.raises(UserError, match=r"bytes in 10 cells of column"):
+            read(tmp_path / "a.parquet", columns=(name, "de"))

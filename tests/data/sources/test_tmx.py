@@ -43,6 +43,13 @@ def test_a_damaged_unit_costs_itself(tmp_path, monkeypatch, what, size):
     assert skipped == {"malformed": 1}
 
 
+def test_text_within_marks_is_text_and_native_code_is_none(tmp_path):
+    marked = "a <mrk>term</mrk> <g id='1'>within <hi>it</hi></g> <bpt i='1'>&lt;b></bpt>bold"
+    coded = "<it pos='begin'>{\\b <sub>footnote</sub></it>c"
+    path = write(tmp_path / "a.tmx", document(unit(marked, coded)))
+    assert read(path) == ([("a term within it bold", "c")], {})
+
+
 def test_two_damaged_units_side_by_side_and_at_the_ends(tmp_path):
     bad = DAMAGE["a bare ampersand"]
     path = write(tmp_path / "a.tmx", document(bad, GOOD[0], bad, bad, GOOD[1], bad))
