@@ -40,8 +40,8 @@ from aiayn.system.memory import LARGE_PAGES
 _ROUNDS = 5
 _CLIENTS, _EACH = 16, 20
 _ALONE = 40
-_MOST_TEXTS = 500
-"""Of one request with a part of the file."""
+_MOST_TEXTS, _MOST_CHARACTERS = 500, 50_000
+"""Of one request with a part of the file; more characters our server does not take."""
 _START_SECONDS = 300
 OURS, ONE_SLOT, FILE, PEER = "aiayn", "aiayn, one slot", "aiayn translate", "libretranslate"
 _DEFINITIONS = {
@@ -55,8 +55,8 @@ _DEFINITIONS = {
     "in all, one a request, each as soon as the one before is answered; other sentences in each "
     "round. The clients are threads of one process on the same machine",
     "lone_seconds": f"the median of {_ALONE} such requests by one client, who keeps its connection",
-    "file_seconds": f"wall time of all lines of the text, in requests of {_MOST_TEXTS} that are "
-    "sent at once",
+    "file_seconds": f"wall time of all lines of the text, in requests of at most {_MOST_TEXTS} "
+    "that are sent at once",
     "ratios": "seconds by those of ours in the same round: above 1, ours is faster",
     "same": "share of the sentences of all rounds whose translation is ours, word by word",
 }
@@ -278,7 +278,7 @@ class _Server:
 
     def translate_file(self, lines: Sequence[str]) -> float:
         """The seconds in which all lines are translated, in a few requests at once."""
-        parts = [lines[begin : begin + _MOST_TEXTS] for begin in range(0, len(lines), _MOST_TEXTS)]
+        parts = _parts(lines)
         began = time.perf_counter()
         with ThreadPoolExecutor(len(parts)) as pool:
             list(pool.map(self._ask, parts))
@@ -300,6 +300,18 @@ class _Server:
         if answer.status != 200:
             raise UserError(f"The server answered with {answer.status}: {content[:200]!r}")
         return json.loads(content)["translatedText"]
+
+
+def _parts(lines: Sequence[str]) -> list[list[str]]:
+    """The lines in requests that a server takes."""
+    parts, size = [list[str]()], 0
+    for line in lines:
+        if len(parts[-1]) == _MOST_TEXTS or size + len(line) > _MOST_CHARACTERS:
+            parts.append([])
+            size = 0
+        parts[-1].append(line)
+        size += len(line)
+    return parts
 
 
 def figures(record: Mapping[str, Any]) -> list[list[str]]:

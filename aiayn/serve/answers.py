@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from aiayn.data.tokenizer import INCOMPLETE
@@ -110,7 +112,10 @@ class Translation:
         self._sure = _Sure(0, 0, wanted.max_tokens)
         self._told = 0
         """Characters of the first part that is not told as a whole."""
-        banned = _banned(translator, wanted)
+        self._spoken_whole: list[Spoken] = []
+        """Of the first pieces, which are told as a whole."""
+        self._spoken_left = wanted.max_tokens
+        banned = _banned(translator, wanted.wishes.ban, wanted.banned_ids)
         prefix = ()
         if wanted.prefix:
             most = [translator.limit(flat[0]) - 1 if flat else 0]
@@ -166,9 +171,15 @@ class Translation:
     def spoken(self) -> list[tuple[Spoken, ...]]:
         if not self._is_told:
             return []
-        some = self._in_order(range(len(self.asks)))
-        said, _ = _within([(each.certain, each.is_done) for each in some], self._wanted.max_tokens)
-        return [self._spoken([news.outputs[0] for news in some], said)]
+        # Of many pieces only those that are new are looked at.
+        while news := self._news.get(len(self._spoken_whole)):
+            (said,), left = _within([(news.certain, news.is_done)], self._spoken_left)
+            spoken = self._spoken_of(self.asks[len(self._spoken_whole)], news.outputs[0], said)
+            if not said[1]:
+                return [(*self._spoken_whole, spoken)]
+            self._spoken_whole.append(spoken)
+            self._spoken_left = left
+        return [tuple(self._spoken_whole)]
 
     def _in_order(self, numbers: Iterable[int]) -> list[News]:
         """The news of some pieces up to the first that is not done."""
@@ -201,10 +212,13 @@ class Translation:
 
     def _spoken(self, outputs: Sequence[Output], said: Sequence[_Said]) -> tuple[Spoken, ...]:
         """The tokens that are said of each part's output."""
-        return tuple(
-            Spoken(ask.read, ask.first, (*ids, *self._end(output, whole)), room=ask.most + 1)
-            for ask, output, (ids, whole) in zip(self.asks, outputs, said, strict=False)
-        )
+        parts = zip(self.asks, outputs, said, strict=False)
+        return tuple(self._spoken_of(ask, output, some) for ask, output, some in parts)
+
+    def _spoken_of(self, ask: Ask, output: Output, said: _Said) -> Spoken:
+        ids, is_whole = said
+        end = self._end(output, is_whole)
+        return Spoken(ask.read, ask.first, (*ids, *end), room=ask.most + 1)
 
     def _output(self, number: int, rank: int) -> Output:
         outputs = self._news[number].outputs
@@ -314,7 +328,7 @@ class Continuation:
             num_outputs=wanted.num_outputs,
             wishes=wanted.wishes,
             seed=wanted.wishes.seed_of(shown),
-            banned=tuple(_banned(writer, wanted)),
+            banned=tuple(_banned(writer, wanted.wishes.ban, wanted.banned_ids)),
             is_shown=wanted.is_shown,
         )
         if wanted.stop:
@@ -397,12 +411,15 @@ class TooLongError(UserError):
     """A prompt does not fit into the context."""
 
 
-def _banned(model: Translator | Writer, wanted: Wanted) -> Mapping[tuple[int, ...], str]:
+@lru_cache(maxsize=16)  # the prompts of a request have the same, and spelling it takes a while
+def _banned(
+    model: Translator | Writer, words: tuple[str, ...], ids: tuple[int, ...]
+) -> Mapping[tuple[int, ...], str]:
     """What no output may hold, by its tokens."""
-    found = dict(banned_sequences(wanted.wishes.ban, model.tokenizer, model.language))
-    found |= {(number,): model.tokenizer.pieces([number])[0] for number in wanted.banned_ids}
+    found = dict(banned_sequences(words, model.tokenizer, model.language))
+    found |= {(number,): model.tokenizer.pieces([number])[0] for number in ids}
     check_banned(list(found))
-    return found
+    return MappingProxyType(found)
 
 
 class _Sure(NamedTuple):

@@ -42,17 +42,16 @@ class Choices:
         """The answers to all prompts, when they are there."""
         found, choices = await answered(self._engine, works), list[dict[str, Any]]()
         for work, answers in zip(works, found, strict=True):
-            for answer in answers * self._copies:
+            for answer in answers:
                 text = self._echoed(work) + answer.text
                 message = {"role": "assistant", "content": text, "refusal": None}
-                choices.append(
-                    {
-                        "index": len(choices),
-                        **({"message": message} if self._is_chat else {"text": text}),
-                        "logprobs": await self._told(self._log_probs(work), answer.spoken),
-                        "finish_reason": _FINISHED.get(answer.ended, "stop"),
-                    }
-                )
+                choice = {
+                    **({"message": message} if self._is_chat else {"text": text}),
+                    "logprobs": await self._told(self._log_probs(work), answer.spoken),
+                    "finish_reason": _FINISHED.get(answer.ended, "stop"),
+                }
+                for _ in range(self._copies):
+                    choices.append({"index": len(choices), **choice})
         values = self._values(choices, self._usage(works, found))
         return Response(as_json(values), media_type="application/json")
 

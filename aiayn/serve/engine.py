@@ -46,6 +46,10 @@ class Closed(Exception):  # noqa: N818
     """The engine takes no more requests: HTTP status 503."""
 
 
+class Broken(Exception):  # noqa: N818
+    """The engine could not go on, and nothing will mend it: HTTP status 500."""
+
+
 class Request:
     """The texts of one request, of which some wait, some are in slots, and some are done."""
 
@@ -146,13 +150,13 @@ class Engine:
             UserError: one fits no lane.
             Full: too many requests wait.
             Closed: the engine is closing.
+            Broken: it has a fault.
         """
         num_plain = sum(ask.is_plain and not ask.is_followed for ask in asks)
         has_many = num_plain >= MANY_TEXTS
         request = Request(asks, [self._plan(ask, has_many) for ask in asks], has_many, deliver)
         with self._changed:
-            if self._is_closing or self.fault:
-                raise Closed
+            self._check_open()
             if self.num_waiting >= self._queue:
                 raise Full
             if asks:
@@ -173,14 +177,21 @@ class Engine:
 
         Raises:
             Closed: the engine is closing.
+            Broken: it has a fault.
         """
         found: Future[Scored] = Future()
         with self._changed:
-            if self._is_closing or self.fault:
-                raise Closed
+            self._check_open()
             self._scores.append(_Score(source, first, ids, room, found))
             self._notify()
         return found
+
+    def _check_open(self) -> None:
+        """Raises Broken or Closed where nothing more is taken; the lock is held."""
+        if self.fault:
+            raise Broken(f"The model {self.served.name} cannot be served: {self.fault}")
+        if self._is_closing:
+            raise Closed
 
     def _plan(self, ask: Ask, has_many: bool, may_cut: bool = True) -> Plan:
         """The first that fits, of those with room for any output unless it `may_cut`; lanes of many
@@ -354,6 +365,7 @@ class Engine:
             for key in [key for key, (_, _, own) in self._inside.items() if own is lane]:
                 request, number, _ = self._inside.pop(key)
                 self._deliver(request, number, error)
+            self._on_turn()  # others may wait for its slots, and no turn is under way to end
 
     def _score_one(self) -> None:
         with self._changed:

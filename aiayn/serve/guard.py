@@ -27,7 +27,7 @@ _ANY_ADDRESS = frozenset(("0.0.0.0", "::", ""))
 _ALWAYS = ("/health", "/metrics")
 """What is answered while models are loaded, and while the last requests finish."""
 _BODY_SECONDS = 30
-"""In which a body must have come, from one part of it to the next."""
+"""In which a body must have come as a whole."""
 ROUTE = "aiayn.route"
 """In a scope: the path of the route that answers, with names in the place of what varies."""
 _OPENAI = ("/v1/", "/tokenize", "/detokenize", "/tokenizer_info")
@@ -150,11 +150,12 @@ def _too_large(length: int) -> Refusal:
 def _bounded(receive: Receive) -> Receive:
     """The body, as long as it is neither too large nor too slow, whatever its headers say."""
     length, is_whole = 0, False
+    until = asyncio.get_running_loop().time() + _BODY_SECONDS
 
     async def bounded() -> Message:
         nonlocal length, is_whole
         try:
-            async with asyncio.timeout(None if is_whole else _BODY_SECONDS):
+            async with asyncio.timeout_at(None if is_whole else until):
                 message = await receive()
         except TimeoutError:
             message = f"The body did not come within {_BODY_SECONDS} seconds."

@@ -1,7 +1,8 @@
 """The dialect of LibreTranslate: texts in, their translations out."""
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -22,12 +23,15 @@ _MOST_ALTERNATIVES = 127
 """However many outputs the model has places for."""
 
 
+_Code = Annotated[str, Meta(max_length=50)]
+
+
 class Translate(msgspec.Struct, kw_only=True):
     """A request for translations."""
 
     q: str | list[str]
-    source: str
-    target: str
+    source: _Code
+    target: _Code
     format: Literal["text", "html"] | None = None
     alternatives: Annotated[int, Meta(ge=0, le=_MOST_ALTERNATIVES)] | None = None
     api_key: str | None = None
@@ -127,15 +131,15 @@ class Translations:
         """The translation of a text, or of each of a list, and more if alternatives are wanted."""
         texts = _texts(asked.q)
         detected: list[dict[str, Any]] = []
-        sources = [asked.source] * len(texts)
+        by_source = self._into(asked.target)
         if asked.source == "auto":
-            if not self.sources:
-                raise Refusal(400, "auto is not supported: no model here translates")
-            detected = [self._detector.detect(text, self.sources)[0] for text in texts]
-            sources = [each["language"] for each in detected]
+            detected = await asyncio.to_thread(self._detected, texts, list(by_source))
+            chosen = [by_source[each["language"]] for each in detected]
+        else:
+            chosen = [self._engine(by_source, asked.source, asked.target)] * len(texts)
         by_engine: dict[Engine, list[int]] = {}
-        for number, source in enumerate(sources):
-            by_engine.setdefault(self._engine(source, asked.target), []).append(number)
+        for number, engine in enumerate(chosen):
+            by_engine.setdefault(engine, []).append(number)
         found: list[list[Answer]] = [[] for _ in texts]
         for engine, numbers in by_engine.items():
             wanted = Wanted(num_outputs=1 + (asked.alternatives or 0))
@@ -152,12 +156,25 @@ class Translations:
             values = {name: value[0] for name, value in values.items()}
         return values
 
-    def _engine(self, source: str, target: str) -> Engine:
+    def _into(self, target: str) -> dict[str, Engine]:
+        """What translates into a language, by its source. Raises Refusal if nothing does."""
+        if not self._pairs:
+            raise Refusal(400, "no model here translates")
+        offered = _offered(target, self.targets)
+        return {code: engine for (code, into), engine in self._pairs.items() if into == offered}
+
+    def _detected(self, texts: Sequence[str], sources: Sequence[str]) -> list[dict[str, Any]]:
+        """The likeliest of these languages for each text."""
+        return [self._detector.detect(text, sources)[0] for text in texts]
+
+    def _engine(self, by_source: Mapping[str, Engine], source: str, target: str) -> Engine:
         """Raises Refusal for a pair that is not served."""
-        pair = _offered(source, self.sources), _offered(target, self.targets)
-        if pair not in self._pairs:
-            raise Refusal(400, f"{target} is not available as a target language from {source}")
-        return self._pairs[pair]
+        _offered(source, self.sources)
+        try:
+            return by_source[_offered(source, list(by_source))]
+        except Refusal:
+            message = f"{target} is not available as a target language from {source}"
+            raise Refusal(400, message) from None
 
 
 def _offered(code: str, codes: Sequence[str]) -> str:

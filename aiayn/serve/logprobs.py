@@ -34,7 +34,7 @@ class LogProbs:
         clients expect."""
         self._engine, self._count, self._num_echoed = engine, count, num_echoed
         self._num_told: list[int] = []
-        """Of each part of the output, with what begins it."""
+        """Of each part of the output, with what begins it; all but the last are told as a whole."""
         self._offset = 0
 
     async def of_completion(self, spoken: Sequence[Spoken]) -> dict[str, Any]:
@@ -82,7 +82,8 @@ class LogProbs:
     async def _new(self, spoken: Sequence[Spoken]) -> list[_Token]:
         """The tokens that were not told before."""
         found: list[_Token] = []
-        for part, each in enumerate(spoken):
+        first = max(0, len(self._num_told) - 1)
+        for part, each in enumerate(spoken[first:], first):
             if part == len(self._num_told):
                 self._num_told.append(1 + each.num_read - (self._num_echoed or 0))
             told, now = self._num_told[part], 1 + len(each.ids)
@@ -92,8 +93,9 @@ class LogProbs:
             future = self._engine.score(each.source, each.first, ids, room)
             scored = await asyncio.wrap_future(future)
             lengths = self._lengths((each.first, *ids))
-            first, *others = lengths
-            tokens = [_Token(each.first, first, None, []), *_each(ids, others, scored, self._count)]
+            before, *others = lengths
+            begins = _Token(each.first, before, None, [])
+            tokens = [begins, *_each(ids, others, scored, self._count)]
             if told <= each.num_read:  # the prompt, whose first token has none
                 tokens[told] = tokens[told]._replace(log_prob=None, best=[])
             found += tokens[told:]

@@ -3,11 +3,13 @@
 A language model goes on with the prompt; a model that translates answers with its translation.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
 
+from aiayn.data.tokenizer import INCOMPLETE
 from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
 from aiayn.serve.answers import Continuation, TooLongError, Translation, Wanted
@@ -82,6 +84,7 @@ async def complete(body: bytes, engines: Engines) -> Response:
         raise Refusal(400, "echo is of language models; this model translates.", param="echo")
     default = _DEFAULT_TOKENS if is_text else None
     most = default if asked.max_tokens is None else asked.max_tokens
+    check_number("n", len(prompts) * (asked.n or 1), MOST_TEXTS, "outputs, of all prompts")
     wanted, copies = _wanted(asked, engine, most)
     works = [_work(engine, prompt, wanted) for prompt in prompts]
     choices = Choices(asked, engine, copies)
@@ -110,8 +113,8 @@ async def chat(body: bytes, engines: Engines) -> Response:
     begun = asked.messages[-1].text if asked.messages[-1].role == "assistant" else ""
     most = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
     is_text = engine.served.kind == "language_model"
+    check_number("messages", len(by_user[-1]) + len(begun), MOST_CHARACTERS, "characters")
     wanted, copies = _wanted(asked, engine, most, "" if is_text else begun)
-    check_number("messages", len(by_user[-1]), MOST_CHARACTERS, "characters")
     work = _work(engine, by_user[-1] + (begun if is_text else ""), wanted)
     choices = Choices(asked, engine, copies)
     return choices.stream(work) if asked.stream else await choices.whole([work])
@@ -164,6 +167,9 @@ def _wanted(asked: Asked, engine: Engine, most: int | None, prefix: str = "") ->
     check_number("ban", longest, MOST_OF_A_BAN, "characters of a word")
     if "" in stop:
         raise Refusal(400, "stop has an empty string; wanted some characters.", param="stop")
+    if any(INCOMPLETE in each for each in stop):
+        message = "stop has U+FFFD, which stands for half a character; wanted text."
+        raise Refusal(400, message, param="stop")
     is_text = engine.served.kind == "language_model"
     count = asked.n or 1
     is_drawn = asked.temperature != 0 and (is_text or asked.temperature is not None)
@@ -209,14 +215,11 @@ def tokenize(body: bytes, engines: Engines) -> dict[str, Any]:
     tokenizer = engine.served.tokenizer
     names = {tokenizer.pieces([number])[0]: number for number in (tokenizer.eos, tokenizer.bos)}
     ids: list[int] = []
-    rest = asked.prompt
-    while rest:
-        places = {name: at for name in names if (at := rest.find(name)) >= 0}
-        name = min(places, key=lambda name: places[name]) if places else ""
-        before = rest[: places[name]] if name else rest
-        ids += tokenizer.encode([before])[0] if before else []
-        ids += [names[name]] if name else []
-        rest = rest[len(before) + len(name) :]
+    for part in re.split(f"({'|'.join(map(re.escape, names))})", asked.prompt):
+        if part in names:
+            ids.append(names[part])
+        elif part:
+            ids += tokenizer.encode([part])[0]
     if asked.add_special_tokens and tokenizer.has_bos:
         ids = [tokenizer.bos, *ids]
     found: dict[str, Any] = {"count": len(ids), "max_model_len": context(engine), "tokens": ids}

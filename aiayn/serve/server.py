@@ -15,14 +15,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from aiayn.errors import UserError
 from aiayn.serve import libretranslate, openai_api, page
-from aiayn.serve.engine import Closed, Engine, Full
+from aiayn.serve.choices import READ_SECONDS
+from aiayn.serve.engine import Broken, Closed, Engine, Full
 from aiayn.serve.guard import ROUTE, Guard, check_key, refused
 from aiayn.serve.hangups import while_connected
 from aiayn.serve.models import Served
@@ -59,6 +60,8 @@ class Server:
                 UserError: _on_user_error,
                 Full: _on_full,
                 Closed: _on_closed,
+                Broken: _on_broken,
+                ClientDisconnect: _on_gone,
                 HTTPException: _on_http,
                 Exception: _on_fault,
             },
@@ -198,6 +201,14 @@ async def _on_closed(request: Request, _: Exception) -> Response:
     return refused(request.url.path, refusal)
 
 
+async def _on_broken(request: Request, fault: Exception) -> Response:
+    return refused(request.url.path, Refusal(500, str(fault)))
+
+
+async def _on_gone(request: Request, _: Exception) -> Response:
+    return refused(request.url.path, Refusal(499, "The client has hung up."))
+
+
 async def _on_http(request: Request, fault: Exception) -> Response:
     assert isinstance(fault, HTTPException)
     headers = dict(fault.headers or {})
@@ -311,7 +322,7 @@ async def _run(server: Server, listening: socket.socket, on_ready: Callable[[], 
         log_level="critical",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=READ_SECONDS,  # of those who still read their answer
     )
     program, loop = _Uvicorn(config), asyncio.get_running_loop()
     interrupted: list[None] = []

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import aiayn.bench.serve
 from aiayn.bench.contest import Worker
-from aiayn.bench.serve import FILE, ONE_SLOT, OURS, bench_serve, figures
+from aiayn.bench.serve import FILE, ONE_SLOT, OURS, _parts, bench_serve, figures
 from aiayn.errors import UserError
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.model.saved import save_model
@@ -116,3 +116,13 @@ def test_our_server_and_the_command_are_beside_each_other(few, written, tmp_path
     record = bench_serve(*written, None, tmp_path / "out", Console(quiet=True))
     assert record["contenders"].keys() == {OURS, ONE_SLOT, FILE}
     assert record["same"] == {ONE_SLOT: 1.0}
+
+
+def test_a_file_is_asked_for_in_requests_that_a_server_takes():
+    lines = ["x" * 300] * 400 + ["y"] * 700
+    parts = _parts(lines)
+    assert [line for part in parts for line in part] == lines
+    assert max(map(len, parts)) <= 500
+    assert max(len("".join(part)) for part in parts) <= 50_000
+    assert list(map(len, parts)) == [166, 166, 68 + 432, 268]
+    assert _parts([]) == [[]]

@@ -10,7 +10,7 @@ from aiayn.decoding.outputs import one_line
 from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
 from aiayn.serve.answers import Continuation, Translation, Wanted
-from aiayn.serve.engine import Closed, Engine, Full
+from aiayn.serve.engine import Broken, Closed, Engine, Full
 from aiayn.serve.lanes import Lane
 from aiayn.serve.text import document
 from tests.support.models import TOKENIZER
@@ -282,6 +282,33 @@ def test_a_fault_is_told_to_those_it_concerns_and_the_engine_goes_on(pair):
     assert news.outputs
 
 
+def test_texts_that_wait_are_let_in_where_a_turn_has_failed(monkeypatch):
+    monkeypatch.setattr("aiayn.serve.lanes._MANY", 0)
+    engine = Engine(served()["text"], queue=9)
+    engine.start()
+    asks = [_of_text(engine, "one", wishes=DRAWN, max_tokens=9)] * 40
+    wanted = _found(engine, asks[:1])
+    (lane, *_) = engine._lanes
+    assert lane.plan.lanes == 1 < lane.num_free < len(asks), "most of them have to wait"
+    failed, look = [], lane.look
+
+    def failing():
+        if lane.num_inside and not failed:
+            failed.append(True)
+            raise ArithmeticError("out of something")
+        return look()
+
+    monkeypatch.setattr(lane, "look", failing)
+    heard = [Future() for _ in asks]
+    engine.submit(asks, lambda number, news: heard[number].set_result(news))
+    found = [each.result(60) for each in heard]
+    lost = [news for news in found if isinstance(news, ArithmeticError)]
+    assert len(lost) == lane.plan.sizes.slots
+    assert [news for news in found if news not in lost] == wanted * (len(asks) - len(lost))
+    engine.close()
+    engine.join()
+
+
 def test_an_engine_that_cannot_go_on_tells_all_who_wait(monkeypatch):
     engine = Engine(served()["text"], queue=9)
     engine.start()
@@ -298,9 +325,9 @@ def test_an_engine_that_cannot_go_on_tells_all_who_wait(monkeypatch):
     engine.join()
     assert isinstance(engine.fault, MemoryError)
     assert engine.num_inside == engine.num_waiting == 0
-    with pytest.raises(Closed):
+    with pytest.raises(Broken, match="The model text cannot be served"):
         engine.submit(asks, lambda *_: None)
-    with pytest.raises(Closed):
+    with pytest.raises(Broken, match="The model text cannot be served"):
         engine.score([], 0, [])
 
 
@@ -314,5 +341,5 @@ def test_what_cannot_be_loaded_is_kept_as_the_fault(monkeypatch):
     engine.join()
     assert isinstance(engine.fault, MemoryError)
     assert not engine.is_ready
-    with pytest.raises(Closed):
+    with pytest.raises(Broken, match="The model text cannot be served"):
         engine.submit([_of_text(engine, "one", wishes=DRAWN)], lambda *_: None)

@@ -93,6 +93,21 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
     assert sent[0]["status"] == 408
 
 
+def test_a_body_that_comes_drop_by_drop_has_no_more_time(monkeypatch):
+    limits = []
+
+    def timeout_at(when):
+        limits.append(when)
+        return asyncio.timeout(None)
+
+    monkeypatch.setattr(aiayn.serve.guard.asyncio, "timeout_at", timeout_at)
+    _, client = _guarded()
+    assert client.post("/v1/completions", content=iter([b"x"] * 5)).text == "5"
+    *drops, last = limits
+    assert len({*drops, last} - {None}) == 1
+    assert None not in drops[:5]
+
+
 def test_nothing_is_answered_before_all_is_ready_but_whether_it_is():
     ready = []
     guard, client = _guarded(is_ready=lambda: bool(ready))

@@ -1,6 +1,13 @@
 """LibreTranslate's dialect: what its clients send and read, and its refusals."""
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
+
+from aiayn.serve.engine import Engine
+from aiayn.serve.libretranslate import Translate, Translations
+from aiayn.serve.refusals import Refusal
 
 ASKED = {"q": "one two", "source": "en", "target": "de"}
 
@@ -145,3 +152,45 @@ def test_a_form_is_utf8(client, kind, charset):
 def test_files_are_not_taken(client):
     found = client.post("/translate", data=ASKED, files={"file": ("a.txt", b"one")})
     assert found.status_code == 400
+
+
+def test_a_code_of_any_length_is_not_looked_up(client):
+    found = client.post("/translate", json={**ASKED, "source": "x" * 51})
+    assert found.status_code == 400
+    assert "length <= 50" in found.json()["error"]
+
+
+class _Named(Engine):
+    """An engine of a pair, which translates into its own name."""
+
+    def __init__(self, src, tgt):
+        self.served = SimpleNamespace(kind="translation", languages=(src, tgt))
+        self.name = f"{src} {tgt}"
+
+
+def _translations(monkeypatch, *pairs):
+    monkeypatch.setattr("aiayn.serve.libretranslate._translation", lambda engine, *_: engine)
+
+    async def answered(engine, works):
+        return [[SimpleNamespace(text=each.name)] for each in works]
+
+    monkeypatch.setattr("aiayn.serve.libretranslate.answered", answered)
+    return Translations([_Named(*pair) for pair in pairs])
+
+
+def _said(translations, q, source, target):
+    found = asyncio.run(translations.translate(Translate(q=q, source=source, target=target)))
+    return found["translatedText"]
+
+
+def test_the_source_is_one_that_is_translated_into_the_target(monkeypatch):
+    both = _translations(monkeypatch, ("de", "en"), ("en", "de"))
+    texts = ["How are you?", "", "12", "OK"]
+    assert _said(both, texts, "auto", "de") == ["en de"] * 4, "nothing else is translated into it"
+    kinds = _translations(monkeypatch, ("en", "de"), ("en-GB", "fr"))
+    assert _said(kinds, "a", "en", "fr") == "en-GB fr"
+    assert _said(kinds, "a", "en", "de") == "en de"
+    with pytest.raises(Refusal, match="fr is not available as a target language from de"):
+        _said(_translations(monkeypatch, ("en", "fr"), ("de", "en")), "a", "de", "fr")
+    with pytest.raises(Refusal, match="pl is not supported"):
+        _said(both, "a", "pl", "de")

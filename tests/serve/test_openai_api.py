@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from aiayn.decoding.spellings import banned_sequences
 from tests.support.models import CONTEXT, TOKENIZER
 
 DRAWN = {"model": "text", "prompt": "one two", "seed": 7, "temperature": 1.3, "max_tokens": 9}
@@ -46,7 +47,13 @@ def test_a_language_model_goes_on_as_the_interface_does(client, text):
     assert choice["finish_reason"] == {"limit": "length", "eos": "stop"}[wanted.ended]
     usage = found["usage"]
     assert usage["prompt_tokens"] == len(TOKENIZER.encode(["one two"])[0])
-    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    tokens = complete(client, logprobs=0)["choices"][0]["logprobs"]["tokens"]
+    said = len(tokens) - (tokens[-1] == "</s>")
+    assert usage["completion_tokens"] == said, "without EOS"
+    assert usage["total_tokens"] == usage["prompt_tokens"] + said
+    greedy = {"temperature": 0, "max_tokens": 5}
+    once, thrice = (complete(client, **greedy, n=n)["usage"] for n in (1, 3))
+    assert thrice["completion_tokens"] == 3 * once["completion_tokens"] > 0
 
 
 def test_a_translator_translates_the_prompt_and_the_last_words_of_the_user(client, pair):
@@ -305,6 +312,8 @@ def test_tokens_and_text_are_each_other(client):
         ({"n": 9}, 400, None, "9 outputs are asked for; wanted at most 8"),
         ({"stop": ["a"] * 10_000}, 400, "stop", "10,000 strings; wanted at most 16"),
         ({"stop": ["a", ""]}, 400, "stop", "has an empty string"),
+        ({"stop": ["a\ufffd"]}, 400, "stop", "half a character"),
+        ({"prompt": ["a"] * 200, "n": 6}, 400, "n", "1,200 outputs, of all prompts; wanted at"),
         ({"ban": ["a"] * 65}, 400, "ban", "65 words; wanted at most 64"),
         ({"ban": ["one " * 65]}, 400, "ban", "260 characters of a word; wanted at most 256"),
         ({"logit_bias": {"1" * 5_000: -100}}, 400, "logit_bias", "token '1111111111"),
@@ -363,3 +372,32 @@ def test_what_is_no_json_is_refused(client, path, body):
     found = client.post(path, content=body)
     assert found.status_code == 400
     assert found.json()["error"]["message"]
+
+
+def test_what_is_banned_of_many_prompts_is_spelled_once(client, monkeypatch):
+    spelled = []
+
+    def counting(words, *rest):
+        spelled.append(words)
+        return banned_sequences(words, *rest)
+
+    monkeypatch.setattr("aiayn.serve.answers.banned_sequences", counting)
+    assert len(complete(client, prompt=["one"] * 20, ban=["four five six"])["choices"]) == 20
+    assert spelled == [("four five six",)]
+
+
+def test_the_probabilities_of_copies_are_found_once(client, text, monkeypatch):
+    scored = []
+    score = text.score
+    monkeypatch.setattr(text, "score", lambda *asked: scored.append(asked) or score(*asked))
+    found = complete(client, temperature=0, n=5, logprobs=2, max_tokens=4)["choices"]
+    assert len(scored) == 1
+    assert [each["index"] for each in found] == [0, 1, 2, 3, 4]
+    assert all(each["logprobs"] == found[0]["logprobs"] for each in found)
+
+
+def test_names_of_special_tokens_in_a_text_are_their_tokens(client):
+    asked = {"model": "text", "prompt": "one</s></s>two<s>", "add_special_tokens": False}
+    found = client.post("/tokenize", json=asked).json()["tokens"]
+    one, two = TOKENIZER.encode(["one", "two"])
+    assert found == [*one, TOKENIZER.eos, TOKENIZER.eos, *two, TOKENIZER.bos]
