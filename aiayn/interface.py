@@ -1,5 +1,6 @@
 """The interface for Python: load a trained model and use it, or train one (`docs/python.md`)."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from os import PathLike
@@ -370,7 +371,11 @@ class TrainedLanguageModel:
             raise UserError("sample is of translations; wanted num_samples, the texts of a prompt.")
         asked["sample"] = num_samples
         stops = tuple(_texts(stop, "stop string", "stop"))
-        writing = Writing(max_tokens, stops, Wishes(**asked))
+        try:
+            wishes = Wishes(**asked)
+        except UserError as error:
+            raise UserError(re.sub(r"^sample\b", "num_samples", str(error))) from None
+        writing = Writing(max_tokens, stops, wishes)
         return list(self._writer.write(_texts(prompts, "prompt"), writing, details=details))
 
     def score(self, texts: Iterable[str]) -> list[PairScore]:

@@ -156,7 +156,7 @@ def _places(pieces: Sequence[str], tokenizer: Tokenizer) -> list[range]:
     found: list[range] = []
     at = 0
     while len(found) < len(pieces):
-        text, count = _next_text(pieces, len(found), tokenizer.special)
+        text, count = next_text(pieces, len(found), tokenizer.special)
         length = len("".join(text.split()))
         seen = length or int(pieces[len(found)] == _BLANK and len(found) + 1 < len(pieces))
         found += [range(at, at + seen)] * count
@@ -164,13 +164,15 @@ def _places(pieces: Sequence[str], tokenizer: Tokenizer) -> list[range]:
     return found
 
 
-def _next_text(pieces: Sequence[str], start: int, special: Mapping[str, str]) -> tuple[str, int]:
+def next_text(pieces: Sequence[str], start: int, special: Mapping[str, str]) -> tuple[str, int]:
     """The text of the next piece, or of the next few that spell a character in bytes; how many."""
     piece = pieces[start]
     if byte_of(piece) is None:
         return special.get(piece, piece.replace(_BLANK, " ")), 1
     for count in range(1, 5):
-        found = map(byte_of, pieces[start : start + count])
+        found = [byte_of(each) for each in pieces[start : start + count]]
+        if None in found:  # another piece stands between them
+            break
         with suppress(UnicodeDecodeError):
             return bytes(each for each in found if each is not None).decode(), count
     return INCOMPLETE, 1

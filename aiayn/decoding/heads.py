@@ -14,6 +14,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from aiayn.data.rows import Rows, rows_of_pairs, rows_of_texts
+from aiayn.data.tokenizer import byte_of
+from aiayn.decoding.alignment import next_text
 from aiayn.decoding.translator import Translator, padded_width
 from aiayn.decoding.writer import Writer
 from aiayn.errors import UserError
@@ -25,6 +27,8 @@ from aiayn.system.files import user_os_errors, write_text
 Kind = Literal["encoder", "decoder", "cross"]
 """Encoder self-attention, decoder self-attention, encoder-decoder attention."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_BLANK, _END = "\u2581", "</w>"
+"""What a word's first piece begins with, or in GPT-1 the last one ends in."""
 TITLES: Mapping[Kind, str] = {
     "encoder": "encoder self-attention",
     "decoder": "decoder self-attention",
@@ -123,16 +127,30 @@ class Looks:
         Raises:
             UserError: there is no such word; the message lists those there are.
         """
-        words: list[tuple[str, list[int]]] = []
-        for place, token in enumerate(self.tokens(kind)[0]):
-            if token.startswith("\u2581") or not words or token.startswith("<"):
-                words.append(("", []))
-            words[-1] = words[-1][0] + token.lstrip("\u2581"), [*words[-1][1], place]
+        words = _words(self.tokens(kind)[0])
         found = [place for text, places in words if text == word for place in places]
         if not found:
             listed = ", ".join(text for text, _ in words)
             raise UserError(f"--word is {word!r}; wanted one of {listed}.")
         return found
+
+
+def _words(tokens: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """The words that pieces spell, with the places of their pieces; where no piece says where a
+    word begins or ends, as the symbols of a tree, each is one."""
+    are_parts = any(each.startswith(_BLANK) or each.endswith(_END) for each in tokens)
+    words: list[tuple[str, list[int]]] = []
+    place, begins = 0, True
+    while place < len(tokens):
+        token, (text, count) = tokens[place], next_text(tokens, place, {})
+        is_special = token.startswith("<") and byte_of(token) is None
+        if begins or is_special or not are_parts or token.startswith(_BLANK):
+            words.append(("", []))
+        spelled, places = words[-1]
+        places += range(place, place + count)
+        words[-1] = spelled + text.strip().removesuffix(_END), places
+        begins, place = is_special or token.endswith(_END), place + count
+    return words
 
 
 def draw(

@@ -36,8 +36,6 @@ from aiayn.errors import LineError, UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import Params
 
-_LONGEST = 4_096
-"""Pieces of a sentence, which is parsed as a whole; attention's memory grows with the square."""
 _AS_WORD = str.maketrans({"(": "-LRB-", ")": "-RRB-"})
 
 
@@ -134,10 +132,10 @@ class Parser(Translator):
         """
         lines = [" ".join(map(spelling, words)) for words in sentences]
         for place, ids in enumerate(self.tokenizer.encode(lines)):
-            if len(ids) > _LONGEST:
+            if len(ids) + 1 > self._longest:
                 raise LineError(
                     f"Sentence {first + place:,} has {len(ids):,} pieces; wanted at most "
-                    f"{_LONGEST:,}, since it is parsed as a whole.",
+                    f"{self._longest - 1:,}, since it is parsed as a whole.",
                     place,
                 )
         if details:

@@ -270,7 +270,8 @@ class Search:
         return Hypotheses(words_BWT, now.ended_scores_BW[:, : self.num_best], now.cut_B)
 
     def living(self, state: State) -> Hypotheses:
-        """The hypotheses of all slots that have not ended, from the first word on, best first.
+        """The hypotheses of all slots that have not ended, from the first word on, best first, but
+        samples by their places.
 
         Their scores are log-probabilities in nats.
         """

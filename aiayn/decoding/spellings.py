@@ -18,6 +18,10 @@ _SPELLINGS = 32
 """The ways of cutting a banned word into pieces that are banned, those with the fewest first."""
 
 
+MOST_BANNED = 8_192
+"""Sequences of tokens, which every sentence of a batch is held against in each step."""
+
+
 def banned_sequences(
     words: Iterable[str], tokenizer: Tokenizer, language: str
 ) -> Mapping[tuple[int, ...], str]:
@@ -25,6 +29,9 @@ def banned_sequences(
 
     Where the language has blanks, a word begins after one or begins the output. What the tokenizer
     has no piece for cannot be said, and needs no ban.
+
+    Raises:
+        UserError: there are more of them than a search takes.
     """
     words = [word for word in words if word.strip()]
     if not words:
@@ -44,6 +51,12 @@ def banned_sequences(
         if signs[:1] == [_BLANK]:
             for spelling in _spellings(signs[1:], ids):
                 found[(START, *spelling) if has_blanks(language) else spelling] = word
+    if len(found) > MOST_BANNED:
+        raise UserError(
+            f"The banned words have {len(found):,} spellings in the model's pieces; wanted at most "
+            f"{MOST_BANNED:,}, which are those of some {len(words) * MOST_BANNED // len(found):,} of "
+            "them."
+        )
     return found
 
 

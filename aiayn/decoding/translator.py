@@ -94,6 +94,8 @@ class Translator:
         keep, num_words = params is None and usual, model.tokenizer.num_words
         self.programs = Programs(model.experiment.model, num_words, keep)
         self._weights = self.programs.lay_out(self.params)
+        sizes = model.experiment.model
+        self._positions = sizes.max_positions if sizes.positions == "learned" else None
         self.wishes = Wishes()
         self._banned: Mapping[tuple[int, ...], str] = {}
 
@@ -203,6 +205,11 @@ class Translator:
         (ids,) = self.tokenizer.encode([line])
         return self._pieces(line, ids) if ids else []
 
+    @property
+    def _longest(self) -> int:
+        """The most tokens that are read as a whole: no more than there are positions for."""
+        return _LONGEST_SCORED if self._positions is None else min(_LONGEST_SCORED, self._positions)
+
     def limit(self, ids: Sequence[int]) -> int:
         """The most tokens of a part's translation, EOS included."""
         return len(ids) + self.config.max_extra_tokens + 1
@@ -233,10 +240,10 @@ class Translator:
         )
         for place, (source, target) in enumerate(encoded):
             length = max(len(source), len(target)) + 1
-            if length > _LONGEST_SCORED:
+            if length > self._longest:
                 raise LineError(
                     f"Line {first + place} has {length:,} tokens; wanted at most "
-                    f"{_LONGEST_SCORED:,}, since a translation is scored as a whole.",
+                    f"{self._longest:,}, since a translation is scored as a whole.",
                     place,
                 )
         log_probs = self.forced(encoded, self.programs.forced)
@@ -253,7 +260,8 @@ class Translator:
         """What `score` finds for each pair of ids; EOS is added to both sides."""
         found: list[Any] = [None] * len(pairs)
         for width, numbers in _by_width([max(len(s), len(t)) + 1 for s, t in pairs]):
-            size = self._batch_size(width, beams=1)
+            enough = max(_FEWEST, 1 << (len(numbers) - 1).bit_length())
+            size = min(self._batch_size(width, beams=1), enough)
             for part in _parts(numbers, size):
                 chosen = [pairs[n] for n in part]
                 filled = chosen + [([], [])] * (size - len(chosen))

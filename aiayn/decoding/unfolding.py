@@ -18,7 +18,7 @@ class Unfolding:
         (self.before,) = tokenizer.decode([whole])
         """The text of the prompt, but for a character whose bytes are not all there, which is the
         first of what comes after."""
-        self._told = 0
+        self._told = self._num_told = 0
 
     def text(self, ids: Sequence[int]) -> tuple[str, int | None]:
         """The text of all tokens after the prompt, or of the fewest that hold a stop string up to
@@ -48,10 +48,11 @@ class Unfolding:
 
     def num_told(self, ids: Sequence[int]) -> int:
         """How many of the tokens after the prompt were told as text, each as a whole."""
-        count = 0
-        while count < len(ids) and len(self._after(ids[: count + 1])) <= self._told:
-            count += 1
-        return count
+        while (
+            self._num_told < len(ids) and len(self._after(ids[: self._num_told + 1])) <= self._told
+        ):
+            self._num_told += 1  # what was told is never taken back
+        return self._num_told
 
     def _after(self, ids: Sequence[int]) -> str:
         (text,) = self._tokenizer.decode([[*self._prompt, *ids]])

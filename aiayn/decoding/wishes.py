@@ -12,8 +12,9 @@ from typing import TypedDict, cast
 
 from aiayn.errors import UserError
 
-_LARGEST = 3e38
-"""The largest number of 32 bits, nearly."""
+_HOTTEST = 1e6
+"""A temperature at which all words have the same chance; what is no word has the least number of 32
+bits, which greater ones would bring near the others."""
 _MOST_OUTPUTS = 1_000
 """As of beams: far more than is of use."""
 OF_SAMPLES = ("sample", "seed", "temperature", "top_k", "top_p", "min_p")
@@ -66,7 +67,7 @@ class Wishes:
             _check(name, getattr(self, name), whole=True, least=1)
         _check("sample", self.sample, whole=True, least=1, most=_MOST_OUTPUTS)
         _check("seed", self.seed, whole=True)
-        _check("temperature", self.temperature, least=0.0, most=_LARGEST)
+        _check("temperature", self.temperature, least=0.0, most=_HOTTEST)
         _check("top_p", self.top_p, least=0.0, most=1.0, above=True)
         _check("min_p", self.min_p, least=0.0, most=1.0)
         object.__setattr__(self, "ban", tuple(self.ban))  # so that equal wishes are equal

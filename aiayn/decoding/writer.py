@@ -254,6 +254,8 @@ class _Output(NamedTuple):
 
     ids: tuple[int, ...]
     ended: Ended | None
+    log_prob: float
+    """In nats, of all that was drawn."""
 
 
 class Slots:
@@ -345,7 +347,7 @@ class Slots:
         return controls
 
     def _outputs(self, look: Look, place: int, number: int) -> list[_Output]:
-        """Those that have ended, then those that grow."""
+        """Those that have ended and those that grow, the most probable first."""
         before, most, age = len(self._said[number]), self._most[number], look.age_B[place]
         found: list[_Output] = []
         for words, score in zip(*(each[place] for each in look.ended[:2]), strict=True):
@@ -353,12 +355,13 @@ class Slots:
                 ids = words[before : before + most + 1].tolist()
                 ids = ids[: ids.index(self._sizes.eos)]
                 is_cut = len(ids) == most or not self._writer.tokenizer.has_eos
-                found.append(_Output(tuple(ids), "limit" if is_cut else "eos"))
+                found.append(_Output(tuple(ids), "limit" if is_cut else "eos", float(score)))
         if not look.finished_B[place]:
             for words, score in zip(*(each[place] for each in look.living[:2]), strict=True):
                 if score > -np.inf:
-                    found.append(_Output(tuple(words[before:age].tolist()), None))
-        return found
+                    ids = tuple(words[before:age].tolist())
+                    found.append(_Output(ids, None, float(score)))
+        return sorted(found, key=lambda output: -output.log_prob)
 
     def _is_over(self, number: int, output: _Output) -> bool:
         """Whether an output has ended, or has a stop string."""

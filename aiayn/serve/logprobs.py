@@ -92,32 +92,30 @@ class LogProbs:
             ids, room = each.ids, each.room
             future = self._engine.score(each.source, each.first, ids, room)
             scored = await asyncio.wrap_future(future)
-            lengths = self._lengths((each.first, *ids))
-            before, *others = lengths
-            begins = _Token(each.first, before, None, [])
-            tokens = [begins, *_each(ids, others, scored, self._count)]
+            lengths = self._lengths((each.first, *ids), told)
+            begins = _Token(each.first, 0, None, [])
+            tokens = [begins, *_each(ids, scored, self._count)][told:]
             if told <= each.num_read:  # the prompt, whose first token has none
-                tokens[told] = tokens[told]._replace(log_prob=None, best=[])
-            found += tokens[told:]
+                tokens[0] = tokens[0]._replace(log_prob=None, best=[])
+            pairs = zip(tokens, lengths, strict=True)
+            found += [token._replace(length=length) for token, length in pairs]
             self._num_told[part] = now
         return found
 
-    def _lengths(self, ids: Sequence[int]) -> list[int]:
-        """Of each token, the characters that come with it."""
-        begun = [ids[:end] for end in range(len(ids) + 1)]
+    def _lengths(self, ids: Sequence[int], first: int) -> list[int]:
+        """Of each token from the first that is new on, the characters that come with it."""
+        begun = [ids[:end] for end in range(first, len(ids) + 1)]
         texts = self._engine.served.tokenizer.decode(begun)
         told = [len(text.rstrip(INCOMPLETE)) for text in texts]
         return [after - before for before, after in pairwise(told)]
 
 
-def _each(ids: Sequence[int], lengths: Sequence[int], scored: Scored, count: int) -> list[_Token]:
+def _each(ids: Sequence[int], scored: Scored, count: int) -> list[_Token]:
     log_probs = scored.log_probs_T.tolist()
     words, values = scored.best_TC[:, :count].tolist(), scored.best_log_probs_TC[:, :count].tolist()
     return [
-        _Token(number, length, log_prob, list(zip(*best, strict=True)))
-        for number, length, log_prob, *best in zip(
-            ids, lengths, log_probs, words, values, strict=True
-        )
+        _Token(number, 0, log_prob, list(zip(*best, strict=True)))
+        for number, log_prob, *best in zip(ids, log_probs, words, values, strict=True)
     ]
 
 

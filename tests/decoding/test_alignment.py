@@ -186,3 +186,9 @@ def test_the_words_of_an_output_are_those_of_its_text():
     assert text.split() == ["one\ufffd\ufffd", "\u2047", "x"]
     found = target_words(pieces, one_line(text), TOKENIZER)
     assert found == [*[[0]] * len(one), [0], [0], [1], [], [1], [2], [2], []]
+    # Bytes with another piece between them are no character together.
+    apart = ["<0xC3>", *one, "<0xA9>", *one]
+    (text,) = TOKENIZER.decode([TOKENIZER.ids(apart)])
+    assert text.split() == ["\ufffd", "one\ufffd", "one"]
+    wanted = [[0], *[[1]] * len(one), [1], *[[2]] * len(one)]
+    assert target_words(apart, one_line(text), TOKENIZER) == wanted

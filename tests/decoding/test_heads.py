@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -73,6 +74,21 @@ def test_the_pieces_of_a_word_look_together(looks):
     assert looks.places("cross", "</s>") == [len(looks.tgt_out_tokens) - 1]
     with pytest.raises(UserError, match="wanted one of one, two, three"):
         looks.places("encoder", "seven")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ("\u2581The \u2581c at </s>", {"The": [0], "cat": [1, 2], "</s>": [3]}),
+        ("\u2581caf <0xC3> <0xA9> \u2581is", {"café": [0, 1, 2], "is": [3]}),
+        ("hello</w> wor ld</w> .</w>", {"hello": [0], "world": [1, 2], ".": [3]}),
+        ("(TOP (S NN )S )TOP </s>", {"(S": [1], "NN": [2], ")TOP": [4]}),
+    ],
+)
+def test_words_are_found_whatever_says_where_they_begin(looks, tokens, words):
+    looked = replace(looks, src_tokens=tokens.split())
+    for word, places in words.items():
+        assert looked.places("encoder", word) == places
 
 
 def test_pictures_and_json_are_written(looks, tmp_path):

@@ -103,7 +103,7 @@ def test_a_free_search_knows_no_trees_and_is_mended(parser):
 
 
 def test_a_sentence_too_long_is_refused_by_number(parser):
-    with pytest.raises(UserError, match=r"Sentence 8 has .* pieces; wanted at most 4,096"):
+    with pytest.raises(UserError, match=r"Sentence 8 has .* pieces; wanted at most 4,095"):
         list(parser.parse([["a"], ["b"] * 5_000], first=7))
 
 

@@ -273,6 +273,25 @@ def test_the_best_continuations_are_those_of_all_words_after_all_hypotheses(coun
         np.testing.assert_allclose(top_BC[:, :3], wanted_BW, rtol=1e-5)
 
 
+@pytest.mark.parametrize("count", [3, 10])
+def test_the_best_continuations_of_what_is_allowed_are_in_the_groups_with_the_best_of_that(count):
+    # In most groups the best words are forbidden; probabilities stay those of all words.
+    rng = np.random.default_rng(count)
+    x_VN = jnp.asarray(rng.permutation(512 * 6).reshape(512, 6) / 100, jnp.float32)
+    allowed_VN = jnp.asarray(rng.random((512, 6)) < 0.02)
+    live_BW = jnp.asarray([[-1.0, -3.5, -0.25], [0.0, -jnp.inf, -jnp.inf]])
+    find = jax.jit(partial(aiayn.decoding.search._continuations, count=count, eos=7))
+    top_BC, parent_BC, word_BC = find(x_VN, live_BW, jnp.zeros(2, bool), allowed_VN=allowed_VN)
+    log_probs_VN = jnp.where(allowed_VN, jax.nn.log_softmax(x_VN, axis=0), -jnp.inf)
+    log_probs_BWV = live_BW[..., None] + log_probs_VN.T.reshape(2, 3, -1)
+    wanted_BC, flat_BC = lax.top_k(log_probs_BWV.reshape(2, -1), count)
+    there_BC = np.asarray(wanted_BC > -jnp.inf)
+    assert there_BC.sum() > count
+    np.testing.assert_allclose(top_BC, wanted_BC, rtol=1e-5)
+    found_BC = np.asarray(parent_BC * 512 + word_BC)
+    np.testing.assert_array_equal(found_BC[there_BC], np.asarray(flat_BC)[there_BC])
+
+
 def test_small_model_constants_are_distinct():
     # The tests above would not notice swapped axes if two sizes were equal.
     sizes = [MODEL.d_model, MODEL.d_ff, MODEL.num_heads, MODEL.d_k, MODEL.d_v]

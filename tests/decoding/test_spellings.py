@@ -70,6 +70,17 @@ def test_where_words_stand_without_blanks_they_are_banned_within_a_text():
     assert spelled["de"] == {blank + letters, (START, *letters)}
 
 
+def test_more_spellings_than_a_search_takes_are_refused(monkeypatch):
+    count = len(banned_sequences(["one", "two"], TOKENIZER, "de"))
+    monkeypatch.setattr(aiayn.decoding.spellings, "MOST_BANNED", count)
+    assert len(banned_sequences(["one", "two"], TOKENIZER, "de")) == count
+    said = (
+        rf"have [\d,]+ spellings in the model's pieces; wanted at most {count}, .* some 1 of them"
+    )
+    with pytest.raises(UserError, match=said):
+        banned_sequences(["one", "two", "six"], TOKENIZER, "de")
+
+
 def _without_bytes(monkeypatch):
     """A tokenizer that has no pieces for "two"."""
     encode = Tokenizer.encode

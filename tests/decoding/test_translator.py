@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 import aiayn.decoding.translator
 from aiayn.config import DataConfig, DecodeConfig, Experiment
+from aiayn.decoding.alignment import layers_of
 from aiayn.decoding.heads import look
 from aiayn.decoding.outputs import Detailed
 from aiayn.decoding.translator import Long, Sought, Translator, _shares
 from aiayn.decoding.wishes import Wishes
-from aiayn.errors import UserError
+from aiayn.errors import LineError, UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import flatten
 from tests.support.models import MODEL, TOKENIZER, drawn_by_numpy
@@ -450,6 +451,49 @@ def test_the_weights_of_words_are_the_mean_of_the_heads_of_a_layer(translator):
     looks = look(translator, "one two three", "four five")
     places = tuple(map(slice, looks.cross.shape[2:]))
     np.testing.assert_allclose(found[places], looks.cross[0].mean(axis=0), atol=1e-6)
+
+
+def test_of_more_layers_those_that_align_are_averaged_and_of_more_models_all():
+    members = [flatten(drawn_by_numpy(MODEL, TOKENIZER.num_words, seed)[1]) for seed in (1, 2)]
+    two = [
+        Translator(Model(replace(EXPERIMENT, model=MODEL), TOKENIZER, params)) for params in members
+    ]
+    pair = [tuple(TOKENIZER.encode(["one two three", "four five"]))]
+    alone = []
+    for each in two:
+        (found,) = each.forced(pair, each.programs.alignment)
+        cross = look(each, "one two three", "four five").cross
+        chosen = cross[layers_of(len(cross))]
+        assert 0 < len(chosen) <= len(cross) == 2
+        places = tuple(map(slice, cross.shape[2:]))
+        np.testing.assert_allclose(found[places], chosen.mean(axis=(0, 1)), atol=1e-6)
+        alone.append(found)
+    first, *others = (Model(replace(EXPERIMENT, model=MODEL), TOKENIZER, p) for p in members)
+    together = Translator(first, others=others)
+    (found,) = together.forced(pair, together.programs.alignment)
+    np.testing.assert_allclose(found, np.mean(alone, axis=0), atol=1e-6)
+
+
+def test_few_pairs_are_scored_in_few_rows(translator):
+    pair = tuple(TOKENIZER.encode(["one two", "three"]))
+    shapes = []
+
+    def score(params, rows):
+        shapes.append(len(rows.tgt_in_BT))
+        return translator.programs.forced(params, rows)
+
+    (alone,) = translator.forced([pair], score)
+    most = translator._batch_size(32, beams=1)
+    many = translator.forced([pair] * (most + 1), score)
+    assert shapes == [min(16, most), most, most]
+    np.testing.assert_allclose(many, alone, rtol=1e-5)
+
+
+def test_what_there_are_no_positions_for_is_not_scored(translator, monkeypatch):
+    monkeypatch.setattr(translator, "_positions", 12)
+    with pytest.raises(LineError, match=r"Line 2 has \d+ tokens; wanted at most 12") as caught:
+        translator.score([("one", "two"), ("one " * 12, "two")])
+    assert caught.value.place == 1
 
 
 def test_wishes_are_of_the_one_who_asks(translator, asked):

@@ -20,7 +20,10 @@ from aiayn.errors import UserError
         ({"sample": 1, "temperature": math.nan}, "temperature is nan; wanted a number of 0 or"),
         ({"sample": 1, "temperature": -0.1}, "temperature is -0.1; wanted a number of 0 or more"),
         ({"sample": 1, "temperature": math.inf}, "temperature is inf; wanted a number of 0 or"),
-        ({"sample": 1, "temperature": 1e39}, "temperature is 1e+39; wanted a number of 0 or more"),
+        (
+            {"sample": 1, "temperature": 1e7},
+            "temperature is 10000000.0; wanted a number of 0 or more",
+        ),
         ({"sample": 1, "top_k": 0}, "top_k is 0; wanted a whole number of 1 or more."),
         ({"sample": 1, "top_p": 0.0}, "top_p is 0.0; wanted a number above 0, at most 1."),
         ({"sample": 1, "top_p": 1.01}, "top_p is 1.01; wanted a number above 0, at most 1."),

@@ -27,6 +27,13 @@ def test_kept_elements_are_scaled_and_the_rest_zero():
     np.testing.assert_allclose(sorted(set(out.ravel().tolist())), [0.0, 3.0 / 0.9], rtol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_what_stays_of_bfloat16_is_scaled_as_float32(rate):
+    x = jnp.arange(1.0, 257.0)[None].repeat(4, axis=0)
+    whole, half = (dropout(x.astype(t), rate, _noise(rows=4)) for t in (jnp.float32, jnp.bfloat16))
+    np.testing.assert_array_equal(half, whole.astype(jnp.bfloat16))
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
 def test_the_rate_is_met(rate):
     out = np.asarray(dropout(jnp.ones((64, 128, 64)), rate, _noise(rows=64)))
