@@ -52,10 +52,10 @@ def banned_sequences(
             for spelling in _spellings(signs[1:], ids):
                 found[(START, *spelling) if has_blanks(language) else spelling] = word
     if len(found) > MOST_BANNED:
+        fitting = len(words) * MOST_BANNED // len(found)
         raise UserError(
             f"The banned words have {len(found):,} spellings in the model's pieces; wanted at most "
-            f"{MOST_BANNED:,}, which are those of some {len(words) * MOST_BANNED // len(found):,} of "
-            "them."
+            f"{MOST_BANNED:,}, which are those of some {fitting:,} of them."
         )
     return found
 
