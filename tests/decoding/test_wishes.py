@@ -22,7 +22,7 @@ from aiayn.errors import UserError
         ({"sample": 1, "temperature": math.inf}, "temperature is inf; wanted a number of 0 or"),
         (
             {"sample": 1, "temperature": 1e7},
-            "temperature is 10000000.0; wanted a number of 0 or more",
+            "temperature is 10000000.0; wanted a number of 0",
         ),
         ({"sample": 1, "top_k": 0}, "top_k is 0; wanted a whole number of 1 or more."),
         ({"sample": 1, "top_p": 0.0}, "top_p is 0.0; wanted a number above 0, at most 1."),
