@@ -71,7 +71,7 @@ def test_the_end_that_the_model_does_not_have_takes_no_probability(model, writer
 
 def test_samples_of_a_model_without_an_end_have_none_however_warm(writer):
     # So warm that all words are alike: of 308 the end would be one, in most of these texts.
-    wishes = Wishes(sample=40, seed=1, temperature=1e9)
+    wishes = Wishes(sample=40, seed=1, temperature=1e6)
     (found,) = writer.write(["the"], Writing(19, wishes=wishes), details=True)
     assert len(found) == 40
     assert {(each.ended, len(each.tokens)) for each in found} == {("limit", 19)}
@@ -83,7 +83,7 @@ def test_the_first_word_of_a_text_counts_where_words_may_not_come_again(writer):
     prompts = list(ascii_lowercase)
 
     def that_come_again(**asked):
-        asked = Writing(19, wishes=Wishes(sample=4, seed=1, temperature=1e9, **asked))
+        asked = Writing(19, wishes=Wishes(sample=4, seed=1, temperature=1e6, **asked))
         found = zip(prompts, writer.write(prompts, asked, details=True), strict=True)
         return [p for p, texts in found if any(f"{p}</w>" in each.tokens for each in texts)]
 
