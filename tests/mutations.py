@@ -134,7 +134,7 @@ MUTATIONS = [
         ("evidence/run_tables.py", ".values())[-1] for run", ".values())[0] for run"),
         ("evidence/run_tables.py", 'f"{record.data.fingerprint} ', 'f"'),
         ("evidence/run_tables.py", "if name.endswith(OTHER_TEXT):", "if False:"),
-        ("evidence/pretraining.py", "{made.train.seed}-{made.hash()[:8]}", "{made.train.seed}"),
+        ("evidence/pretraining.py", "{made.train.seed}-{folder_key(made)}", "{made.train.seed}"),
         ("evidence/self_training.py", "if there != str(text):", "if False:"),
         ("evidence/sweep.py", 'if found.get("about") == self._about:', "if True:"),
         ("evidence/table3.py", "perplexity = fmean(run", "perplexity = max(run"),
@@ -397,7 +397,7 @@ MUTATIONS = [
         ("serve/engine.py", "self._on_turn()  # others may wait", "pass  # others may wait"),
         ("serve/libretranslate.py", "if into == offered", ""),
         ("serve/words.py", "drawn_V[tokenizer.eos] = -np.inf", "pass"),
-        ("decoding/alignment.py", "if None in found:", "if False:"),
+        ("decoding/alignment.py", "if len(found) < count:", "if False:"),
         (
             "decoding/search.py",
             "        best_GN = logits_GEN.max(axis=1)\n\n    groups",
@@ -405,7 +405,7 @@ MUTATIONS = [
         ),
         ("data/sources/columns.py", "if ours and _ABOUT.intersection(words) - ours:", "if False:"),
         ("data/sources/formats.py", "elif header and line.strip():", "elif header:"),
-        ("evaluation/perplexity.py", "whole.removeprefix(unpredicted)", "whole"),
+        ("evaluation/perplexity.py", "(document)[len(unpredicted) :]", "(document)"),
         ("evaluation/average.py", "if found != shapes or", "if"),
         (
             "decoding/turns.py",

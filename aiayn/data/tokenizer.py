@@ -84,9 +84,15 @@ class Tokenizer:
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """The ids of each sentence, without BOS or EOS."""
+        texts = list(map(self.seen, sentences))
         if self.line_break is not None:
-            return [self._encode_document(composed_document(text)) for text in sentences]
-        return self._processor.encode([composed(text) for text in sentences], num_threads=1)
+            return list(map(self._encode_document, texts))
+        return self._processor.encode(texts, num_threads=1)
+
+    def seen(self, text: str) -> str:
+        """A text as it is encoded: in Unicode's form NFC, and with single blanks where line breaks
+        are no pieces."""
+        return composed(text) if self.line_break is None else composed_document(text)
 
     def _encode_document(self, text: str) -> list[int]:
         """The ids of a document, in parts: the memory of SentencePiece is some 40 times the text.
@@ -401,6 +407,10 @@ class WordTokenizer(Tokenizer):
     @cached_property
     def line_break(self) -> int | None:
         return None
+
+    def seen(self, text: str) -> str:
+        """The text: what its normaliser does to it is the model's own matter."""
+        return text
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         # One by one: the library's threads and the forks of workers do not go together.

@@ -170,9 +170,9 @@ def next_text(pieces: Sequence[str], start: int, special: Mapping[str, str]) -> 
     if byte_of(piece) is None:
         return special.get(piece, piece.replace(_BLANK, " ")), 1
     for count in range(1, 5):
-        found = [byte_of(each) for each in pieces[start : start + count]]
-        if None in found:  # another piece stands between them
+        found = [each for p in pieces[start : start + count] if (each := byte_of(p)) is not None]
+        if len(found) < count:  # another piece stands between them, or nothing more
             break
         with suppress(UnicodeDecodeError):
-            return bytes(each for each in found if each is not None).decode(), count
+            return bytes(found).decode(), count
     return INCOMPLETE, 1

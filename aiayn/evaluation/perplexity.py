@@ -7,6 +7,7 @@ words and the bytes of the text itself, which no model decides.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ def text_losses(
 ) -> list[TextLoss]:
     """The loss of each document. `on_done` is told how many tokens are done."""
     encoded = writer.tokenizer.encode(documents)
-    losses = [_divisors(writer, ids) for ids in encoded]
+    losses = list(map(partial(_divisors, writer), documents, encoded))
     waiting = (w for n, ids in enumerate(encoded) if ids for w in windows(n, ids, writer.context))
     done = 0
     while part := list(islice(waiting, _AT_ONCE)):
@@ -79,11 +80,11 @@ def text_losses(
     return losses
 
 
-def _divisors(writer: Writer, ids: Sequence[int]) -> TextLoss:
-    """What the loss of a text is divided by: the text as the model reads it, but for a first piece
+def _divisors(writer: Writer, document: str, ids: Sequence[int]) -> TextLoss:
+    """What the loss of a text is divided by: the text, whatever its pieces are, but for a first one
     that nothing predicts."""
-    whole, unpredicted = writer.tokenizer.decode([list(ids), list(ids[: writer.num_given])])
-    text = whole.removeprefix(unpredicted)
+    (unpredicted,) = writer.tokenizer.decode([list(ids[: writer.num_given])])
+    text = writer.tokenizer.seen(document)[len(unpredicted) :]
     return TextLoss(0.0, 0, len(text.split()), len(text), len(text.encode()))
 
 

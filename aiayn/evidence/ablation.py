@@ -6,6 +6,8 @@ checkpoint. Further rows show what our deviations cost (experiments/DEVIATIONS.m
 a folder of its own; what is finished there is not run again.
 """
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -45,6 +47,23 @@ from aiayn.training.run_folder import begun_run, in_use, read_sessions
 
 _SCORES = "dev.json"
 """What a finished run of an ablation holds; written last of all."""
+
+
+def folder_key(experiment: Experiment) -> str:
+    """What tells apart runs that make something else: of all settings but those of memory, of logs
+    and of test sets, with which a run goes on as it was."""
+    values = experiment.portable()
+    for section, name in _ASIDE:
+        values[section].pop(name)
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+_ASIDE = (
+    *(("data", "folder"), ("data", "test_files")),
+    *(("train", name) for name in ("log_every", "validate_sentences", "slots_per_device")),
+    *(("decode", name) for name in ("slots_per_batch", "score_dev")),
+)
 
 
 def changes(base: Experiment, row: str) -> dict[str, Any]:
@@ -207,10 +226,12 @@ def record_of(
         config_hash=base.hash(),
         split="dev",
         sentences=len(prepared.lines("dev", "src")),
-        signature=", ".join(dict.fromkeys(run.signature for run in finished)),
+        # A recorded run has those of its whole record.
+        signature="; ".join(
+            dict.fromkeys(s for run in finished for s in run.signature.split("; "))
+        ),
         data_fingerprint=prepared.fingerprint,
         versions={
-            # A recorded run has those of its whole record.
             name: ", ".join(sorted({v for run in finished for v in run.versions[name].split(", ")}))
             for name in finished[0].versions
         },
@@ -257,7 +278,7 @@ def read_record(
         )
         for row, found in record.rows.items()
         for run in found.runs
-        if set_by.get(row) == found.changes
+        if set_by.get(row) == found.changes and run.averaged == _averaged(base)
     }
 
 
@@ -275,10 +296,17 @@ def _read_scores(run: Run, prepared: Prepared) -> FinishedRun | None:
         found = records.read(run.run_dir / _SCORES, FinishedRun, "a run of an ablation")
         begun_run(run.experiment, run.run_dir)
         same_data = prepared.is_of(found.data_fingerprint)
-        return found if same_data and run.experiment.is_same(found.config) else None
+        same_figure = found.averaged == _averaged(run.experiment)
+        same_run = same_data and run.experiment.is_same(found.config)
+        return found if same_run and same_figure else None
     # Missing, damaged, or of another run, by paths that records do not have: training decides.
     except (OSError, UserError, LookupError, TypeError):
         return None
+
+
+def _averaged(experiment: Experiment) -> int:
+    """How many checkpoints are averaged before a run is scored."""
+    return experiment.decode.average_last if experiment.task == "parsing" else 1
 
 
 def scored_model(run: Run, prepared: Prepared) -> tuple[Model, dict[str, Any]]:
@@ -288,8 +316,7 @@ def scored_model(run: Run, prepared: Prepared) -> tuple[Model, dict[str, Any]]:
     experiment, checkpoints = run.experiment, Checkpoints.open(run.run_dir)
     newest = checkpoints.newest()
     assert newest == experiment.train.num_steps
-    count = experiment.decode.average_last if experiment.task == "parsing" else 1
-    params = average(checkpoints, checkpoints.last(count))
+    params = average(checkpoints, checkpoints.last(_averaged(experiment)))
     model = Model(experiment, prepared.tokenizer, params)
     totals = checkpoints.totals(newest)
     checkpoints.close()
@@ -322,6 +349,7 @@ def _perform(run: Run) -> FinishedRun:
         "bleu": headline.value,
         "signature": headline.signature,
         "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
+        "averaged": _averaged(experiment),
         "updates": experiment.train.num_steps,
         "seconds": totals["seconds"] + time.perf_counter() - began,
         "commits": sorted({session["commit"] for session in sessions}),

@@ -105,6 +105,7 @@ def keep(run_dir: Path, results: Path, name: str = "", metrics: bool = False) ->
         (folder if kept else results).mkdir(parents=True, exist_ok=True)
         for file, content in kept.items():
             write_bytes(folder / file, content)
+        before = path.read_bytes() if path.is_file() else b""
         if record.data.tests:
             write_bytes(path, source.read_bytes())
         else:  # an earlier version's, which did not say what text it was scored on
@@ -113,8 +114,8 @@ def keep(run_dir: Path, results: Path, name: str = "", metrics: bool = False) ->
         course = path.with_suffix(".metrics.jsonl")
         if metrics:
             write_bytes(course, (run_dir / "metrics.jsonl").read_bytes())
-        else:
-            course.unlink(missing_ok=True)  # of the run that was here
+        elif path.read_bytes() != before:
+            course.unlink(missing_ok=True)  # of another run, which was here
     return path
 
 

@@ -18,7 +18,14 @@ from aiayn.config import DataConfig, Experiment
 from aiayn.data.prepare import Prepared, open_prepared, prepare
 from aiayn.errors import UserError
 from aiayn.evaluation.average import average_run
-from aiayn.evidence.ablation import Run, finish, read_record, record_of, share_machine
+from aiayn.evidence.ablation import (
+    Run,
+    finish,
+    folder_key,
+    read_record,
+    record_of,
+    share_machine,
+)
 from aiayn.evidence.records import Ablation, TextModel
 from aiayn.evidence.transfer import LAYERS, SIZES, rows_of
 from aiayn.model.saved import MODEL, load_model
@@ -136,7 +143,7 @@ def _text_run(made: Experiment, folder: Path, data_dir: Path, num_jobs: int) -> 
     """A language model's run, in a folder of its settings: translators that started from another
     than theirs are refused."""
     prepared = prepare(made.data, data_dir, open_source=task_of(made).open_source)
-    run_dir = folder / f"text-{made.train.seed}-{made.hash()[:8]}"
+    run_dir = folder / f"text-{made.train.seed}-{folder_key(made)}"
     check_run(made, run_dir, prepared)
     return Run("text", made, run_dir, prepared.folder, num_jobs)
 

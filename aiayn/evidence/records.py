@@ -32,7 +32,7 @@ class RunRecord(Record, kw_only=True):
     """Its name in the folder of results."""
 
 
-class AblatedRun(msgspec.Struct, kw_only=True):
+class AblatedRun(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One run of an ablation, scored on dev."""
 
     seed: int
@@ -45,6 +45,8 @@ class AblatedRun(msgspec.Struct, kw_only=True):
     hardware: Hardware
     jobs: int
     """Runs that shared the machine."""
+    averaged: int = 1
+    """Checkpoints whose mean was scored, the last ones."""
 
 
 class Included(Environment, kw_only=True):

@@ -261,7 +261,7 @@ def _leading(scores: Sequence[Scores], runs: Sequence[RunRecord], ruler: str) ->
 
 
 def _named(name: str, record: RunRecord) -> str:
-    """A run that leads to its record, and whether it is of an experiment that has changed."""
+    """A run that leads to its record, and how it is marked."""
     run = _linked(record.file.removesuffix(".json") or name, record)
     return run + (name.removeprefix(record.experiment) if name != record.experiment else "")
 

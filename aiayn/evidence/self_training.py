@@ -23,6 +23,7 @@ from aiayn.errors import UserError
 from aiayn.evidence.ablation import (
     Run,
     finish,
+    folder_key,
     read_record,
     record_of,
     scored_model,
@@ -117,8 +118,8 @@ def self_train(
 def _text_name(base: Experiment, seed: int, prepared: Prepared, folder: Path) -> str:
     """Of the text as a parser has parsed it: other text, or a parser of other settings, is kept
     apart."""
-    parser = variant(base, "base", seed, folder).hash()
-    return f"text-{seed}-{prepared.fingerprint[:8]}-{parser[:8]}"
+    parser = folder_key(variant(base, "base", seed, folder))
+    return f"text-{seed}-{prepared.fingerprint[:8]}-{parser}"
 
 
 def _refuse_other_text(run_dir: Path, text: Path) -> None:

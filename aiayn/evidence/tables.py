@@ -129,11 +129,17 @@ def render_parsed_text(records: Iterable[Ablation]) -> str:
         parts.append(markdown_table(list(parsed_text.table_rows(record))))
         parts.append(
             f"{parsed_text.summary(record)} Scored on {record.split}, {record.sentences:,} "
-            f"sentences, with the mean of the last {record.config['decode']['average_last']} "
-            f"checkpoints; {record.signature}. "
+            f"sentences, with the mean of the last {_counts(record)} checkpoints; "
+            f"{record.signature}. "
             f"{ablation_origin(record)}; {software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
+
+
+def _counts(record: Ablation) -> str:
+    """How many checkpoints were averaged before runs were scored."""
+    found = sorted({run.averaged for row in record.rows.values() for run in row.runs})
+    return " or ".join(map(str, found))
 
 
 def render_sweeps(records: Iterable[Sweep]) -> str:

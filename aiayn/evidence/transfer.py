@@ -107,10 +107,11 @@ def summary(record: Ablation) -> str:
         else "One seed."
     )
     told = ", ".join(f"{each.perplexity:.2f} (seed {each.seed})" for each in record.text_models)
+    perplexity = f"; its perplexity on dev is {told}" if told else ""
     return (
-        f"{scatter} The language model has read the target side of all pairs; its perplexity on "
-        f"dev is {told}. Its embedding always moves, which the encoder shares: what the layers "
-        "bring is the difference to 0 layers."
+        f"{scatter} The language model has read the target side of all pairs{perplexity}. Its "
+        "embedding always moves, which the encoder shares: what the layers bring is the difference "
+        "to 0 layers."
     )
 
 

@@ -458,7 +458,7 @@ class Telling:
         """The texts wait from now on.
 
         Raises:
-            UserError, Full, Closed: as `Engine.submit`.
+            UserError, Full, Closed, Broken: as `Engine.submit`.
         """
         self._engine, self._works = engine, works
         self._owners = [

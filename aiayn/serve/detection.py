@@ -8,6 +8,9 @@ from typing import Any
 
 from aiayn.data.languages import parse
 
+_ITS = {"fil": "tl"}
+"""The library's codes where they are others than CLDR's."""
+
 
 class Detector:
     """py3langid's model, loaded with the first text."""
@@ -25,7 +28,8 @@ class Detector:
         to 100, all together 100. One that the library does not know has none."""
         with self._lock:
             ranked = dict(self._identifier.rank(text))
-        weights = {code: float(ranked.get(parse(code).language, 0.0)) for code in codes}
+        names = {code: parse(code).language for code in codes}
+        weights = {code: float(ranked.get(_ITS.get(n, n), 0.0)) for code, n in names.items()}
         total = sum(weights.values()) or 1.0
         best = sorted(codes, key=lambda code: -weights[code])
         return [

@@ -182,7 +182,9 @@ def plans_of_translator(translator: Translator) -> list[Plan]:
         return Plan.of(translator, sizes, (width,), is_plain, beam_size == beam, room < room_of_all)
 
     def of_many(width: int, room: int) -> Plan:
-        sizes = sized(width, room, beam, _SLOTS_OF_MANY, is_plain=True)
+        share = config.slots_per_batch // _LANES_OF_MANY // (beam * room)
+        most = max(1, min(_SLOTS_OF_MANY, share))
+        sizes = sized(width, room, beam, most, is_plain=True)
         how = {"is_plain": True, "is_own": True, "may_cut": room < room_of_all}
         return Plan(sizes, _LANES_OF_MANY, (width,), **how, is_of_many=True)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 
@@ -108,6 +108,7 @@ class Page:
             exception_handlers={
                 HTTPException: _refused,
                 Refusal: _given_up,
+                ClientDisconnect: _gone,
                 UserError: _mistaken,
                 Exception: _failed,
             },
@@ -303,6 +304,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _given_up(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     return _json({"error": error.message}, error.status)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return _json({"error": "The client has hung up."}, 499)
 
 
 async def _mistaken(request: Request, error: Exception) -> Response:

@@ -92,7 +92,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 def new_folder(folder: Path) -> Generator[Path]:
     """A folder to write in that takes the place of `folder` once all is written.
 
-    A killed process leaves `folder` as it was. Where it is a link, what it leads to is replaced.
+    A process that is killed before leaves `folder` as it was, and none while one is put in place of
+    the other. Where it is a link, what it leads to is replaced.
 
     Raises:
         UserError: the system refuses.
@@ -103,8 +104,12 @@ def new_folder(folder: Path) -> Generator[Path]:
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
         yield building
-        shutil.rmtree(folder, ignore_errors=True)
+        before = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(before, ignore_errors=True)
+        if folder.exists():
+            folder.rename(before)  # at once, so that it is never there in part
         building.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

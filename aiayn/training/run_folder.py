@@ -54,7 +54,9 @@ _MAY_CHANGE = (
 """Settings that a run may be resumed with other values of."""
 
 
-_ELSEWHERE = "in another directory (`aiayn train --run-dir DIR`, `aiayn ablate --set name=NAME`)"
+_ELSEWHERE = (
+    "in another directory (`aiayn train --run-dir DIR`; `aiayn ablate NAME --set name=NAME_2`)"
+)
 
 
 def read_run(run_dir: Path) -> tuple[Experiment, str]:

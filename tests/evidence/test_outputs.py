@@ -102,6 +102,9 @@ def test_the_same_run_is_kept_as_the_same_bytes(kept, tmp_path):
         (tmp_path / "run" / "metrics.jsonl").read_bytes()
     )
     keep(tmp_path / "run", kept)
+    assert path.with_suffix(".metrics.jsonl").exists(), "it is the same run"
+    path.write_bytes(path.read_bytes().replace(b'"commit"', b' "commit"', 1))
+    keep(tmp_path / "run", kept)
     assert not path.with_suffix(".metrics.jsonl").exists(), "the course was of the run before"
 
 

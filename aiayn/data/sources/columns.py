@@ -128,7 +128,8 @@ def of_table(
     if not rows:
         return 0, 1 if src else 0, False
     header = [cell.strip().strip('"') for cell in rows[0]]
-    _check_quotes(path, rows)
+    if not columns:
+        _check_quotes(path, rows)
     if columns:
         return _asked(path, rows, header, src, tgt, columns)
     if found := sides(header, src, tgt):
@@ -176,9 +177,11 @@ def _check_quotes(path: object, rows: Sequence[Sequence[str]]) -> None:
     Raises:
         UserError: most cells are, or the header and any other.
     """
-    first, *others = ([_is_quoted(cell) for cell in row if cell.strip()] for row in rows)
-    quoted = [each for row in others for each in row]
-    if (any(first) and all(first) and any(quoted)) or sum(quoted) * 2 > len(quoted) > 3:
+    first, *others = ([cell.strip() for cell in row if cell.strip()] for row in rows)
+    quoted = [_is_quoted(cell) for row in others for cell in row]
+    names = [cell[1:-1] for cell in first if _is_quoted(cell)]
+    is_header = len(names) == len(first) and all(map(_is_heading, names))
+    if (is_header and any(quoted)) or sum(quoted) * 2 > len(quoted) > 3:
         raise UserError(
             f"{path} has quotes around its cells: {_examples(rows)}. Wanted plain text with tabs "
             "between; save it without quoting (pandas: quoting=csv.QUOTE_NONE)."
@@ -186,8 +189,7 @@ def _check_quotes(path: object, rows: Sequence[Sequence[str]]) -> None:
 
 
 def _is_quoted(cell: str) -> bool:
-    text = cell.strip()
-    return len(text) > 1 and text[0] == text[-1] == '"'
+    return len(cell) > 1 and cell[0] == cell[-1] == '"'
 
 
 def _asked(

@@ -65,7 +65,9 @@ function Tree({ beam, force }) {
   const nodeAt = (s, p) => svg.current.querySelector(`[data-step="${s}"][data-place="${p}"]`);
   // A forced step has one candidate, which takes the focus over from the one that was chosen.
   useEffect(() => {
-    if (forced.current !== null) nodeAt(forced.current, 0)?.focus();
+    const { activeElement } = document;
+    const isHere = activeElement === document.body || svg.current.contains(activeElement);
+    if (forced.current !== null && isHere) nodeAt(forced.current, 0)?.focus();
     forced.current = null;
   }, [beam]);
   const [step, place] = steps[focus[0]]?.[focus[1]] ? focus : [0, best[0].path[0]];

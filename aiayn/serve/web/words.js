@@ -66,8 +66,8 @@ export function Words({ answer, choice, change, goOn }) {
               (word) => html`
                 <tr class=${word.chosen ? "" : "out"}>
                   <th scope="row">
-                    <button type="button" disabled=${word.text === null || !goOn}
-                      onClick=${() => goOn(word.text)}>
+                    <button type="button" disabled=${word.text === null} aria-disabled=${!goOn}
+                      onClick=${() => goOn?.(word.text)}>
                       <${Piece} text=${word.piece} />
                     </button>
                   </th>

@@ -66,7 +66,7 @@ def test_a_code_that_also_heads_numbers_is_not_taken_where_the_language_has_anot
     "lines",
     [
         ['"en"\t"de"', '"He said ""no"""\t"Er sagte ""nein"""'],
-        ['"He said ""no"""\t"Er sagte ""nein"""', '"one"\t"eins"', "two\tzwei"],
+        ['"one"\t"eins"'] * 3 + ["two\tzwei"],
     ],
 )
 def test_quoted_cells_are_refused(lines):
@@ -75,8 +75,9 @@ def test_quoted_cells_are_refused(lines):
 
 
 def test_what_people_say_in_quotes_is_text():
-    lines = ['"No!"\t"Nein!"', "He left.\tEr ging.", "She too.\tSie auch."]
+    lines = ['"No!"\t"Nein!"', '"Yes!"\t"Ja!"', *["He left.\tEr ging."] * 9]
     assert of_table("a.tsv", lines, "en", "de", ()) == (0, 1, False)
+    assert of_table("a.tsv", lines[:2] * 5, "en", "de", ("1", "2")) == (0, 1, False), "as asked"
 
 
 def test_a_region_that_is_asked_for_is_honoured():
