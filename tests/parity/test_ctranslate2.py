@@ -1,21 +1,23 @@
 """CTranslate2 with our weights against our search."""
 
 import json
+from types import SimpleNamespace
 
 import ctranslate2
 import numpy as np
 import pytest
 
+import aiayn.bench.serving
 from aiayn.__main__ import main
 from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig
 from aiayn.decoding.translator import Translator
 from aiayn.decoding.wishes import Wishes
 from aiayn.decoding.writer import Writer, Writing
-from aiayn.evaluation import bleu
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.interop.ctranslate2 import export
 from aiayn.model.saved import Model, save_model
 from aiayn.model.structure import flatten
+from aiayn.tasks import translation_of
 from tests.support.models import TOKENIZER, drawn_by_numpy, transformer
 
 SHAPES = {
@@ -175,9 +177,14 @@ def test_serving_is_timed_and_scored_beside_ours(pair, tmp_path, monkeypatch):
     save_model(tmp_path / "model", model)
     for name in ("src", "ref"):
         (tmp_path / name).write_text("\n".join(sentences(40)) + "\n")
-    scored, score = [], bleu.score
+    scored, headline = [], translation_of(model.experiment).headline
+
+    def scoring(outputs, *rest):
+        scored.append(outputs)
+        return headline(outputs, *rest)
+
     monkeypatch.setattr(
-        bleu, "score", lambda out, *a, **k: scored.append(out) or score(out, *a, **k)
+        aiayn.bench.serving, "translation_of", lambda _: SimpleNamespace(headline=scoring)
     )
     files = ["--src", str(tmp_path / "src"), "--ref", str(tmp_path / "ref")]
     arguments = ["--model", str(tmp_path / "model"), *files, "--out", str(tmp_path)]
