@@ -69,10 +69,10 @@ class _Writer(Parser):
     def __init__(self, symbols):
         self.source = "en"
         self.symbols = symbols
-        self.asked = []
+        self.given: list[str] = []
 
-    def best(self, lines, on_done=None):
-        self.asked += lines
+    def best(self, lines, on_done=None) -> list[str]:
+        self.given += lines
         return [self.symbols] * len(lines)
 
     def free(self):
@@ -94,7 +94,7 @@ def test_marks_of_words_have_not_to_be_mended():
 def test_a_parser_is_given_words_as_training_spells_them():
     writer = _Writer("NN")
     score_parses(writer, [tree("(S (NN co\u00adop) (NN a\u2581b))")], Console(quiet=True), "")
-    assert writer.asked == ["coop a_b"]
+    assert writer.given == ["coop a_b"]
 
 
 @pytest.mark.parametrize(("trees", "beam_size"), [("tags", 1), ("xx", 1), ("marked", 4)])
