@@ -19,6 +19,7 @@ from aiayn.evaluation.average import average_run
 from aiayn.evaluation.bleu import score
 from aiayn.evaluation.record import make_record, scored_sets
 from aiayn.evaluation.scores import Score, Scores, show
+from aiayn.evaluation.so_far import ScoresSoFar
 from aiayn.evaluation.systems import read_aligned
 from aiayn.model.saved import Model, model_of
 from aiayn.render.terminal import progress
@@ -34,7 +35,8 @@ def evaluate_run(
 ) -> None:
     """Score every test set with the last checkpoint and with the average; show and record it all.
 
-    With `decode.score_dev`, dev is scored like a test set.
+    With `decode.score_dev`, dev is scored like a test set. What a killed session had scored is not
+    translated again.
 
     Writes hypotheses and references, `scores.json`, `curves.png`, `attention.png` and, last of
     all, `result.json`. All processes translate, the first alone does the rest.
@@ -45,24 +47,31 @@ def evaluate_run(
     trained = trained_models(run_dir, prepared)
     experiment, averaged = trained.experiment, trained.by_label[AVERAGED][1]
     test_sets = scored_sets(experiment, prepared)
-    results: dict[str, dict[str, Scores]] = {name: {} for name in test_sets}
-    outputs: dict[str, list[str]] = {}
+    so_far = ScoresSoFar(run_dir, prepared, dict(trained.by_label.values()), test_sets)
+    outputs: dict[str, Sequence[str]] = {}
     seen = {name: [*seen_in_train(prepared, split)] for name, split in test_sets.items()}
     for folder, (label, model) in trained.by_label.items():
+        of_model = run_dir / "outputs" / folder
         for name, split in test_sets.items():
+            if so_far.has(name, label):
+                outputs[name] = read_outputs(of_model, name).lines if hosts.first() else []
+                continue
             text = sources, references = prepared.lines(split, "src"), prepared.lines(split, "tgt")
             outputs[name] = translate_file(model, sources, console, f"{name}, {label}")
             if hosts.first():
-                write_outputs(run_dir / "outputs" / folder, name, outputs[name], *text)
+                write_outputs(of_model, name, outputs[name], *text)
                 found = scored_or_not(score, outputs[name], references, sources, experiment)
-                results[name][label] = replace(found, warnings=(*found.warnings, *seen[name]))
+                warnings = (*found.warnings, *seen[name])
+                so_far.add(name, label, replace(found, warnings=warnings))
     if not hosts.first():
         return
+    results = so_far.results
     records.write(run_dir / "scores.json", results)
     show(results, console, f"{experiment.name}: BLEU and chrF2")
     _show_samples(prepared, outputs, console)
     _pictures(run_dir, averaged, prepared, outputs)
     write_record(run_dir, prepared, console, trained, results)
+    so_far.end()
     console.print(f"Record {run_dir / RECORD}, pictures curves.png and attention.png there.")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from operator import ne
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from aiayn.evaluation.evaluate import (
 )
 from aiayn.evaluation.record import scored_sets
 from aiayn.evaluation.scores import Headline, Score, Scores, show
+from aiayn.evaluation.so_far import ScoresSoFar
 from aiayn.evaluation.validation import validator
 from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.saved import Model, model_of
@@ -131,7 +133,7 @@ def _num_trees(found: Brackets) -> int:
 
 def evaluate_parses(run_dir: Path, prepared: Prepared, console: Console) -> None:
     """Parse every test set with the last checkpoint and with the average; draw some trees, record
-    all.
+    all. What a killed session had scored is not parsed again.
 
     The average is also searched without the grammar; what is no tree is mended by
     `aiayn.data.trees.restore`, and counted.
@@ -145,28 +147,29 @@ def evaluate_parses(run_dir: Path, prepared: Prepared, console: Console) -> None
     trained = trained_models(run_dir, prepared)
     experiment = trained.experiment
     test_sets = scored_sets(experiment, prepared)
-    results: dict[str, dict[str, Scores]] = {name: {} for name in test_sets}
-    drawn: list[tuple[Tree, Tree]] = []
+    so_far = ScoresSoFar(run_dir, prepared, dict(trained.by_label.values()), test_sets)
     for folder, (label, model) in trained.by_label.items():
         parser = Parser(model)
         for name, split in test_sets.items():
+            if so_far.has(name, label):
+                continue
             gold = gold_trees(prepared, split)
             title = f"{name}, {label}"
             found, scores = score_parses(parser, gold, console, title, free=folder == AVERAGED)
-            if not hosts.first():
-                continue
-            seen = tuple(seen_in_train(prepared, split))
-            results[name][label] = replace(scores, warnings=seen)
-            _write_trees(run_dir / "outputs" / folder, name, found, gold)
-            if folder == AVERAGED:
-                drawn += zip(found, gold, strict=True)
+            if hosts.first():
+                _write_trees(run_dir / "outputs" / folder, name, found, gold)
+                seen = tuple(seen_in_train(prepared, split))
+                so_far.add(name, label, replace(scores, warnings=seen))
     if not hosts.first():
         return
+    results = so_far.results
     records.write(run_dir / "scores.json", results)
     show(results, console, f"{experiment.name}: labelled bracket F1")
-    _draw_some(drawn, console, run_dir / PICTURE)
+    drawn = (zip(*_read_trees(run_dir / "outputs" / AVERAGED, n), strict=True) for n in test_sets)
+    _draw_some([*chain.from_iterable(drawn)], console, run_dir / PICTURE)
     plot_run(run_dir)
     write_record(run_dir, prepared, console, trained, results)
+    so_far.end()
     console.print(f"Record {run_dir / RECORD}, pictures curves.png and {PICTURE} there.")
 
 
@@ -204,15 +207,21 @@ def _write_trees(folder: Path, name: str, found: Sequence[Tree], gold: Sequence[
             write_text(folder / f"{name}.{suffix}", "".join(f"{write(t)}\n" for t in trees))
 
 
+def _read_trees(folder: Path, name: str) -> tuple[list[Tree], list[Tree]]:
+    """What `_write_trees` wrote."""
+    found, gold = (
+        [*treebank.trees(folder / f"{name}.{suffix}")] for suffix in ("trees", "gold.trees")
+    )
+    return found, gold
+
+
 def read_outputs(folder: Path, name: str) -> Outputs:
     """What a run wrote of a test set, by its symbols, so that words are in the sources alone.
 
     Raises:
         UserError: a file is missing, or holds something else.
     """
-    found, gold = (
-        [*treebank.trees(folder / f"{name}.{suffix}")] for suffix in ("trees", "gold.trees")
-    )
+    found, gold = _read_trees(folder, name)
     lines, references = ([" ".join(linearise(tree)) for tree in trees] for trees in (found, gold))
     return Outputs(lines, [" ".join(tree.words) for tree in gold], references)
 

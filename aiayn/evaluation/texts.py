@@ -17,6 +17,7 @@ from aiayn.evaluation.evaluate import AVERAGED, plot_run, trained_models, write_
 from aiayn.evaluation.perplexity import TextLoss, scores_of, text_losses
 from aiayn.evaluation.record import scored_sets
 from aiayn.evaluation.scores import Scores, show
+from aiayn.evaluation.so_far import ScoresSoFar
 from aiayn.model.saved import Model, model_of
 from aiayn.render.terminal import progress
 from aiayn.system import hosts, records
@@ -28,6 +29,7 @@ NUM_SAMPLES, SAMPLE_TOKENS = 5, 100
 
 def evaluate_texts(run_dir: Path, prepared: Prepared, console: Console) -> None:
     """Score every test set with the last checkpoint and with the average; show samples, record all.
+    What a killed session had scored is not scored again.
 
     Writes `scores.json`, `samples.txt`, `curves.png` and, last of all, `result.json`. All processes
     score, the first alone does the rest.
@@ -38,19 +40,25 @@ def evaluate_texts(run_dir: Path, prepared: Prepared, console: Console) -> None:
     trained = trained_models(run_dir, prepared)
     experiment = trained.experiment
     test_sets = scored_sets(experiment, prepared)
-    results: dict[str, dict[str, Scores]] = {name: {} for name in test_sets}
+    so_far = ScoresSoFar(run_dir, prepared, dict(trained.by_label.values()), test_sets)
     for label, model in trained.by_label.values():
         writer = Writer(model)
         for name, split in test_sets.items():
+            if so_far.has(name, label):
+                continue
             documents = prepared.lines(split, "tgt")
-            results[name][label] = score_texts(writer, documents, console, f"{name}, {label}")
+            scores = score_texts(writer, documents, console, f"{name}, {label}")
+            if hosts.first():
+                so_far.add(name, label, scores)
     if not hosts.first():
         return
+    results = so_far.results
     records.write(run_dir / "scores.json", results)
     show(results, console, f"{experiment.name}: how well it predicts")
     _show_samples(run_dir, trained.by_label[AVERAGED][1], console)
     plot_run(run_dir)
     write_record(run_dir, prepared, console, trained, results)
+    so_far.end()
     console.print(f"Record {run_dir / RECORD}, picture curves.png there.")
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import aiayn.evaluation.evaluate
 import aiayn.evaluation.record
+import aiayn.evaluation.so_far
 import aiayn.training.run_folder
 from aiayn.data.prepare import prepare
 from aiayn.data.text import visible
@@ -221,6 +222,48 @@ def test_the_weights_of_each_row_of_scores_are_those_of_its_label(
         assert (run_dir / "outputs" / folder / "test.hyp").read_text() == text * 100
     assert record.params_sha256 == params_sha256(load_model(run_dir / "model").params)
     np.testing.assert_allclose(load_model(run_dir / "model").params["embedding"], mean, rtol=1e-6)
+
+
+def test_what_a_killed_end_had_scored_is_not_translated_again(
+    corpus, data_dir, averaged, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(aiayn.evaluation.evaluate, "trained_models", lambda *_: averaged[1])
+    made = []
+
+    def evaluated(tests, run_dir, killed_at):
+        def translate_file(model, sources, console, description):
+            if len(made) == killed_at:
+                raise InterruptedError
+            made.append(description)
+            return list(sources)
+
+        made.clear()
+        monkeypatch.setattr(aiayn.evaluation.evaluate, "translate_file", translate_file)
+        return evaluate_here(run_dir, replace(prepared, tests=tests))["scores"]
+
+    prepared = prepare(straight_experiment(corpus).data, data_dir, progress=False)
+    tests = {"one": [("eins", "ein a")], "two": [("zwei drei", "drei zwei")]}
+    wanted = evaluated(tests, copied(averaged[0], tmp_path / "straight"), None)
+    every = [f"{name}, {of}" for of in ("last checkpoint (12)", "average of 3") for name in tests]
+    assert made == every
+    run_dir = copied(averaged[0], tmp_path / "run")
+    for scored in (1, 2):  # since it began again, in all
+        with pytest.raises(InterruptedError):
+            evaluated(tests, run_dir, 1)
+        assert made == every[scored - 1 : scored]
+    assert evaluated(tests, run_dir, None) == wanted
+    assert made == every[2:]
+    assert not (run_dir / "scored.json").exists()
+    # What a stop left of other text, or of other code, is of no use.
+    for text, code in (("other", "same"), ("same", "other")):
+        with pytest.raises(InterruptedError):
+            evaluated(tests, run_dir, 3)
+        now = tests | {"two": [("vier", "fier")]} if text == "other" else tests
+        with monkeypatch.context() as patch:
+            if code == "other":
+                patch.setattr(aiayn.evaluation.so_far, "environment", lambda: _environment("new"))
+            evaluated(now, run_dir, None)
+        assert made == every
 
 
 def _embedding(run_dir, steps):

@@ -47,20 +47,22 @@ function useTrouble() {
   return [server, trouble, () => setAttempt(attempt + 1)];
 }
 
-/** The models, and the stored example that is shown before the first answer. */
+/** The models, and the stored example that is shown before the first answer; both at once, since
+    the example is of no use to a reader of a language model. */
 function useStart({ attempt, report }) {
   const [start, setStart] = useState({ models: [], streams: false, example: null });
-  const get = (path, use) =>
+  const get = (path) =>
     request(path).then(
       (found) => {
         report(path, null);
-        setStart((before) => ({ ...before, ...use(found) }));
+        return found;
       },
       (error) => report(path, error.message),
     );
   useEffect(() => {
-    get("/page/example.json", (example) => ({ example }));
-    get("/page/api/models", (found) => found);
+    Promise.all([get("/page/example.json"), get("/page/api/models")]).then(([example, about]) =>
+      setStart((before) => ({ ...before, ...about, example: example ?? before.example })),
+    );
   }, [attempt]);
   return start;
 }
