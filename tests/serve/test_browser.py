@@ -249,6 +249,27 @@ def test_the_example_can_be_played_with(chromium, address):
         assert "prefix" not in page.url, "its branches are another model's"
 
 
+@pytest.mark.parametrize(("name", "shown"), [("pair", True), ("text", False)])
+def test_the_example_never_shows_before_a_language_model(chromium, address, name, shown):
+    count = """
+        window.examples = 0;
+        new MutationObserver(() => {
+          window.examples += document.querySelectorAll(".stored").length;
+        }).observe(document, { childList: true, subtree: true });
+    """
+    held = []
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(SLOW)
+        page.add_init_script(count)
+        page.route("**/page/api/models", lambda route: held.append(route))
+        with page.expect_response("**/example.json"), page.expect_request("**/api/models"):
+            page.goto(f"{address}/#model={name}")
+        held.pop().continue_()
+        wait(page.locator(f"input[value={name}]")).to_be_checked()
+        assert bool(page.evaluate("window.examples")) == shown
+
+
 def test_what_is_of_the_text_before_says_so_and_changes_nothing(chromium, address):
     with opened(chromium, address, may_fail=True) as page:
         show(page, SOURCE)
