@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -75,7 +76,9 @@ def folder(tmp_path):
 
 def _worker(toolkit, what, folder):
     command = [str(PYTHONS[toolkit]), "-m", f"aiayn.bench.toolkit_{toolkit}", what, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    # With a thread for each core, workers that run side by side wait for each other: for minutes.
+    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=threads)
     assert done.returncode == 0, done.stderr
     return list(map(json.loads, done.stdout.splitlines())), done.stderr
 
