@@ -37,7 +37,7 @@ config = Experiment(
         num_outputs=384,
     ),
     train=TrainConfig(
-        num_steps=30_000,
+        num_steps=12_000,
         warmup_steps=800,
         learning_rate_constant=1.0,
         checkpoint_every=500,
