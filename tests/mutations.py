@@ -471,8 +471,8 @@ MUTATIONS = [
         ("system/kept.py", "digest() == found[:_DIGEST]", "digest() != b''"),
         (
             "system/kept.py",
-            '"\\n".join([_code(), *settings, about])',
-            '"\\n".join([_code(), about])',
+            '"\\n".join([code(), *settings, about])',
+            '"\\n".join([code(), about])',
         ),
         ("system/environment.py", "about.st_uid == os.getuid() and ", ""),
         ("system/environment.py", "not about.st_mode & 0o77", "True"),

@@ -38,7 +38,7 @@ def evaluate(
       aiayn evaluate runs/phrasebook_lm --text page.txt
     With --gold: parses the words of that treebank, and scores the trees.
     """
-    from aiayn.evaluation.evaluate import evaluate_files
+    from aiayn.evaluation.evaluate import check_data, evaluate_files
     from aiayn.evaluation.parses import evaluate_gold
     from aiayn.evaluation.record import scored_sets
     from aiayn.evaluation.texts import evaluate_text
@@ -61,6 +61,7 @@ def evaluate(
         experiment = read_run(model)[0].with_overrides(changes)
         task = task_of(experiment)
         prepared = data_of_run(experiment, model, data_dir, console, task.open_source)
+        check_data(model, prepared)
         sets = ", ".join(scored_sets(experiment, prepared))
         console.print(f"Scoring {model} on {sets}.")
         with in_use(model):
@@ -172,6 +173,8 @@ def info(path: Path, as_json: bool) -> None:
         print(printable(f"model: {model['experiment']}, {what}"))
         print(f"  {model['parameters']:,} parameters, {model['pieces']:,} pieces")
         print(f"  hash of the parameters: {model['params_sha256'][:16]}")
+    if not found["record"] and not found["checkpoints"] and "model" not in found:
+        print(printable(f"{path} was begun, and has no checkpoint yet."))
 
 
 def _info_arguments(parser: ArgumentParser) -> None:

@@ -107,6 +107,8 @@ def finished_record(experiment: Experiment, run_dir: Path, prepared: Prepared) -
         return None
     try:
         record = read_record(run_dir)
+        if record.updates != experiment.train.num_steps:  # it was scored on its way
+            return None
         if not prepared.is_of(record.data.fingerprint) or not experiment.is_same(record.config):
             return None
         known = {name: msgspec.structs.astuple(test) for name, test in record.data.tests.items()}
@@ -219,6 +221,13 @@ def run_info(path: Path) -> dict[str, Any]:
             "pieces": model.tokenizer.num_words,
             **_describe(model.params),
         }
+    is_empty = not info["record"] and not info["checkpoints"] and "model" not in info
+    if is_empty and "data_fingerprint" not in read_json(path / "config.json"):
+        raise UserError(
+            f"{path} is no run or model directory, though it holds a config.json; wanted "
+            "weights.safetensors, checkpoints or result.json beside it. `aiayn import` reads the "
+            "models of other toolkits."
+        )
     return info
 
 

@@ -3,16 +3,19 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from aiayn.data.prepare import Prepared
+from aiayn.errors import UserError
 from aiayn.evaluation.scores import Scores
 from aiayn.model.saved import Model
 from aiayn.model.structure import params_sha256
 from aiayn.system import hosts, records
 from aiayn.system.environment import environment
+from aiayn.system.kept import code
 
 FILE = "scored.json"
 
@@ -27,9 +30,6 @@ class ScoresSoFar:
     """The figures of each test set by each model of a run, kept in a file until all are there.
 
     Figures of other weights, settings or text, or by other code, are not taken up again.
-
-    Raises:
-        UserError: the file is damaged.
     """
 
     def __init__(
@@ -45,13 +45,16 @@ class ScoresSoFar:
             "params": [params_sha256(model.params) for model in models.values()],
             "text": [(name, prepared.test_text(split)) for name, split in test_sets.items()],
             "environment": environment(),
+            "code": code(),  # of a checkout that was changed, the commit does not say it
         }
         of = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         self._kept = _Kept(of, {name: {} for name in test_sets})
         if hosts.first() and self._path.is_file():
-            found = records.read(self._path, _Kept, "the figures of a run so far")
-            if found.of == of:
-                self._kept = found
+            with suppress(UserError):  # another version's; nothing is lost but time
+                found = records.read(self._path, _Kept, "the figures of a run so far")
+                self._kept = found if found.of == of else self._kept
+            if not any(self.results.values()):  # what they are of is about to be written over
+                self._path.unlink()
         pairs = [[name, label] for name, labels in self.results.items() for label in labels]
         self._done = {(name, label) for name, label in hosts.told(pairs)}
 

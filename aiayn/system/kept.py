@@ -48,11 +48,11 @@ def kept(kind: str, about: str, make: Callable[[], bytes]) -> bytes:
 
 def _key(about: str) -> str:
     settings = [f"{name} {getattr(jax.config, name)}" for name in _SETTINGS]
-    return hashlib.sha256("\n".join([_code(), *settings, about]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([code(), *settings, about]).encode()).hexdigest()
 
 
 @cache
-def _code() -> str:
+def code() -> str:
     """A hash of this program and of the versions of what it traces with."""
     digest = hashlib.sha256()
     for name in ("jax", "jaxlib", "flax"):

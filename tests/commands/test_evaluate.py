@@ -62,6 +62,17 @@ def test_info_needs_a_run_or_a_model(tmp_path, capsys):
     assert "no config.json" in refusal(capsys, "info", tmp_path)
 
 
+def test_info_of_another_programs_model_and_of_a_run_that_has_only_begun(run, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/config.json").write_text('{"model_type": "marian"}')
+    assert "other is no run or model directory, though it" in refusal(
+        capsys, "info", tmp_path / "other"
+    )
+    (run / "result.json").unlink()
+    assert main(["info", str(run)]) == 0
+    assert capsys.readouterr().out == f"{run} was begun, and has no checkpoint yet.\n"
+
+
 def test_info_shows_a_model(model, capsys):
     assert main(["info", str(model)]) == 0
     shown = capsys.readouterr().out

@@ -34,7 +34,7 @@ def test_the_second_time_nothing_is_made():
 def test_what_depends_on_something_else_is_made_anew(change, monkeypatch):
     kept("kind", "about", Maker(b"old"))
     if change == "code":
-        monkeypatch.setattr(aiayn.system.kept, "_code", lambda: "another version")
+        monkeypatch.setattr(aiayn.system.kept, "code", lambda: "another version")
     names = {"kind": "kind", "about": "about"} | {change: "another"}
     with jax.default_matmul_precision("highest" if change == "setting" else None):
         assert kept(names["kind"], names["about"], Maker(b"new")) == b"new"
@@ -43,7 +43,7 @@ def test_what_depends_on_something_else_is_made_anew(change, monkeypatch):
 def test_a_changed_module_changes_the_code(tmp_path, monkeypatch):
     (tmp_path / "__init__.py").touch()
     monkeypatch.setattr(aiayn, "__file__", str(tmp_path / "__init__.py"))
-    code = aiayn.system.kept._code.__wrapped__
+    code = aiayn.system.kept.code.__wrapped__
     first = code()
     (tmp_path / "model.py").write_text("x = 1")
     second = code()

@@ -73,6 +73,18 @@ def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
     assert read_run(run_dir)[0] == greedy, "a refused command changes nothing"
 
 
+def test_a_run_that_was_scored_on_its_way_is_not_finished(
+    corpus, data_dir, straight, tmp_path, decoded
+):
+    run_dir, experiment = copied(straight, tmp_path / "run", newest=8), straight_experiment(corpus)
+    prepared = prepare(experiment.data, data_dir, progress=False)
+    assert evaluate_here(run_dir, prepared)["updates"] == 8
+    assert finished_record(experiment, run_dir, prepared) is None
+    train_here(experiment, run_dir, data_dir)
+    assert evaluate_here(run_dir, prepared)["updates"] == 12
+    assert finished_record(experiment, run_dir, prepared) == read_record(run_dir)
+
+
 def test_another_experiment_in_the_directory_is_refused_by_name(
     corpus, data_dir, straight, tmp_path
 ):
@@ -273,6 +285,22 @@ def test_a_setting_that_decides_the_result_makes_it_another_run(corpus, data_dir
         key = setting.partition("=")[0]
         with pytest.raises(UserError, match=f"holds another run; different: {key}"):
             check_run(experiment.with_overrides([setting]), straight, prepared)
+
+
+def test_a_run_that_is_scored_on_other_data_stays_what_it_was(
+    corpus, data_dir, straight, tmp_path, decoded, capsys
+):
+    folder, run_dir = Path(shutil.copytree(corpus, tmp_path / "corpus")), tmp_path / "run"
+    copied(straight, run_dir)
+    for path in folder.glob("train.*"):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-50]))
+    names = "config.json", "manifest.json", "tokenizer.model"
+    before = [(run_dir / name).read_bytes() for name in names]
+    sets = ["--set", f"data.folder={folder}", "--set", "decode.beam_size=1"]
+    assert main(["evaluate", str(run_dir), *sets, "--data-dir", str(tmp_path / "data")]) == 2
+    assert "was trained on other data" in capsys.readouterr().err
+    assert [(run_dir / name).read_bytes() for name in names] == before
+    assert not decoded
 
 
 def test_a_finished_run_is_scored_again_on_other_test_sets_and_trained_no_further(
