@@ -78,13 +78,17 @@ Columns = Annotated[
     tuple[Name, ...],
     _Where(lambda names: len(set(names)) == len(names), "two different ones"),
 ]
+MOST_WIDTHS = 32
 RowWidth = Annotated[
     Positive, _Where(lambda width: width % 8 == 0, "multiples of 8"), _most(16_384)
 ]
 RowWidths = Annotated[
     tuple[RowWidth, ...],
     _Where(bool, "at least one width"),
-    _Where(lambda widths: len(widths) <= 32, "at most 32 widths, each of which is compiled"),
+    _Where(
+        lambda widths: len(widths) <= MOST_WIDTHS,
+        f"at most {MOST_WIDTHS} widths, each of which is compiled",
+    ),
     _Where(lambda widths: list(widths) == sorted(set(widths)), "rising widths"),
 ]
 
@@ -291,7 +295,8 @@ class TrainConfig(_Settings):
     keep_last: KeptLast = 20
     keep_best: Kept = 1
     slots_per_device: Slots = 32_768
-    """Target slots that one device takes at once; more are accumulated. A matter of memory only."""
+    """Target slots that one device takes at once, or a row more; more are accumulated. A matter of
+    memory only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from aiayn.config import DataConfig
+from aiayn.config import MOST_WIDTHS, DataConfig
 from aiayn.data.rows import Ints
 from aiayn.data.store import PackedSplit, RowClass, field_widths
 from aiayn.data.text import chunked
@@ -169,7 +169,8 @@ def unlimited(config: DataConfig) -> DataConfig:
     widths = list(config.row_widths)
     while widths[-1] < _WIDEST_ROW:
         widths.append(2 * widths[-1])
-    return replace(config, row_widths=tuple(widths), max_tokens=widths[-1])
+    widest = tuple(widths[-MOST_WIDTHS:])
+    return replace(config, row_widths=widest, max_tokens=widths[-1])
 
 
 def choose_widths(src_n: Ints, tgt_n: Ints, config: DataConfig) -> list[tuple[int, int]]:

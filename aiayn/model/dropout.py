@@ -54,7 +54,7 @@ def kept(
     rate: float,
 ) -> Bool[Array, "*shape"]:
     """Which elements of a row, by their number in it, stay, where the two words are its noise."""
-    return _mix(element ^ first, second) >= np.uint32(round(rate * 2**32))
+    return _mix(element ^ first, second) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
 
 
 def _mix(x: UInt32[Array, "*shape"], salt: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:

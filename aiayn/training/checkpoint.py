@@ -74,7 +74,7 @@ class Checkpoints:
                     ),
                 )
             except Exception:  # it reads what ranks them
-                for step in _steps(self.folder):
+                for step in steps_in(self.folder):
                     self.check(step)
                 raise
 
@@ -162,8 +162,8 @@ class Checkpoints:
             return
         if damage := find_damage(self.folder / str(step)):
             raise UserError(
-                f"{damage} Move {self.folder / str(step)} and all later ones away to have `aiayn "
-                "train` make them anew from the one before."
+                f"{damage} Move {self.folder / str(step)}, all later ones and the run's "
+                "result.json away to have `aiayn train` make them anew from the one before."
             )
         self._intact.add(step)
 
@@ -207,8 +207,8 @@ class Checkpoints:
         if spoilt := _not_finite(params):
             raise UserError(
                 f"{self.folder / str(step)} holds values in {spoilt[0]} that are no numbers. Move "
-                "it and all later ones away to have `aiayn train` make them anew from the one "
-                "before."
+                "it, all later ones and the run's result.json away to have `aiayn train` make them "
+                "anew from the one before."
             )
         return params
 
@@ -272,7 +272,7 @@ def _not_finite(params: Mapping[str, np.ndarray]) -> list[str]:
     return [name for name, value in params.items() if not np.isfinite(value).all()]
 
 
-def _steps(folder: Path) -> list[int]:
+def steps_in(folder: Path) -> list[int]:
     """Steps that have a folder, damaged or not, rising."""
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
 
@@ -286,7 +286,7 @@ def set_aside_damaged(folder: Path, aside: Path, keep_one: bool = True) -> list[
         UserError: none is intact, and with `keep_one` this is too much; all stay where they are.
     """
     with user_os_errors(folder):
-        steps = _steps(folder)
+        steps = steps_in(folder)
         damaged: dict[int, str] = {}
         for step in reversed(steps):
             if not (damage := find_damage(folder / str(step))):

@@ -102,7 +102,7 @@ def look(experiment: Experiment, num_words: int, state: TrainState, rows: Rows) 
     yield _of_tensors("gradients", grads)
 
     evaluate = mapped_evaluation_step(graphdef, mesh)
-    each = Rows(*(field.reshape(-1, 1, field.shape[-1]) for field in rows))
+    each = _in_rounds(rows, 1)
     count = len(each.src_BS)
     losses = [
         float(evaluate(state.params, sharded(Rows(*(f[n] for f in each)), mesh, axis=0))[0])
@@ -129,7 +129,13 @@ def _rounds_of_one_device(rows: Rows, slots: int) -> Rows:
     num_rows, width = rows.tgt_in_BT.shape[1:]
     most = max(slots // width, 1)
     size = max(n for n in range(1, num_rows + 1) if num_rows % n == 0 and n <= most)
-    return Rows(*(field.reshape(-1, size, field.shape[-1]) for field in rows))
+    return _in_rounds(rows, size)
+
+
+def _in_rounds(rows: Rows, size: int) -> Rows:
+    """The same rows in rounds of `size`; the sources of a language model are of width 0."""
+    count = rows.tgt_in_BT.shape[0] * rows.tgt_in_BT.shape[1] // size
+    return Rows(*(field.reshape(count, size, field.shape[-1]) for field in rows))
 
 
 def _of_tensors(what: str, tree: object) -> str:

@@ -19,7 +19,7 @@ from aiayn.data.tokenizer import Tokenizer
 from aiayn.errors import UserError
 from aiayn.system import hosts
 from aiayn.system.files import user_os_errors
-from aiayn.training.checkpoint import Checkpoints, set_aside, set_aside_damaged
+from aiayn.training.checkpoint import Checkpoints, set_aside, set_aside_damaged, steps_in
 from aiayn.training.run_folder import NOT_FINITE
 from aiayn.training.step import TrainState
 
@@ -39,7 +39,7 @@ class States:
         """
         self.run_dir, self.experiment, self.tokenizer = run_dir, experiment, tokenizer
         self._console = console
-        _set_aside_damaged(run_dir, console)
+        _set_aside_damaged(run_dir, experiment.train.num_steps, console)
         self._open()
         while self.is_finished and (spoilt := self._kept.spoilt(self.start)):
             self._set_aside_newest(spoilt[0])
@@ -56,7 +56,7 @@ class States:
 
     def _newest(self) -> int:
         most, newest = self.experiment.train.num_steps, self._kept.newest()
-        stopped_at = max((n for n in self._interrupted.steps() if n <= most), default=0)
+        stopped_at = self._stopped_at()
         self.is_between = newest < stopped_at
         """Whether the newest state is an interrupted one, which was not validated yet."""
         self.is_finished = newest == most
@@ -68,6 +68,11 @@ class States:
                 "Ask for as many or more, or choose another directory."
             )
         return start
+
+    def _stopped_at(self) -> int:
+        """The newest interrupted step that the run may go on from, 0 where there is none."""
+        most = self.experiment.train.num_steps
+        return max((n for n in self._interrupted.steps() if n <= most), default=0)
 
     def restore(self, like: TrainState) -> TrainState | None:
         """The newest state, placed on devices as `like` is; None where there is none.
@@ -89,7 +94,7 @@ class States:
     def _set_aside_newest(self, tensor: str) -> None:
         name = _INTERRUPTED if self.is_between else _KEPT
         folder, aside = self.run_dir / name, self.run_dir / "damaged" / name
-        is_last = name == _KEPT and len(self._kept.steps()) == 1
+        is_last = name == _KEPT and len(self._kept.steps()) == 1 and not self._stopped_at()
         self.close()
         damage = f"{folder / str(self.start)} holds values in {tensor} that are no numbers."
         if is_last:
@@ -137,10 +142,12 @@ def _not_finite(state: TrainState) -> list[str]:
     return spoilt
 
 
-def _set_aside_damaged(run_dir: Path, console: Console) -> None:
-    for name in (_KEPT, _INTERRUPTED) if hosts.first() else ():
+def _set_aside_damaged(run_dir: Path, num_steps: int, console: Console) -> None:
+    for name in (_INTERRUPTED, _KEPT) if hosts.first() else ():
         aside = run_dir / "damaged" / name
-        keep_one = name == _KEPT  # little is lost with an interrupted step
+        # Little is lost with an interrupted step, or where one is left.
+        intact = (step for step in steps_in(run_dir / _INTERRUPTED) if step <= num_steps)
+        keep_one = name == _KEPT and not any(intact)
         for damage in set_aside_damaged(run_dir / name, aside, keep_one):
             console.print(f"{damage} Its checkpoint lies in {aside} now.")
     hosts.wait_for_all()

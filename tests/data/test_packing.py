@@ -1,11 +1,12 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiayn.config import DataConfig
+from aiayn.config import MOST_WIDTHS, DataConfig
 from aiayn.data.packing import (
     assign_rows,
     choose_widths,
@@ -65,6 +66,13 @@ def test_dev_loses_no_pair_to_its_length(tmp_path):
     split = pack_split(pairs, 2, TOKENIZER, unlimited(PACKING), tmp_path, "dev")
     assert split.too_long == 0
     assert sum(row_class.num_pairs for row_class in split.classes) == 2
+
+
+def test_dev_has_no_more_widths_than_may_be():
+    widths = tuple(range(8, 8 * MOST_WIDTHS + 1, 8))
+    config = unlimited(replace(PACKING, row_widths=widths))
+    assert len(config.row_widths) == MOST_WIDTHS
+    assert config.max_tokens == config.row_widths[-1] == 4_096
 
 
 @given(

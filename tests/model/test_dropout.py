@@ -34,6 +34,10 @@ def test_what_stays_of_bfloat16_is_scaled_as_float32(rate):
     np.testing.assert_array_equal(half, whole.astype(jnp.bfloat16))
 
 
+def test_the_largest_rate_that_may_be_drops_nearly_all():
+    assert np.count_nonzero(dropout(jnp.ones((4, 1000)), 1 - 1e-11, _noise(rows=4))) == 0
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
 def test_the_rate_is_met(rate):
     out = np.asarray(dropout(jnp.ones((64, 128, 64)), rate, _noise(rows=64)))

@@ -1,5 +1,6 @@
 """Losses and gradients that are not finite: counted, left out, and kept to be looked at again."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -10,12 +11,15 @@ from safetensors.numpy import load_file
 
 import aiayn.training.loop
 from aiayn.__main__ import main
+from aiayn.config import DataConfig, Experiment
 from aiayn.data.rows import Rows
 from aiayn.errors import UserError
 from aiayn.training.log import read_metrics
 from aiayn.training.mesh import data_mesh
-from aiayn.training.replay import _rounds_of_one_device
-from tests.support.models import random_pairs, unpacked_rows
+from aiayn.training.optim import optimizer
+from aiayn.training.replay import _rounds_of_one_device, look
+from aiayn.training.step import TrainState
+from tests.support.models import MODEL, NUM_WORDS, drawn_by_numpy, random_pairs, unpacked_rows
 from tests.support.runs import diverging, reverse_experiment, train_here
 
 
@@ -81,6 +85,27 @@ def test_rows_of_many_devices_are_computed_by_one_in_more_rounds():
         assert found.tgt_in_BT.shape == (12 // size, size, 8)
         for field, wanted in zip(found, rows, strict=True):
             np.testing.assert_array_equal(field.reshape(12, 8), wanted)
+
+
+def test_an_update_of_a_language_model_is_looked_at_too():
+    experiment = Experiment(
+        "text",
+        task="language_model",
+        data=DataConfig(src="", tgt="de"),
+        model=replace(MODEL, kind="decoder"),
+    )
+    rows = unpacked_rows(random_pairs([(5, 5)] * 6), width=8)
+    none = np.zeros((6, 0), np.int32)
+    sources = {name: none for name in Rows._fields if name.startswith("src")}
+    rounds = Rows(*(field.reshape(2, 3, field.shape[-1]) for field in rows._replace(**sources)))
+    _, params = drawn_by_numpy(experiment.model)
+    params["embedding"] = params["embedding"].at[0].set(jnp.nan)
+    adam = optimizer(experiment.model, experiment.train)
+    state = TrainState(params, adam.init(params), jnp.zeros((), jnp.int32))
+    lines = list(look(experiment, NUM_WORDS, state, rounds))
+    assert lines[0] == "Step 1: the loss is nan nats in all."
+    assert "the first on the way is embedding" in lines[1]
+    assert lines[3].endswith("of 0 to 5.")
 
 
 def test_nothing_to_replay_is_refused(tmp_path, capsys):

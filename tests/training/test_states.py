@@ -137,6 +137,29 @@ def test_a_last_checkpoint_that_is_not_finite_is_made_anew(corpus, data_dir, str
         assert (states.start, states.is_finished) == (8, False)
 
 
+@pytest.mark.parametrize("damage", ["bits", "numbers"])
+def test_an_interrupted_step_is_gone_on_from_where_the_only_checkpoint_is_of_no_use(
+    corpus, data_dir, straight, tmp_path, damage
+):
+    experiment = straight_experiment(corpus)
+    tokenizer = prepare(experiment.data, data_dir, progress=False).tokenizer
+    run_dir, like = copied(straight, tmp_path / "run", newest=4), _like(experiment, tokenizer)
+    with _opened(experiment, run_dir, tokenizer) as states:
+        whole = states.restore(like)
+        assert whole
+        states.keep_interrupted(whole._replace(step=jnp.int32(2)), {})
+    if damage == "bits":
+        shutil.rmtree(run_dir / "checkpoints/4/state")
+    else:
+        shutil.rmtree(run_dir / "checkpoints/4")
+        with _opened(experiment, run_dir, tokenizer) as states:
+            states.keep(_spoilt(whole, "params"), 1.0, {})
+    with _opened(experiment, run_dir, tokenizer) as states:
+        assert states.restore(like)
+        assert (states.start, states.is_between) == (2, True)
+    assert (run_dir / "damaged/checkpoints/4").is_dir()
+
+
 def test_the_only_checkpoint_stays_where_it_is_and_an_interrupted_step_does_not(
     corpus, data_dir, straight, tmp_path
 ):
