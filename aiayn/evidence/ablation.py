@@ -120,6 +120,8 @@ class Run:
     """The folder of the prepared data."""
     num_jobs: int
     """Runs that share the machine."""
+    takes_best: bool = False
+    """Whether the checkpoint with the lowest loss on dev is scored instead of the last."""
 
     @property
     def cost(self) -> float:
@@ -311,17 +313,18 @@ def _averaged(experiment: Experiment) -> int:
 
 def scored_model(run: Run, prepared: Prepared) -> tuple[Model, dict[str, Any]]:
     """Of a run that is trained to its end, the model that is scored, and the totals of its log: the
-    last checkpoint, as in Table 3, but of a parser the mean of those that its experiment averages,
-    since single ones scatter by more than what rows are to tell."""
+    last checkpoint, as in Table 3, or the best one, with its figures on dev; but of a parser the
+    mean of those that its experiment averages, since single ones scatter by more than what rows are
+    to tell."""
     experiment, checkpoints = run.experiment, Checkpoints.open(run.run_dir)
-    newest = checkpoints.newest()
-    assert newest == experiment.train.num_steps
-    params = average(checkpoints, checkpoints.last(_averaged(experiment)))
-    model = Model(experiment, prepared.tokenizer, params)
-    totals = checkpoints.totals(newest)
+    assert checkpoints.newest() == experiment.train.num_steps
+    steps = checkpoints.last(_averaged(experiment))
+    totals = {step: checkpoints.totals(step) or {} for step in checkpoints.steps()}
+    if run.takes_best:
+        steps = [min(totals, key=lambda step: totals[step]["dev"]["dev_loss"])]
+    model = Model(experiment, prepared.tokenizer, average(checkpoints, steps))
     checkpoints.close()
-    assert totals
-    return model, totals
+    return model, {**totals[experiment.train.num_steps], "dev": totals[steps[-1]]["dev"]}
 
 
 def _perform(run: Run) -> FinishedRun:
@@ -350,7 +353,7 @@ def _perform(run: Run) -> FinishedRun:
         "signature": headline.signature,
         "parameters": count_parameters(experiment.model, prepared.tokenizer.num_words),
         "averaged": _averaged(experiment),
-        "updates": experiment.train.num_steps,
+        "updates": totals["dev"]["step"],
         "seconds": totals["seconds"] + time.perf_counter() - began,
         "commits": sorted({session["commit"] for session in sessions}),
         "jobs": run.num_jobs,

@@ -2,7 +2,8 @@
 
 From few pairs and from many, with a decoder drawn at random and with one that was trained on the
 target side of all pairs; from the fewest pairs also with fewer of its layers. All have the
-tokenizer of all pairs, the same dev, and as many updates. Attention to the encoder, which a
+tokenizer of all pairs, the same dev, and as many updates, of which the best on dev counts: few
+pairs are learnt by heart before many are read once. Attention to the encoder, which a
 language model has not, is always drawn. Each seed has a language model of its own. `transfer` says
 what came out.
 """
@@ -42,7 +43,8 @@ from aiayn.training.run_folder import check_run, in_use
 
 
 def text_model(base: Experiment, seed: int) -> Experiment:
-    """The language model of the target side, of the sizes of the base and trained as long."""
+    """The language model of the target side, of the sizes of the base, with as many updates of as
+    many tokens as a translator has on both sides."""
     defaults = DataConfig()
     data = replace(
         base.data,
@@ -50,6 +52,7 @@ def text_model(base: Experiment, seed: int) -> Experiment:
         columns=base.data.columns[1:],
         max_ratio=defaults.max_ratio,
         src_tokens_per_update=defaults.src_tokens_per_update,
+        tgt_tokens_per_update=base.data.src_tokens_per_update + base.data.tgt_tokens_per_update,
     )
     model = replace(base.model, kind="decoder")
     name, seeded = f"{base.name}_text_{seed}", replace(base.train, seed=seed)
@@ -118,7 +121,8 @@ def pretrain(
             for row, changes in rows.items():
                 made = variant(seeded, row, changes, text.run_dir)
                 data = prepare(made.data, data_dir, open_source=open_source).folder
-                runs[row, seed] = Run(row, made, folder / f"{row}-{seed}", data, num_jobs)
+                where = folder / f"{row}-{seed}"
+                runs[row, seed] = Run(row, made, where, data, num_jobs, takes_best=True)
         here = [seed for seed in seeds if any((row, seed) not in recorded for row in rows)]
         _write_text_models([texts[seed] for seed in here], base.data.tgt, num_jobs, console)
         text_models = {each.seed: each for each in known}

@@ -39,7 +39,9 @@ class AblatedRun(msgspec.Struct, kw_only=True, omit_defaults=True):
     perplexity: float
     bleu: float
     updates: int
+    """Of what was scored."""
     seconds: float
+    """Of all its training."""
     commits: list[str]
     """Of all sessions that trained it."""
     hardware: Hardware

@@ -114,7 +114,7 @@ def render_pretraining(records: Iterable[Ablation]) -> str:
         parts.append(markdown_table(list(transfer.table_rows(record))))
         parts.append(
             f"{transfer.summary(record)} By `aiayn ablate pretraining`. Scored on {record.split}, "
-            f"{record.sentences:,} sentences, beam search with the last checkpoint; "
+            f"{record.sentences:,} sentences, beam search; "
             f"{record.signature}. {ablation_origin(record)}; {software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)

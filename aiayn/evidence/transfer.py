@@ -83,13 +83,14 @@ def by_layers(record: Ablation) -> dict[int, Difference]:
 def table_rows(record: Ablation) -> Iterator[list[str]]:
     """The comparison as text: a head, then a line for each row."""
     nats, bleu = (differences(record, measure) for measure in MEASURES)
-    yield ["pairs read", "layers moved", "perplexity", "Δ nats", "BLEU", "Δ BLEU"]
+    yield ["pairs read", "layers moved", "updates", "perplexity", "Δ nats", "BLEU", "Δ BLEU"]
     for row, found in record.rows.items():
         layers = found.changes.get(LAYERS)
         moved = "none, drawn at random" if layers is None else f"{layers} and the embedding"
         yield [
             f"{found.changes['data.limit']:,}",
             moved,
+            f"{fmean(run.updates for run in found.runs):,.0f}",
             f"{fmean(run.perplexity for run in found.runs):.2f}",
             with_spread(nats[row], 3) if row in nats else signed(None, 3),
             f"{fmean(run.bleu for run in found.runs):.1f}",
@@ -109,9 +110,10 @@ def summary(record: Ablation) -> str:
     told = ", ".join(f"{each.perplexity:.2f} (seed {each.seed})" for each in record.text_models)
     perplexity = f"; its perplexity on dev is {told}" if told else ""
     return (
-        f"{scatter} The language model has read the target side of all pairs{perplexity}. Its "
-        "embedding always moves, which the encoder shares: what the layers bring is the difference "
-        "to 0 layers."
+        f"{scatter} Updates are those after which the loss on dev was lowest, of all that were "
+        f"validated. The language model was trained on the target side of all pairs{perplexity}. "
+        "Its embedding always moves, which the encoder shares: what the layers bring is the "
+        "difference to 0 layers."
     )
 
 

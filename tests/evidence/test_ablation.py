@@ -17,17 +17,19 @@ import aiayn.evidence.ablation
 import aiayn.training.loop
 from aiayn.__main__ import main
 from aiayn.config import Experiment
+from aiayn.data.prepare import prepare
 from aiayn.errors import Preempted, UserError
-from aiayn.evidence.ablation import ablate, changes, variant
+from aiayn.evidence.ablation import Run, ablate, changes, scored_model, variant
 from aiayn.evidence.claims import MINIATURES
 from aiayn.evidence.paper import TABLE_3
 from aiayn.evidence.table3 import (
     ROWS,
 )
 from aiayn.experiments import load_experiment
+from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.mesh import data_mesh
 from aiayn.training.run_folder import read_sessions
-from tests.support.runs import environment, reverse_experiment
+from tests.support.runs import environment, reverse_experiment, straight_experiment
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 
@@ -111,6 +113,27 @@ def run_ablation(corpus, data_dir, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("takes_best", "step"), [(False, 12), (True, 8)])
+def test_the_last_checkpoint_is_scored_or_the_best_with_its_own_figures(
+    corpus, data_dir, straight, monkeypatch, takes_best, step
+):
+    losses = {4: 1.0, 8: 0.5, 12: 0.7}
+    monkeypatch.setattr(
+        Checkpoints,
+        "totals",
+        lambda _, at: {"seconds": at, "dev": {"step": at, "dev_loss": losses[at]}},
+    )
+    experiment = straight_experiment(corpus)
+    prepared = prepare(experiment.data, data_dir, progress=False)
+    run = Run("base", experiment, straight, prepared.folder, 1, takes_best)
+    model, totals = scored_model(run, prepared)
+    assert totals == {"seconds": 12, "dev": {"step": step, "dev_loss": losses[step]}}
+    checkpoints = Checkpoints.open(straight)
+    wanted = checkpoints.params(step)
+    checkpoints.close()
+    assert (model.params["embedding"] == wanted["embedding"]).all()
+
+
 def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_path):
     record, trained, output = run_ablation()
     assert sorted(trained) == [

@@ -29,6 +29,7 @@ def test_the_language_model_has_the_sizes_the_training_and_the_tokenizer_of_the_
     assert made.data.train_files == BASE.data.train_files
     assert made.model == replace(BASE.model, kind="decoder")
     assert made.train == replace(BASE.train, seed=7)
+    assert made.data.tgt_tokens_per_update == 2_000, "as many tokens as a translator's two sides"
     columns = BASE.with_overrides(["data.columns=one,two", "data.max_ratio=2"])
     assert text_model(columns, 7).data.columns == ("two",)
 

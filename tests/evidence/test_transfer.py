@@ -82,7 +82,7 @@ def test_a_seed_is_compared_with_a_fresh_decoder_of_the_same_seed_and_size():
 
 def test_a_record_is_rendered_with_its_spread_and_its_origin():
     text = render_pretraining([RECORD])
-    assert "| 20 | none, drawn at random | 2.18 | – | 15.0 | – |" in text  # (e + e^0.5) / 2
+    assert "| 20 | none, drawn at random | 2,000 | 2.18 | – | 15.0 | – |" in text  # (e + e^0.5) / 2
     assert "| +1.00 ± 0.00 |" not in text
     assert "| 20 | 1 and the embedding |" in text
     assert "| 17.0 | +2.00 ± 1.41 |" in text
