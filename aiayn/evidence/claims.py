@@ -133,7 +133,7 @@ def _checked(
     differs: str = "",
     status_if_so: Status = "holds",
 ) -> Entry:
-    """The check runs now. Where it does not hold, `differs` is the reason that is known for it."""
+    """The check runs now. Where it finds what is known to differ, `differs` is the reason."""
 
     def decide() -> Claim:
         function = check.func if isinstance(check, partial) else check
@@ -142,10 +142,11 @@ def _checked(
             found = check()
         except Exception as error:  # a check that breaks is a claim that fails, and is shown so
             found = checks.Found(f"{type(error).__name__}: {error}", holds=False)
-        status: Status = status_if_so if found.holds else "differs" if differs else "fails"
-        if status == "differs":
-            how = f"{differs} ({how})"
-        return Claim(*about, found.ours, status, how)
+        if found.holds:
+            return Claim(*about, found.ours, status_if_so, how)
+        if differs and found.is_as_known:
+            return Claim(*about, found.ours, "differs", f"{differs} ({how})")
+        return Claim(*about, found.ours, "fails", how)
 
     return Entry(about[0], decide)
 
@@ -174,12 +175,19 @@ def _run(
         if experiment.startswith("wmt14"):
             cost += f", {TRAINING[size].hours:g} h on {NUM_GPUS} P100 in the paper"
         return _said(about, "–", "not run here", cost)
+    return _measured(about, experiment, record, value)
+
+
+def _measured(
+    about: About, name: str, record: Record, value: Callable[[Record], str], more: str = ""
+) -> Entry:
+    """What a record says, and where it is from."""
     stale = "STALE, not the settings of now: " if is_stale(record) else ""
     how = (
-        f"{stale}experiments/results/{experiment}.json, commit {short_commit(record.commit)}, "
+        f"{stale}experiments/results/{name}.json, commit {short_commit(record.commit)}, "
         f"config {record.config_hash[:12]}, preset {record.preset}, seed "
         f"{record.config['train']['seed']}, {record.seconds / 3_600:.1f} h on "
-        f"{hardware_text(record.hardware)}"
+        f"{hardware_text(record.hardware)}{more}"
     )
     try:
         return _said(about, value(record), "measured", how)
@@ -298,16 +306,17 @@ def _data(records: Records) -> Iterator[Entry]:
         "SentencePiece's byte-pair encoding rather than word pieces",
     )
     tokens = f"about {TOKENS_PER_UPDATE:,} + {TOKENS_PER_UPDATE:,}"
-    for name, record in records.items():
+
+    def of_update(record: Record) -> str:
         data = record.config["data"]
-        text = f"Tokens of an update, source + target; here those of {name}"
-        yield _said(
-            (f"batch-{name}", "§5.1", text, tokens),
+        return (
             f"{record.src_tokens_per_update:,.0f} + {record.tgt_tokens_per_update:,.0f} "
-            f"of {data['src_tokens_per_update']:,} + {data['tgt_tokens_per_update']:,}",
-            "measured",
-            f"experiments/results/{name}.json",
+            f"of {data['src_tokens_per_update']:,} + {data['tgt_tokens_per_update']:,}"
         )
+
+    for name, record in records.items():
+        text = f"Tokens of an update, source + target; here those of {name}"
+        yield _measured((f"batch-{name}", "§5.1", text, tokens), name, record, of_update)
 
 
 def _training(_: Records) -> Iterator[Entry]:
@@ -450,8 +459,7 @@ def _table_4(records: Records) -> Iterator[Entry]:
             why = f"make train EXPERIMENT={experiment}; {_WHY_NOT_PARSED[training]}"
             yield _said(about, "–", "not run here", why)
         else:
-            how = f"experiments/results/{experiment}.json"
-            yield _said(about, _score("wsj23", "f1", averaged=True)(record), "measured", how)
+            yield _measured(about, experiment, record, _score("wsj23", "f1", averaged=True))
     text = "WSJ only: the 4 layers do better than all parsers before them but one grammar of RNNs"
     about = "parsing-beats-all-but-one", "§6.3", text, "all but Dyer et al. (2016)"
     yield _arithmetic(about, recipe_checks.parsers_beaten)
@@ -464,8 +472,8 @@ def _table_4(records: Records) -> Iterator[Entry]:
         for test_set in record.scores:
             text = f"A parser here, of other text: {name}, F1 on {test_set}"
             about = f"parsing-here-{name}-{test_set}", "§6.3", text, "– (other text)"
-            how = f"experiments/results/{name}.json; not comparable with Table 4"
-            yield _said(about, _score(test_set, "f1", averaged=True)(record), "measured", how)
+            score = _score(test_set, "f1", averaged=True)
+            yield _measured(about, name, record, score, "; not comparable with Table 4")
 
 
 def _parsed_text(parsed: Ablation | None) -> Entry:

@@ -16,7 +16,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 
-from aiayn.config import DecodeConfig, TrainConfig
+from aiayn.config import DecodeConfig, ModelConfig, TrainConfig
 from aiayn.data.rows import Rows, make_rows, rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer, train_tokenizer
 from aiayn.decoding import search
@@ -409,7 +409,16 @@ def parameters(row: str) -> Found:
     if not holds and stated is not None:
         implied = 40_960 - (count - stated * 1e6) / config.d_model
         text += f"; {stated} million imply {implied:,.0f} words"
-    return Found(text, holds)
+    return Found(text, holds, is_as_known=count == _by_the_shapes(config, 40_960))
+
+
+def _by_the_shapes(config: ModelConfig, num_words: int) -> int:
+    """The parameters of a model by the shapes that the paper gives, with heads of d_model/h."""
+    d_model, d_ff = config.d_model, config.d_ff
+    attention, norm = 4 * (d_model + 1) * d_model, 2 * d_model
+    feed_forward = (d_model + 1) * d_ff + (d_ff + 1) * d_model
+    encoder, decoder = attention + 2 * norm, 2 * attention + 3 * norm
+    return config.num_layers * (encoder + decoder + 2 * feed_forward) + num_words * d_model
 
 
 # --- §6.3: Table 4 ------------------------------------------------------------------------------

@@ -173,6 +173,30 @@ def test_a_check_that_breaks_is_a_claim_that_fails(monkeypatch):
 
     claim = claims._checked(("x", "", "", ""), broken).decide()
     assert (claim.status, claim.ours) == ("fails", "ZeroDivisionError: by zero")
+    known = claims._checked(("x", "", "", ""), broken, differs="as everybody knows").decide()
+    assert (known.status, known.ours) == (claim.status, claim.ours)
+
+
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [("wavelengths", "_measured_wavelengths"), ("parameters-big", "count_parameters")],
+)
+def test_what_differs_otherwise_than_is_known_is_a_claim_that_fails(id, name, monkeypatch):
+    assert ENTRIES[id].decide().status == "differs"
+    for module in (claims.checks, claims.recipe_checks):
+        if found := getattr(module, name, None):
+            monkeypatch.setattr(module, name, _half_as_much(found))
+    claim = ENTRIES[id].decide()
+    assert claim.status == "fails"
+    assert " imply 1" in claim.ours or "4,823" in claim.ours
+
+
+def _half_as_much(function):
+    def half(*arguments):
+        found = function(*arguments)
+        return tuple(each / 2 for each in found) if isinstance(found, tuple) else found // 2
+
+    return half
 
 
 # --- Broken code --------------------------------------------------------------------------------
