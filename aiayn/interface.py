@@ -115,7 +115,8 @@ class TrainedModel:
         each with their scores, best first.
 
         A score is the log-probability in nats over the length penalty, ((5 + length) / 6)^α for
-        α = `length_penalty`. `beam_size` 1 is greedy search; both are the experiment's own unless
+        α = `length_penalty`, or length^α where `decode.length_penalty_form` of the experiment says
+        so. `beam_size` 1 is greedy search; both are the experiment's own unless
         given. An empty sentence stays empty. One longer than any of training
         (`experiment.data.max_tokens`) is translated in pieces and has a single hypothesis.
 

@@ -4,11 +4,12 @@ import re
 from typing import Any
 
 from aiayn.commands.verb import existing, positive
-from aiayn.decoding.wishes import Wishes
+from aiayn.decoding.wishes import OF_SAMPLES, Wishes
 from aiayn.errors import UserError
 
-OUTPUTS = "--num-best", "--beam-size"
-"""How many outputs are printed, and how many hypotheses are searched for them."""
+OUTPUTS = "--num-best", "--beam-size", "--sample"
+"""How many outputs are printed, and how many hypotheses are searched for them, or drawn."""
+PENALTY = "α of ((5 + length) / 6)^α, or of length^α where the model's experiment says so"
 SAMPLED = "drawn token by token: temperature, then top-k, then top-p, then min-p"
 
 
@@ -63,6 +64,7 @@ def wishes_of(**asked: Any) -> Wishes:
 
 
 def named(error: UserError) -> UserError:
-    """The error, which begins with the name of a setting, in terms of its option."""
-    option = re.sub(r"^\w+", lambda name: f"--{name[0].replace('_', '-')}", str(error))
+    """The error, which begins with the name of a setting, or wants one, in terms of its option."""
+    settings = rf"^\w+|(?<=wanted ){OF_SAMPLES[0]}(?=,)"
+    option = re.sub(settings, lambda name: f"--{name[0].replace('_', '-')}", str(error))
     return UserError(option)

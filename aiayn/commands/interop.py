@@ -33,8 +33,8 @@ def import_model(folder: Path, out: Path) -> None:
         return
     print(
         f"Translates with {decode.beam_size} beams and the length penalty {decode.length_penalty:g}"
-        " (as an exponent of (5 + length) / 6; of length in Hugging Face's code). Lines of more "
-        f"than {most} tokens are translated sentence by sentence."
+        f" (as an exponent of the length). Lines of more than {most} tokens are translated "
+        "sentence by sentence."
     )
 
 

@@ -9,7 +9,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from aiayn.commands.asked import OUTPUTS
+from aiayn.commands.asked import OUTPUTS, PENALTY
 from aiayn.commands.translate import up_to_refused, windows
 from aiayn.commands.verb import Verb, model_argument, positive
 from aiayn.data import penn
@@ -101,9 +101,7 @@ def _parse_arguments(parser: ArgumentParser) -> None:
     model_argument(parser)
     own = "(default: the model's)"
     parser.add_argument("--beam-size", type=positive, metavar="N", help=f"beam; 1 is greedy {own}")
-    parser.add_argument(
-        "--length-penalty", type=float, metavar="A", help=f"α of ((5 + length) / 6)^α {own}"
-    )
+    parser.add_argument("--length-penalty", type=float, metavar="A", help=f"{PENALTY} {own}")
     parser.add_argument(
         "--num-best",
         type=positive,

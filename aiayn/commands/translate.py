@@ -10,7 +10,14 @@ from io import BufferedIOBase, IOBase
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from aiayn.commands.asked import OUTPUTS, SAMPLED, masks_arguments, sampling_arguments, wishes_of
+from aiayn.commands.asked import (
+    OUTPUTS,
+    PENALTY,
+    SAMPLED,
+    masks_arguments,
+    sampling_arguments,
+    wishes_of,
+)
 from aiayn.commands.verb import (
     TRAINED,
     Verb,
@@ -98,7 +105,7 @@ def translate(
     def say_long(long: Long) -> None:
         errors.print(
             f"line {done + long.line}: {long.tokens:,} tokens, more than the "
-            f"{translator.max_tokens} of training; translated in {long.pieces} pieces{of_each}"
+            f"{translator.max_tokens - 1} of training; translated in {long.pieces} pieces{of_each}"
         )
 
     def print_line(number: int, found: Sequence[Hypothesis | Detailed]) -> None:
@@ -174,9 +181,7 @@ def _translate_arguments(parser: ArgumentParser) -> None:
     )
     own = "(default: the model's)"
     parser.add_argument("--beam-size", type=positive, metavar="N", help=f"beam; 1 is greedy {own}")
-    parser.add_argument(
-        "--length-penalty", type=float, metavar="A", help=f"α of ((5 + length) / 6)^α {own}"
-    )
+    parser.add_argument("--length-penalty", type=float, metavar="A", help=f"{PENALTY} {own}")
     parser.add_argument(
         "--num-best",
         type=positive,

@@ -8,7 +8,7 @@ import math
 import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from aiayn.errors import UserError
 
@@ -64,12 +64,12 @@ class Wishes:
 
     def __post_init__(self):
         for name in ("no_repeat", "min_length", "top_k"):
-            _check(name, getattr(self, name), whole=True, least=1)
-        _check("sample", self.sample, whole=True, least=1, most=_MOST_OUTPUTS)
-        _check("seed", self.seed, whole=True)
-        _check("temperature", self.temperature, least=0.0, most=_HOTTEST)
-        _check("top_p", self.top_p, least=0.0, most=1.0, above=True)
-        _check("min_p", self.min_p, least=0.0, most=1.0)
+            check_number(name, getattr(self, name), whole=True, least=1)
+        check_number("sample", self.sample, whole=True, least=1, most=_MOST_OUTPUTS)
+        check_number("seed", self.seed, whole=True)
+        check_number("temperature", self.temperature, least=0.0, most=_HOTTEST)
+        check_number("top_p", self.top_p, least=0.0, most=1.0, above=True)
+        check_number("min_p", self.min_p, least=0.0, most=1.0)
         object.__setattr__(self, "ban", tuple(self.ban))  # so that equal wishes are equal
         given = [name for name in OF_SAMPLES[1:] if getattr(self, name) is not None]
         if given and self.sample is None:
@@ -82,20 +82,21 @@ class Wishes:
 
     def check_num_best(
         self,
-        num_best: int | None,
+        num_best: Any,
         beam_size: int | None = None,
-        names: tuple[str, str] = ("num_best", "beam_size"),
+        names: tuple[str, str, str] = ("num_best", "beam_size", "sample"),
     ) -> None:
-        """Raises UserError if no output is wanted, more than are drawn, or more than the beam that
-        was asked for has."""
+        """Raises UserError if what is wanted is no whole number of outputs, or more than are drawn,
+        or more than the beam that was asked for has."""
         if num_best is None:
             return
-        name, beam = names
+        name, beam, sample = names
+        check_number(name, num_best, whole=True)
         if not 1 <= num_best <= _MOST_OUTPUTS:
             raise UserError(f"{name} is {num_best:,}; wanted 1 to {_MOST_OUTPUTS:,}.")
         if self.sample is not None and num_best > self.sample:
             raise UserError(
-                f"{name} is {num_best}, and sample is {self.sample}; wanted at most as many "
+                f"{name} is {num_best}, and {sample} is {self.sample}; wanted at most as many "
                 "outputs as are drawn."
             )
         if beam_size is not None and num_best > beam_size:
@@ -111,7 +112,7 @@ class Wishes:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
-def _check(
+def check_number(
     name: str,
     value: object,
     *,

@@ -19,7 +19,7 @@ from aiayn.decoding.spellings import banned_sequences
 from aiayn.decoding.translator import padded_width
 from aiayn.decoding.turns import Look, Sizes, Turns
 from aiayn.decoding.unfolding import Unfolding
-from aiayn.decoding.wishes import OF_SAMPLES, Wishes
+from aiayn.decoding.wishes import OF_SAMPLES, Wishes, check_number
 from aiayn.errors import LineError, UserError
 from aiayn.model.saved import Model, check_kind
 from aiayn.model.structure import Params, unflatten
@@ -47,6 +47,7 @@ class Writing:
     """What else is asked; temperature 0 writes the most probable words, once."""
 
     def __post_init__(self):
+        check_number("max_tokens", self.max_tokens, whole=True)
         if self.max_tokens is not None and self.max_tokens < 1:
             raise UserError(f"max_tokens is {self.max_tokens}; wanted 1 or more.")
         if "" in self.stop:

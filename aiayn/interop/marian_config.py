@@ -212,9 +212,7 @@ class Search:
             found.refuse_unknown(key)
 
     def decode(self) -> DecodeConfig:
-        """Beam and length penalty; the penalty divides by ((5 + length) / 6)^α here, and by
-        length^α there: the exponent is the same, the order of hypotheses nearly so.
-        """
+        """Beam and length penalty, which divides by length^α, EOS counted, as theirs does."""
         beams = self._found.given.get("num_beams", 1)
         if type(beams) is not int or not 1 <= beams <= _MOST_BEAMS:
             raise self._found.wrong("num_beams", f"1 to {_MOST_BEAMS:,}")
@@ -222,7 +220,10 @@ class Search:
         if not is_number(alpha) or not 0 <= alpha <= _LARGEST_PENALTY:
             raise self._found.wrong("length_penalty", f"0 to {_LARGEST_PENALTY}")
         return DecodeConfig(
-            beam_size=beams, length_penalty=float(alpha), max_extra_tokens=self._lengths()[1]
+            beam_size=beams,
+            length_penalty=float(alpha),
+            length_penalty_form="length",
+            max_extra_tokens=self._lengths()[1],
         )
 
     def max_tokens(self) -> int:

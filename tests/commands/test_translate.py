@@ -268,11 +268,11 @@ def test_samples_are_all_printed_unless_fewer_are_wanted(model, monkeypatch, cap
         ("--sample 2 --top-p 0", "--top-p is 0.0; wanted a number above 0, at most 1."),
         ("--sample 2 --top-p 1.1", "--top-p is 1.1; wanted a number above 0, at most 1."),
         ("--sample 2 --min-p 2", "--min-p is 2.0; wanted a number of 0 or more, at most 1."),
-        ("--sample 2 --num-best 3", "--num-best is 3, and sample is 2; wanted at most as many"),
+        ("--sample 2 --num-best 3", "--num-best is 3, and --sample is 2; wanted at most as many"),
         ("--num-best 1001", "--num-best is 1,001; wanted 1 to 1,000."),
         ("--num-best 3 --beam-size 2", "--num-best is 3, and --beam-size is 2; wanted at most"),
         ("--sample 2 --beam-size 3", "--beam-size is of a search; wanted it without --sample"),
-        ("--top-p 0.5", "--top-p is of samples; wanted sample, their number, as well."),
+        ("--top-p 0.5", "--top-p is of samples; wanted --sample, their number, as well."),
         ("--prefix nothing", "nothing does not exist."),
     ],
 )

@@ -78,8 +78,11 @@ for asked in (
 def test_as_many_outputs_as_are_drawn_may_be_wanted():
     Wishes(sample=3).check_num_best(3)
     Wishes().check_num_best(50)
-    with pytest.raises(UserError, match="--num-best is 4, and sample is 3; wanted at most"):
-        Wishes(sample=3).check_num_best(4, None, ("--num-best", "--beam-size"))
+    with pytest.raises(UserError, match="--num-best is 4, and --sample is 3; wanted at most"):
+        Wishes(sample=3).check_num_best(4, None, ("--num-best", "--beam-size", "--sample"))
+    for value in (2.5, "3", True):
+        with pytest.raises(UserError, match=f"num_best is {value!r}; wanted a whole number"):
+            Wishes().check_num_best(value)
     for count in (0, 1_001):
         with pytest.raises(UserError, match=f"num_best is {count:,}; wanted 1 to 1,000."):
             Wishes().check_num_best(count)

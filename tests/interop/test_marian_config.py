@@ -61,7 +61,7 @@ def test_a_config_of_opus_mt_is_read():
     assert (found.num_layers, found.d_model, found.d_ff, found.num_heads) == (3, 8, 20, 2)
     assert (found.dropout_rate, found.attention_dropout_rate) == (0.2, 0.1)
     assert is_scaled(CONFIG, WHERE)
-    assert search().decode() == DecodeConfig(6, length_penalty=1.0)
+    assert search().decode() == DecodeConfig(6, length_penalty=1.0, length_penalty_form="length")
     assert search().never_said() == [99, 99]
     assert search().starts_with == 99
 
@@ -121,7 +121,7 @@ def test_generation_config_decides_where_it_is_there():
     given = {"num_beams": 3, "length_penalty": 0.5, "bad_words_ids": [[99], [7]], "max_length": 300}
     # What config.json says beside it, Hugging Face does not look at.
     found = search({**given, "decoder_start_token_id": 1}, num_beams=5, repetition_penalty=2.0)
-    assert found.decode() == DecodeConfig(3, length_penalty=0.5)
+    assert found.decode() == DecodeConfig(3, length_penalty=0.5, length_penalty_form="length")
     assert found.never_said() == [99, 99, 7]
     assert found.starts_with == 1
 
