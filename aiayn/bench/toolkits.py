@@ -72,7 +72,8 @@ _DEFINITIONS = {
     "first sentences of dev, as many as ours validates by",
     "speed": "source and target tokens with EOS, without padding, over those seconds; all with "
     "large pages of memory",
-    "scores": "of its own beam search, with the last weights and with the mean of the last epochs",
+    "scores": "of its own beam search, with the last weights and with the mean of the last epochs; "
+    "fairseq keeps whole epochs alone, so that its mean may be up to one older",
     "memory": "the most that the training process had resident",
 }
 

@@ -186,8 +186,8 @@ def _flat(tree):
     return {".".join(str(part.key) for part in path): leaf for path, leaf in leaves}
 
 
-@pytest.mark.parametrize("beam_size", [1, 4])
-def test_search_finds_the_same_tokens(pair, beam_size):
+@pytest.mark.parametrize(("beam_size", "alpha"), [(1, 0.0), (4, 0.0), (4, 0.2)])
+def test_search_finds_the_same_tokens(pair, beam_size, alpha):
     theirs, graphdef, params = pair
     count, limit = 300, 60
     src, mask = padded(sentences(count, 2))
@@ -199,7 +199,8 @@ def test_search_finds_the_same_tokens(pair, beam_size):
         jnp.asarray(mask),
         jnp.full(count, limit),
         beam_size=beam_size,
-        alpha=0.0,
+        alpha=alpha,
+        form="length",
         at_once=count,
         room=limit,
         bos=PAD,
@@ -211,7 +212,7 @@ def test_search_finds_the_same_tokens(pair, beam_size):
             attention_mask=torch.tensor(mask),
             num_beams=beam_size,
             do_sample=False,
-            length_penalty=0.0,
+            length_penalty=alpha,
             early_stopping="never" if beam_size > 1 else False,
             max_new_tokens=limit,
             output_scores=True,
