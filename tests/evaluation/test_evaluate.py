@@ -17,7 +17,7 @@ from aiayn.data.prepare import prepare
 from aiayn.data.text import visible
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import score
-from aiayn.evaluation.evaluate import evaluate_files, evaluate_run, trained_models
+from aiayn.evaluation.evaluate import AVERAGED, evaluate_files, evaluate_run, trained_models
 from aiayn.evaluation.record import read_record, run_info
 from aiayn.evaluation.scores import Score, Scores
 from aiayn.evaluation.systems import read_aligned
@@ -42,6 +42,7 @@ def test_the_record_holds_what_it_promises_and_nothing_of_this_machines_folders(
     written = evaluate_here(run_dir, prepared)
     assert written["initial"] == {"params_sha256": "abc", "drawn": []}
     assert written["updates"] == experiment.train.num_steps
+    assert written["data"]["pairs"]["train"] == len(prepared.lines("train", "src"))
     assert written["config_hash"] == experiment.hash()
     assert 0.0 <= written["waiting_for_rows"] <= 1.0
     for folder in (corpus, data_dir, tmp_path):
@@ -254,15 +255,22 @@ def test_what_a_killed_end_had_scored_is_not_translated_again(
     assert evaluated(tests, run_dir, None) == wanted
     assert made == every[2:]
     assert not (run_dir / "scored.json").exists()
-    # What a stop left of other text, or of other code, is of no use.
-    for text, code in (("other", "same"), ("same", "other")):
+    # What a stop left of other text, weights or settings, or of other code, is of no use.
+    trained, (label, model) = averaged[1], averaged[1].by_label[AVERAGED]
+    moved = {**model.params, "embedding": model.params["embedding"] + 1}
+    greedy = replace(model.experiment, decode=replace(model.experiment.decode, beam_size=1))
+    others = (replace(model, params=moved), replace(model, experiment=greedy))
+    for other in ("text", *others, "code"):
         with pytest.raises(InterruptedError):
             evaluated(tests, run_dir, 3)
-        now = tests | {"two": [("vier", "fier")]} if text == "other" else tests
         with monkeypatch.context() as patch:
-            if code == "other":
+            if other == "code":
                 patch.setattr(aiayn.evaluation.so_far, "environment", lambda: _environment("new"))
-            evaluated(now, run_dir, None)
+            elif other != "text":
+                by_label = {**trained.by_label, AVERAGED: (label, other)}
+                changed = trained._replace(by_label=by_label)
+                patch.setattr(aiayn.evaluation.evaluate, "trained_models", lambda *_, c=changed: c)
+            evaluated(tests | {"two": [("vier", "fier")]} if other == "text" else tests, run_dir, 9)
         assert made == every
 
 

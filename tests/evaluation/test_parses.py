@@ -19,6 +19,7 @@ from aiayn.evaluation.brackets import score_files
 from aiayn.evaluation.parses import (
     drawing,
     evaluate_gold,
+    gold_trees,
     headline,
     parse_validator,
     score_parses,
@@ -26,8 +27,9 @@ from aiayn.evaluation.parses import (
 )
 from aiayn.evaluation.scores import show
 from aiayn.experiments import load_experiment
-from aiayn.model.saved import save_model
+from aiayn.model.saved import Model, save_model
 from aiayn.tasks import task_of
+from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.loop import train
 from aiayn.training.mesh import data_mesh
 from aiayn.training.step import TrainState
@@ -181,6 +183,13 @@ def test_a_run_ends_with_figures_that_its_trees_give_again(tmp_path, one_device)
         found = score_files(outputs / "news.gold.trees", outputs / "news.trees")
         (f1,) = (each["value"] for each in scores["entries"] if each["name"] == "f1")
         assert f1 == pytest.approx(found.all.f1)
+    checkpoints = Checkpoints.open(run_dir)
+    params = checkpoints.params(checkpoints.newest())
+    checkpoints.close()
+    parser = Parser(Model(experiment, prepared.tokenizer, params))
+    words = [tree.words for tree in gold_trees(prepared, "test.news")]
+    trees = [best.text for (best,) in parser.parse(words)]
+    assert (run_dir / "outputs/last/news.trees").read_text().splitlines() == trees
     assert [each["name"] for each in averaged["entries"]][-1] == "f1_free"
     gold = score_files(tmp_path / "trees" / "news.mrg", outputs / "news.gold.trees")
     assert gold.all.exact == 100.0

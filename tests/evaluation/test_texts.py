@@ -21,7 +21,7 @@ from aiayn.evaluation.record import read_record, record_lines, run_info
 from aiayn.evaluation.texts import evaluate_texts
 from aiayn.evidence.included import include, render
 from aiayn.evidence.records import Included, load
-from aiayn.model.saved import load_model
+from aiayn.model.saved import Model, load_model
 from aiayn.system.files import read_json
 from aiayn.tasks import task_of
 from aiayn.training.checkpoint import Checkpoints
@@ -70,6 +70,11 @@ def test_the_record_has_the_figures_of_the_model_on_the_test_text(finished):
     writer = Writer(load_model(run_dir / "model"))
     wanted = scores_of(text_losses(writer, texts), experiment.data.max_tokens, "bb")
     assert record.scores["test"]["average of 3"] == wanted
+    checkpoints = Checkpoints.open(run_dir)
+    last = Writer(Model(experiment, prepared.tokenizer, checkpoints.params(12)))
+    checkpoints.close()
+    of_last = scores_of(text_losses(last, texts), experiment.data.max_tokens, "bb")
+    assert record.scores["test"]["last checkpoint (12)"] == of_last != wanted
     assert record.config["task"] == "language_model"
     assert record.src_tokens_per_update == 0
     assert record.tokens == round(record.tgt_tokens_per_update * record.updates)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -19,6 +20,7 @@ from aiayn.__main__ import main
 from aiayn.config import Experiment
 from aiayn.data.prepare import prepare
 from aiayn.errors import Preempted, UserError
+from aiayn.evaluation.scores import Headline
 from aiayn.evidence.ablation import Run, ablate, changes, scored_model, variant
 from aiayn.evidence.claims import MINIATURES
 from aiayn.evidence.paper import TABLE_3
@@ -27,6 +29,7 @@ from aiayn.evidence.table3 import (
 )
 from aiayn.experiments import load_experiment
 from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.log import read_metrics
 from aiayn.training.mesh import data_mesh
 from aiayn.training.run_folder import read_sessions
 from tests.support.runs import environment, reverse_experiment, straight_experiment
@@ -92,10 +95,12 @@ def run_ablation(corpus, data_dir, tmp_path, monkeypatch):
         aiayn.training.loop.train(experiment, *rest)
 
     monkeypatch.setattr(aiayn.evidence.ablation, "train", counting)
+    headline = Headline(12.5, "nrefs:1|tok:13a", 1.0)
+    monkeypatch.setattr(aiayn.evidence.ablation, "figure_on_dev", lambda *_: lambda *_: headline)
 
-    def run(folder="runs", earlier=None, num_seeds=2, **settings: int):
+    def run(folder="runs", earlier=None, num_seeds=2, text=corpus, **settings: int):
         trained.clear()
-        base = reverse_experiment(corpus, **{"num_steps": 2, "keep_last": 3, **settings})
+        base = reverse_experiment(text, **{"num_steps": 2, "keep_last": 3, **settings})
         output = io.StringIO()
         record = ablate(
             base,
@@ -134,7 +139,7 @@ def test_the_last_checkpoint_is_scored_or_the_best_with_its_own_figures(
     assert (model.params["embedding"] == wanted["embedding"]).all()
 
 
-def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_path):
+def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, corpus, tmp_path):
     record, trained, output = run_ablation()
     assert sorted(trained) == [
         "reverse_base_1",
@@ -147,6 +152,9 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
     assert [run.seed for run in record.rows["halves"].runs] == [1, 2]
     perplexities = {run.perplexity for row in record.rows.values() for run in row.runs}
     assert len(perplexities) == 4, "each row and each seed trains another model"
+    assert {run.bleu for row in record.rows.values() for run in row.runs} == {12.5}
+    *_, dev = (r for r in read_metrics(tmp_path / "runs/base-2/metrics.jsonl") if "dev_loss" in r)
+    assert record.rows["base"].runs[1].perplexity == dev["dev_perplexity"]
     written = json.loads((tmp_path / "runs/ablation.json").read_text())
     assert written == json.loads(json.dumps(msgspec.to_builtins(record)))
     assert (tmp_path / "runs/ablation.png").stat().st_size > 0
@@ -163,6 +171,11 @@ def test_an_ablation_trains_every_row_with_every_seed_once(run_ablation, tmp_pat
 
     with pytest.raises(UserError, match="warmup_steps"):
         run_ablation(warmup_steps=50)
+    edited = Path(shutil.copytree(corpus, tmp_path / "edited"))
+    for path in edited.glob("train.*"):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(UserError, match="other data"):
+        run_ablation(text=edited)
 
     earlier = tmp_path / "earlier.json"
     del written["rows"]["halves"]["runs"][1]

@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -19,6 +20,7 @@ from aiayn.evidence.sweep import figure_on_dev, settings, sweep
 from aiayn.experiments import load_experiment
 from aiayn.system.records import read
 from aiayn.tasks import task_of
+from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.loop import train
 from aiayn.training.run_folder import in_use, read_run
 from tests.support.runs import copied
@@ -109,13 +111,14 @@ def test_a_sweep_scores_dev_once_for_each_setting(
     straight, data_dir, tmp_path, monkeypatch, capsys
 ):
     run_dir = copied(straight, tmp_path / "run")
-    translated = []
+    translated, weights = [], {}
 
     class Stub:
         """Right where the beam is as wide as the experiment's, a copy of the source elsewhere."""
 
         def __init__(self, model, decode):
             self.decode = decode
+            weights[decode.average_last] = model.params["embedding"]
 
         def translate(self, lines):
             translated.append(self.decode)
@@ -132,6 +135,11 @@ def test_a_sweep_scores_dev_once_for_each_setting(
     assert max(differences) == 0
     record = json.loads((run_dir / "sweep.json").read_text())
     assert len(translated) == len(set(translated)) == 3 + 5 + 5 - 2, "the own setting comes thrice"
+    checkpoints = Checkpoints.open(run_dir)
+    each = [checkpoints.params(step)["embedding"] for step in (4, 8, 12)]
+    checkpoints.close()
+    for count, found in weights.items():
+        np.testing.assert_allclose(found, np.mean(each[-count:], axis=0), rtol=1e-5)
     assert (run_dir / "sweep.png").stat().st_size > 0
     assert record["around"] == {"average_last": 3, "beam_size": 4, "length_penalty": 0.6}
     scores = {size: point["bleu"] for size, point in record["series"]["beam_size"].items()}

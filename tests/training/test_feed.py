@@ -35,6 +35,19 @@ def test_rows_read_ahead_are_those_of_their_updates(feed_for):
             np.testing.assert_array_equal(found, wanted)
 
 
+def test_another_seed_brings_the_rows_in_another_order(corpus, data_dir):
+    first, again, other = (
+        Feed.of(experiment, prepare(experiment.data, data_dir, progress=False), data_mesh())
+        for experiment in (straight_experiment(corpus, seed=seed) for seed in (1, 1, 2))
+    )
+    same, others = (
+        [(a == b).all() for a, b in zip(first.all_rows(0), feed.all_rows(0), strict=True)]
+        for feed in (again, other)
+    )
+    assert all(same)
+    assert not all(others)
+
+
 def test_each_update_has_the_layout_of_its_own_class_of_rows(feed_for):
     class TwoClasses:
         def choose(self, step):

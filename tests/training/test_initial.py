@@ -109,6 +109,31 @@ def test_the_first_update_is_one_step_from_those_weights(tuned, data_dir):
     assert row["learning_rate"] == pytest.approx(float(learning_rate(1, 64, 100)))
 
 
+def test_weights_and_dropout_are_drawn_by_the_seed(corpus, data_dir, tmp_path, monkeypatch):
+    seeds, keys = [], []
+    initial_state, mapped_train_step = loop.initial_state, loop.mapped_train_step
+
+    def drawn(model, num_words, seed, adam):
+        seeds.append(seed)
+        return initial_state(model, num_words, seed, adam)
+
+    def watched(*arguments):
+        update = mapped_train_step(*arguments)
+
+        def shown(state, rows, key):
+            keys.append(jax.random.key_data(key).tolist())
+            return update(state, rows, key)
+
+        return shown
+
+    monkeypatch.setattr(loop, "initial_state", drawn)
+    monkeypatch.setattr(loop, "mapped_train_step", watched)
+    experiment = straight_experiment(corpus, num_steps=1, checkpoint_every=1, seed=2)
+    train_here(experiment, tmp_path / "run", data_dir)
+    assert seeds == [2]
+    assert keys == [jax.random.key_data(jax.random.key(2)).tolist()]
+
+
 def test_a_run_resumes_whatever_has_become_of_its_model(tuned, data_dir, tmp_path):
     experiment, straight = tuned
     run_dir = copied(straight, tmp_path / "run", newest=1)
@@ -133,6 +158,7 @@ def test_a_run_resumes_whatever_has_become_of_its_model(tuned, data_dir, tmp_pat
         ({"num_heads": 2, "d_k": 32, "d_v": 32}, r"--set model\.num_heads=4 --set model\.d_k=16"),
         ({"positions": "halves"}, r"wanted the same: --set model\.positions=interleaved$"),
         ({"activation": "swish"}, r"--set model\.activation=relu"),
+        ({"layer_norm_epsilon": 1e-3}, r"--set model\.layer_norm_epsilon="),
     ],
 )
 def test_a_model_of_other_sizes_is_refused_with_its_own(corpus, base, tmp_path, changes, message):

@@ -4,10 +4,12 @@ import zlib
 from types import SimpleNamespace
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import aiayn.training.log
 from aiayn.config import Experiment
+from aiayn.data.rows import Rows
 from aiayn.experiments import load_experiment
 from aiayn.model.flops import matmul_flops
 from aiayn.training.log import Log, read_metrics, totals_of, what_is_lost
@@ -49,8 +51,21 @@ def test_a_row_by_hand(tmp_path, clock, monkeypatch):
     experiment = Experiment("small", model=MODEL)
     log = Log(tmp_path, experiment)
     log.peak = 1e9
-    log.slots, log.waited = 500, 0.5
-    clock.seconds += 4.0
+    slots = np.zeros((2, 5, 30)), np.zeros((2, 5, 20))
+    log.count_slots(Rows(slots[0], slots[0], slots[0], *[slots[1]] * 4))
+
+    def items():
+        clock.seconds += 0.5
+        yield "first"
+        clock.seconds += 1.5
+        yield "second"
+
+    pending = []
+    ahead = log.timed(items(), pending)
+    assert next(ahead) == "first"
+    pending.append(SimpleNamespace(loss=SimpleNamespace(is_ready=lambda: False)))
+    assert next(ahead) == "second", "of which the devices noticed nothing"
+    clock.seconds += 2.0
     monkeypatch.setattr("aiayn.training.log.peak_bytes", lambda: 7 * 10**8)
     first = log.write(2, [_metrics(60.0, 50.0, 100, 20, 3.0), _metrics(90.0, 70.0, 140, 40, 5.0)])
     # 240 source and 60 target tokens in 4 seconds; 150 and 120 nats over 60 tokens.
@@ -95,9 +110,12 @@ def test_a_row_by_hand(tmp_path, clock, monkeypatch):
 
 
 def _four_rows():
-    """Updates 1 to 6 in three rows, and a validation after the fourth."""
+    """Updates 1 to 6 in three rows, one of them skipped, and a validation after the fourth."""
     return [
-        {"step": 2, "src_tokens_per_update": 5.5, "tgt_tokens_per_update": 7.0, "tokens": 25},
+        {
+            **{"step": 2, "src_tokens_per_update": 5.5, "tgt_tokens_per_update": 7.0, "tokens": 25},
+            "skipped": 1,
+        },
         {"step": 4, "src_tokens_per_update": 6.0, "tgt_tokens_per_update": 7.0, "tokens": 51},
         {"step": 4, "dev_loss": 1.0},
         {"step": 6, "src_tokens_per_update": 4.0, "tgt_tokens_per_update": 3.5, "tokens": 66},
@@ -113,6 +131,7 @@ def test_totals_of_a_whole_log_and_what_is_lost_of_another():
     totals = totals_of(rows)
     assert (totals["src_tokens"], totals["tgt_tokens"], totals["seconds"]) == (31, 35, 3.0)
     assert totals["dev"] == rows[2]
+    assert totals["skipped"] == 1
     for known in (totals, None):
         assert what_is_lost(rows, 6, known) == ""
         for number in (0, 1, 3):

@@ -11,11 +11,29 @@ from aiayn.data.prepare import prepare
 from aiayn.errors import UserError
 from aiayn.render.terminal import Terminal
 from aiayn.training.checkpoint import Checkpoints
+from aiayn.training.loop import train
 from aiayn.training.mesh import data_mesh
 from aiayn.training.optim import optimizer
 from aiayn.training.states import States, forget_interruptions
 from aiayn.training.step import abstract_state
 from tests.support.runs import copied, straight_experiment
+
+
+@pytest.mark.usefixtures("one_device")
+def test_a_run_keeps_its_last_checkpoints_and_that_of_the_lowest_loss_on_dev(
+    corpus, data_dir, tmp_path
+):
+    losses = {4: 1.0, 8: 5.0, 12: 4.0, 16: 3.0, 20: 2.0, 24: 2.5}
+
+    def make_validator(*_):
+        return lambda state, _: {"dev_loss": losses[int(state.step)], "dev_perplexity": 2.0}
+
+    experiment = straight_experiment(corpus, num_steps=24, keep_last=3, keep_best=1)
+    prepared = prepare(experiment.data, data_dir, progress=False)
+    train(experiment, tmp_path / "run", prepared, Console(file=io.StringIO()), make_validator)
+    checkpoints = Checkpoints.open(tmp_path / "run")
+    assert checkpoints.steps() == [4, 16, 20, 24]
+    checkpoints.close()
 
 
 def test_the_newest_state_that_is_not_past_the_end_is_gone_on_from(
