@@ -19,8 +19,11 @@ SERVE := $(VENV)/.serve-$(ACCELERATOR)
 PARITY := .venv-parity
 FAIRSEQ := .venv-fairseq
 LIBRETRANSLATE := .venv-libretranslate
-PEERS := $(if $(findstring fairseq,$(ARGS)),$(FAIRSEQ),$(PARITY)) \
-  $(if $(findstring libretranslate,$(ARGS)),$(LIBRETRANSLATE))
+# Whom `make bench` lets take turns with ours, and where that is installed.
+BENCH := $(or $(ARGS),train --peer hf)
+PEER := $(patsubst --peer=%,%,$(filter --peer=%,$(subst --peer$() ,--peer=,$(BENCH))))
+PEERS := $(if $(filter fairseq,$(PEER)),$(FAIRSEQ),$(if $(PEER)$(filter nano serving,$(BENCH)),$(PARITY))) \
+  $(if $(filter libretranslate,$(PEER)),$(LIBRETRANSLATE))
 # Many images set this. But pip compiles nothing here, since most is never imported, and a start that
 # finds no byte code takes seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
@@ -79,8 +82,8 @@ reproduce: $(CORE) ## check every claim of the paper; a page in runs/report
 ablate: $(CORE) ## Table 3 in miniature: every row at a small size; hours; a picture in runs
 	$(BIN)/aiayn ablate table3_miniature $(ARGS)
 
-bench: $(CORE) $(addsuffix /.done,$(PEERS)) $(if $(findstring serve,$(ARGS)),$(SERVE)) ## updates in turns with Hugging Face's; ARGS='decode --peer ctranslate2'
-	$(BIN)/aiayn bench $(or $(ARGS),train --peer hf)
+bench: $(CORE) $(addsuffix /.done,$(PEERS)) $(if $(filter serve,$(BENCH)),$(SERVE)) ## updates in turns with Hugging Face's; ARGS='decode --peer ctranslate2'
+	$(if $(filter nano serving,$(firstword $(BENCH))),$(PARITY)/bin,$(BIN))/aiayn bench $(BENCH)
 
 peers: $(CORE) $(PARITY)/.done $(FAIRSEQ)/.done ## Hugging Face's Trainer and fairseq on the text and the recipe of RUN=runs/...; hours
 	for peer in hf fairseq; do \
@@ -104,20 +107,22 @@ results: $(CORE) ## render the tables of results, score kept outputs again; ARGS
 	$(BIN)/python -m aiayn.evidence.tables $(ARGS)
 
 clean: ## remove .venv and the caches here; runs and data stay
-	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) $(LIBRETRANSLATE) .venv-tpu .venv-cuda .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) $(LIBRETRANSLATE) .venv-tpu .venv-cuda .jax_cache .hypothesis .pytest_cache .ruff_cache build dist *.egg-info
 	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
+# A Python for the accelerator, or what is wanted and found.
+check_python = "$(1)" -c 'import sys; sys.exit(sys.version_info < (3, $(MINOR)))' || { \
+  echo "Python 3.$(MINOR) or newer is wanted; $(1) is $$("$(1)" --version 2>&1)." $(2) >&2; exit 1; }
+
 $(BIN)/python:
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, $(MINOR)))' || { \
-	  echo "Python 3.$(MINOR) or newer is wanted; $(PYTHON) is $$("$(PYTHON)" --version 2>&1)." \
-	    "Name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(call check_python,$(PYTHON),"Name another: make PYTHON=/path/to/python3.12")
 	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) -m venv failed; on Debian and Ubuntu it is in the package python3-venv." >&2; \
 	  exit 1; }
 
 $(PARITY)/.done: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing PyTorch and other toolkits into $(PARITY): some minutes, once."
-	@"$(PYTHON)" -m venv $(PARITY)
+	@"$(PYTHON)" -m venv --clear $(PARITY)
 	@$(PARITY)/bin/python $(PIP_INSTALL) -e '.[dev,parity]'
 	@touch $@
 
@@ -125,7 +130,7 @@ $(PARITY)/.done: pyproject.toml constraints.txt | $(BIN)/python
 # a C++ compiler.
 $(FAIRSEQ)/.done: | $(BIN)/python
 	@echo "Installing fairseq into $(FAIRSEQ): some minutes, once."
-	@"$(PYTHON)" -m venv $(FAIRSEQ)
+	@"$(PYTHON)" -m venv --clear $(FAIRSEQ)
 	@$(FAIRSEQ)/bin/python -m pip install -qq --disable-pip-version-check 'pip<24.1'
 	@$(FAIRSEQ)/bin/python -m pip install -qq --no-compile --disable-pip-version-check \
 	  fairseq==0.12.2 'numpy<1.24' torch==2.13.0
@@ -133,19 +138,20 @@ $(FAIRSEQ)/.done: | $(BIN)/python
 
 .venv-tpu/.done .venv-cuda/.done: .venv-%/.done: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing a compiler for $* into .venv-$*: a minute, once."
-	@"$(PYTHON)" -m venv .venv-$*
+	@"$(PYTHON)" -m venv --clear .venv-$*
 	@.venv-$*/bin/python $(PIP_INSTALL) -e '.[$*]'
 	@touch $@
 
 # Its models that cut sentences are downloaded at run time; spaCy cuts them by a rule.
 $(LIBRETRANSLATE)/.done: | $(BIN)/python
 	@echo "Installing LibreTranslate into $(LIBRETRANSLATE): some minutes, once."
-	@"$(PYTHON)" -m venv $(LIBRETRANSLATE)
+	@"$(PYTHON)" -m venv --clear $(LIBRETRANSLATE)
 	@$(LIBRETRANSLATE)/bin/python -m pip install -qq --disable-pip-version-check \
 	  libretranslate==1.9.6 spacy
 	@touch $@
 
 $(CORE): pyproject.toml constraints.txt | $(BIN)/python
+	@$(call check_python,$(BIN)/python,"Begin anew: make clean")
 	@echo "Installing aiayn for $(ACCELERATOR) into $(VENV): some minutes, once."
 	@$(INSTALL) -e '.$(if $(filter-out cpu,$(ACCELERATOR)),[$(ACCELERATOR)])'
 	@touch $@

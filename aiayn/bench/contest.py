@@ -262,9 +262,9 @@ def python_of(environment: str) -> Path:
     Raises:
         UserError: it is not installed.
     """
-    python = Path(environment) / "bin" / "python"
-    if not python.is_file():
-        raise UserError(f"{python} is not there; `make {environment}/.done` installs it.")
+    python, is_whole = Path(environment) / "bin" / "python", Path(environment) / ".done"
+    if not is_whole.is_file():  # an installation that failed has a Python already
+        raise UserError(f"{environment} is not there or not whole; `make {is_whole}` installs it.")
     return python.absolute()
 
 
