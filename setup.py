@@ -18,13 +18,14 @@ sys.path.insert(0, str(ROOT))
 
 from aiayn.system.checkout import COMMIT, COPY, commit  # noqa: E402
 
+STUDIES = ("ablations", "parsed_text", "pretraining")
 SHIPPED = (
     "experiments/*.py",
     "experiments/accelerator/*.py",
     "experiments/models/*/*",
     "experiments/table3/*.py",
     "experiments/results/*.json",
-    "experiments/results/ablations/*.json",
+    *(f"experiments/results/{folder}/*.json" for folder in STUDIES),
 )
 
 

@@ -122,6 +122,8 @@ def test_the_wheel_holds_the_package_its_experiments_and_its_records(wheel, chec
         ("experiments/models", "*/*"),
         ("experiments/results", "*.json"),
         ("experiments/results/ablations", "*.json"),
+        ("experiments/results/parsed_text", "*.json"),
+        ("experiments/results/pretraining", "*.json"),
     ):
         for path in (ROOT / folder).glob(pattern):
             copy.remove(f"aiayn/_checkout/{path.relative_to(ROOT)}")
@@ -184,11 +186,12 @@ def test_it_trains_translates_and_scores(place, checkout):
 
 def test_it_has_the_records_of_the_checkout_and_their_experiments(place):
     code = """
-from aiayn.evidence.records import is_stale, load_ablations, load_records
+from aiayn.evidence import records
 from aiayn.system.checkout import shipped
 folder = shipped("experiments/results")
-for record in (*load_records(folder), *load_ablations(folder)):
-    print(record.experiment, record.config_hash, is_stale(record))
+loads = records.load_ablations, records.load_pretraining, records.load_parsed_text
+for record in (*records.load_records(folder), *(each for load in loads for each in load(folder))):
+    print(record.experiment, record.config_hash, records.is_stale(record))
 """
     there = run(place / "installed/bin/python", "-c", code, cwd=place / "work")
     here = run(sys.executable, "-c", code, cwd=ROOT)
