@@ -10,7 +10,7 @@ from aiayn.errors import UserError
 
 _NEEDED = (
     *("starlette", "uvicorn", "sse_starlette", "python_multipart", "prometheus_client"),
-    "py3langid",
+    *("h11", "py3langid"),
 )
 """What the extra `serve` installs."""
 _NAME = "letters, digits, -, _ and ."
