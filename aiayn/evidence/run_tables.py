@@ -106,7 +106,7 @@ def ruler_of(record: Record) -> str:
 
 def render_short(records: Sequence[RunRecord]) -> str:
     """The README's table: a row for each test set, the averaged model; not of runs on other text
-    than the experiment's own.
+    than the experiment's own, and dev where that is all that was scored.
 
     By the ruler of the published figure, where there is one: the mean of all runs of an experiment,
     the best of them, and how far both are from what was published.
@@ -118,7 +118,8 @@ def render_short(records: Sequence[RunRecord]) -> str:
         ]
     ]
     for (name, test_set, _), runs in _by_test_set(records).items():
-        if name.endswith(OTHER_TEXT):
+        is_dev_beside = test_set == "dev" and len(runs[0].scores) > 1
+        if name.endswith(OTHER_TEXT) or is_dev_beside:
             continue
         kind = kind_of(runs[0])
         published = PUBLISHED.get((runs[0].experiment, test_set))
@@ -209,7 +210,8 @@ def render_full(records: Sequence[RunRecord]) -> str:
     runs = [_RUN]
     for name, record in zip(_names(records), records, strict=True):
         runs.append([_named(name, record), *_about(record)])
-    kinds = dict.fromkeys((_TRANSLATION, *map(kind_of, records)))
+    found = {kind_of(record) for record in records} | {_TRANSLATION}
+    kinds = [kind for kind in (_TRANSLATION, *_KINDS.values()) if kind in found]
     parts = [
         "# Results",
         "Rendered by `make results` from the records in `results/`; do not edit. Each row or "

@@ -29,6 +29,14 @@ def test_the_short_table_shows_the_averaged_model():
     assert row.endswith("| 1,234,567 | 5 min, 2 cores, a CPU |")
 
 
+def test_dev_is_in_the_short_table_where_nothing_else_was_scored():
+    scores = scores_of_bleu(30.0, 31.0)
+    of_dev, beside = {"dev": {"last": scores}}, {"seen": {"last": scores}, "dev": {"last": scores}}
+    assert "| dev |" in render_short([run_record(scores=of_dev)])
+    assert "| dev |" not in render_short([run_record(scores=beside)])
+    assert "| dev |" in render_full([run_record(scores=beside)])
+
+
 def _captions(bleu, uncased, experiment="multi30k_ende", **changes):
     own = {"config": load_experiment(experiment).to_dict()}
     tests = {"test2016": {"average of 5": scores_of_bleu(bleu, uncased)}}
