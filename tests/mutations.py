@@ -133,7 +133,7 @@ MUTATIONS = [
         ("evidence/run_tables.py", "{fmean(known):.2f} ±", "{max(known):.2f} ±"),
         ("evidence/run_tables.py", ".values())[-1] for run", ".values())[0] for run"),
         ("evidence/run_tables.py", 'f"{record.data.fingerprint} ', 'f"'),
-        ("evidence/run_tables.py", "if name.endswith(OTHER_TEXT):", "if False:"),
+        ("evidence/run_tables.py", "if name.endswith(OTHER_TEXT) or", "if"),
         ("evidence/pretraining.py", "{made.train.seed}-{folder_key(made)}", "{made.train.seed}"),
         ("evidence/self_training.py", "if there != str(text):", "if False:"),
         ("evidence/sweep.py", 'if found.get("about") == self._about:', "if True:"),

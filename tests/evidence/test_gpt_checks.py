@@ -14,11 +14,11 @@ def test_the_count_of_parameters_by_hand():
     layer = 4 * (768 * 768 + 768) + 2 * 768 * 3_072 + 3_072 + 768 + 2 * 2 * 768
     assert layer == 7_087_872
     assert 40_478 * 768 + 512 * 768 + 12 * layer == PARAMETERS
-    assert gpt_checks.parameters() == (f"{PARAMETERS:,}", True)
+    assert gpt_checks.parameters()[:2] == (f"{PARAMETERS:,}", True)
 
 
 def test_sizes_are_those_of_the_paper_and_other_ones_are_seen(monkeypatch):
-    assert gpt_checks.sizes() == ("12 layers, 768, 12 heads, 3,072", True)
+    assert gpt_checks.sizes()[:2] == ("12 layers, 768, 12 heads, 3,072", True)
     shapes = gpt_checks.abstract_parameters(GPT1, WORDS)
     shallow = {**shapes, "decoder": {n: shapes["decoder"][n] for n in range(11)}}
     monkeypatch.setattr(gpt_checks, "abstract_parameters", lambda *_: shallow)
