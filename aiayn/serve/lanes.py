@@ -33,7 +33,7 @@ _MANY = 8 << 20
 """Bytes of weights."""
 MANY_TEXTS = 64
 """Plain texts of one request that have lanes of their own, so that what lane a text is in, and with
-it its bits, depends on its request alone."""
+it its bits, depends on its request alone. Where a step reads little, a file takes longer so."""
 _SLOTS_OF_MANY, _LANES_OF_MANY, _READ_AT_ONCE = 24, 2, 8
 _SEVERAL = 4
 """Outputs that may be asked of a model whose own beam is 1."""
@@ -134,8 +134,7 @@ class Plan(NamedTuple):
         may_cut: bool = False,
     ) -> "Plan":
         """The slots of `sizes` in lanes that are small enough for a text that is alone."""
-        read = sum(leaf.nbytes for leaf in jax.tree.leaves(model.weights))
-        columns = _COLUMNS_OF_MANY if read > _MANY else _COLUMNS
+        columns = _COLUMNS_OF_MANY if _reads_much(model) else _COLUMNS
         lanes = -(-sizes.slots // max(1, columns // sizes.beam_size))
         sizes = sizes._replace(slots=sizes.slots // lanes)
         return cls(sizes, lanes, widths, is_plain, is_own, may_cut)
@@ -163,9 +162,14 @@ class Plan(NamedTuple):
         return next(width for width in self.widths if width >= len(ask.read))
 
 
+def _reads_much(model: Translator | Writer) -> bool:
+    """Whether a step reads so many weights that more hypotheses cost it little."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(model.weights)) > _MANY
+
+
 def plans_of_translator(translator: Translator) -> list[Plan]:
-    """Lanes for requests of many texts; for short sentences and for all, for single samples, and
-    for several outputs."""
+    """Lanes for requests of many texts, where a step reads much; for short sentences and for all,
+    for single samples, and for several outputs."""
     config, tokenizer = translator.config, translator.tokenizer
     short, longest = padded_width(1), padded_width(translator.max_tokens)
     beam, room_of_all = config.beam_size, longest + config.max_extra_tokens
@@ -190,7 +194,7 @@ def plans_of_translator(translator: Translator) -> list[Plan]:
 
     sizes = sorted({(short, min(first_room(short), room_of_all)), (longest, room_of_all)})
     return [
-        *(of_many(*each) for each in sizes),
+        *(of_many(*each) for each in sizes if _reads_much(translator)),
         *(plan(*each, beam, _MOST_SLOTS, True) for each in sizes),
         plan(longest, room_of_all, 1, _MOST_SLOTS // 2, False),
         plan(longest, room_of_all, several, _FEW_SLOTS, False),

@@ -90,23 +90,36 @@ def test_an_answer_has_the_same_bits_alone_and_among_others(kind, request):
         assert others == [first, first]
 
 
-def test_many_texts_of_a_request_have_the_same_bits_whoever_is_there(pair):
-    many = [_of_pair(pair, line) for line in LINES * 11]
-    several = _of_pair(pair, "one two", num_outputs=3)
-    alone = [news.outputs for news in _found(pair, [*many, several])]
+@pytest.fixture
+def heavy(monkeypatch):
+    """The engine of a translator whose steps are taken to read much, which has lanes of many."""
+    monkeypatch.setattr("aiayn.serve.lanes._MANY", 0)
+    engine = Engine(served()["pair"], queue=99)
+    engine.start()
+    yield engine
+    engine.close()
+    engine.join()
+
+
+def test_many_texts_of_a_request_have_the_same_bits_whoever_is_there(heavy):
+    assert heavy.plans[0].is_of_many
+    many = [_of_pair(heavy, line) for line in LINES * 11]
+    several = _of_pair(heavy, "one two", num_outputs=3)
+    alone = [news.outputs for news in _found(heavy, [*many, several])]
     heard: list[int] = []
     for _ in range(3):  # the same and others beside them
-        pair.submit(many[:5], lambda number, _: heard.append(number))
-        pair.submit(many[::-1], lambda number, _: heard.append(number))
-    assert [news.outputs for news in _found(pair, [*many, several])] == alone
-    one_by_one = [_found(pair, [ask])[0].outputs for ask in many[: len(LINES)]]
+        heavy.submit(many[:5], lambda number, _: heard.append(number))
+        heavy.submit(many[::-1], lambda number, _: heard.append(number))
+    assert [news.outputs for news in _found(heavy, [*many, several])] == alone
+    one_by_one = [_found(heavy, [ask])[0].outputs for ask in many[: len(LINES)]]
     words = [[each.ids for each in outputs] for outputs in one_by_one]
     assert [[each.ids for each in outputs] for outputs in alone[:-1]] == words * 11
-    _found(pair, [many[0]])
-    assert pair.compilations == 0
+    _found(heavy, [many[0]])
+    assert heavy.compilations == 0
 
 
 def test_as_many_texts_as_that_are_plain_are_what_counts(monkeypatch):
+    monkeypatch.setattr("aiayn.serve.lanes._MANY", 0)
     engine = _Slow(served()["pair"], queue=9)
     plain, shown = _of_pair(engine, "one"), _of_pair(engine, "one", is_shown=True)
 

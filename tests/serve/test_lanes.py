@@ -140,7 +140,10 @@ def test_many_slots_are_in_lanes_small_enough_for_a_text_that_is_alone(plans, mo
     assert shared_out(found) == [(4, 2), (8, 1), (4, 1)]
 
 
-def test_requests_of_many_texts_have_lanes_of_many_slots_for_what_is_plain():
+def test_requests_of_many_texts_have_lanes_of_many_slots_for_what_is_plain(monkeypatch):
+    light = plans_of_translator(of_long_outputs().translator)
+    assert not any(plan.is_of_many for plan in light), "a step that reads little is not shared"
+    monkeypatch.setattr("aiayn.serve.lanes._MANY", 0)
     few = _of_few(all_plans := plans_of_translator(of_long_outputs().translator))
     small, large = all_plans[: -len(few)]
     assert [(plan.sizes.width, plan.sizes.room) for plan in (small, large)] == [(32, 48), (32, 92)]
@@ -154,7 +157,8 @@ def test_requests_of_many_texts_have_lanes_of_many_slots_for_what_is_plain():
     assert not any(plan.fits(replace(ask, prefix=(7,))) for plan in (small, large))
 
 
-def test_texts_that_are_read_together_are_what_each_is(plans):
+def test_texts_that_are_read_together_are_what_each_is(plans, monkeypatch):
+    monkeypatch.setattr("aiayn.serve.lanes._MANY", 0)
     (many,) = (p for p in plans_of_translator(MODELS["pair"].translator) if p.is_of_many)
     texts = [(key, Ask((5 + key % 7, 6, 3), 2, most=10)) for key in range(11)]
 
