@@ -110,7 +110,7 @@ clean: ## remove .venv and the caches here; runs and data stay
 	rm -rf $(VENV) $(PARITY) $(FAIRSEQ) $(LIBRETRANSLATE) .venv-tpu .venv-cuda .jax_cache .hypothesis .pytest_cache .ruff_cache build dist *.egg-info
 	find aiayn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
-# A Python for the accelerator, or what is wanted and found.
+# Nothing where a Python is new enough for the accelerator, else what is wanted and found.
 check_python = "$(1)" -c 'import sys; sys.exit(sys.version_info < (3, $(MINOR)))' || { \
   echo "Python 3.$(MINOR) or newer is wanted; $(1) is $$("$(1)" --version 2>&1)." $(2) >&2; exit 1; }
 
