@@ -53,7 +53,8 @@ def export(model: Path, out: Path, quantization: str, small: bool) -> None:
     takes and gives SentencePiece's pieces: those of tokenizer.model beside the weights, or, where
     the model was imported, of source.spm and target.spm. It adds EOS to sources. A language model
     is for its Generator, which is given the pieces of a text from <s> on (of GPT-1, from its first
-    word on).
+    word on). A parser's Translator takes the pieces of words.spm and gives symbols, (NP where a
+    constituent begins and )NP where it ends; nothing makes them a tree, as `aiayn parse` does.
     """
     from aiayn.model.saved import model_of, save_model
 

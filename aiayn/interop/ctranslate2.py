@@ -1,8 +1,8 @@
 """Models for CTranslate2, a fast C++ engine for CPUs and GPUs, from ours.
 
 The folder holds what `ctranslate2.Translator` reads, of a language model `ctranslate2.Generator`,
-and the tokenizer with whose pieces it is fed. CTranslate2 is no dependency of this program; it is
-wanted only here.
+and the tokenizer with whose pieces it is fed. Of a parser it is the model without its grammar, so
+that outputs may be no trees. CTranslate2 is no dependency of this program; it is wanted only here.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from aiayn.data.tokenizer import Tokenizer
 from aiayn.errors import UserError
-from aiayn.model.saved import Model, check_kind
+from aiayn.model.saved import Model
 from aiayn.model.transformer import sinusoids
 from aiayn.system.files import new_folder, write_bytes
 
@@ -41,7 +42,6 @@ def export(model: Model, out: Path, quantization: str = "float32") -> None:
 
 
 def _spec(model: Model) -> Any:
-    check_kind(model, model.experiment.model.kind)  # both, but no parser
     try:
         specs: Any = import_module("ctranslate2.specs")
         common: Any = import_module("ctranslate2.specs.common_spec")
@@ -66,18 +66,20 @@ def _spec(model: Model) -> Any:
     # Copies: CTranslate2 quantises in place.
     params = {name: np.array(value) for name, value in model.params.items()}
     num_words = tokenizer.num_words
+    num_outputs = config.num_outputs or num_words
     table = params["embedding"][:num_words]
+    predicted = table[:num_outputs].copy()
     for name in ("decoder",) if is_text else ("encoder", "decoder"):
         side = getattr(spec, name)
         side.position_encodings.encodings = _positions(model, name)
         side.scale_embeddings = config.scale_embedding
         for number, layer in enumerate(side.layer):
             _set_layer(layer, params, f"{name}.{number}")
-    spec.decoder.embeddings.weight = table
-    spec.decoder.projection.weight = table
+    spec.decoder.embeddings.weight = predicted
+    spec.decoder.projection.weight = predicted
     if config.logits_bias:
-        spec.decoder.projection.bias = params["logits_bias"][:num_words]
-    pieces = tokenizer.pieces(range(num_words))
+        spec.decoder.projection.bias = params["logits_bias"][:num_outputs]
+    pieces = tokenizer.pieces(range(num_outputs))
     spec.config.bos_token = pieces[tokenizer.bos]
     spec.config.eos_token = pieces[tokenizer.eos]
     spec.config.layer_norm_epsilon = config.layer_norm_epsilon
@@ -86,11 +88,24 @@ def _spec(model: Model) -> Any:
         spec.config.unk_token = pieces[tokenizer.unknown]
         return spec
     spec.encoder.embeddings[0].weight = table
-    spec.register_source_vocabulary(pieces)
+    spec.register_source_vocabulary(_source_pieces(tokenizer, num_outputs))
     spec.register_target_vocabulary(pieces)
     spec.config.decoder_start_token = pieces[tokenizer.bos]
     spec.config.add_source_eos = True
     return spec
+
+
+def _source_pieces(tokenizer: Tokenizer, num_outputs: int) -> list[str]:
+    """The pieces of a source by their ids. A parser's symbols are none of them: each has a name
+    that no piece has, since a word may be spelled as a symbol is."""
+    pieces = tokenizer.pieces(range(tokenizer.num_words))
+    if num_outputs == tokenizer.num_words:
+        return pieces
+    names = [
+        piece if piece in tokenizer.special else f"<unused {number}>"
+        for number, piece in enumerate(pieces[:num_outputs])
+    ]
+    return names + pieces[num_outputs:]
 
 
 def _positions(model: Model, stack: str) -> np.ndarray:

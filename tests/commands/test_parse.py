@@ -94,7 +94,6 @@ def test_attention_is_of_words_and_symbols(parser, tmp_path, capsys):
     capsys.readouterr()
     said = refusal(capsys, "attention", str(parser), "a dog", *target)
     assert "over other words than the sentence: word 1 is '-LRB-'; wanted 'a'" in said
-    assert "`aiayn parse`" in refusal(capsys, "export", str(parser), str(tmp_path / "exported"))
 
 
 def test_another_verb_names_this_one_and_this_one_another(

@@ -7,8 +7,9 @@ import pytest
 
 from aiayn.__main__ import main
 from aiayn.config import DataConfig, Experiment
+from aiayn.data.tokenizer import TreeTokenizer
 from aiayn.errors import UserError
-from aiayn.interop.ctranslate2 import _positions, export
+from aiayn.interop.ctranslate2 import _positions, _source_pieces, export
 from aiayn.model.saved import Model, save_model
 from aiayn.model.structure import flatten
 from aiayn.model.transformer import sinusoids
@@ -38,10 +39,18 @@ def test_a_folder_that_is_there_is_left_alone(model, tmp_path):
         export(model, tmp_path)
 
 
-def test_a_parser_is_none_for_an_engine_that_translates(tmp_path):
-    with pytest.raises(UserError, match="parses is a parser"):
-        export(random_parser(), tmp_path / "out")
-    assert not list(tmp_path.iterdir())
+def test_a_word_that_is_spelled_as_a_symbol_of_trees_is_no_symbol():
+    tokenizer = random_parser().tokenizer
+    assert isinstance(tokenizer, TreeTokenizer)
+    first = tokenizer.first_piece
+    pieces = _source_pieces(tokenizer, first)
+    assert len(set(pieces)) == len(pieces) == tokenizer.num_words
+    assert pieces[first:] == tokenizer.pieces(range(first, tokenizer.num_words))
+    assert pieces[:4] == list(tokenizer.special)
+    assert not {*tokenizer.symbols} & {*pieces[:first]}
+    assert _source_pieces(TOKENIZER, TOKENIZER.num_words) == TOKENIZER.pieces(
+        range(TOKENIZER.num_words)
+    )
 
 
 @pytest.mark.parametrize("positions", ["halves", "learned"])

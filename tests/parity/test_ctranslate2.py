@@ -10,6 +10,7 @@ import pytest
 import aiayn.bench.serving
 from aiayn.__main__ import main
 from aiayn.config import DataConfig, DecodeConfig, Experiment, ModelConfig
+from aiayn.decoding.parser import Parser
 from aiayn.decoding.translator import Translator
 from aiayn.decoding.wishes import Wishes
 from aiayn.decoding.writer import Writer, Writing
@@ -19,6 +20,7 @@ from aiayn.model.saved import Model, save_model
 from aiayn.model.structure import flatten
 from aiayn.tasks import translation_of
 from tests.support.models import TOKENIZER, drawn_by_numpy, transformer
+from tests.support.trees import random_parser
 
 SHAPES = {
     "interleaved": ModelConfig(num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8),
@@ -151,6 +153,27 @@ def test_a_generator_writes_the_same_greedy_words_at_the_same_scores(recipe, tmp
     ours = writer.log_probs([TOKENIZER.ids(pieces[1:]) for pieces in whole])
     for own, scored in zip(ours, theirs.score_batch(whole), strict=True):
         np.testing.assert_allclose(own, scored.log_probs, atol=1e-4)
+
+
+def test_a_parser_without_its_grammar_writes_the_same_symbols_at_the_same_scores(tmp_path):
+    parser, lines, most = random_parser(), sentences(60), 30
+    export(parser, tmp_path / "out")
+    theirs = ctranslate2.Translator(
+        str(tmp_path / "out"), device="cpu", compute_type="float32", intra_threads=1
+    )
+    greedy = DecodeConfig(beam_size=1, length_penalty=0.0, max_extra_tokens=most)
+    ours = Parser(parser, greedy)
+    words = [parser.tokenizer.pieces(ids) for ids in parser.tokenizer.encode(lines)]
+    found = theirs.translate_batch(words, beam_size=1, max_decoding_length=most)
+    for (own,), result in zip(ours.free().detailed(lines), found, strict=True):
+        assert list(own.tokens[:-1][:most]) == result.hypotheses[0]
+    rng, symbols = np.random.default_rng(0), parser.tokenizer.symbols
+    texts = [rng.choice(symbols, rng.integers(1, most)).tolist() for _ in lines]
+    scored = theirs.score_batch(words, texts)
+    scores = ours.score([*zip(lines, map(" ".join, texts), strict=True)])
+    for (log_prob, length), result in zip(scores, scored, strict=True):
+        assert length == len(result.log_probs)
+        assert log_prob == pytest.approx(sum(result.log_probs), rel=1e-5)
 
 
 def test_quantised_weights_are_smaller_and_still_translate(pair, tmp_path):
