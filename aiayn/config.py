@@ -72,6 +72,9 @@ PositiveReal = Annotated[
     float,
     _Where(lambda value: 1.2e-38 < value < math.inf, "a positive number that float32 holds"),
 ]
+LARGEST_PENALTY = 10.0
+"""α with which the penalty of 1,000 words, in either form, is still a number of 32 bits."""
+Penalty = Annotated[float, _Where(lambda value: 0 <= value <= LARGEST_PENALTY, "0 to 10")]
 NotNegative = Annotated[float, _Where(lambda value: 0 <= value < math.inf, "zero or more")]
 Rate = Annotated[float, _Where(lambda value: 0 <= value < 1, "0 <= rate < 1")]
 Columns = Annotated[
@@ -311,7 +314,7 @@ class DecodeConfig(_Settings):
 
     prefix: ClassVar[str] = "decode."
     beam_size: Beams = 4
-    length_penalty: NotNegative = 0.6  # α of GNMT's ((5 + length) / 6)^α
+    length_penalty: Penalty = 0.6  # α of GNMT's ((5 + length) / 6)^α
     length_penalty_form: Literal["gnmt", "length"] = "gnmt"
     """`length` divides by length^α instead, as fairseq and Hugging Face's toolkits do."""
     max_extra_tokens: ExtraTokens = 50  # the output has at most so many tokens above the input
@@ -431,6 +434,9 @@ class Experiment(_Settings):
                     f"Keep it, or say so with preset=custom."
                 )
         self._check_kind()
+        names = [spec.partition("=")[0] for spec in self.data.test_files]
+        wanted = "false, since a test set in data.test_files is called dev"
+        self.decode.require(not (self.decode.score_dev and "dev" in names), "score_dev", wanted)
         last = self.decode.average_last
         wanted = f"at least decode.average_last, {last}"
         self.train.require(self.train.keep_last >= last, "keep_last", wanted)

@@ -170,12 +170,19 @@ def test_overrides_take_the_type_of_the_setting():
         ("train.adam_eps=inf", "wanted a positive number"),
         ("train.adam_eps=1e-50", "wanted a positive number that float32 holds"),
         ("train.num_steps=1.5", "wanted a whole number"),
-        ("decode.length_penalty=inf", "wanted zero or more"),
+        ("decode.length_penalty=inf", "wanted 0 to 10"),
+        ("decode.length_penalty=10.5", "wanted 0 to 10"),
     ],
 )
 def test_a_wrong_override_says_what_is_wrong(override, message):
     with pytest.raises(UserError, match=re.escape(message)):
         Experiment("x").with_overrides([override])
+
+
+def test_a_test_set_may_be_called_dev_where_dev_itself_is_not_scored():
+    named = Experiment("x").with_overrides(["data.test_files=dev=x.{lang}"])
+    with pytest.raises(UserError, match=r"score_dev is True; wanted false, since a test set in"):
+        named.with_overrides(["decode.score_dev=true"])
 
 
 NO_SIZES = {"data.num_pairs", "data.max_tokens"}
@@ -275,9 +282,7 @@ def test_unknown_keys_in_a_file_are_refused():
         Experiment.from_dict({})
 
 
-usual = settings(
-    max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
+usual = settings(max_examples=50, database=None, suppress_health_check=list(HealthCheck))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(10**400),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

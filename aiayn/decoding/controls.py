@@ -57,6 +57,8 @@ class Controls(NamedTuple):
     """... of the fewest most probable that have this probability together; 1 for all, ..."""
     min_p_B: Float[Array, " batch"] | None = None
     """... and at least so probable, as a share of the most probable word; 0 for all."""
+    alpha_B: Float[Array, " batch"] | None = None
+    """The α of the length penalty that the scores of a sentence have, in place of the search's."""
 
     def of_nobody(self, batch: int) -> "Controls":
         """For empty slots, with the same arrays compiled in."""

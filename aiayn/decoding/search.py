@@ -83,6 +83,10 @@ class _Grown(NamedTuple):
     ends_BC: Bool[Array, "batch count"]
 
 
+Alpha = float | Float[Array, " batch"]
+"""The exponent of a length penalty, of all sentences or of each."""
+
+
 class Competed(NamedTuple):
     """The continuations that competed in a step, best first, for a picture of the search."""
 
@@ -96,7 +100,7 @@ class Competed(NamedTuple):
     whose word is EOS have ended."""
 
 
-def length_penalty(length: int | Int[Array, "..."], alpha: float) -> Float[Array, "..."]:
+def length_penalty(length: int | Int[Array, "..."], alpha: Alpha) -> Float[Array, "..."]:
     """((5 + length) / 6)^α (§6.1, after GNMT); 1 for every length if α is 0."""
     return ((5.0 + jnp.asarray(length, jnp.float32)) / 6.0) ** alpha
 
@@ -106,7 +110,7 @@ PenaltyForm = Literal["gnmt", "length"]
 
 
 def penalty(
-    length: int | Int[Array, "..."], alpha: float, form: PenaltyForm
+    length: int | Int[Array, "..."], alpha: Alpha, form: PenaltyForm
 ) -> Float[Array, "..."]:
     """What a log-probability is divided by in that form."""
     if form == "length":
@@ -359,7 +363,7 @@ class Search:
     ) -> tuple[Float[Array, "batch beam"], Int[Array, "batch beam room"]]:
         """The best hypotheses that have ended, those of this step among them; a sentence that is
         finished keeps its own."""
-        scores_BC = grown.log_probs_BC / self._penalty(age_B + 1)[:, None]
+        scores_BC = grown.log_probs_BC / self._penalty(now, age_B + 1)[:, None]
         in_beam_1C = (jnp.arange(2 * self.beam_size) < self.beam_size)[None]
         scores_BC = jnp.where(grown.ends_BC & in_beam_1C, scores_BC, -jnp.inf)
         all_scores = jnp.concatenate([now.ended_scores_BW, scores_BC], axis=1)
@@ -379,13 +383,14 @@ class Search:
         """Whether no living hypothesis can come into the best any more."""
         if self.beam_size == 1:
             return ended_scores_BW[:, 0] > -jnp.inf
-        hope_B = live_log_probs_BW.max(axis=1) / self._penalty(now.limit_B)
+        hope_B = live_log_probs_BW.max(axis=1) / self._penalty(now, now.limit_B)
         return (hope_B <= ended_scores_BW[:, self.num_best - 1]) & (
             ended_scores_BW[:, 0] > -jnp.inf
         )
 
-    def _penalty(self, length: int | Int[Array, "..."]) -> Float[Array, "..."]:
-        return penalty(length, self.alpha, self.form)
+    def _penalty(self, now: Sentences, length_B: Int[Array, " batch"]) -> Float[Array, " batch"]:
+        asked_B = now.controls.alpha_B
+        return penalty(length_B, self.alpha if asked_B is None else asked_B, self.form)
 
 
 class _File(NamedTuple):

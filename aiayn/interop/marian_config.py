@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aiayn.config import DataConfig, DecodeConfig, ModelConfig
+from aiayn.config import LARGEST_PENALTY, DataConfig, DecodeConfig, ModelConfig
 from aiayn.errors import UserError, naming
 from aiayn.interop.settings import EVERYWHERE, Known, Settings, check_kind, is_number, words
 
@@ -103,7 +103,6 @@ OF_SEARCH = frozenset({*_NEUTRAL, *_SEARCH, *_HARMLESS_TO_SEARCH})
 _KNOWN = Known(DEFAULTS, _FIXED, frozenset({*_IDS, *_HARMLESS, *OF_SEARCH}), _ALIASES)
 
 _MOST_BEAMS = 1_000
-_LARGEST_PENALTY = 10
 _ACTIVATIONS = {"relu": "relu", "swish": "swish", "silu": "swish"}
 
 
@@ -217,8 +216,8 @@ class Search:
         if type(beams) is not int or not 1 <= beams <= _MOST_BEAMS:
             raise self._found.wrong("num_beams", f"1 to {_MOST_BEAMS:,}")
         alpha = self._found.given.get("length_penalty", 1.0)
-        if not is_number(alpha) or not 0 <= alpha <= _LARGEST_PENALTY:
-            raise self._found.wrong("length_penalty", f"0 to {_LARGEST_PENALTY}")
+        if not is_number(alpha) or not 0 <= alpha <= LARGEST_PENALTY:
+            raise self._found.wrong("length_penalty", f"0 to {LARGEST_PENALTY:g}")
         return DecodeConfig(
             beam_size=beams,
             length_penalty=float(alpha),

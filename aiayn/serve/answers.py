@@ -11,11 +11,12 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from aiayn.data.text import visible
 from aiayn.data.tokenizer import INCOMPLETE
 from aiayn.decoding.outputs import Ended, as_drawn, one_line
 from aiayn.decoding.sentences import joined
 from aiayn.decoding.spellings import banned_sequences, prefix_ids
-from aiayn.decoding.translator import Translator
+from aiayn.decoding.translator import Translator, least_shares
 from aiayn.decoding.unfolding import Unfolding
 from aiayn.decoding.wishes import Wishes
 from aiayn.decoding.writer import Writer
@@ -39,6 +40,8 @@ class Wanted:
     prefix: str = ""
     """How a translation begins."""
     banned_ids: tuple[int, ...] = ()
+    alpha: float | None = None
+    """Of a translation's length penalty, in place of the model's own."""
     is_shown: bool = False
 
 
@@ -120,13 +123,19 @@ class Translation:
         if wanted.prefix:
             most = [translator.limit(flat[0]) - 1 if flat else 0]
             prefix = tuple(prefix_ids([wanted.prefix], translator.tokenizer, most, banned)[0])
+        least = wanted.wishes.min_length
+        shares = least_shares(least, flat, [range(len(flat))]) if least else {}
         self.asks = [
-            self._ask(piece, tuple(banned), prefix if number == 0 else ())
+            self._ask(piece, shares.get(number), tuple(banned), prefix if number == 0 else ())
             for number, piece in enumerate(flat)
         ]
 
     def _ask(
-        self, piece: list[int], banned: tuple[tuple[int, ...], ...], prefix: tuple[int, ...]
+        self,
+        piece: list[int],
+        least: int | None,
+        banned: tuple[tuple[int, ...], ...],
+        prefix: tuple[int, ...],
     ) -> Ask:
         translator, wanted = self._translator, self._wanted
         most = translator.limit(piece) - 1
@@ -137,10 +146,11 @@ class Translation:
             first=translator.tokenizer.bos,
             most=most,
             num_outputs=wanted.num_outputs,
-            wishes=wanted.wishes,
+            wishes=replace(wanted.wishes, min_length=least),
             seed=wanted.wishes.seed_of(piece),
             banned=banned,
             prefix=prefix[:most],
+            alpha=None if wanted.alpha == translator.config.length_penalty else wanted.alpha,
             is_shown=self._is_told,
         )
 
@@ -292,7 +302,7 @@ class Continuation:
         self.num_outputs = wanted.num_outputs
         tokenizer = writer.tokenizer
         if isinstance(prompt, str):
-            (ids,) = tokenizer.encode([prompt])
+            (ids,) = tokenizer.encode([visible(prompt)])
             read = [tokenizer.bos, *ids] if tokenizer.has_bos else ids
         else:
             read = list(prompt) or ([tokenizer.bos] if tokenizer.has_bos else [])

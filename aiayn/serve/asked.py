@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from aiayn.config import LARGEST_PENALTY
 from aiayn.serve.refusals import MOST_CHARACTERS, MOST_TEXTS
 
 Text = Annotated[str, Meta(max_length=MOST_CHARACTERS)]
@@ -17,7 +18,7 @@ class StreamOptions(msgspec.Struct, kw_only=True):
 
 
 class Asked(msgspec.Struct, kw_only=True):
-    """What completions and chats have in common; the last four are ours."""
+    """What completions and chats have in common; the last five are ours."""
 
     model: str
     max_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
@@ -36,6 +37,7 @@ class Asked(msgspec.Struct, kw_only=True):
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     min_tokens: Annotated[int, Meta(ge=0)] | None = None
     ban: list[str] | None = None
+    length_penalty: Annotated[float, Meta(ge=0, le=LARGEST_PENALTY)] | None = None
 
 
 class Completion(Asked, kw_only=True):

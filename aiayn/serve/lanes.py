@@ -87,6 +87,8 @@ class Ask:
     seed: int = 0
     banned: tuple[tuple[int, ...], ...] = ()
     prefix: tuple[int, ...] = ()
+    alpha: float | None = None
+    """Of the length penalty, in place of the model's own."""
     is_over: Callable[[Sequence[Output]], bool] = field(default=_never, compare=False)
     """Whether nothing more is needed, since a stop string came."""
     is_shown: bool = False
@@ -100,7 +102,8 @@ class Ask:
     @property
     def is_plain(self) -> bool:
         """Whether the most probable output is all that is asked."""
-        return self.wishes.none and not self.banned and not self.prefix and self.num_outputs == 1
+        is_masked = bool(self.banned or self.prefix)
+        return self.wishes.none and not is_masked and self.num_outputs == 1 and self.alpha is None
 
 
 _NOBODYS = Ask((), first=0, most=0)
@@ -335,6 +338,7 @@ class Lane:
             top_k_B=_one(wishes.top_k, _ANY, np.int32),
             top_p_B=_one(wishes.top_p, 1, np.float32),
             min_p_B=_one(wishes.min_p, 0, np.float32),
+            alpha_B=_one(ask.alpha, self.plan.sizes.alpha, np.float32),
         )
 
     def drop(self, keys: Sequence[int]) -> None:
@@ -393,7 +397,8 @@ class Lane:
             return outputs[0].ids if is_done and outputs else ()
         sizes, limit = self.plan.sizes, ask.before + ask.most + 1
         best = max((each.score for each in outputs if each.ended), default=-math.inf)
-        penalty = _penalty(limit, sizes.alpha, sizes.form)
+        alpha = sizes.alpha if ask.alpha is None else ask.alpha
+        penalty = _penalty(limit, alpha, sizes.form)
         return _beginning(
             [
                 each.ids
@@ -419,7 +424,7 @@ def _beginning(outputs: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return shortest
 
 
-def _one(value: Any, otherwise: int, dtype: type[np.generic]) -> Any:
+def _one(value: Any, otherwise: int | float, dtype: type[np.generic]) -> Any:
     """An array of what is asked of one text, of NumPy, since to make one of JAX would be a program
     of its own."""
     value = otherwise if value is None else value

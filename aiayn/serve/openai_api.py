@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from aiayn.data.text import visible
 from aiayn.data.tokenizer import INCOMPLETE
 from aiayn.decoding.wishes import Wishes
 from aiayn.errors import UserError
@@ -171,12 +172,16 @@ def _wanted(asked: Asked, engine: Engine, most: int | None, prefix: str = "") ->
         message = "stop has U+FFFD, which stands for half a character; wanted text."
         raise Refusal(400, message, param="stop")
     is_text = engine.served.kind == "language_model"
+    if is_text and asked.length_penalty:
+        message = f"length_penalty is {asked.length_penalty:g}; wanted 0, for nothing is searched."
+        raise Refusal(400, message, param="length_penalty")
     count = asked.n or 1
     is_drawn = asked.temperature != 0 and (is_text or asked.temperature is not None)
     copies = 1
     if is_text and not is_drawn:
         count, copies = 1, count
-    masks: dict[str, Any] = {"min_length": asked.min_tokens or None, "ban": asked.ban or ()}
+    bans = [*map(visible, asked.ban or ())]
+    masks: dict[str, Any] = {"min_length": asked.min_tokens or None, "ban": bans}
     drawn: dict[str, Any] = {}
     if is_drawn or is_text:
         top_k = asked.top_k if asked.top_k and asked.top_k > 0 else None
@@ -187,8 +192,9 @@ def _wanted(asked: Asked, engine: Engine, most: int | None, prefix: str = "") ->
         wishes=Wishes(**masks, **drawn),
         stop=tuple(stop),
         max_tokens=most,
-        prefix=prefix,
+        prefix=visible(prefix),
         banned_ids=_banned_ids(asked.logit_bias or {}, engine),
+        alpha=None if is_text else asked.length_penalty,
         is_shown=bool(asked.stream),
     )
     return wanted, copies
@@ -215,7 +221,7 @@ def tokenize(body: bytes, engines: Engines) -> dict[str, Any]:
     tokenizer = engine.served.tokenizer
     names = {tokenizer.pieces([number])[0]: number for number in (tokenizer.eos, tokenizer.bos)}
     ids: list[int] = []
-    for part in re.split(f"({'|'.join(map(re.escape, names))})", asked.prompt):
+    for part in re.split(f"({'|'.join(map(re.escape, names))})", visible(asked.prompt)):
         if part in names:
             ids.append(names[part])
         elif part:

@@ -106,6 +106,12 @@ class Server:
         for engine in self.engines.values():
             await asyncio.to_thread(engine.join)
 
+    def abandon(self) -> None:
+        """Begin nothing more, as at Ctrl-C."""
+        self._page.close()
+        for engine in self.engines.values():
+            engine.abandon()
+
     async def _health(self, request: Request) -> Response:
         for name, engine in self.engines.items():
             if engine.fault:
@@ -338,8 +344,8 @@ async def _run(server: Server, listening: socket.socket, on_ready: Callable[[], 
         await program.serve(sockets=[listening])
     finally:
         watching.cancel()
+        server.abandon()
         for engine in server.engines.values():
-            engine.abandon()
             await asyncio.to_thread(engine.join)
     for engine in server.engines.values():
         if engine.fault:

@@ -24,6 +24,8 @@ from tests.decoding.test_search import SLOTS
 from tests.support.models import MODEL, drawn_by_numpy, logits, unpacked_rows
 
 BOS, EOS = 2, 3
+ALPHA = 0.6
+"""Of the plain searches, and of who asks for no other."""
 ONE_LAYER = replace(MODEL, num_layers=1)
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
@@ -32,7 +34,7 @@ def _controls(asked, prefix_length=4, num_banned=2):
     """Everything compiled in; what a sentence does not ask for has the value that changes nothing.
 
     Each of `asked` has some of: prefix, min_length, no_repeat, banned, samples, temperature, seed,
-    top_k, top_p, min_p.
+    top_k, top_p, min_p, alpha.
     """
 
     def column(name, default, dtype):
@@ -56,6 +58,7 @@ def _controls(asked, prefix_length=4, num_banned=2):
         top_k_B=column("top_k", 1_000, jnp.int32),
         top_p_B=column("top_p", 1.0, jnp.float32),
         min_p_B=column("min_p", 0.0, jnp.float32),
+        alpha_B=column("alpha", ALPHA, jnp.float32),
     )
 
 
@@ -86,6 +89,7 @@ MASKS = {
     "minimum": {"min_length": 3},
     "no repeat": {"no_repeat": 2},
     "banned": {"banned": ((0,), (1, 4))},
+    "penalty": {"alpha": 2.5},
 }
 PAIRS = [(a, b) for a in MASKS for b in MASKS if a < b]
 CASES = {
@@ -98,6 +102,7 @@ CASES = {
     "too few words for the minimum": {"no_repeat": 1, "banned": ((0,), (1,)), "min_length": 3},
     "no output begins so": {"banned": ((START, 1), (START, 4, 0))},
     "a prefix of all words": {"prefix": (0, 0, 0, 0), "no_repeat": 1},
+    "no penalty": {"alpha": 0.0},
 }
 
 
@@ -147,7 +152,13 @@ def five():
         for row, words in enumerate(everything)
     }
     masks = _controls([*CASES.values()])
-    masks = Controls(masks.prefix_BP, masks.min_length_B, masks.no_repeat_B, masks.banned_BKL)
+    masks = Controls(
+        masks.prefix_BP,
+        masks.min_length_B,
+        masks.no_repeat_B,
+        masks.banned_BKL,
+        alpha_B=masks.alpha_B,
+    )
     rows = unpacked_rows([(source, [])] * len(CASES), 10)
     found = search(
         graphdef,
@@ -158,7 +169,7 @@ def five():
         jnp.full(len(CASES), LIMIT, jnp.int32),
         masks,
         beam_size=len(everything),
-        alpha=0.6,
+        alpha=ALPHA,
         at_once=len(CASES),
         room=LIMIT,
         num_best=len(everything),
@@ -169,18 +180,20 @@ def five():
     return dict(zip(CASES, outputs, strict=True)), table
 
 
-def _score(table, words):
-    return table[words] / ((5 + len(words) + 1) / 6) ** 0.6
+def _score(table, words, alpha=ALPHA):
+    return table[words] / ((5 + len(words) + 1) / 6) ** alpha
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_wide_enough_beam_finds_all_outputs_allowed_best_first(five, case):
     found, table = five
-    allowed = sorted(_all_outputs(CASES[case]), key=lambda words: -_score(table, words))
+    masks = {name: value for name, value in CASES[case].items() if name in MASK_NAMES}
+    score = partial(_score, table, alpha=CASES[case].get("alpha", ALPHA))
+    allowed = sorted(_all_outputs(masks), key=lambda words: -score(words))
     assert {words for words, _ in found[case]} == set(allowed)
     assert found[case][0][0] == allowed[0]
     np.testing.assert_allclose(
-        [score for _, score in found[case]], [_score(table, words) for words in allowed], rtol=1e-4
+        [score for _, score in found[case]], [*map(score, allowed)], rtol=1e-4
     )
 
 
@@ -304,7 +317,7 @@ def find():
                 jnp.asarray([*limits, *[0] * spare], jnp.int32),
                 _controls([*asked, *[{}] * spare], prefix_length=ROOM),
                 beam_size=BEAM,
-                alpha=0.6,
+                alpha=9.0,  # as nobody asks: each has an α of its own
                 at_once=AT_ONCE,
                 room=ROOM,
                 num_best=BEAM,
@@ -351,7 +364,8 @@ def _anything(rng):
         "top_p": float(rng.choice([0.3, 0.9, 1.0])),
         "min_p": float(rng.choice([0.0, 0.2])),
     }
-    chosen = {name: value for name, value in masks.items() if rng.random() < 0.5}
+    others = masks | {"alpha": float(rng.choice([0.0, 0.3, 1.5]))}
+    chosen = {name: value for name, value in others.items() if rng.random() < 0.5}
     return chosen | (drawn if rng.random() < 0.5 else {})
 
 
@@ -375,7 +389,7 @@ def test_what_is_reported_is_the_score_of_the_output_whatever_is_asked(find):
             assert len(each) == min(wanted.get("samples", BEAM), BEAM) or "samples" not in wanted
             assert each
             for place, (words, score) in enumerate(each):
-                total = score * ((5 + len(words) + 1) / 6) ** 0.6
+                total = score * ((5 + len(words) + 1) / 6) ** wanted.get("alpha", ALPHA)
                 assert total == pytest.approx(by_model[number, place], rel=1e-4)
                 masks = {key: wanted[key] for key in wanted.keys() & MASK_NAMES}
                 for at, word in enumerate((*words, EOS)):
@@ -383,7 +397,7 @@ def test_what_is_reported_is_the_score_of_the_output_whatever_is_asked(find):
                         words[:at], **masks, limit=limits[number], vocabulary=SIXTY
                     )
                 kinds |= wanted.keys()
-    assert len(kinds) == 10
+    assert len(kinds) == 11
 
 
 def test_the_same_seed_gives_the_same_words_in_any_slot_at_any_time_beside_anybody(find):
@@ -456,7 +470,7 @@ def test_who_asks_for_nothing_finds_what_the_plain_program_finds(find):
         jnp.asarray(rows.src_BS),
         jnp.asarray(rows.src_segments_BS),
         jnp.asarray([*limits, *[0] * spare], jnp.int32),
-        **{"beam_size": BEAM, "alpha": 0.6, "at_once": SLOTS, "room": PLAIN_ROOM},
+        **{"beam_size": BEAM, "alpha": ALPHA, "at_once": SLOTS, "room": PLAIN_ROOM},
         **{"num_best": BEAM, "bos": BOS, "eos": EOS},
     )
     plain, found = jax.device_get(plain), find(params, pairs, asked, limits)

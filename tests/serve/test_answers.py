@@ -54,7 +54,7 @@ def _output(ids, ended="eos"):
     st.lists(st.lists(st.integers(4, TOKENIZER.num_words - 1), max_size=5), min_size=3),
     st.randoms(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_comes_in_whatever_order_only_grows(pair, finals, random):
     work = Translation(pair.served.translator, document("one\ntwo\n\nsix four"), SHOWN)
     finals = finals[: len(work.asks)]
@@ -121,6 +121,24 @@ def test_a_prefix_begins_the_first_part_alone(pair):
         Translation(pair.served.translator, document("one"), wanted)
 
 
+def test_the_least_tokens_of_an_answer_are_shared_out_among_its_parts(pair):
+    def least(text):
+        wanted = Wanted(wishes=Wishes(min_length=12))
+        work = Translation(pair.served.translator, document(text), wanted)
+        return [ask.wishes.min_length for ask in work.asks]
+
+    assert least("one two") == [12]
+    lengths = [len(ids) for ids in TOKENIZER.encode(["one two", "six four five"])]
+    assert least("one two\n\nsix four five") == [-(-12 * n // sum(lengths)) for n in lengths]
+    assert least(" \n ") == []
+
+
+def test_what_nobody_sees_is_no_part_of_a_prompt(text):
+    writer, drawn = text.served.writer, Wanted(wishes=Wishes(sample=1))
+    plain, hidden = (Continuation(writer, t, drawn) for t in ("one two", "one\u200b t\u00adwo"))
+    assert (plain.read, plain.num_read) == (hidden.read, hidden.num_read)
+
+
 def test_a_prompt_is_read_after_bos_once(text):
     (ids,) = TOKENIZER.encode(["one two"])
     drawn = Wanted(wishes=Wishes(sample=1))
@@ -166,7 +184,7 @@ def test_a_stream_of_a_language_model_stops_before_a_stop_string(text):
 
 
 @given(st.lists(st.lists(st.integers(4, 7), max_size=4), min_size=2, max_size=5), st.randoms())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_samples_stay_in_their_places_however_a_lane_orders_them(text, finals, random):
     """Few words, so that several are the same for long."""
     wanted = Wanted(len(finals), Wishes(sample=len(finals)), is_shown=True)

@@ -283,6 +283,44 @@ def test_what_is_of_the_text_before_says_so_and_changes_nothing(chromium, addres
         wait(page.locator(".forced .piece")).to_have_count(0)
 
 
+def test_heads_of_the_translation_before_say_so_where_those_of_another_are_refused(
+    chromium, address
+):
+    with opened(chromium, address, may_fail=True) as page:
+        show(page, SOURCE)
+        wait(page.locator("#attention .stored")).to_have_count(0)
+        told = page.locator("p.said").inner_text()
+        refusal = {"status": 400, "json": {"error": "The translation has 70 tokens."}}
+        page.route("**/page/api/attention", lambda route: route.fulfill(**refusal))
+        page.locator(".node.dropped").first.click(force=True)
+        wait(page.locator("#attention .stored")).to_have_text(f"Still of {told}", timeout=SLOW)
+        wait(page.locator("#attention")).to_have_attribute("aria-busy", "true")
+
+
+def test_a_foreign_kind_of_heads_in_the_address_is_the_first(chromium, address):
+    with opened(chromium, f"{address}/#text={SOURCE}&kind=constructor") as page:
+        pressed = page.locator(".thumbnail[aria-pressed=true]")
+        wait(pressed).to_have_count(1, timeout=SLOW)
+
+
+def test_the_example_is_german_whatever_the_models_language(chromium, address):
+    def in_french(route):
+        found = route.fetch().json()
+        for model in found["models"]:
+            model["tgt"] = "fr"
+        route.fulfill(json=found)
+
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(SLOW)
+        page.route("**/page/api/models", in_french)
+        page.goto(address)
+        wait(page.locator(".stored")).to_have_count(1, timeout=SLOW)
+        wait(page.locator("p.said")).to_have_attribute("lang", "de")
+        show(page, SOURCE)
+        wait(page.locator("p.said")).to_have_attribute("lang", "fr")
+
+
 def test_text_that_would_be_code_is_text(chromium, address):
     words = ["<img src=x onerror=alert(1)>", "\u202eשלום עולם", "𝔘𝔫𝔦 🥚", "x" * 30]
     with opened(chromium, address, may_fail=True) as page:
@@ -340,6 +378,16 @@ def test_no_width_needs_sideways_scrolling(chromium, address, width):
     with opened(chromium, f"{address}/#text={'one ' * 9}", viewport=size) as page:
         wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
         assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_long_word_of_the_text_before_breaks_within_320_pixels(chromium, address):
+    size = {"width": 320, "height": 700}
+    with opened(chromium, f"{address}/#text={'x' * 50}", True, viewport=size) as page:
+        wait(page.locator("#beam")).to_have_count(1, timeout=SLOW)
+        page.get_by_label("Text", exact=True).fill("one " * 70)
+        page.get_by_role("button", name="Show", exact=True).click()
+        wait(page.locator("#beam .stored")).to_have_count(1, timeout=SLOW)
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
 def test_the_whole_way_by_keyboard(chromium, address):

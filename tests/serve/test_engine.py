@@ -53,6 +53,7 @@ def _mixed_of_pair(engine):
         _of_pair(engine, "four", wishes=replace(DRAWN, seed=6, top_k=5, min_length=4)),
         _of_pair(engine, "four", wishes=replace(DRAWN, sample=3), num_outputs=3),
         _of_pair(engine, "one two", wishes=Wishes(no_repeat=1)),
+        _of_pair(engine, "one two", alpha=3.0),
         _of_pair(engine, "one two", wishes=Wishes(ban=("two",)), max_tokens=4),
     ]
 

@@ -53,6 +53,7 @@ def test_a_text_has_the_first_lane_that_can_do_what_it_asks(plans):
     assert _first(plans, wishes=Wishes(no_repeat=2)) == 2, "a search has the model's own beam"
     assert _first(plans, banned=((7,),)) == 2
     assert _first(plans, prefix=(7,)) == 2
+    assert _first(plans, alpha=0.0) == 2
     assert _first(plans, num_outputs=3) == 2
     assert _first(plans, num_outputs=4) is None
     assert _first(plans, read=(5,) * 33) is None
@@ -185,8 +186,9 @@ def test_what_all_outputs_begin_with():
     assert _beginning([(1,), (), (1,)]) == ()
 
 
-def _certain(lane, *outputs):
-    return lane._certain([Output(*each) for each in outputs], Ask((5, 3), 2, 9), False)
+def _certain(lane, *outputs, alpha=None):
+    ask = Ask((5, 3), 2, 9, alpha=alpha)
+    return lane._certain([Output(*each) for each in outputs], ask, False)
 
 
 def test_only_what_can_still_win_decides_what_is_certain(plans, monkeypatch):
@@ -197,6 +199,8 @@ def test_only_what_can_still_win_decides_what_is_certain(plans, monkeypatch):
     assert _certain(lane, ((1, 2, 9), -2.0, None), ((1, 4), -3.0, None)) == (1,)
     assert _certain(lane, ended, ((1, 2, 9), -0.99 * of_limit, None)) == (1, 2)
     assert _certain(lane, ended, ((4, 4), -1.01 * of_limit, None)) == (1, 2, 3)
+    assert _certain(lane, ended, ((1, 2, 9), -0.99, None), alpha=0.0) == (1, 2)
+    assert _certain(lane, ended, ((4, 4), -1.01, None), alpha=0.0) == (1, 2, 3)
 
 
 @pytest.mark.parametrize("form", ["gnmt", "length"])

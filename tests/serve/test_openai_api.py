@@ -85,11 +85,48 @@ def test_several_texts_are_different_and_greedy_ones_the_same(client, count):
     assert len({each["text"] for each in for_pair["choices"]}) == count
 
 
+@pytest.mark.parametrize("alpha", [0.0, 3.0])
+def test_a_translation_may_have_another_length_penalty(client, pair, alpha):
+    translated = pair.served.model.translate(["one two"], num_best=3, length_penalty=alpha)
+    wanted = [each.text for each in translated[0]]
+    asked = {"model": "pair", "n": 3, "temperature": None, "max_tokens": None, "seed": None}
+    found = complete(client, **asked, length_penalty=alpha)["choices"]
+    assert [each["text"] for each in found] == wanted
+
+
 def test_each_prompt_of_a_list_has_its_own_answers_in_order(client):
     found = complete(client, prompt=["one two", "six"], n=2)["choices"]
     assert [each["index"] for each in found] == [0, 1, 2, 3]
     alone = complete(client, prompt="six", n=2)["choices"]
     assert [each["text"] for each in found[2:]] == [each["text"] for each in alone]
+
+
+def test_what_nobody_sees_changes_neither_bans_nor_beginnings_nor_tokens(client):
+    asked = {"model": "pair", "temperature": None, "max_tokens": None, "seed": None}
+    (word, *_) = complete(client, **asked)["choices"][0]["text"].split()
+    hidden = f"{word[:1]}\u00ad{word[1:]}\u200b"
+    banned = [complete(client, **asked, ban=[ban])["choices"] for ban in (word, hidden)]
+    assert banned[0] == banned[1]
+    assert word not in banned[0][0]["text"].split()
+    said = [
+        client.post(
+            "/v1/chat/completions",
+            json={
+                "model": "pair",
+                "messages": [
+                    {"role": "user", "content": "one"},
+                    {"role": "assistant", "content": begun},
+                ],
+            },
+        ).json()["choices"]
+        for begun in ("six", "\u200bsix")
+    ]
+    assert said[0] == said[1]
+    tokens = [
+        client.post("/tokenize", json={"model": "text", "prompt": prompt}).json()["tokens"]
+        for prompt in ("one two", "\ufeffone t\u00adwo")
+    ]
+    assert tokens[0] == tokens[1]
 
 
 def test_ids_are_taken_as_they_are(client):
@@ -323,6 +360,9 @@ def test_tokens_and_text_are_each_other(client):
         ({"suffix": "x"}, 400, "suffix", "suffix is not supported"),
         ({"best_of": 2}, 400, "best_of", "best_of is 2; wanted as many as n, 1"),
         ({"presence_penalty": 1}, 400, "presence_penalty", "not supported; wanted 0"),
+        ({"length_penalty": 0.5}, 400, "length_penalty", "is 0.5; wanted 0, for nothing is"),
+        ({"model": "pair", "length_penalty": 11}, 400, "length_penalty", "Expected `float` <= 10"),
+        ({"model": "pair", "length_penalty": -1}, 400, "length_penalty", "Expected `float` >= 0"),
         ({"stream": True, "n": 9}, 400, None, "9 outputs are asked for; wanted at most 8"),
         ({"stream": True, "prompt": ["a", "b"]}, 400, "stream", "of one prompt"),
         ({"model": "pair", "echo": True}, 400, "echo", "this model translates"),

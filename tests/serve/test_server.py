@@ -216,6 +216,23 @@ def test_no_part_of_an_answer_waits_until_the_one_before_is_acknowledged():
     assert not is_delayed
 
 
+def test_the_page_begins_nothing_more_after_ctrl_c_either(monkeypatch):
+    # Uvicorn then leaves out the end of the application's life.
+    async def serve(program, sockets):
+        signal.raise_signal(signal.SIGINT)
+        while not program.force_exit:
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(served_by._Uvicorn, "serve", serve)
+    for name in ("abandon", "join"):
+        monkeypatch.setattr(Engine, name, lambda engine: None)
+    server, closed = Server(served()), []
+    monkeypatch.setattr(server._page, "close", lambda: closed.append(True))
+    with bound("127.0.0.1", 0) as listening, pytest.raises(KeyboardInterrupt):
+        served_by.run(server, listening, lambda: None)
+    assert closed == [True]
+
+
 # --- A server of its own ------------------------------------------------------------------------
 
 

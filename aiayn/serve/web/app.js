@@ -114,17 +114,20 @@ function useFindings(model, choice, example) {
   const placed = model && sources.length > 0;
   const space = useAnswer("space", placed ? places : null);
   const pieces = useAnswer("pieces", model && choice.cloud ? { model: model.name } : null);
-  // The example is a translation, and tells nothing of how a text goes on.
+  // The example is a translation into German, and tells nothing of how a text goes on.
   const stored = !isText && !beam ? example : null;
   // The last answer stays until the next, but not where nothing is asked any more.
   const shown = (name, answer, isAsked) =>
     (isAsked && fits(answer) ? answer.found : stored?.[name]) ?? null;
   const isSeen = asks && Boolean(isText || target);
   const answers = { tokens, attention, beam, words };
+  // The text or, of this text, the translation that an answer is of where another is asked for.
+  const old = ({ source, target: its }) =>
+    source !== choice.text ? source : target && its && its !== target ? its : undefined;
   const before = Object.fromEntries(
     Object.entries(answers)
-      .filter(([, answer]) => asks && fits(answer) && answer.asked.source !== choice.text)
-      .map(([name, answer]) => [name, answer.asked.source]),
+      .filter(([, answer]) => asks && fits(answer) && old(answer.asked) !== undefined)
+      .map(([name, answer]) => [name, old(answer.asked)]),
   );
   return {
     sampling,
@@ -179,6 +182,7 @@ function Page({ server, trouble, tryAgain }) {
         ${" "}<q>${example.beam.source}</q>
       </p>`}
       <${Output} model=${model} streams=${streams} text=${choice.text} beam=${beam}
+        language=${isStored ? "de" : model?.tgt}
         sampling=${{ ...found.sampling, seed: choice.seed }}
         drawAgain=${() => change({ seed: choice.seed + 1 })} />
       <${Tour} panels=${Object.keys(found.panels).filter((name) => found.panels[name])} />

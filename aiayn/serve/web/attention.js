@@ -128,7 +128,7 @@ function Numbers({ heads, weights, name, isRounded }) {
 
 export function Attention({ attention, choice, change, isStored }) {
   const byKind = Object.fromEntries(attention.kinds.map((heads) => [heads.kind, heads]));
-  const heads = byKind[choice.kind] ?? attention.kinds[0];
+  const heads = Object.hasOwn(byKind, choice.kind) ? byKind[choice.kind] : attention.kinds[0];
   const layer = Math.min(Math.max(choice.layer, 1), heads.weights.length);
   const head = Math.min(Math.max(choice.head, 1), heads.weights[0].length);
   const shown = {

@@ -33,7 +33,7 @@ function useWritten(model, text, how) {
 }
 
 /** A translation is that of the beam, forced or not, as soon as there is one of this text. */
-export function Output({ model, streams, text, beam, sampling, drawAgain }) {
+export function Output({ model, streams, text, beam, language, sampling, drawAgain }) {
   const isText = model?.kind === "language_model";
   const grown = useWritten(model, model && streams ? text : "", isText ? sampling : {});
   const asked = isText && text && !streams ? { model: model.name, source: text, ...sampling } : null;
@@ -49,7 +49,7 @@ export function Output({ model, streams, text, beam, sampling, drawAgain }) {
   return html`
     <section class="output" aria-labelledby="output-title">
       <h2 id="output-title">${isText ? "How it goes on" : "Translation"}</h2>
-      <p class="said" aria-live="polite" aria-busy=${Boolean(text) && isWaited} dir="auto" lang=${model?.tgt}>
+      <p class="said" aria-live="polite" aria-busy=${Boolean(text) && isWaited} dir="auto" lang=${language}>
         ${said || unsaid}
       </p>
       ${isText &&

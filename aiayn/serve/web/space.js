@@ -137,7 +137,7 @@ function Cloud({ label, ...shown }) {
 
 function Distances({ space, stage }) {
   return html`
-    <div class="scroll">
+    <div class="scroll" tabindex="0" role="region" aria-label="Distances">
       <table class="distances">
         <caption>How far apart the two vectors of a piece are that both sentences have</caption>
         <thead>
