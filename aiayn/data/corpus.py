@@ -161,7 +161,7 @@ def prepare_corpus(
     if found:
         return found
     source = (open_source or open_pairs)(config)
-    if left_out := len(config.test_files) - len(_heeded(config)):
+    if left_out := len(config.test_files) - len(heeded(config)):
         print(
             f"{left_out} of data.test_files are relative to data.folder, which is not set, and are "
             "left out; the Hub's own test set is scored. An absolute path is heeded.",
@@ -213,11 +213,21 @@ _OF_HUB = ("hub", "hub_config", "revision", "num_pairs")
 def _with_tests(source: Source, data: DataConfig) -> Source:
     """The source with the test sets in local files beside its own."""
     details = dict(source.details)
-    tests = open_tests(replace(data, test_files=_heeded(data)), details)
+    tests = open_tests(replace(data, test_files=heeded(data)), details)
+    if twice := sorted({*source.tests} & {*tests}):
+        raise UserError(taken(twice[0]))
     return replace(source, details=details, tests={**source.tests, **tests})
 
 
-def _heeded(data: DataConfig) -> tuple[str, ...]:
+def taken(name: str) -> str:
+    """What to say of a test set of one's own that has the name of another."""
+    return (
+        f"data.test_files names a test set {name!r}, and the corpus has one of that name; wanted "
+        "another name."
+    )
+
+
+def heeded(data: DataConfig) -> tuple[str, ...]:
     """The test sets in local files that belong to a corpus.
 
     An experiment with a dataset of the Hub may name files to use instead, relative to the
@@ -261,17 +271,21 @@ def changed_source(data: DataConfig, manifest: Manifest) -> dict[str, list[str]]
     before, kind = manifest.source, manifest.source["kind"]
     tests = {split: files for split, files in before.items() if split.startswith("test.")}
     rest = {split: files for split, files in before.items() if split not in tests}
-    if kind == "files":
-        for looked_at, files in ((data, before), (replace(data, test_files=()), rest)):
-            with suppress(UserError):
-                return _changed(files, open_files(looked_at).details)
-        return {}
     changed: dict[str, list[str]] = {}
-    if kind in EMBEDDED and EMBEDDED[kind].details() != rest:
-        changed["train"] = [f"the {kind}"]
-    with suppress(UserError):
-        changed |= _changed(tests, _details_of_tests(data))
-    return changed
+    if kind == "files":
+        with suppress(UserError):
+            changed = _changed(rest, open_files(replace(data, test_files=())).details)
+    elif kind in EMBEDDED and EMBEDDED[kind].details() != rest:
+        changed = {"train": [f"the {kind}"]}
+    now: dict[str, Any] = {}
+    for spec in heeded(data):
+        split = f"test.{spec.partition('=')[0]}"
+        try:
+            open_tests(replace(data, test_files=(spec,)), now)
+        except UserError:
+            if split in tests:
+                now[split] = tests[split]
+    return changed | _changed(tests, now)
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -301,7 +315,7 @@ def hash_of_tests(data: DataConfig) -> str:
 
 def _details_of_tests(data: DataConfig) -> dict[str, Any]:
     details: dict[str, Any] = {}
-    open_tests(replace(data, test_files=_heeded(data)), details)
+    open_tests(replace(data, test_files=heeded(data)), details)
     return details
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from aiayn.data.text import clean
+from aiayn.data.text import clean, visible, visible_places
 
 
 class Token(NamedTuple):
@@ -52,6 +52,7 @@ _SHORTENED = re.compile(r"'(?:s|m|d|re|ve|ll|t|n|em|tis|twas|\d\ds?)", re.IGNORE
 """What begins with an apostrophe that is no quote."""
 _ENDING = re.compile(r".(n't|'(?:s|m|d|re|ve|ll)?)$", re.IGNORECASE)
 """A contraction, or a quote that closes; another may stand before it."""
+_LONGEST_ENDING = 4
 _JOINED = {
     **{"cannot": 3, "gonna": 3, "gotta": 3, "wanna": 3, "gimme": 3, "lemme": 3},
     **{"'tis": 2, "'twas": 2, "d'ye": 2, "more'n": 4},
@@ -65,7 +66,16 @@ def words(text: str) -> list[str]:
 
 
 def tokens(text: str) -> list[Token]:
-    """The words of a sentence, each with its place in the text."""
+    """The words of a sentence, each with its place in the text. What nobody sees parts none."""
+    seen = visible(text)
+    found = _tokens(seen)
+    if len(seen) == len(text):
+        return found
+    places = visible_places(text)
+    return [Token(word, places[start], places[end - 1] + 1) for word, start, end in found]
+
+
+def _tokens(text: str) -> list[Token]:
     final = _FINAL.search(text)
     if not final:
         return [*_between(text, 0, len(text))]
@@ -114,8 +124,8 @@ def _parts(run: str) -> Iterator[tuple[str, int]]:
         yield money[1], start
         start = money.end()
     ends: list[tuple[str, int]] = []
-    while found := _ENDING.search(run[start:end]):
-        end = start + found.start(1)
+    while found := _ENDING.search(run[max(start, end - _LONGEST_ENDING) : end]):
+        end -= len(found[1])
         ends.append((found[1], end))
     second = _JOINED.get(run[start:end].lower())
     if second:

@@ -22,11 +22,13 @@ from aiayn.data.corpus import (
     changed_source,
     damaged_text,
     hash_of_tests,
+    heeded,
     open_pairs,
     prepare_corpus,
     read_lines,
     read_split,
     read_test_files,
+    taken,
 )
 from aiayn.data.packing import pack_split, unlimited
 from aiayn.data.sources.documents import unfolded
@@ -212,13 +214,14 @@ def prepare(
         UserError: the corpus cannot be read, or does not suit the settings.
     """
     found = find_prepared(begun, root) if begun else None
-    training = _of_training(data, begun, open_source) if begun and not found else data
+    is_whole = found is not None and not _damaged_of_run(found / "text")
+    training = _of_training(data, begun, open_source) if begun and not is_whole else data
     folder = found or _home(training, root)
     with user_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with user_os_errors(folder), _alone(folder):
         text, given = folder / "text", _own_tokenizer(training, folder, begun)
-        if found and not damaged_text(Manifest.load(text), text, _OF_TRAINING):
+        if is_whole:
             manifest = Manifest.load(text)
         else:
             manifest = prepare_corpus(training, text, progress=progress, open_source=open_source)
@@ -250,10 +253,24 @@ def _of_training(data: DataConfig, begun: Begun, open_source: OpenSource) -> Dat
 _OF_TRAINING = ("train", "dev")
 
 
+def _damaged_of_run(text: Path) -> str:
+    """What is wrong with the text that a run cannot do without: train, dev, and the test sets that
+    are in no files of their own. The others are read from these anew."""
+    manifest = Manifest.load(text)
+    splits = [f"test.{name}" for name in manifest.tests]
+    splits = [*_OF_TRAINING, *(split for split in splits if split not in manifest.source)]
+    return damaged_text(manifest, text, splits)
+
+
 def _tests(
     data: DataConfig, prepared: Prepared, changed: Mapping[str, object], begun: Begun
 ) -> dict[str, list[Pair]] | None:
-    """The test sets that the settings name, unless they are those of the prepared text."""
+    """The test sets that the settings name, unless they are those of the prepared text. Of one
+    whose files are gone that is what there is.
+
+    Raises:
+        UserError: one cannot be read, or has the name of one that is in no files.
+    """
     manifest, text = prepared.manifest, prepared.folder / "text"
     names = [f"test.{name}" for name in manifest.tests]
     are_whole = not names or not damaged_text(manifest, text, names)
@@ -261,12 +278,25 @@ def _tests(
     are_same = not any(split.startswith("test.") for split in changed)
     if manifest.data_hash in hashes and are_whole and are_same:
         return None
-    own = {
-        name: list(zip(*(prepared.lines(f"test.{name}", s) for s in ("src", "tgt")), strict=True))
-        for name in manifest.tests
-        if are_whole and f"test.{name}" not in manifest.source
-    }
-    return own | read_test_files(data)
+
+    def kept(name: str) -> list[Pair]:
+        sides = (prepared.lines(f"test.{name}", side) for side in ("src", "tgt"))
+        return list(zip(*sides, strict=True))
+
+    found = {n: kept(n) for n in manifest.tests if f"test.{n}" not in manifest.source}
+    for spec in heeded(data):
+        name = spec.partition("=")[0]
+        if name in found:
+            raise UserError(taken(name))
+        split = f"test.{name}"
+        is_known = split in manifest.source and spec in begun.data.test_files
+        try:
+            found |= read_test_files(replace(data, test_files=(spec,)))
+        except UserError:
+            if not is_known or split in changed or damaged_text(manifest, text, [split]):
+                raise
+            found[name] = kept(name)
+    return found
 
 
 @contextmanager

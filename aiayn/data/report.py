@@ -87,7 +87,8 @@ def report(prepared: Prepared) -> tuple[Report, bool]:
     """The report on prepared data, and whether it was made now rather than found beside it."""
     with suppress(UserError, OSError):
         found = Report.load(prepared.folder)
-        if found.made_from == prepared.fingerprint:
+        dropped = dropped_shares(prepared.manifest, prepared.train.too_long)
+        if (found.made_from, found.dropped) == (prepared.fingerprint, dropped):
             return found, False
     made = _make(prepared)
     with suppress(UserError, OSError):  # a folder to read from only

@@ -39,6 +39,13 @@ def visible(text: str) -> str:
     return text if text.isprintable() else _INVISIBLE.sub(r"\1", text)
 
 
+def visible_places(text: str) -> list[int]:
+    """Where in the text each character stands that `visible` leaves."""
+    found = [match for match in _INVISIBLE.finditer(text) if not match[1]]
+    gone = {place for match in found for place in range(*match.span())}
+    return [place for place in range(len(text)) if place not in gone]
+
+
 def clean(text: str) -> str:
     """Visible and composed: as all text for training is."""
     return composed(visible(text))

@@ -17,6 +17,7 @@ import sentencepiece
 from aiayn.config import DataConfig
 from aiayn.data.text import composed, composed_document
 from aiayn.errors import UserError, naming
+from aiayn.system.checkout import included_model
 from aiayn.system.files import place
 
 _MAX_SENTENCES = 10_000_000
@@ -435,7 +436,8 @@ class WordTokenizer(Tokenizer):
 
 def _spell(text: str, side: Any) -> list[str]:
     """The pieces of a text, of which a code before it is one."""
-    code = _CODE.match(text)
+    code = _CODE.match(text.lstrip())
+    text = text.lstrip() if code else text
     pieces = side.encode(text[code.end() :] if code else text, out_type=str)
     return [code[0], *pieces] if code else pieces
 
@@ -488,7 +490,7 @@ def own_tokenizer(data: DataConfig) -> Tokenizer:
 
 def place_of_own(data: DataConfig) -> Path:
     """The file that `data.tokenizer` means."""
-    path = place(data.tokenizer)
+    path = included_model(place(data.tokenizer))
     return path / "tokenizer.model" if path.is_dir() else path
 
 

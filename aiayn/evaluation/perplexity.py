@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aiayn.data.tokenizer import Tokenizer
 from aiayn.decoding.writer import Writer
 from aiayn.evaluation.scores import Score, Scores
 
@@ -89,14 +90,16 @@ def _divisors(writer: Writer, document: str, ids: Sequence[int]) -> TextLoss:
 
 
 def scores_of(
-    losses: Sequence[TextLoss], context: int, language: str, has_bos: bool = True
+    losses: Sequence[TextLoss], context: int, language: str, tokenizer: Tokenizer
 ) -> Scores:
-    """All figures of a text; those of no text are not taken."""
+    """All figures of a text; those of no text are not taken. With line breaks kept it is another
+    text than with a blank for each."""
     total = TextLoss()
     for loss in losses:
         total = total.plus(loss)
-    bos = "yes" if has_bos else "no"
+    bos = "yes" if tokenizer.has_bos else "no"
     rule = f"window:{context}|stride:{max(1, context // 2)}|bos:{bos}|eos:no"
+    rule += "" if tokenizer.line_break is None else "|breaks:kept"
     bits = total.nats / math.log(2)
     per: dict[str, tuple[float, int, str, str]] = {
         "perplexity": (total.nats, total.tokens, "tok:own", "models with the same pieces"),

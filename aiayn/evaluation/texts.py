@@ -1,14 +1,15 @@
 """From a trained language model to its figures: perplexities, samples, record."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from aiayn.config import DataConfig
 from aiayn.data.prepare import Prepared
 from aiayn.data.sources.documents import documents, unfolded
-from aiayn.data.sources.formats import read_text
+from aiayn.data.sources.formats import Skipped, is_table, read_files, read_text
 from aiayn.data.text import visible
 from aiayn.decoding.wishes import Wishes
 from aiayn.decoding.writer import Writer, Writing
@@ -77,30 +78,41 @@ def score_texts(
         found = hosts.shared_out(losses, documents)
     # Those of other processes come as lists.
     losses_of_all = [TextLoss(*loss) for loss in found]
-    has_bos = writer.tokenizer.has_bos
-    return scores_of(losses_of_all, writer.context, writer.language, has_bos)
+    return scores_of(losses_of_all, writer.context, writer.language, writer.tokenizer)
 
 
 def evaluate_text(path: Path, text: Path, console: Console) -> Scores:
     """The figures of a file, of which each document is one as in training, shown in a table.
 
     Raises:
-        UserError: the model is no language model, or the file cannot be read or holds no text.
+        UserError: the model is no language model, or the file cannot be read or holds no text, or
+            something else beside it.
     """
     model = model_of(path)
     writer = Writer(model)
-    found = list(documents(read_text(text), model.experiment.data.documents, str(text)))
-    if long := next((each for each in found if each.too_long), None):
-        raise UserError(
-            f"{text}, line {long.line:,}: the document that begins here is too long; wanted parts "
-            "of it."
-        )
-    held = [visible(unfolded(each.text)) for each in found]
+    held = [visible(unfolded(document)) for document in _read(text, model.experiment.data)]
     if not any(map(str.split, held)):
         raise UserError(f"{text} holds no text; wanted some words.")
     scored = score_texts(writer, held, console, text.name)
     show({text.name: {"": scored}}, console)
     return scored
+
+
+def _read(text: Path, data: DataConfig) -> Iterator[str]:
+    """The documents of a file; of a table those in its cells, as in training."""
+    if is_table(text):
+        skipped = Skipped()
+        yield from (document for _, document in read_files((text,), data, skipped))
+        if skipped.first:
+            raise UserError(f"{skipped.first}; wanted text alone.")
+        return
+    for document in documents(read_text(text), data.documents, str(text)):
+        if document.too_long:
+            raise UserError(
+                f"{text}, line {document.line:,}: the document that begins here is too long; "
+                "wanted parts of it."
+            )
+        yield document.text
 
 
 def _show_samples(run_dir: Path, model: Model, console: Console) -> None:

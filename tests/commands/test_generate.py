@@ -107,6 +107,20 @@ def test_a_text_is_evaluated_as_its_training_text_was_read(
     assert "window:32|stride:16|bos:yes|eos:no" in out
 
 
+def test_a_text_in_a_table_is_that_in_its_cells(writer, monkeypatch, capfdbinary, tmp_path):
+    texts = ["one two three", "four \u00e4"]
+    (tmp_path / "lines").write_text("".join(f"{text}\n" for text in texts))
+    (tmp_path / "x.jsonl").write_text("".join(f"{json.dumps({'text': t})}\n" for t in texts))
+    plain, table = (
+        _run(monkeypatch, capfdbinary, ["evaluate", writer, "--text", tmp_path / name])
+        for name in ("lines", "x.jsonl")
+    )
+    assert table.replace("x.jsonl", "lines").split() == plain.split()
+    (tmp_path / "x.jsonl").write_text('{"text": "one"}\n{"other": 1}\n')
+    found = main(["evaluate", str(writer), "--text", str(tmp_path / "x.jsonl")])
+    assert found == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -85,7 +85,7 @@ def test_train_without_a_usable_pair_says_what_became_of_them(source: Path, tmp_
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     train=st.lists(st.tuples(texts, texts), max_size=12),
     dev=st.lists(st.tuples(texts, texts), min_size=1, max_size=3),

@@ -340,6 +340,9 @@ def test_test_sets_of_ones_own_are_scored_beside_those_of_the_phrasebook(
     write_pairs(source, "test", [pair(3), pair(201)])
     assert changed_source(data, manifest) == {"test.news": ["test.en", "test.de"]}
     assert prepare(data, tmp_path / "out").splits["train"].kept == 19, "one is a test sentence now"
+    taken = replace(data, test_files=(f"own={source}/test.{{lang}}",))
+    with pytest.raises(UserError, match="a test set 'own', and the corpus has one of that name"):
+        prepare(taken, tmp_path / "other")
     missing = replace(data, test_files=("news=gone.{lang}",))
     with pytest.raises(UserError, match=r"gone\.en does not exist; data\.test_files names it"):
         prepare(missing, tmp_path / "other")

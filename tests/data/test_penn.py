@@ -54,6 +54,9 @@ CUT = {
     "": "",
     " \u200b ": "",
     "so\u00adft\u00a0ly e\u0301": "soft ly \u00e9",
+    "She isn't\u200b here.": "She is n't here .",
+    "\u200eShe sleeps.\u200f": "She sleeps .",
+    "I can\u00adnot go.\ufeff": "I can not go .",
     ".": ".",
     "'": "'",
 }
@@ -80,6 +83,13 @@ def test_every_word_says_where_it_stands():
         (".", "."),
     ]
     assert found[-1] == Token(".", len(text) - 1, len(text))
+    hidden = "\u200bHe is\u00adn't\u200b in."
+    assert [hidden[t.start : t.end] for t in tokens(hidden)] == ["He", "is", "n't", "in", "."]
+
+
+def test_a_word_of_many_endings_is_cut_from_its_end_on():
+    count = 20_000
+    assert words("a" + "'s" * count) == ["a", *["'s"] * count]
 
 
 SIGNS = " .,;:?!'\"`()[]$%-&/…’“"

@@ -332,6 +332,31 @@ def test_test_sets_that_were_held_out_stay_beside_those_that_are_named(tmp_path)
     found = prepare(more, tmp_path / "data", progress=False, begun=begun)
     assert list(found.test_sets) == ["test", "more"]
     assert found.lines("test.test", "src") == prepared.lines("test.test", "src")
+    taken = replace(data, test_files=("test=more.{lang}",))
+    with pytest.raises(UserError, match="a test set 'test', and the corpus has one of that name"):
+        prepare(taken, tmp_path / "data", progress=False, begun=begun)
+    # Damaged it is made anew, whatever else is asked: no file has it.
+    held_out = prepared.folder / "text/test.test.tgt"
+    whole = held_out.read_bytes()
+    held_out.write_bytes(b"x" + whole[1:])
+    again = prepare(more, tmp_path / "data", progress=False, begun=begun)
+    assert list(again.test_sets) == ["test", "more"]
+    assert again.fingerprint == prepared.fingerprint
+    assert held_out.read_bytes() == whole
+
+
+def test_a_test_set_that_is_gone_hides_no_other_that_was_mended(place):
+    folder, _, _ = place
+    write_pairs(folder, "more", [pair(n) for n in range(4_000, 4_010)])
+    data = config(folder, vocab_size=300, test_files=("a=test.{lang}", "b=more.{lang}"))
+    prepared = prepare(data, folder / "both", progress=False)
+    begun = Begun(data, prepared.fingerprint, prepared.tokenizer.model)
+    (folder / "test.en").unlink()
+    write_pairs(folder, "more", [pair(n) for n in range(5_000, 5_003)])
+    found = prepare(data, folder / "both", progress=False, begun=begun)
+    assert list(found.test_sets) == ["a", "b"]
+    assert found.lines("test.a", "tgt") == prepared.lines("test.a", "tgt")
+    assert found.lines("test.b", "src") == [pair(n)[0] for n in range(5_000, 5_003)]
 
 
 def test_a_large_corpus_tokenizer_is_trained_apart_and_is_the_same(corpus, tmp_path, monkeypatch):

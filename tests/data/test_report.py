@@ -61,6 +61,10 @@ def test_it_is_made_once_for_a_text(tmp_path):
     again, is_new = report(prepared(tmp_path, [*pairs, ("a", "b")]))
     assert is_new
     assert again.made_from != first.made_from
+    more, is_new = report(prepared(tmp_path, [*pairs, ("a", "b"), *[("", "")] * 30]))
+    assert is_new, "of the same text other pairs were left out"
+    assert more.made_from == again.made_from
+    assert more.dropped != again.dropped
 
 
 def test_a_sample_stands_for_a_large_corpus(tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ from aiayn.data.tokenizer import (
 )
 from aiayn.data.trees import spelling
 from aiayn.errors import UserError
+from aiayn.experiments import load_experiment
+from aiayn.system.checkout import MODELS, included_models, root
 from tests.support import gpt
 from tests.support.models import TOKENIZER
 
@@ -79,6 +81,15 @@ def test_a_model_of_ones_own_may_lie_at_home(tmp_path, monkeypatch):
         own_tokenizer(DataConfig(tokenizer="~nobody-here/x"))
 
 
+@pytest.mark.parametrize("name", included_models())
+def test_a_model_that_comes_along_gives_its_tokenizer_by_name(name):
+    folder = root() / MODELS / name
+    wanted = Tokenizer.load(folder / "tokenizer.model")
+    data = load_experiment(name).data
+    found = own_tokenizer(replace(data, tokenizer=name, vocab_size=wanted.num_words))
+    assert found.model == wanted.model
+
+
 def test_damaged_and_missing_models_are_refused(tmp_path):
     path = tmp_path / "tokenizer.model"
     with pytest.raises(UserError, match="does not exist"):
@@ -130,6 +141,7 @@ def test_a_code_of_a_language_ends_where_it_is_closed(pair):
     (coded,) = pair.encode([">>de<< we << saw"])
     assert pair.pieces(coded[:1]) == [">>de<<"]
     assert coded[1:] == plain
+    assert pair.encode(["  >>de<< we << saw"]) == [coded], "blanks before a line do not count"
     assert (pair.prefix(coded), pair.prefix(plain), pair.prefix([])) == (coded[:1], [], [])
 
 

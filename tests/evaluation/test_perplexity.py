@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from aiayn.data.tokenizer import train_tokenizer
 from aiayn.decoding.writer import Writer
 from aiayn.evaluation.perplexity import TextLoss, scores_of, text_losses, windows
 from tests.support.models import CONTEXT, TOKENIZER, language_model
@@ -68,7 +69,7 @@ def test_a_longer_text_is_predicted_window_by_window(writer):
 
 def test_the_figures_by_hand():
     losses = [TextLoss(3.0, 4, 2, 9, 10), TextLoss(1.0, 1, 1, 1, 2)]
-    scores = scores_of(losses, 64, "de")
+    scores = scores_of(losses, 64, "de", TOKENIZER)
     assert scores.values() == pytest.approx(
         {
             "perplexity": math.exp(4 / 5),
@@ -79,4 +80,15 @@ def test_the_figures_by_hand():
     )
     assert scores.num_sentences == 2
     assert "window:64|stride:32|bos:yes|eos:no" in scores["perplexity"].how
-    assert set(scores_of([TextLoss()], 64, "de").values().values()) == {None}
+    assert set(scores_of([TextLoss()], 64, "de", TOKENIZER).values().values()) == {None}
+
+
+def test_a_text_with_its_line_breaks_is_told_from_one_without():
+    lines = ["one two", "three four"] * 40
+    kept = train_tokenizer(["\n".join(lines)], 280, documents=True)
+    rules = [
+        scores_of([TextLoss(1.0, 1, 1, 1, 1)], 64, "de", each)["bits_per_byte"].how
+        for each in (TOKENIZER, kept)
+    ]
+    plain = "window:64|stride:32|bos:yes|eos:no"
+    assert rules == [f"{plain}|bytes:utf-8", f"{plain}|breaks:kept|bytes:utf-8"]

@@ -14,8 +14,11 @@ from aiayn.bench import nano
 from aiayn.bench.nano import bench_nano
 from aiayn.bench.ngrams import bench_ngrams
 from aiayn.config import ModelConfig
+from aiayn.data.plain import check_plain
 from aiayn.data.prepare import prepare
 from aiayn.decoding.writer import Writer
+from aiayn.errors import UserError
+from aiayn.evaluation.evaluate import unfit_tests
 from aiayn.evaluation.perplexity import scores_of, text_losses
 from aiayn.evaluation.record import read_record, record_lines, run_info
 from aiayn.evaluation.texts import evaluate_texts
@@ -63,17 +66,26 @@ def finished(corpus, data_dir, tmp_path_factory):
     return experiment, run_dir, prepared, shown.getvalue()
 
 
+def test_any_text_can_be_predicted(finished):
+    _, _, prepared, _ = finished
+    marked = [("", "<p>one two")] * 9
+    assert list(unfit_tests(replace(prepared, tests={"web": marked}))) == []
+    with pytest.raises(UserError, match="wanted plain"):
+        check_plain("references", [text for _, text in marked])
+
+
 def test_the_record_has_the_figures_of_the_model_on_the_test_text(finished):
     experiment, run_dir, prepared, _ = finished
     record = read_record(run_dir)
     texts = prepared.lines("test.test", "tgt")
     writer = Writer(load_model(run_dir / "model"))
-    wanted = scores_of(text_losses(writer, texts), experiment.data.max_tokens, "bb")
+    tokenizer = prepared.tokenizer
+    wanted = scores_of(text_losses(writer, texts), experiment.data.max_tokens, "bb", tokenizer)
     assert record.scores["test"]["average of 3"] == wanted
     checkpoints = Checkpoints.open(run_dir)
     last = Writer(Model(experiment, prepared.tokenizer, checkpoints.params(12)))
     checkpoints.close()
-    of_last = scores_of(text_losses(last, texts), experiment.data.max_tokens, "bb")
+    of_last = scores_of(text_losses(last, texts), experiment.data.max_tokens, "bb", tokenizer)
     assert record.scores["test"]["last checkpoint (12)"] == of_last != wanted
     assert record.config["task"] == "language_model"
     assert record.src_tokens_per_update == 0

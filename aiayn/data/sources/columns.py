@@ -14,7 +14,7 @@ from aiayn.errors import UserError
 
 SAMPLE_LINES, SAMPLE_CHARACTERS = 1_000, 1_000_000
 """The beginning of a file, by which its columns are judged."""
-_NUMBER = re.compile(r"\s*[-+]?[\d.,:eE%/-]*\d[\d.,:eE%/-]*\s*")
+_NUMBER = re.compile(r"\s*[-+]?[.,:eE%/-]*\d[\d.,:eE%/-]*\s*")
 _ROLES = {"source": 0, "src": 0, "target": 1, "tgt": 1, "trg": 1}
 _ABOUT = {
     *("id", "index", "line", "no", "nr", "score", "similarity", "alignment", "url", "license"),

@@ -150,7 +150,7 @@ def _files_split(
     for file in chain(*found):
         _check_treebank(file, data, setting)
     for file, about in zip(chain(*found), details[split], strict=True):
-        is_document = data.documents == "file" and _extension(file) not in READERS
+        is_document = data.documents == "file" and not is_table(file)
         if is_document and about["bytes"] > LONGEST_DOCUMENT:
             raise too_large(file, f"{about['bytes']:,} bytes")
 
@@ -250,10 +250,12 @@ def _matches(pattern: str, folder: str, setting: str) -> dict[tuple[str, ...], P
     if exact.is_file():
         return {(): exact}
     found: dict[tuple[str, ...], Path] = {}
-    if ("*" in pattern or "?" in pattern) and not Path(pattern).is_absolute():
+    if "*" in pattern or "?" in pattern:
         wildcards = {"*": "([^/]*)", "?": "([^/])"}
         regex = "(?:.*/)?" + "".join(wildcards.get(c, re.escape(c)) for c in pattern)
-        for path in root.glob(pattern.replace("[", "[[]")):
+        anchor = Path(pattern).anchor
+        within = pattern.removeprefix(anchor).replace("[", "[[]")
+        for path in (Path(anchor) if anchor else root).glob(within):
             match = re.fullmatch(regex, path.as_posix())
             if match and path.is_file():
                 found[match.groups()] = path
@@ -268,7 +270,7 @@ def read_files(files: tuple[Path, ...], data: DataConfig, skipped: Skipped) -> I
     """The pairs of one file, or of two parallel text files, or the documents or trees of one."""
     if data.trees != "none":
         return pairs_of_trees(files[0], data.trees, skipped.add)
-    if not data.src and _extension(files[0]) not in READERS:
+    if not data.src and not is_table(files[0]):
         found = documents(lines(files[0], [data.tgt]), data.documents, str(files[0]))
         return _usable(found, str(files[0]), skipped)
     pairs = read_pairs(files, data.src, data.tgt, skipped, data.columns)
@@ -315,6 +317,11 @@ def _extension(path: Path) -> str:
     """What the name ends in, but for the endings of packed files."""
     suffix = path.suffix.lower()
     return Path(path.stem).suffix.lower() if suffix in PACKED else suffix
+
+
+def is_table(path: Path) -> bool:
+    """Whether the name says that the file is one of a kind with cells or units, not plain text."""
+    return _extension(path) in READERS
 
 
 def read_text(path: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiayn.config import DataConfig
-from aiayn.data.sources.columns import of_table, sides
+from aiayn.data.sources.columns import _NUMBER, of_table, sides
 from aiayn.data.sources.formats import Skipped, open_files
 from aiayn.errors import UserError
 from tests.data.sources.test_formats import read, write
@@ -132,6 +132,14 @@ def test_what_would_be_guessed_is_refused_with_three_examples(lines, message, co
     assert message in said
     assert f"--set data.columns={columns}" in said
     assert all(line.split("\t")[0] in said for line in lines[:3])
+
+
+def test_a_cell_of_many_digits_is_looked_at_once():
+    many = "1" * 100_000
+    for cell, is_number in ((many, True), (f"{many}x", False), (f" -{many}.5% ", True)):
+        assert bool(_NUMBER.fullmatch(cell)) == is_number
+    for sign in ("", ".", "-", "+-", "x1", "1 1"):
+        assert not _NUMBER.fullmatch(sign)
 
 
 def test_a_file_without_tabs_is_no_tsv():

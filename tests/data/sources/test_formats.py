@@ -307,11 +307,16 @@ def test_tmx_elements_are_let_go_of(tmp_path: Path):
 # --- Patterns -----------------------------------------------------------------------------------
 
 
-def test_wildcards_pair_files_by_what_they_stand_for(tmp_path: Path):
+def test_wildcards_pair_files_by_what_they_stand_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
     # "de" occurs in names on both sides, and the two sides sort differently: a-en < a.en.
     for name in ["a.en", "a.de", "a-den.en", "a-den.de", "z.de.en", "z.de.de"]:
         write(tmp_path / name, name)
     found = find_files("*.{lang}", str(tmp_path), "en", "de", "data.train_files")
+    for whole in (f"{tmp_path}/*.{{lang}}", "~/*.{lang}"):
+        assert find_files(whole, "elsewhere", "en", "de", "data.train_files") == found
     assert [(a.name, b.name) for a, b in found] == [
         ("a.en", "a.de"),
         ("a-den.en", "a-den.de"),
