@@ -271,15 +271,17 @@ MUTATIONS = [
         # The search.
         (
             "decoding/search.py",
-            "live_log_probs_BW.max(axis=1) / self._penalty(now.limit_B",
-            "live_log_probs_BW.max(axis=1) / self._penalty(1",
+            "live_log_probs_BW.max(axis=1) / self._penalty(now, now.limit_B",
+            "live_log_probs_BW.max(axis=1) / self._penalty(now, now.age_B",
         ),
         ("decoding/search.py", "((5.0 +", "((6.0 +"),
         (
             "decoding/search.py",
-            "self._penalty(age_B + 1)",
-            "self._penalty(age_B)",
+            "self._penalty(now, age_B + 1)",
+            "self._penalty(now, age_B)",
         ),
+        ("decoding/search.py", "asked_B is None else asked_B", "asked_B is None else self.alpha"),
+        ("serve/lanes.py", "sizes.alpha if ask.alpha is None else ask.alpha", "sizes.alpha"),
         (
             "decoding/search.py",
             "now.ended_scores_BW[:, : self.num_best], now.cut_B",
@@ -379,8 +381,8 @@ MUTATIONS = [
         ),
         (
             "decoding/translator.py",
-            "Line {first + place} has",
-            "Line {1 + place} has",
+            "{unit} {first + place} has",
+            "{unit} {1 + place} has",
         ),
         # The page.
         ("decoding/turns.py", " & ~has_ended", ""),

@@ -63,7 +63,8 @@ def translate(
     A line longer than any sentence of training is translated sentence by sentence, which standard
     error says.
 
-    More may be asked of each output. Its score stays what `aiayn score` gives it.
+    More may be asked of each output. What --json calls log_probs stays the model's own: their sum
+    is what `aiayn score` gives. A score is that sum over the length penalty.
       aiayn translate runs/phrasebook --prefix begun.txt --json < in.txt > out.jsonl
       aiayn translate runs/phrasebook --sample 3 --seed 7 --top-p 0.9 < in.txt
     With --prefix, all lines are read before the first is translated. A sample depends on its

@@ -28,7 +28,7 @@ def stacked(model: Model, others: Sequence[Model]) -> Params:
     """The parameters of an ensemble, each with a first axis of models.
 
     Raises:
-        UserError: one has another tokenizer or other sizes than the first.
+        UserError: one has another tokenizer, other sizes or other languages than the first.
     """
     first = model.experiment
     for number, other in enumerate(others, 2):
@@ -40,6 +40,12 @@ def stacked(model: Model, others: Sequence[Model]) -> Params:
                 f"{name} has another tokenizer ({hashes[1]}) than {first.name} ({hashes[0]}); "
                 "wanted the same, as data.tokenizer gives it to several runs."
             )
+        for key in ("src", "tgt"):
+            found, wanted = (getattr(each.data, key) for each in (other.experiment, first))
+            if found != wanted:
+                raise UserError(
+                    f"{name} has data.{key} {found!r}; wanted {wanted!r}, as {first.name}."
+                )
         theirs = dataclasses.asdict(other.experiment.model)
         for key, value in dataclasses.asdict(first.model).items():
             if key not in _FREE and theirs[key] != value:

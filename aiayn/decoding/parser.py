@@ -107,6 +107,8 @@ class Parser(Translator):
         self.terminals: Terminals = "tags" if trees == "none" else trees
         self.source = model.experiment.data.src
 
+    _scored = "Tree", "it"
+
     @staticmethod
     def _check(model: Model) -> None:
         symbols_of(model.experiment, model.tokenizer)
@@ -193,7 +195,7 @@ class Parser(Translator):
                 "(TOP (S (NP (NNP John)) (VP (VBZ sleeps)))), as `aiayn parse` writes them."
             )
         words, spelled = self.spelled(tree)
-        wanted = words_of(sentence)
+        wanted = list(map(spelling, words_of(sentence)))
         for place, (found_word, word) in enumerate(zip_longest(words.split(), wanted), 1):
             if found_word != word:
                 raise UserError(

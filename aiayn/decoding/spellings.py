@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, product
 from typing import NamedTuple
 
 from aiayn.data.languages import has_blanks
@@ -27,21 +27,24 @@ def banned_sequences(
 ) -> Mapping[tuple[int, ...], str]:
     """The sequences of ids that a banned word may be spelled in, and the word.
 
-    Where the language has blanks, a word begins after one or begins the output. What the tokenizer
-    has no piece for cannot be said, and needs no ban.
+    Where the language has blanks, a word begins after one, or begins the output or a line of it.
+    What the tokenizer has no piece for cannot be said, and needs no ban.
 
     Raises:
         UserError: there are more of them than a search takes.
     """
-    words = [word for word in words if word.strip()]
+    words = [word.strip() for word in words if word.strip()]
     if not words:
         return {}
     special = {tokenizer.pad, tokenizer.bos, tokenizer.eos, tokenizer.unknown}
     pieces = tokenizer.pieces(range(tokenizer.num_words))
     ids = {piece: number for number, piece in enumerate(pieces) if number not in special}
+    begins: list[tuple[int, ...]] = [(START,)] if has_blanks(language) else [()]
+    if tokenizer.line_break is not None and has_blanks(language):
+        begins.append((tokenizer.line_break,))
     found: dict[tuple[int, ...], str] = {}
     for word, encoded in zip(words, tokenizer.encode_target(words), strict=True):
-        if tokenizer.unknown in encoded:
+        if not encoded or tokenizer.unknown in encoded:
             continue
         signs: list[str] = []
         for piece in tokenizer.pieces(encoded):
@@ -50,7 +53,8 @@ def banned_sequences(
             found[spelling] = word
         if signs[:1] == [_BLANK]:
             for spelling in _spellings(signs[1:], ids):
-                found[(START, *spelling) if has_blanks(language) else spelling] = word
+                for before in begins:
+                    found[(*before, *spelling)] = word
     if len(found) > MOST_BANNED:
         fitting = len(words) * MOST_BANNED // len(found)
         raise UserError(
@@ -121,6 +125,7 @@ def prefix_ids(
         UserError: a prefix is too long, holds something unknown or banned, or its line is empty.
     """
     encoded = tokenizer.encode_target(prefixes)
+    lengths = sorted({*map(len, banned)})
     for number, (text, ids, limit) in enumerate(zip(prefixes, encoded, most, strict=True), 1):
         name = f"The prefix of line {number}"
         if ids and not limit:
@@ -135,10 +140,7 @@ def prefix_ids(
                 f"{name} is {text!r}; wanted only characters that the model's vocabulary has."
             )
         whole = (START, *ids)
-        for start in range(len(whole)):
-            for sequence, word in banned.items():
-                if whole[start : start + len(sequence)] == sequence:
-                    raise UserError(
-                        f"{name} is {text!r}; wanted one without {word!r}, a banned word."
-                    )
+        for start, length in product(range(len(whole)), lengths):
+            if word := banned.get(whole[start : start + length]):
+                raise UserError(f"{name} is {text!r}; wanted one without {word!r}, a banned word.")
     return encoded

@@ -86,7 +86,7 @@ class Translator:
             params = stacked(model, others)
         self.tokenizer: Tokenizer = model.tokenizer
         self.config = decode or model.experiment.decode
-        self.max_tokens = model.experiment.data.max_tokens
+        self.max_tokens = min(each.experiment.data.max_tokens for each in (model, *others))
         self.language = model.experiment.data.tgt
         self.params = jax.device_put(unflatten(model.params)) if params is None else params
         # Those of training may lie on several devices, those of another's model be half as wide.
@@ -98,6 +98,9 @@ class Translator:
         self._positions = sizes.max_positions if sizes.positions == "learned" else None
         self.wishes = Wishes()
         self._banned: Mapping[tuple[int, ...], str] = {}
+
+    _scored = "Line", "a translation"
+    """What is scored, by its number and by its kind."""
 
     @staticmethod
     def _check(model: Model) -> None:
@@ -174,7 +177,7 @@ class Translator:
         found: dict[int, list[Detailed]] = {}
         drawn, least = self.wishes.sample, self.wishes.min_length
         in_pieces = [numbers for numbers in parts if len(numbers) > 1]
-        shares = _shares(least, pieces, in_pieces) if least else {}
+        shares = least_shares(least, pieces, in_pieces) if least else {}
         # The best few samples of a line may be made of any samples of its pieces.
         wanted = drawn if drawn and in_pieces else num_best
         searches = self._search(pieces, wanted, forced, details, shares)
@@ -241,9 +244,10 @@ class Translator:
         for place, (source, target) in enumerate(encoded):
             length = max(len(source), len(target)) + 1
             if length > self._longest:
+                unit, whole = self._scored
                 raise LineError(
-                    f"Line {first + place} has {length:,} tokens; wanted at most "
-                    f"{self._longest:,}, since a translation is scored as a whole.",
+                    f"{unit} {first + place} has {length:,} tokens; wanted at most "
+                    f"{self._longest:,}, since {whole} is scored as a whole.",
                     place,
                 )
         log_probs = self.forced(encoded, self.programs.forced)
@@ -457,7 +461,9 @@ class Translator:
         return max(1, self.config.slots_per_batch // slots)
 
 
-def _shares(least: int, pieces: Sequence[list[int]], lines: Iterable[range]) -> Mapping[int, int]:
+def least_shares(
+    least: int, pieces: Sequence[list[int]], lines: Iterable[range]
+) -> Mapping[int, int]:
     """The fewest tokens of each piece of some lines, of which each has as many in all."""
     found: dict[int, int] = {}
     for numbers in lines:

@@ -83,7 +83,7 @@ class Wishes:
     def check_num_best(
         self,
         num_best: Any,
-        beam_size: int | None = None,
+        beam_size: Any = None,
         names: tuple[str, str, str] = ("num_best", "beam_size", "sample"),
     ) -> None:
         """Raises UserError if what is wanted is no whole number of outputs, or more than are drawn,
@@ -99,6 +99,7 @@ class Wishes:
                 f"{name} is {num_best}, and {sample} is {self.sample}; wanted at most as many "
                 "outputs as are drawn."
             )
+        check_number(beam, beam_size, whole=True)
         if beam_size is not None and num_best > beam_size:
             raise UserError(
                 f"{name} is {num_best}, and {beam} is {beam_size}; wanted at most as many outputs "

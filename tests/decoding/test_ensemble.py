@@ -117,3 +117,15 @@ def test_models_that_do_not_belong_together_are_refused_by_what_differs():
     with pytest.raises(UserError, match=r"Model 3 .*wide, has model.d_ff 24; wanted 20, as small"):
         stacked(_saved(1), [_saved(2), _saved(3, "wide", wide)])
     stacked(_saved(1), [_saved(2, config=replace(ONE_LAYER, dropout_rate=0.3))])
+    back = _saved(2, "back")
+    data = replace(back.experiment.data, src="de", tgt="en")
+    back = Model(replace(back.experiment, data=data), TOKENIZER, back.params)
+    with pytest.raises(UserError, match=r"Model 2 .*back, has data\.src 'de'; wanted 'en'"):
+        stacked(_saved(1), [back])
+
+
+def test_a_line_is_as_long_as_each_of_the_models_may_read():
+    short = _saved(2)
+    data = replace(short.experiment.data, max_tokens=12)
+    short = Model(replace(short.experiment, data=data), TOKENIZER, short.params)
+    assert Translator(_saved(1), others=[short]).max_tokens == 12

@@ -10,7 +10,7 @@ from aiayn.data.trees import linearise, write
 from aiayn.decoding.parser import Parser, symbols_of, words_of
 from aiayn.decoding.translator import Translator
 from aiayn.decoding.writer import Writer
-from aiayn.errors import UserError
+from aiayn.errors import LineError, UserError
 from aiayn.model.saved import Model
 from tests.support.models import TOKENIZER
 from tests.support.trees import random_parser, tree
@@ -74,6 +74,7 @@ def test_trees_become_symbols_as_training_has_them(parser):
     assert parser.spelled(tree(unseen)) == ("the _ dog", "(S NN NN NN )S"), "a word for each symbol"
     assert parser.symbols_over("the dog sees", text) == symbols
     assert parser.symbols_over("the dog sees", symbols) == symbols
+    assert parser.symbols_over("\u2581 dog", "(S (NN \u2581) (NN dog))") == "(S NN NN )S"
     for given, wrong in (
         ("(S (NN dog))", "word 1 is 'dog'; wanted 'the'"),
         ("(S (DT the) (NN dog))", "word 3 is None; wanted 'sees'"),
@@ -86,6 +87,13 @@ def test_trees_become_symbols_as_training_has_them(parser):
     ):
         with pytest.raises(UserError, match=re.escape(wrong)):
             parser.symbols_over("the dog sees", given)
+
+
+def test_a_tree_that_is_too_long_to_score_is_named_as_one(parser, monkeypatch):
+    monkeypatch.setattr(parser, "_positions", 12)
+    long = "dog", f"(S {'NN ' * 12})S"
+    with pytest.raises(LineError, match="Tree 2 has 15 tokens; wanted at most 12, since it is"):
+        parser.score([("dog", "(S NN )S"), long])
 
 
 def test_a_tree_with_a_symbol_that_training_never_had_cannot_come(parser):

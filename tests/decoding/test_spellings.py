@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 import aiayn.decoding.spellings
-from aiayn.data.tokenizer import Tokenizer
+from aiayn.data.tokenizer import Tokenizer, train_tokenizer
 from aiayn.decoding.spellings import START, _spellings, banned_sequences, prefix_ids
 from aiayn.errors import UserError
 from tests.support.models import TOKENIZER
@@ -58,6 +58,18 @@ def test_banned_words_are_whole_words_however_they_are_cut():
     assert ["\u2581", "t", "w", "o"] in pieces
 
 
+def test_a_word_is_banned_at_the_start_of_a_line_too():
+    lines = ["one two", "two one", "three four"] * 40
+    kept = train_tokenizer(["\n".join(lines)], 280, documents=True)
+    found = banned_sequences(["two "], kept, "de")
+    (ids,) = kept.encode(["one\ntwo"])
+    at = ids.index(kept.line_break)
+    assert tuple(ids[at:]) in found
+    assert tuple(kept.encode(["two"])[0]) in found, "without the blank behind it"
+    assert not any(START in each[1:] for each in found)
+    assert {*found.values()} == {"two"}
+
+
 def test_where_words_stand_without_blanks_they_are_banned_within_a_text():
     spelled = {
         language: {tuple(ids) for ids in banned_sequences(["好"], TOKENIZER, language)}
@@ -95,7 +107,20 @@ def _without_bytes(monkeypatch):
 
 
 def test_what_cannot_be_said_needs_no_ban(monkeypatch):
+    assert banned_sequences(["\u2581"], TOKENIZER, "de") == {}, "SentencePiece's own sign"
     assert banned_sequences(["two"], _without_bytes(monkeypatch), "de") == {}
+
+
+def test_a_prefix_is_held_against_banned_words_by_their_lengths():
+    class Told(dict[tuple[int, ...], str]):
+        def items(self):
+            raise AssertionError("each word is looked at for each prefix")
+
+    banned = Told(banned_sequences(["nine ten"], TOKENIZER, "de"))
+    ids = TOKENIZER.encode_target(["nine", "nine ten"])
+    assert prefix_ids(["nine"], TOKENIZER, [9], banned) == ids[:1]
+    with pytest.raises(UserError, match="wanted one without 'nine ten'"):
+        prefix_ids(["nine ten"], TOKENIZER, [99], banned)
 
 
 def test_prefixes_are_the_ids_of_the_target():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import aiayn.decoding.translator
@@ -13,7 +13,7 @@ from aiayn.config import DataConfig, DecodeConfig, Experiment
 from aiayn.decoding.alignment import layers_of
 from aiayn.decoding.heads import look
 from aiayn.decoding.outputs import Detailed
-from aiayn.decoding.translator import Long, Sought, Translator, _shares
+from aiayn.decoding.translator import Long, Sought, Translator, least_shares
 from aiayn.decoding.wishes import Wishes
 from aiayn.errors import LineError, UserError
 from aiayn.model.saved import Model
@@ -167,9 +167,9 @@ def test_a_line_in_pieces_has_as_many_samples_as_any(translator):
 
 def test_the_least_length_of_a_line_is_shared_out_among_its_pieces():
     pieces = [[1] * 10, [2] * 3, [3] * 30, [4] * 1]
-    found = _shares(8, pieces, [range(1, 4)])
+    found = least_shares(8, pieces, [range(1, 4)])
     assert found == {1: 1, 2: 8, 3: 1}
-    assert sum(_shares(900, pieces, [range(4)]).values()) in range(900, 904)
+    assert sum(least_shares(900, pieces, [range(4)]).values()) in range(900, 904)
 
 
 def test_the_least_length_is_asked_of_each_by_its_own(translator):
@@ -221,7 +221,6 @@ def test_the_language_of_the_output_decides_how_pieces_are_joined(translator, mo
 
 
 @given(st.text(st.sampled_from('aB 1.?!。？।,;，"”と\u0301\n😀') | st.characters(), max_size=300))
-@settings(deadline=None)
 def test_pieces_of_any_line_hold_its_text_and_fit(text):
     text = text.encode(errors="ignore").decode().replace("\u2581", "")  # how a blank is written
     tokenizer = TOKENIZER

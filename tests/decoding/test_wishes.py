@@ -90,6 +90,8 @@ def test_as_many_outputs_as_are_drawn_may_be_wanted():
     Wishes().check_num_best(4, 4)
     with pytest.raises(UserError, match="num_best is 5, and beam_size is 4; wanted at most as"):
         Wishes().check_num_best(5, 4)
+    with pytest.raises(UserError, match="beam_size is '4'; wanted a whole number"):
+        Wishes().check_num_best(2, "4")
 
 
 def test_each_sentence_has_a_seed_of_its_own_and_always_the_same():
