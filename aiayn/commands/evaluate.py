@@ -44,6 +44,7 @@ def evaluate(
     from aiayn.evaluation.texts import evaluate_text
     from aiayn.render.terminal import Terminal
     from aiayn.system import hosts
+    from aiayn.system.files import read_json
     from aiayn.tasks import task_of, translation_of
     from aiayn.training.run_folder import data_of_run, in_use, open_run, read_run
 
@@ -66,7 +67,9 @@ def evaluate(
         console.print(f"Scoring {model} on {sets}.")
         with in_use(model):
             if hosts.first() and changes:
-                open_run(experiment, model, prepared)
+                moved = any(change.startswith("data.folder=") for change in changes)
+                known = None if moved else read_json(model / "config.json").get("folder")
+                open_run(experiment, model, prepared, known)
             hosts.wait_for_all()
             task.evaluate(model, prepared, console)
 

@@ -64,10 +64,10 @@ def prepare(experiment: Experiment, data_dir: Path) -> None:
 def replay(run_dir: Path) -> None:
     """Compute again the update at which training gave up.
 
-    Updates with a NaN or infinite loss or gradient are skipped and counted. After ten or more in a
-    row training gives up and keeps the first of them, rows and parameters, in RUN/not_finite. This
-    computes it again and says which parameters, gradients and rows are not finite, and which line
-    of code produces the first such value.
+    Updates with a NaN or infinite loss or gradient are skipped and counted. Where the ten before a
+    line of the log were all such, training gives up and keeps the first of them, rows and
+    parameters, in RUN/not_finite. This computes it again and says which parameters, gradients and
+    rows are not finite, and which line of code produces the first such value.
     """
     from aiayn.training.replay import replay
     from aiayn.training.run_folder import NOT_FINITE

@@ -208,7 +208,11 @@ def run_info(path: Path) -> dict[str, Any]:
     if (path / "checkpoints").is_dir():
         checkpoints = Checkpoints(path / "checkpoints", read_only=True)
         for step in checkpoints.steps():
-            info["checkpoints"][str(step)] = _describe(checkpoints.params(step))
+            try:
+                info["checkpoints"][str(step)] = _describe(checkpoints.params(step))
+            except UserError:
+                if (checkpoints.folder / str(step)).exists():
+                    raise  # a run that goes on may have removed it
         checkpoints.close()
     folder = path / MODEL if (path / MODEL).is_dir() else path
     if (folder / "weights.safetensors").is_file():

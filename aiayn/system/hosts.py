@@ -26,6 +26,7 @@ from jax.experimental.multihost_utils import process_allgather
 from orbax.checkpoint.multihost import get_barrier_sync_fn
 
 from aiayn.errors import LostProcess, Preempted, UserError
+from aiayn.system.refusals import refused
 
 HEARTBEAT_SECONDS = 100
 """After so long without a sign of life from a process, JAX ends all others."""
@@ -67,7 +68,7 @@ def joined() -> Generator[None]:
         if jax.process_count() == 1:
             raise
         lost = not isinstance(error, UserError) and _LOST.search(str(error))
-        status = LostProcess.status if lost else getattr(error, "status", 1)
+        status = LostProcess.status if lost else _status(error)
         atexit.register(_leave, status)  # runs before JAX's own, which waits for the others
         if lost:
             raise LostProcess(
@@ -75,6 +76,13 @@ def joined() -> Generator[None]:
                 f"own message says why it ended ({str(error).splitlines()[0]})"
             ) from error
         raise
+
+
+def _status(error: BaseException) -> int:
+    """What a process that is alone ends with."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return getattr(error, "status", UserError.status if refused(error) else 1)
 
 
 def _leave(status: int) -> None:

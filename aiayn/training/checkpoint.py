@@ -28,6 +28,17 @@ _PARAMS = "params."
 """How the names of their folders begin, one for each array."""
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, which does not ask whether SIGTERM came.
+
+    JAX counts who has asked about which step, and Orbax would ask once more, about an earlier one,
+    from its own thread.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one run directory: written in the background, whole or not at all.
 
@@ -38,9 +49,16 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, keep_last: int = 1, keep_best: int = 0, read_only: bool = False
+        self,
+        folder: Path,
+        keep_last: int = 1,
+        keep_best: int = 0,
+        read_only: bool = False,
+        advice: str = "",
     ):
+        """`advice` is what to do about a damaged one that is none of a run's."""
         self.folder = folder.absolute()
+        self._advice = advice
         self._saving = 0
         self._intact: set[int] = set()
         self._read_only = read_only
@@ -55,7 +73,7 @@ class Checkpoints:
             self._remove_deleted()
         with _readable(self.folder):
             try:
-                self._manager = ocp.CheckpointManager(
+                self._manager = _Manager(
                     self.folder,
                     # Without them, it does not know the shapes of what it has not restored yet.
                     item_handlers={
@@ -161,10 +179,7 @@ class Checkpoints:
         if step in self._intact:
             return
         if damage := find_damage(self.folder / str(step)):
-            raise UserError(
-                f"{damage} Move {self.folder / str(step)}, all later ones and the run's "
-                "result.json away to have `aiayn train` make them anew from the one before."
-            )
+            raise UserError(f"{damage} {self._advised(step)}")
         self._intact.add(step)
 
     def restore(self, step: int, like: TrainState) -> TrainState:
@@ -206,11 +221,16 @@ class Checkpoints:
         params = self._params(step)
         if spoilt := _not_finite(params):
             raise UserError(
-                f"{self.folder / str(step)} holds values in {spoilt[0]} that are no numbers. Move "
-                "it, all later ones and the run's result.json away to have `aiayn train` make them "
-                "anew from the one before."
+                f"{self.folder / str(step)} holds values in {spoilt[0]} that are no numbers. "
+                f"{self._advised(step)}"
             )
         return params
+
+    def _advised(self, step: int) -> str:
+        return self._advice or (
+            f"Move {self.folder / str(step)}, all later ones and the run's result.json away to "
+            "have `aiayn train` make them anew from the one before."
+        )
 
     def spoilt(self, step: int) -> list[str]:
         """The parameters of `step` that hold a NaN or an infinity, by name."""

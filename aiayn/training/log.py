@@ -62,6 +62,7 @@ def totals_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "tgt_tokens": count("tgt"),
         "crc32": _crc32(rows),
         "skipped": sum(row.get("skipped", 0) for row in rows),
+        "in_a_row": 0,
         "dev": next((dict(row) for row in reversed(rows) if "dev_loss" in row), None),
     }
 
@@ -142,13 +143,15 @@ class Log:
         values = totals or totals_of(rows)
         self.seconds, self.crc32, self.dev = values["seconds"], values["crc32"], values["dev"]
         self.src_tokens, self.tgt_tokens = values["src_tokens"], values["tgt_tokens"]
-        self.skipped = values.get("skipped", totals_of(rows)["skipped"])  # not of earlier versions
+        # Earlier versions did not keep these.
+        self.skipped = values.get("skipped", totals_of(rows)["skipped"])
+        self.in_a_row = values.get("in_a_row", 0)
         self.began = time.perf_counter()
         return f"{self.path} {lost}." if lost and self.writer else ""
 
     def totals(self) -> dict[str, Any]:
         """What a checkpoint keeps of the log up to now."""
-        names = "seconds", "src_tokens", "tgt_tokens", "skipped", "crc32", "dev"
+        names = "seconds", "src_tokens", "tgt_tokens", "skipped", "in_a_row", "crc32", "dev"
         return {name: getattr(self, name) for name in names}
 
     def timed(self, items: Iterator[T], pending: Sequence[Metrics]) -> Iterator[T]:

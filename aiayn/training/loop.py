@@ -46,8 +46,8 @@ Asked = Callable[[int], bool]
 MOST_IN_A_ROW = 10
 """Updates with a NaN or infinite loss or gradient in a row after which training gives up."""
 ADVICE = (
-    "A run from the start may go well with a lower train.learning_rate_constant or a longer "
-    "train.warmup_steps."
+    "A run from the start may go well with a longer train.warmup_steps, or with a lower "
+    "train.learning_rate_constant (and preset=custom)."
 )
 
 

@@ -66,7 +66,8 @@ def replay(folder: Path) -> Iterator[str]:
             f"{folder} is not there or not whole; training writes it where it gives up because "
             "losses are not finite."
         )
-    checkpoints = Checkpoints(folder, read_only=True)
+    advice = f"Remove {folder} and train again, which gives up there once more."
+    checkpoints = Checkpoints(folder, read_only=True, advice=advice)
     (step,) = checkpoints.steps()
     experiment, tokenizer = checkpoints.about(step)
     rows = Rows(**load_file(folder / _ROWS))

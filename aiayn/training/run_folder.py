@@ -217,15 +217,21 @@ def data_of_run(
     return prepare_once(data, data_dir, True, open_source, begun)
 
 
-def open_run(experiment: Experiment, run_dir: Path, prepared: Prepared) -> None:
-    """Write the experiment, manifest and tokenizer of a run into its directory."""
+def open_run(
+    experiment: Experiment, run_dir: Path, prepared: Prepared, folder: str | None = None
+) -> None:
+    """Write the experiment, manifest and tokenizer of a run into its directory, and where its text
+    is: in `data.folder`, from here, unless `folder` says another place."""
+    if folder is None:
+        named = experiment.data.folder
+        folder = str(place(named).absolute()) if named else ""
     about = {
         "format": FORMAT,
         "experiment": experiment.to_dict(),
         "hash": experiment.hash(),
         "data_fingerprint": prepared.fingerprint,
         "data_dir": str(prepared.folder.parent.absolute()),
-        "folder": str(place(experiment.data.folder).absolute()) if experiment.data.folder else "",
+        "folder": folder,
     }
     with user_os_errors(run_dir):
         write_text(run_dir / "config.json", json.dumps(about, indent=1) + "\n")

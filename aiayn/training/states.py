@@ -2,7 +2,8 @@
 
 `checkpoints/` holds those that are kept, validated and averaged: the same ones however often a run
 was stopped. `interrupted/` holds the step that SIGTERM came in. The newest intact state of both
-wins. Newer ones that are damaged, or hold a NaN or an infinity, are moved to `damaged/`, and said.
+wins, unless a checkpoint is missing before it. Newer ones that are damaged, or hold a NaN or an
+infinity, are moved to `damaged/`, and said.
 """
 
 import shutil
@@ -70,9 +71,15 @@ class States:
         return start
 
     def _stopped_at(self) -> int:
-        """The newest interrupted step that the run may go on from, 0 where there is none."""
-        most = self.experiment.train.num_steps
-        return max((n for n in self._interrupted.steps() if n <= most), default=0)
+        """The newest interrupted step that the run may go on from, 0 where there is none. One
+        behind a checkpoint that is not there any more would leave that out for ever."""
+        most, newest = self.experiment.train.num_steps, self._kept.newest()
+
+        def is_next(step: int) -> bool:
+            period = self._interrupted.about(step)[0].train.checkpoint_every
+            return not newest or (step - 1) // period <= newest // period
+
+        return max((n for n in self._interrupted.steps() if n <= most and is_next(n)), default=0)
 
     def restore(self, like: TrainState) -> TrainState | None:
         """The newest state, placed on devices as `like` is; None where there is none.

@@ -20,6 +20,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -176,7 +177,7 @@ class Harness:
 
     def _at_write(self, folder: Path, strike: Write) -> str:
         seen = 0
-        with self._watched(folder) as process:
+        with self._watched(folder) as process, _at_most(process.process):
             for call in process.calls():
                 if (call.name, _file(call, folder)) == (strike.call, strike.file):
                     seen += 1
@@ -185,15 +186,13 @@ class Harness:
                         done = "half a write" if half else "before a call"
                         return f"{done}: {part(strike.call, strike.file)}"
             status = process.process.wait()
-        if status:
-            raise LostError(f"It ended with status {status}.")
-        return ""
+        return _ended(status)
 
     def _at_moment(
         self, folder: Path, strike: Moment, seconds: dict[str, float], before: Disk
     ) -> str:
         reached, step = MOMENTS[strike.phase], before.newest + strike.step
-        with self._process(folder) as process:
+        with self._process(folder) as process, _at_most(process):
             while not reached(before, Disk.read(folder / "run"), step):
                 if process.poll() is not None:
                     break
@@ -227,6 +226,29 @@ class Harness:
         if after.inode != before.inode and saved < after.trained:
             raise LostError(f"SIGTERM saved step {saved} only; {after.trained} were done.")
         return f"SIGTERM: {phase}"
+
+
+@contextmanager
+def _at_most(process: subprocess.Popen[bytes]) -> Generator[None]:
+    """End a process that hangs.
+
+    Raises:
+        LostError: it had to be.
+    """
+    hung: list[None] = []
+
+    def end() -> None:
+        hung.append(None)
+        process.kill()
+
+    timer = threading.Timer(END, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if hung:
+            raise LostError(f"It did not get on within {END:.0f} seconds.")
 
 
 def _ended(status: int) -> str:

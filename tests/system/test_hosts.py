@@ -341,6 +341,27 @@ def test_who_does_not_come_is_waited_for_no_longer(monkeypatch):
     assert left == [3], "JAX would wait for them again at the end"
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt(), 130),
+        (UserError("wanted another"), 2),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), 2),
+        (ValueError("a fault"), 1),
+    ],
+)
+def test_of_several_processes_each_ends_with_the_status_that_it_has_alone(
+    monkeypatch, error, status
+):
+    left = []
+    monkeypatch.setattr(hosts, "_meet", lambda: None)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(hosts.atexit, "register", lambda leave, status: left.append(status))
+    with pytest.raises(type(error)), hosts.joined():
+        raise error
+    assert left == [status]
+
+
 def test_an_interrupt_ends_the_waiting(monkeypatch):
     left = []
     monkeypatch.setattr(hosts.atexit, "register", lambda leave, status: left.append(status))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 import aiayn.training.checkpoint
 from aiayn.config import Experiment, TrainConfig
@@ -71,6 +72,16 @@ def test_the_last_and_the_best_are_kept_and_come_back_bit_for_bit(written):
     experiment, tokenizer = checkpoints.about(4)
     assert experiment == EXPERIMENT
     assert tokenizer.model == TOKENIZER.model
+
+
+def test_nobody_but_the_loop_asks_whether_sigterm_came(tmp_path, monkeypatch):
+    # JAX counts who asked about which step.
+    asked = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked.append)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(_state(1), EXPERIMENT, TOKENIZER)
+    checkpoints.close()
+    assert asked == []
 
 
 def test_totals_come_back_and_older_checkpoints_have_none(tmp_path):

@@ -104,6 +104,7 @@ def test_a_row_by_hand(tmp_path, clock, monkeypatch):
         "src_tokens": 250,
         "tgt_tokens": 64,
         "skipped": 0,
+        "in_a_row": 0,
         "crc32": zlib.crc32(lines),
         "dev": validation,
     }
@@ -162,6 +163,8 @@ def test_the_log_goes_on_with_the_totals_of_a_checkpoint_whatever_is_left_of_its
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert resumed() == (totals, "")
     assert read_metrics(path) == rows[:3]
+    found, _ = resumed(totals={**totals, "in_a_row": 7})
+    assert found["in_a_row"] == 7, "updates before a stop count"
     path.unlink()
     found, said = resumed()
     assert found == totals

@@ -77,6 +77,36 @@ def test_training_gives_up_after_ten_updates_that_are_not_finite(
         np.testing.assert_array_equal(kept[name], field, err_msg=name)
 
 
+def test_updates_before_a_stop_count_too(corpus, data_dir, tmp_path, one_device, updates):
+    updates.spoil = range(3, 13)
+    for num_steps in (8, 16):
+        experiment = reverse_experiment(
+            corpus, num_steps=num_steps, checkpoint_every=8, log_every=4
+        )
+        if num_steps == 8:
+            train_here(experiment, tmp_path / "run", data_dir)
+            continue
+        with pytest.raises(UserError, match="10 steps in a row, the first of them 3"):
+            train_here(experiment, tmp_path / "run", data_dir)
+    assert len(updates.rows) == 12
+
+
+def test_a_damaged_update_is_none_of_a_runs_checkpoints(
+    corpus, data_dir, tmp_path, one_device, updates, capsys
+):
+    updates.spoil = range(1, 13)
+    experiment = reverse_experiment(corpus, num_steps=16, checkpoint_every=16, log_every=4)
+    with pytest.raises(UserError, match="10 steps in a row"):
+        train_here(experiment, tmp_path / "run", data_dir)
+    folder = tmp_path / "run/not_finite"
+    largest = max(folder.glob("0/state/**/*"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(b"x" + largest.read_bytes()[1:])
+    assert main(["replay", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert f"Remove {folder} and train again" in said
+    assert "result.json" not in said
+
+
 def test_rows_of_many_devices_are_computed_by_one_in_more_rounds():
     rows = unpacked_rows(random_pairs([(5, 5)] * 12), width=8)
     rounds = Rows(*(field.reshape(2, 6, 8) for field in rows))

@@ -303,6 +303,23 @@ def test_a_run_that_is_scored_on_other_data_stays_what_it_was(
     assert not decoded
 
 
+def test_where_the_text_of_a_run_is_stays_known_however_often_it_is_scored(
+    corpus, data_dir, straight, tmp_path, decoded, monkeypatch
+):
+    shutil.copytree(corpus, tmp_path / "corpus")
+    monkeypatch.chdir(tmp_path)  # from which the folder is named
+    experiment = straight_experiment(corpus).with_overrides(["data.folder=corpus"])
+    run_dir = copied(straight, tmp_path / "run")
+    command, _ = command_line(experiment, data_dir, tmp_path, "run")
+    assert main(command[3:]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for name in ("few", "others"):
+        sets = f"data.test_files={name}=test.{{lang}}"
+        assert main(["evaluate", str(run_dir), "--set", sets]) == 0
+        assert read_record(run_dir).scores.keys() == {name}
+
+
 def test_a_finished_run_is_scored_again_on_other_test_sets_and_trained_no_further(
     corpus, data_dir, straight, tmp_path, decoded, capsys, monkeypatch
 ):

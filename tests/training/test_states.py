@@ -102,6 +102,24 @@ def test_of_an_interrupted_step_as_old_as_a_checkpoint_the_checkpoint_counts(
     assert (found.params["embedding"] == state.params["embedding"]).all()
 
 
+def test_no_interrupted_step_is_gone_on_from_where_a_checkpoint_before_it_is_missing(
+    corpus, data_dir, straight, tmp_path
+):
+    # With checkpoints each 4 updates the one of 8 would never be made again.
+    experiment = straight_experiment(corpus)
+    tokenizer = prepare(experiment.data, data_dir, progress=False).tokenizer
+    for newest, interrupted, start in ((4, 10, 4), (4, 8, 8), (8, 10, 10), (0, 10, 10)):
+        run_dir = copied(straight, tmp_path / f"{newest}-{interrupted}", newest=max(newest, 4))
+        with _opened(experiment, run_dir, tokenizer) as states:
+            state = _restored(states, _like(experiment, tokenizer))
+            states.keep_interrupted(state._replace(step=jnp.int32(interrupted)), {})
+        if not newest:
+            shutil.rmtree(run_dir / "checkpoints/4")
+        with _opened(experiment, run_dir, tokenizer) as states:
+            assert states.start == start
+            assert states.is_between == (start == interrupted)
+
+
 def _spoilt(state, part):
     """The state with a NaN in a table of its parameters or of its optimiser."""
 
