@@ -40,6 +40,8 @@ from aiayn.system.memory import LARGE_PAGES
 _ROUNDS = 5
 _CLIENTS, _EACH = 16, 20
 _ALONE = 40
+_BEAM = 4
+"""Of LibreTranslate."""
 _MOST_TEXTS, _MOST_CHARACTERS = 500, 50_000
 """Of one request with a part of the file; more characters our server does not take."""
 _START_SECONDS = 300
@@ -47,9 +49,9 @@ OURS, ONE_SLOT, FILE, PEER = "aiayn", "aiayn, one slot", "aiayn translate", "lib
 _DEFINITIONS = {
     "contenders": f"{OURS}: `aiayn serve`; {ONE_SLOT}: the same, but each lane has one slot; "
     f"{FILE}: the search of that command in a process that has compiled it; {PEER}: its server as "
-    "it comes, with our model exported by CTranslate2 in float32 as an Argos package, a beam of 4, "
-    "and sentences cut by a rule (spaCy's sentencizer), since its own models for that are "
-    "downloaded. Large pages of memory for ours and for the peer",
+    "it comes, with our model exported by CTranslate2 in float32 as an Argos package, a beam "
+    f"of {_BEAM}, and sentences cut by a rule (spaCy's sentencizer), since its own models for that "
+    "are downloaded. Large pages of memory for ours and for the peer",
     "rounds": f"{_ROUNDS}, in which contenders take turns; before them each does all once",
     "clients_seconds": f"wall time of {_CLIENTS} clients that ask for {_CLIENTS * _EACH} sentences "
     "in all, one a request, each as soon as the one before is answered; other sentences in each "
@@ -76,6 +78,11 @@ def bench_serve(
     check_kind(model, "encoder_decoder")
     if not lines:
         raise UserError(f"{src} is empty; wanted a sentence a line.")
+    beam = model.experiment.decode.beam_size
+    if peer and beam != _BEAM:
+        raise UserError(
+            f"{path} searches with a beam of {beam}; wanted {_BEAM}, which is what {PEER} has."
+        )
     pair = model.experiment.data.src, model.experiment.data.tgt
     with ExitStack() as stack, progress(console) as bar:
         task = bar.add_task("", total=2 + _ROUNDS)

@@ -40,7 +40,7 @@ from aiayn.decoding.outputs import one_line
 from aiayn.errors import UserError
 from aiayn.evaluation.evaluate import scored_or_not, write_outputs
 from aiayn.evaluation.record import Data, Record, read_record
-from aiayn.evaluation.scores import Scores
+from aiayn.evaluation.scores import Scores, bleu_name
 from aiayn.render.markdown import hardware_text, number
 from aiayn.render.terminal import progress
 from aiayn.system import records
@@ -68,10 +68,11 @@ _DEFINITIONS = {
     "long to short, some times an epoch; fairseq batches of so many slots, in any order",
     "pieces": "those of ours; pairs of train that ours left out as too long are left out",
     "course": "after each epoch: seconds of updates so far with reading, without validating and "
-    "saving (ours with saving); nats per token of dev, unsmoothed; BLEU of greedy outputs for the "
-    "first sentences of dev, as many as ours validates by",
+    "saving (ours with compiling and saving); nats per token of dev, unsmoothed; BLEU of greedy "
+    "outputs for the first sentences of dev, as many as ours validates by",
     "speed": "source and target tokens with EOS, without padding, over those seconds; all with "
-    "large pages of memory",
+    "large pages of memory, one training after another, not in turns; what else the machine did "
+    "meanwhile is not measured",
     "scores": "of its own beam search, with the last weights and with the mean of the last epochs; "
     "fairseq keeps whole epochs alone, so that its mean may be up to one older",
     "memory": "the most that the training process had resident",
@@ -394,12 +395,15 @@ class Trained(NamedTuple):
     peak_bytes: int
     """0 where it was not measured."""
     hardware: Hardware
+    dev_sentences: int
+    """Of dev, those whose BLEU is in the course."""
 
 
 def of_toolkit(run: ToolkitRun) -> Trained:
     """A toolkit's, from its record."""
     found = run.scores, run.course, run.tokens_per_second, run.peak_bytes, run.hardware
-    return Trained(run.toolkit, run.config["train"]["seed"], *found)
+    train = run.config["train"]
+    return Trained(run.toolkit, train["seed"], *found, train["validate_sentences"])
 
 
 def of_ours(record: Record, rows: Sequence[Mapping[str, Any]]) -> Trained:
@@ -409,13 +413,15 @@ def of_ours(record: Record, rows: Sequence[Mapping[str, Any]]) -> Trained:
     tokens = max((row.get("tokens", 0) for row in rows), default=0)
     speed = tokens / course[-1].seconds if course else record.tokens_per_second
     found = record.scores, course, speed, peak, record.hardware
-    return Trained("aiayn", record.config["train"]["seed"], *found)
+    train = record.config["train"]
+    return Trained("aiayn", train["seed"], *found, train["validate_sentences"])
 
 
 def figures(every: Sequence[Trained]) -> list[list[str]]:
     """The figures as text: a head, then a row for each training."""
     tests = list(dict.fromkeys(name for each in every for name in each.scores))
-    last = "updates", "s of updates", f"s to {WANTED:g} BLEU on dev", "tokens/s", "memory", "on"
+    reached = f"s to {WANTED:g} BLEU on {every[0].dev_sentences:,} sentences of dev"
+    last = "updates", "s of updates", reached, "tokens/s", "memory", "on"
     first = f"{tests[0]}, last weights"
     rows = [["trained by", "seed", *tests, first, "dev perplexity", *last]]
     for each in every:
@@ -445,10 +451,21 @@ def title(experiment: str) -> str:
     return f"{experiment} by other toolkits, of the same pieces and recipe"
 
 
+def scored_by(every: Sequence[Trained]) -> str:
+    """What the scores of the test sets are."""
+    names = {
+        bleu_name(scores["sacrebleu"].how)
+        for each in every
+        for by_weights in each.scores.values()
+        for scores in by_weights.values()
+    }
+    return f"{' or '.join(sorted(names))}, by the mean of the last weights unless said otherwise"
+
+
 def table(run: ToolkitRun, run_dir: Path) -> Table:
     """The figures, beside those of the run of ours where that is finished, for a terminal."""
     every = [of_toolkit(run)]
     rows = read_metrics(run_dir / "metrics.jsonl")
     if (run_dir / OF_RUN).is_file() and course_of(rows):
         every.insert(0, of_ours(read_record(run_dir), rows))
-    return grid(title(run.experiment), figures(every))
+    return grid(f"{title(run.experiment)}; {scored_by(every)}", figures(every))

@@ -62,6 +62,14 @@ def tokeniser(signature: str) -> str:
     return found[1] if found else ""
 
 
+def bleu_name(signature: str) -> str:
+    """What a BLEU of this signature is called."""
+    found = tokeniser(signature)
+    if found == "none":
+        return "BLEU, tokens as they are"
+    return f"BLEU ({found})" if found else "BLEU"
+
+
 Results = Mapping[str, Mapping[str, Scores]]
 """By test set or system, then by a label such as "last checkpoint" or "average of 5"."""
 

@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 import jax
 
-from aiayn.evaluation.record import Record
 from aiayn.evidence import gpt_checks, parsed_text, recipe_checks, table3, transfer
 from aiayn.evidence import model_checks as checks
 from aiayn.evidence.paper import (
@@ -32,6 +31,7 @@ from aiayn.evidence.paper import (
 )
 from aiayn.evidence.records import (
     Ablation,
+    RunRecord,
     is_stale,
     load_ablations,
     load_parsed_text,
@@ -44,7 +44,7 @@ from aiayn.experiments import load_experiment
 from aiayn.render.markdown import hardware_text, number, short_commit
 
 Status = Literal["holds", "arithmetic", "fails", "measured", "differs", "not run here"]
-Records = Mapping[str, Record]
+Records = Mapping[str, RunRecord]
 """The records of runs, by experiment."""
 Ablations = Mapping[str, Ablation]
 
@@ -95,7 +95,9 @@ def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> l
     claims: list[Claim] = []
     # Against float64 on accelerators too, where products are coarser by default.
     with jax.default_matmul_precision("highest"):
-        records = {record.experiment: record for record in load_records(folder)}
+        # Of several the one whose file is named after the experiment comes last, and counts.
+        runs = sorted(load_records(folder), key=lambda r: r.file == f"{r.experiment}.json")
+        records = {record.experiment: record for record in runs}
         ablations = {record.experiment: record for record in load_ablations(folder)}
         moved = {record.experiment: record for record in load_pretraining(folder)}
         parsed = {record.experiment: record for record in load_parsed_text(folder)}
@@ -163,7 +165,7 @@ def _run(
     about: About,
     records: Records,
     experiment: str,
-    value: Callable[[Record], str],
+    value: Callable[[RunRecord], str],
     size: str,
 ) -> Entry:
     """What the record of an experiment says; else the command, and its cost by the paper."""
@@ -175,16 +177,16 @@ def _run(
         if experiment.startswith("wmt14"):
             cost += f", {TRAINING[size].hours:g} h on {NUM_GPUS} P100 in the paper"
         return _said(about, "–", "not run here", cost)
-    return _measured(about, experiment, record, value)
+    return _measured(about, record, value)
 
 
 def _measured(
-    about: About, name: str, record: Record, value: Callable[[Record], str], more: str = ""
+    about: About, record: RunRecord, value: Callable[[RunRecord], str], more: str = ""
 ) -> Entry:
     """What a record says, and where it is from."""
     stale = "STALE, not the settings of now: " if is_stale(record) else ""
     how = (
-        f"{stale}experiments/results/{name}.json, commit {short_commit(record.commit)}, "
+        f"{stale}experiments/results/{record.file}, commit {short_commit(record.commit)}, "
         f"config {record.config_hash[:12]}, preset {record.preset}, seed "
         f"{record.config['train']['seed']}, {record.seconds / 3_600:.1f} h on "
         f"{hardware_text(record.hardware)}{more}"
@@ -195,10 +197,10 @@ def _measured(
         return _said(about, "–", "not run here", f"not scored by the run: {how}")
 
 
-def _score(test_set: str, name: str, averaged: bool) -> Callable[[Record], str]:
+def _score(test_set: str, name: str, averaged: bool) -> Callable[[RunRecord], str]:
     """A figure of a record with its signature: of the averaged model, or the last checkpoint's."""
 
-    def value(record: Record) -> str:
+    def value(record: RunRecord) -> str:
         found = list(record.scores[test_set].values())[-1 if averaged else 0][name]
         return f"{number(found.value)} ({found.how})"
 
@@ -307,7 +309,7 @@ def _data(records: Records) -> Iterator[Entry]:
     )
     tokens = f"about {TOKENS_PER_UPDATE:,} + {TOKENS_PER_UPDATE:,}"
 
-    def of_update(record: Record) -> str:
+    def of_update(record: RunRecord) -> str:
         data = record.config["data"]
         return (
             f"{record.src_tokens_per_update:,.0f} + {record.tgt_tokens_per_update:,.0f} "
@@ -316,7 +318,7 @@ def _data(records: Records) -> Iterator[Entry]:
 
     for name, record in records.items():
         text = f"Tokens of an update, source + target; here those of {name}"
-        yield _measured((f"batch-{name}", "§5.1", text, tokens), name, record, of_update)
+        yield _measured((f"batch-{name}", "§5.1", text, tokens), record, of_update)
 
 
 def _training(_: Records) -> Iterator[Entry]:
@@ -459,7 +461,7 @@ def _table_4(records: Records) -> Iterator[Entry]:
             why = f"make train EXPERIMENT={experiment}; {_WHY_NOT_PARSED[training]}"
             yield _said(about, "–", "not run here", why)
         else:
-            yield _measured(about, experiment, record, _score("wsj23", "f1", averaged=True))
+            yield _measured(about, record, _score("wsj23", "f1", averaged=True))
     text = "WSJ only: the 4 layers do better than all parsers before them but one grammar of RNNs"
     about = "parsing-beats-all-but-one", "§6.3", text, "all but Dyer et al. (2016)"
     yield _arithmetic(about, recipe_checks.parsers_beaten)
@@ -473,7 +475,7 @@ def _table_4(records: Records) -> Iterator[Entry]:
             text = f"A parser here, of other text: {name}, F1 on {test_set}"
             about = f"parsing-here-{name}-{test_set}", "§6.3", text, "– (other text)"
             score = _score(test_set, "f1", averaged=True)
-            yield _measured(about, name, record, score, "; not comparable with Table 4")
+            yield _measured(about, record, score, "; not comparable with Table 4")
 
 
 def _parsed_text(parsed: Ablation | None) -> Entry:

@@ -12,6 +12,7 @@ from aiayn.bench.toolkits import Trained
 from aiayn.evidence.records import Ablation, Sweep
 from aiayn.evidence.table3 import OPEN, Difference
 from aiayn.evidence.transfer import by_layers, by_size
+from aiayn.render.markdown import hardware_text
 from aiayn.render.plots import DARK, INK, LIGHT, MUTED, annotate, curve, panel, save
 
 _LINES = ("-", "--", ":", "-.")
@@ -121,13 +122,17 @@ def plot_pretraining(record: Ablation, path: Path) -> None:
 
 
 def plot_courses(experiment: str, every: Sequence[Trained], path: Path) -> None:
-    """Loss on dev by updates and by minutes, as PNG; a toolkit has one kind of line."""
+    """Loss on dev by updates and by minutes, as PNG; a toolkit has one kind of line. Minutes are
+    those of the toolkits' machines alone."""
     figure = Figure(figsize=(11, 4.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     names = list(dict.fromkeys(each.name for each in every))
+    machines = {hardware_text(each.hardware) for each in every if each.name != "aiayn"}
     for axes, unit in zip(figure.subplots(1, 2, sharey=True), ("updates", "minutes"), strict=True):
         panel(axes, f"Loss on dev by {unit}, {experiment}", every)
         for each in every:
             of_time = unit == "minutes"
+            if of_time and hardware_text(each.hardware) not in machines:
+                continue
             places = [p.seconds / 60 if of_time else p.updates for p in each.course]
             number = names.index(each.name)
             axes.plot(

@@ -101,6 +101,8 @@ class Ablation(msgspec.Struct, kw_only=True, omit_defaults=True):
     rows: dict[str, Row]
     text_models: list[TextModel] = []
     """Of `aiayn ablate pretraining`."""
+    file: str = ""
+    """Its name in the folder of results."""
 
 
 class Point(msgspec.Struct, omit_defaults=True):
@@ -129,6 +131,8 @@ class Sweep(Environment, kw_only=True, omit_defaults=True):
     """By the name of a setting, then by its value."""
     measure: str = "BLEU"
     """Or F1, of a parser."""
+    file: str = ""
+    """Its name in the folder of results."""
 
     @property
     def has_free(self) -> bool:
@@ -171,7 +175,6 @@ def load_records(folder: Path) -> list[RunRecord]:
     """
     found = load(folder, RunRecord, "a run")
     for path, record in zip(sorted(folder.glob("*.json")), found, strict=True):
-        record.file = path.name
         metrics = path.with_suffix(".metrics.jsonl")
         if metrics.is_file():
             record.metrics = tuple(read_metrics(metrics))
@@ -182,7 +185,13 @@ def load_records(folder: Path) -> list[RunRecord]:
 
 def load(folder: Path, kind: type[Kind], of: str) -> list[Kind]:
     """As `load_records`, of any kind."""
-    return [records.read(path, kind, of) for path in sorted(folder.glob("*.json"))]
+    found: list[Kind] = []
+    for path in sorted(folder.glob("*.json")):
+        record = records.read(path, kind, of)
+        if isinstance(record, RunRecord | Ablation | Sweep):
+            record.file = path.name
+        found.append(record)
+    return found
 
 
 def load_ablations(folder: Path) -> list[Ablation]:

@@ -300,16 +300,17 @@ def _times_to_score(records: Sequence[RunRecord]) -> list[str]:
         return []
     bests = [max(bleu for _, bleu in record.dev_scores) for record in records]
     wanted = range(_SCORE_STEP, math.ceil(max(bests)), _SCORE_STEP)
-    rows = [["run", "by", *map(str, wanted), "highest"]]
+    rows = [["run", "by", "sentences", *map(str, wanted), "highest"]]
     for record, best in zip(records, bests, strict=True):
         times = [_first_time(record, each) for each in (*map(float, wanted), best)]
         told = [f"{seconds:.0f} s" if seconds is not None else "–" for seconds in times]
         by = kind_of(record).named(ruler_of(record))
         highest = f"{best:.4g} after {told[-1]}"
-        rows.append([_named(record.experiment, record), by, *told[:-1], highest])
+        count = f"{record.config['train']['validate_sentences']:,}"
+        rows.append([_named(record.experiment, record), by, count, *told[:-1], highest])
     return [
-        "Time until BLEU on dev by greedy search was so high, with compiling, validating and "
-        "saving:",
+        "Time until BLEU on the first sentences of dev by greedy search was so high, with "
+        "compiling, validating and saving:",
         markdown_table(rows),
     ]
 

@@ -25,7 +25,7 @@ from aiayn.evaluation import parses
 from aiayn.evaluation.average import average
 from aiayn.evaluation.evaluate import check_data
 from aiayn.evaluation.parses import gold_trees
-from aiayn.evaluation.scores import Headline, tokeniser
+from aiayn.evaluation.scores import Headline, bleu_name
 from aiayn.evidence.records import Point, Sweep
 from aiayn.model.saved import Model
 from aiayn.render.markdown import number
@@ -192,13 +192,12 @@ def figure_on_dev(
 def table(record: Sweep) -> Table:
     """BLEU, or F1, and length ratio of every setting, and the difference from the experiment's
     own."""
-    tokens = tokeniser(record.signature)
-    grid = Table(
-        title=f"{record.experiment}: {record.measure} on dev" + (f" ({tokens})" if tokens else ""),
-        title_justify="left",
-    )
+    is_bleu = record.measure == "BLEU"
+    figure = bleu_name(record.signature) if is_bleu else record.measure
+    grid = Table(title=f"{record.experiment}: {figure} on dev", title_justify="left")
     more = ["free search"] if record.has_free else []
-    for heading in ("", "setting", record.measure, "Δ", "length ratio", *more):
+    ratio = "length ratio" if is_bleu else "constituents found by right ones"
+    for heading in ("", "setting", record.measure, "Δ", ratio, *more):
         grid.add_column(heading, justify="left" if heading in ("", "setting") else "right")
     for name, points in record.series.items():
         own = points[str(record.around[name])].bleu

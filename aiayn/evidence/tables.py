@@ -22,7 +22,7 @@ from pathlib import Path
 
 from aiayn.config import Experiment
 from aiayn.errors import UserError
-from aiayn.evaluation.scores import tokeniser
+from aiayn.evaluation.scores import bleu_name
 from aiayn.evidence import included, outputs, parsed_text, table3, transfer
 from aiayn.evidence.age import Age, ages
 from aiayn.evidence.bench_tables import render_bench, render_simpler
@@ -91,7 +91,7 @@ def render_ablations(records: Iterable[Ablation]) -> str:
     parts: list[str] = []
     for record in records:
         stale = STALE if is_stale(record) else ""
-        parts.append(f"### Table 3 in miniature: {record.experiment}{stale}")
+        parts.append(f"### Table 3 in miniature: {_heading(record)}{stale}")
         parts.append(f"![Our differences over the paper's](results/ablations/{_picture(record)})")
         parts.append(markdown_table(list(table3.table_rows(record))))
         origin = ablation_origin(record)
@@ -109,7 +109,7 @@ def render_pretraining(records: Iterable[Ablation]) -> str:
     parts: list[str] = []
     for record in records:
         stale = STALE if is_stale(record) else ""
-        parts.append(f"### A pre-trained decoder: {record.experiment}{stale}")
+        parts.append(f"### A pre-trained decoder: {_heading(record)}{stale}")
         parts.append(f"![BLEU by pairs and by layers](results/pretraining/{_picture(record)})")
         parts.append(markdown_table(list(transfer.table_rows(record))))
         parts.append(
@@ -125,13 +125,14 @@ def render_parsed_text(records: Iterable[Ablation]) -> str:
     parts: list[str] = []
     for record in records:
         stale = STALE if is_stale(record) else ""
-        parts.append(f"### Parsed text: {record.experiment}{stale}")
+        parts.append(f"### Parsed text: {_heading(record)}{stale}")
         parts.append(markdown_table(list(parsed_text.table_rows(record))))
         parts.append(
             f"{parsed_text.summary(record)} Scored on {record.split}, {record.sentences:,} "
             f"sentences, with the mean of the last {_counts(record)} checkpoints; "
             f"{record.signature}. "
-            f"{ablation_origin(record)}; {software_text(record.versions)}."
+            f"{ablation_origin(record)}, without the parsing of the text; "
+            f"{software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
 
@@ -146,25 +147,33 @@ def render_sweeps(records: Iterable[Sweep]) -> str:
     """What averaging, beam and length penalty are worth."""
     parts: list[str] = []
     for record in records:
-        parts.append(f"### Averaging, beam, length penalty: {record.experiment}")
+        parts.append(f"### Averaging, beam, length penalty: {_heading(record)}")
         parts.append(f"![{record.measure} by each setting](results/sweeps/{_picture(record)})")
-        tokens = tokeniser(record.signature)
-        figure = f"{record.measure} ({tokens})" if tokens else record.measure
+        figure = bleu_name(record.signature) if record.measure == "BLEU" else record.measure
         rows = [["setting", f"{figure} by its value"]]
         for name, points in record.series.items():
             own = str(record.around[name])
             shown = (_point(value, point, value == own) for value, point in points.items())
             rows.append([name, "; ".join(shown)])
         parts.append(markdown_table(rows))
+        told = _LENGTHS[record.measure]
+        if record.has_free:
+            told += "; a free search knows no grammar, and what is no tree is mended"
         parts.append(
             f"A run of {record.kept_steps[-1]:,} updates{_changes(record)}, by `aiayn sweep`. Each "
-            f"setting varies alone around the experiment's own, in bold; in brackets the length of "
-            f"the outputs by that of the references; on {record.split}, "
-            f"{record.sentences:,} sentences; {record.signature}. On "
+            f"setting varies alone around the experiment's own, in bold; in brackets {told}; on "
+            f"{record.split}, {record.sentences:,} sentences; {record.signature}. On "
             f"{hardware_text(record.hardware)}, commit {short_commit(record.commit)}, "
             f"{software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
+
+
+_LENGTHS = {
+    "BLEU": "the length of the outputs by that of the references",
+    "F1": "the constituents found by those that are right",
+}
+"""What the ratio in a sweep is of, by its measure."""
 
 
 def _point(value: str, point: Point, is_own: bool) -> str:
@@ -343,8 +352,18 @@ def _behind(age: Age, checked: Mapping[str, Checked]) -> str:
     return "; ".join(filter(None, (scored, old)))
 
 
+def _name(record: Ablation | Sweep) -> str:
+    return Path(record.file).stem or record.experiment
+
+
 def _picture(record: Ablation | Sweep) -> str:
-    return f"{record.experiment}.png"
+    return f"{_name(record)}.png"
+
+
+def _heading(record: Ablation | Sweep) -> str:
+    """The experiment, and which of several records of it."""
+    name = _name(record)
+    return name if name == record.experiment else f"{record.experiment} ({name})"
 
 
 if __name__ == "__main__":

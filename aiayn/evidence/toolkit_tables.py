@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from aiayn.bench.toolkits import ToolkitRun, Trained, figures, of_ours, of_toolkit, title
+from aiayn.bench.toolkits import ToolkitRun, Trained, figures, of_ours, of_toolkit, scored_by, title
 from aiayn.errors import UserError
 from aiayn.evidence.records import TOOLKITS, RunRecord, is_repeat
 from aiayn.render.markdown import markdown_table, short_commit
@@ -20,6 +20,7 @@ def render_toolkits(runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]) -> st
         parts.append(
             f"![Loss on dev by updates and by minutes](results/{TOOLKITS}/{experiment}.png)"
         )
+        parts.append(f"Of the test sets {scored_by(every)}.")
         parts.append(markdown_table(figures(every)))
         told = theirs[0].definitions
         parts.append(" ".join(f"{name.capitalize()}: {told[name]}." for name in told))

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from aiayn.bench.contest import Worker
 from aiayn.bench.serve import FILE, ONE_SLOT, OURS, _parts, bench_serve, figures
 from aiayn.errors import UserError
 from aiayn.evidence.bench_tables import render_bench
-from aiayn.model.saved import save_model
+from aiayn.model.saved import Model, save_model
 from tests.support.servers import translation_model
 
 SERVER = """
@@ -46,10 +47,16 @@ def few(monkeypatch):
         monkeypatch.setattr(aiayn.bench.serve, f"_{name}", value)
 
 
+def _with_beam(size):
+    model = translation_model()
+    decode = replace(model.experiment.decode, beam_size=size)
+    return Model(replace(model.experiment, decode=decode), model.tokenizer, model.params)
+
+
 @pytest.fixture
 def written(tmp_path):
     """A model and a text of eight lines."""
-    save_model(tmp_path / "model", translation_model())
+    save_model(tmp_path / "model", _with_beam(4))
     (tmp_path / "src").write_text("".join(f"line {number}\n" for number in range(8)))
     return tmp_path / "model", tmp_path / "src"
 
@@ -109,6 +116,12 @@ def test_a_peer_that_is_not_there_is_named_with_what_installs_it(written, tmp_pa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"`make \.venv-libretranslate/\.done` installs it"):
         bench_serve(*written, "libretranslate", tmp_path, Console(quiet=True))
+
+
+def test_a_beam_that_the_peer_does_not_have_is_refused(written, tmp_path):
+    save_model(tmp_path / "wide", _with_beam(5))
+    with pytest.raises(UserError, match="a beam of 5; wanted 4, which is what libretranslate has"):
+        bench_serve(tmp_path / "wide", written[1], "libretranslate", tmp_path, Console(quiet=True))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from aiayn.evaluation.bleu import score
-from aiayn.evaluation.scores import Score, Scores, show, tokeniser
+from aiayn.evaluation.scores import Score, Scores, bleu_name, show, tokeniser
 from aiayn.render.terminal import Terminal
 
 
@@ -73,6 +73,8 @@ def test_the_tokeniser_is_read_from_a_signature():
         "references normalised (NFC, nothing invisible), nrefs:1|tok:ja-mecab-0.9-IPA|v:2"
     ) == ("ja-mecab-0.9-IPA")
     assert tokeniser("") == ""
+    named = [bleu_name(f"nrefs:1|tok:{name}|smooth:exp") for name in ("13a", "none")]
+    assert [*named, bleu_name("")] == ["BLEU (13a)", "BLEU, tokens as they are", "BLEU"]
 
 
 def test_a_set_that_was_not_scored_has_dashes_beside_the_others():

@@ -1,5 +1,6 @@
 """A figure is as old as the commits since that changed what it rests on."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def test_all_that_any_record_rests_on_is_there():
 def test_every_kind_of_benchmark_has_its_files():
     kinds = {read_bench["bench"] for read_bench in age.load_benchmarks(RESULTS)}
     assert kinds <= age._BENCH.keys()
+
+
+def test_a_benchmark_rests_on_what_its_module_imports():
+    for kind in ("serve", "ngrams", "nano", "pcfg", "grammar"):
+        text = (ROOT / f"aiayn/bench/{kind}.py").read_text()
+        named = re.findall(r"^from aiayn\.(\w+)(?:\.(\w+))? import", text, re.MULTILINE)
+        used = {part for part, _ in named} & {"decoding", "model", "training", "serve"}
+        assert used <= {*age._BENCH[kind]}, kind
+        own = {f"bench/{name}.py" for part, name in named if part == "bench"}
+        shown = {"bench/grid.py", "bench/definitions.py"}
+        assert own - shown <= {*age._BENCH[kind]}, kind
 
 
 def test_a_run_rests_on_what_trained_and_scored_it_and_a_search_on_no_training():

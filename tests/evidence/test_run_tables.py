@@ -147,7 +147,7 @@ def test_text_of_tokens_is_compared_by_its_tokens_as_they_are():
     assert "| test2017 | 29.00 | BLEU, tokens as they are | 29.00 |" in render_short([run])
     text = render_full([run])
     assert "| average of 10 | – | – | – | – | – | – | – | 29.00 | – |" in text
-    assert "| multi30k_ende_wu2021 | BLEU, tokens as they are | 2 s | 5.5 after 2 s |" in text
+    assert "| multi30k_ende_wu2021 | BLEU, tokens as they are | 200 | 2 s | 5.5 after 2 s |" in text
 
 
 def test_a_stale_run_is_no_repeat_of_the_experiment():
@@ -173,8 +173,8 @@ def test_the_time_to_a_score_is_read_from_the_metrics_beside_arun_record(tmp_pat
     rows = [{"seconds": s, "loss": 1.0} | ({} if b is None else {"dev_bleu": b}) for s, b in seen]
     (tmp_path / "phrasebook.metrics.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))
     text = render_full(load_records(tmp_path))
-    assert "| run | by | 5 | 10 | highest |" in text
-    run = "[phrasebook](results/phrasebook.json) | BLEU (13a)"
+    assert "| run | by | sentences | 5 | 10 | highest |" in text
+    run = "[phrasebook](results/phrasebook.json) | BLEU (13a) | 200"
     assert f"| {run} | 30 s | 40 s | 12.3 after 40 s |" in text
     assert "highest" not in render_full([run_record()])
 

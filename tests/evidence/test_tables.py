@@ -12,6 +12,7 @@ from aiayn.evidence.records import (
     Point,
     Row,
     Sweep,
+    load,
     load_ablations,
     load_records,
 )
@@ -67,18 +68,23 @@ def test_an_ablation_is_rendered_with_what_it_takes_to_repeat_it(tmp_path):
     assert "Signs in nats: 2 of 2 the same, 0 the other, 0 open; in BLEU: 2 of 2 the same" in text
     assert "3.0 h of processes, 2 at once, on 2 cores, a CPU" in text
     write(tmp_path / "ablations/table3_miniature.json", record)
-    assert load_ablations(tmp_path) == [record]
+    assert load_ablations(tmp_path) == [replace(record, file="table3_miniature.json")]
 
 
 def test_every_record_that_holds_what_its_picture_shows_gets_it(tmp_path):
     for folder in ("ablations", "sweeps"):
         shutil.copytree(RESULTS / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.png"))
     write(tmp_path / "peers/phrasebook-fairseq-1.json", toolkit_run())
+    again = tmp_path / "sweeps/multi30k_ende-seed2.json"
+    shutil.copyfile(tmp_path / "sweeps/multi30k_ende.json", again)
     _draw(tmp_path)
     drawn = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
     kept = [path for folder in ("ablations", "sweeps") for path in (RESULTS / folder).glob("*.png")]
     wanted = [str(path.relative_to(RESULTS)) for path in kept]
-    assert drawn == sorted([*wanted, "peers/phrasebook.png"])
+    assert drawn == sorted([*wanted, "peers/phrasebook.png", "sweeps/multi30k_ende-seed2.png"])
+    text = render_sweeps(load(tmp_path / "sweeps", Sweep, "a sweep"))
+    assert "length penalty: multi30k_ende (multi30k_ende-seed2)\n" in text
+    assert "length penalty: multi30k_ende\n" in text
 
 
 def test_a_sweep_is_rendered_with_the_own_setting_in_bold():
@@ -100,6 +106,10 @@ def test_a_sweep_is_rendered_with_the_own_setting_in_bold():
     assert "| setting | BLEU (13a) by its value |" in plain
     of_trees = render_sweeps([replace(record, measure="F1", signature="evalb:collins")])
     assert "| setting | F1 by its value |" in of_trees
+    assert "in brackets the length of the outputs by that of the references" in plain
+    assert "in brackets the constituents found by those that are right" in of_trees
+    of_tokens = replace(record, signature="nrefs:1|tok:none|smooth:exp")
+    assert "| setting | BLEU, tokens as they are by its value |" in render_sweeps([of_tokens])
     assert "free" not in of_trees
     points["4"] = replace(points["4"], free=22.5)
     with_free = render_sweeps([replace(record, measure="F1", series={"beam_size": points})])

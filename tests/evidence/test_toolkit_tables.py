@@ -11,6 +11,7 @@ from aiayn.errors import UserError
 from aiayn.evidence.plots import plot_courses
 from aiayn.evidence.toolkit_tables import render_toolkits
 from aiayn.experiments import load_experiment
+from aiayn.system.records import Hardware
 from tests.support.figures import points
 from tests.support.records import run_record, toolkit_run
 
@@ -29,6 +30,8 @@ def _ours(**changes):
 def test_the_table_has_ours_and_theirs_by_the_same_figures():
     text = render_toolkits([toolkit_run()], [_ours(), run_record()])
     assert "### phrasebook by other toolkits" in text
+    assert "Of the test sets BLEU, by the mean of the last weights unless said oth" in text
+    assert "| s to 35 BLEU on 200 sentences of dev |" in text
     assert "| aiayn | 1 | 31.00 | 30.13 | 4.48 | 10 | 150 | 100 | 13 | 2.0 GB |" in text
     assert "| fairseq | 1 | 29.50 | 27.00 | 7.39 | 10 | 600 | 600 | 4,321 | 1.5 GB |" in text
     assert text.count("| aiayn |") == 1, "of the other run nobody knows the course"
@@ -83,6 +86,14 @@ def test_the_picture_has_a_line_for_each_training_by_updates_and_by_minutes(
     assert legend is not None
     named = [text.get_text() for text in legend.get_texts()]
     assert named == ["aiayn, seed 1", "fairseq, seed 1"]
+
+
+def test_minutes_are_of_one_kind_of_machine(tmp_path: Path, figures: list[Figure]):
+    here = of_ours(_ours(), ROWS)
+    there = of_ours(_ours(hardware=Hardware("gpu", "H100", 1, 1, "a CPU", 2)), ROWS)
+    plot_courses("phrasebook", [here, there, of_toolkit(toolkit_run())], tmp_path / "it.png")
+    by_updates, by_minutes = figures[0].axes
+    assert (len(by_updates.lines), len(by_minutes.lines)) == (3, 2)
 
 
 def test_a_training_without_its_memory_has_a_dash():
