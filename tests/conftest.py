@@ -20,9 +20,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Many images set it, but then every process that a test starts compiles all its Python anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+import hypothesis
 import jax
 import pytest
 
+# A busy machine is no fault of what is tested.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Most of the tests' time goes into compiling the same small models anew.
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".jax_cache"))

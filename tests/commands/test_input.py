@@ -35,7 +35,6 @@ from tests.faults import folders, inputs, readers
 
 usual = settings(
     max_examples=50,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
