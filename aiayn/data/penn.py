@@ -53,6 +53,7 @@ _SHORTENED = re.compile(r"'(?:s|m|d|re|ve|ll|t|n|em|tis|twas|\d\ds?)", re.IGNORE
 _ENDING = re.compile(r".(n't|'(?:s|m|d|re|ve|ll)?)$", re.IGNORECASE)
 """A contraction, or a quote that closes; another may stand before it."""
 _LONGEST_ENDING = 4
+"""Characters of the longest, with the one before it."""
 _JOINED = {
     **{"cannot": 3, "gonna": 3, "gotta": 3, "wanna": 3, "gimme": 3, "lemme": 3},
     **{"'tis": 2, "'twas": 2, "d'ye": 2, "more'n": 4},

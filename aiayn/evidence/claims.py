@@ -6,7 +6,7 @@
 and its cost. No value of ours is typed: all come from code and records.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,9 +95,7 @@ def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> l
     claims: list[Claim] = []
     # Against float64 on accelerators too, where products are coarser by default.
     with jax.default_matmul_precision("highest"):
-        # Of several the one whose file is named after the experiment comes last, and counts.
-        runs = sorted(load_records(folder), key=lambda r: r.file == f"{r.experiment}.json")
-        records = {record.experiment: record for record in runs}
+        records = by_experiment(load_records(folder))
         ablations = {record.experiment: record for record in load_ablations(folder)}
         moved = {record.experiment: record for record in load_pretraining(folder)}
         parsed = {record.experiment: record for record in load_parsed_text(folder)}
@@ -106,6 +104,12 @@ def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> l
             on_claim(entry.id)
             claims.append(entry.decide())
     return claims
+
+
+def by_experiment(runs: Iterable[RunRecord]) -> Records:
+    """The record of each experiment; of several that whose file is named after it."""
+    ordered = sorted(runs, key=lambda run: run.file == f"{run.experiment}.json")
+    return {run.experiment: run for run in ordered}
 
 
 def counts(claims: Sequence[Claim]) -> dict[Status, int]:

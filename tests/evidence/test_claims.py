@@ -6,11 +6,10 @@ from msgspec.structs import replace
 
 from aiayn.decoding import search
 from aiayn.evaluation import average
-from aiayn.evaluation.record import Record
 from aiayn.evaluation.scores import Score, Scores
 from aiayn.evidence import claims, gpt_checks, model_checks, paper, recipe_checks, table1
-from aiayn.evidence.claims import Claim, counts, entries, ledger
-from aiayn.evidence.records import Ablation, Row
+from aiayn.evidence.claims import Claim, by_experiment, counts, entries, ledger
+from aiayn.evidence.records import Ablation, Row, RunRecord
 from aiayn.experiments import load_experiment
 from aiayn.model import language_model, loss, transformer
 from aiayn.system.records import Hardware, read
@@ -127,7 +126,7 @@ def test_every_number_of_the_tables_is_in_the_ledger():
 def test_a_parser_of_other_text_stands_beside_table_4_and_is_none_of_its_rows():
     scores = Scores("en", "trees", 1, (Score("f1", 98.5, "evalb", ""),))
     record = replace(
-        read(RESULTS / "phrasebook.json", Record, "a run"),
+        read(RESULTS / "phrasebook.json", RunRecord, "a run"),
         experiment="treebook",
         config=load_experiment("treebook").to_dict(),
         scores={"seen": {"average of 5": scores}},
@@ -265,7 +264,7 @@ def _record(**changes):
             "dev": {"last": rows(25.7), "average of 5": rows(26.0)},
         },
     }
-    return replace(read(RESULTS / "phrasebook.json", Record, "a run"), **{**about, **changes})
+    return replace(read(RESULTS / "phrasebook.json", RunRecord, "a run"), **{**about, **changes})
 
 
 def _with_record(record) -> dict[str, Claim]:
@@ -283,6 +282,16 @@ def test_a_recorded_run_is_shown_with_all_that_it_takes_to_trust_it():
     assert found["perplexity-base"].ours == "4.90"
     for part in ("commit 0123456789ab", "config abc", "seed 1", "2.0 h on 8 × a GPU"):
         assert part in found["bleu-base"].how
+
+
+def test_of_several_records_that_of_the_experiments_name_counts_and_is_cited():
+    name = "wmt14_ende_base"
+    files = f"{name}-seed2.json", f"{name}.json", f"{name}2.json"
+    found = by_experiment([_record(file=file) for file in files])
+    assert found[name].file == f"{name}.json"
+    assert f"experiments/results/{name}.json, commit" in _with_record(found[name])["bleu-base"].how
+    alone = by_experiment([_record(file=files[0])])
+    assert f"experiments/results/{files[0]}," in _with_record(alone[name])["bleu-base"].how
 
 
 def test_a_record_of_a_changed_experiment_is_stale():

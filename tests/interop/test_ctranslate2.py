@@ -46,7 +46,8 @@ def test_a_word_that_is_spelled_as_a_symbol_of_trees_is_no_symbol():
     pieces = _source_pieces(tokenizer, first)
     assert len(set(pieces)) == len(pieces) == tokenizer.num_words
     assert pieces[first:] == tokenizer.pieces(range(first, tokenizer.num_words))
-    assert pieces[:4] == list(tokenizer.special)
+    assert pieces[:4] == tokenizer.pieces(range(4))
+    assert {*pieces[:4]} == {*tokenizer.special}
     assert not {*tokenizer.symbols} & {*pieces[:first]}
     assert _source_pieces(TOKENIZER, TOKENIZER.num_words) == TOKENIZER.pieces(
         range(TOKENIZER.num_words)
