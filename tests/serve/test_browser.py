@@ -389,8 +389,8 @@ def test_no_width_needs_sideways_scrolling(chromium, address, width):
 
 def test_a_long_word_of_the_text_before_breaks_within_320_pixels(chromium, address):
     size = {"width": 320, "height": 700}
-    with opened(chromium, f"{address}/#text={'W' * 30}", True, viewport=size) as page:
-        wait(page.locator("#beam")).to_have_count(1, timeout=SLOW)
+    with opened(chromium, address, True, viewport=size) as page:
+        show(page, "W" * 30)
         page.get_by_label("Text", exact=True).fill("one " * 70)
         page.get_by_role("button", name="Show", exact=True).click()
         wait(page.locator("#beam .stored")).to_have_count(1, timeout=SLOW)
