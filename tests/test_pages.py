@@ -242,6 +242,10 @@ NOT_TYPED = {
     "make test": "it is these tests",
     "make serve": "it is `aiayn serve`, at a port that may be taken",
     "pip install --constraint constraints.txt -e '.[serve]'": "it needs a network",
+    ".venv/bin/aiayn import opus-mt-en-de models/en-de": "it needs a model of the Hub",
+    ".venv-parity/bin/aiayn export runs/phrasebook exported --quantization int8": (
+        "it needs CTranslate2"
+    ),
 }
 """By the reason. Neither is the page about accelerators, which needs one. All are read above."""
 TYPED = [
