@@ -57,6 +57,15 @@ def test_the_record_holds_what_it_promises_and_nothing_of_this_machines_folders(
     assert info["checkpoints"].keys() == {"4", "8", "12"}
 
 
+def test_a_checkpoint_that_a_run_removes_meanwhile_is_not_told_of(straight, tmp_path, monkeypatch):
+    run_dir, steps = copied(straight, tmp_path / "run"), Checkpoints.steps
+    monkeypatch.setattr(Checkpoints, "steps", lambda kept: [2, *steps(kept)])
+    assert run_info(run_dir)["checkpoints"].keys() == {"4", "8", "12"}
+    (run_dir / "checkpoints/2").mkdir()
+    with pytest.raises(UserError, match="checkpoints/2"):
+        run_info(run_dir)
+
+
 def test_a_run_is_not_scored_on_other_data_than_its_own(
     corpus, data_dir, straight, tmp_path, decoded
 ):

@@ -1,8 +1,13 @@
 """The short form of `make faults`: a few strikes, and two carelessnesses that must be found."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
 
-from tests.faults.kill import Harness, LostError
+import tests.faults.kill
+from tests.faults.kill import Harness, LostError, _at_most
 from tests.faults.strikes import Moment, Write, parse, writes
 
 
@@ -51,6 +56,20 @@ def test_a_run_that_is_written_in_place_is_found_lost(tmp_path, straight, promis
     careless = Harness(tmp_path / "careless", ("tests.faults.careless", promise))
     with pytest.raises(LostError, match="Started again, it ended with status"):
         careless.case("case", [strike], straight)
+
+
+def test_a_process_that_hangs_is_ended_and_is_lost(monkeypatch):
+    monkeypatch.setattr(tests.faults.kill, "END", 0.0)
+    command = [sys.executable, "-c", "input()"]  # which nobody answers
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE) as process,
+        pytest.raises(LostError, match="did not get on within 0 seconds"),
+        _at_most(process),
+    ):
+        assert process.wait() == -signal.SIGKILL
+    monkeypatch.setattr(tests.faults.kill, "END", 1_800.0)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process, _at_most(process):
+        assert process.wait() == 0
 
 
 def test_strikes_at_calls_take_turns_among_all_kinds_of_file():
