@@ -265,6 +265,9 @@ class ModelConfig(_Settings):
     num_outputs: Outputs = 0
     """Only so many words, the first of the vocabulary, are predicted; 0 predicts all. A parser's
     vocabulary begins with the symbols of trees, and pieces of words are never predicted."""
+    initializer: Literal["glorot", "normal"] = "glorot"
+    """How weights are drawn at first; the paper does not say. `glorot`, with N(0, 1/d_model) for
+    the embedding, is T2T's code; `normal` draws all from N(0, 0.02²), as GPT-1 does."""
     matmul_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 on accelerators and float32 on CPU."""
 
@@ -332,6 +335,7 @@ _COMMON: Mapping[str, Sequence[object]] = {
     "model.scale_embedding": (True,),
     "model.layer_norm_epsilon": (1e-6,),
     "model.logits_bias": (False,),
+    "model.initializer": ("glorot",),
     "train.learning_rate_constant": (1.0,),
     "train.adam_b1": (0.9,),
     "train.adam_b2": (0.98,),
@@ -371,6 +375,7 @@ PRESETS: Mapping[str, Mapping[str, Sequence[object]]] = {
         "model.attention_dropout_rate": (0.1,),
         "model.relu_dropout_rate": (0.0,),
         "model.logits_bias": (False,),
+        "model.initializer": ("normal", "glorot"),  # the latter before there was a choice
         "train.label_smoothing": (0.0,),
     },
     "custom": {},
@@ -396,6 +401,7 @@ _LATER = (
     ("model", "kind"),
     ("model", "scale_embedding"),
     ("model", "num_outputs"),
+    ("model", "initializer"),
     ("train", "initial_layers"),
     ("decode", "length_penalty_form"),
 )

@@ -50,9 +50,14 @@ def test_settings_that_came_later_change_no_hash_unless_they_are_set():
         assert changed.hash() != Experiment("x").with_overrides([f"{key}=other"]).hash()
         assert changed.is_same(changed.portable())
         assert data_hash(changed.data) != data_hash(DataConfig())
-    for assignment in ("decode.length_penalty_form=length", "task=translation_of_tokens"):
-        changed = Experiment("x").with_overrides([assignment])
-        assert changed.hash() != Experiment("x").hash()
+    custom = Experiment("x", preset="custom")
+    for assignment in (
+        "decode.length_penalty_form=length",
+        "task=translation_of_tokens",
+        "model.initializer=normal",
+    ):
+        changed = custom.with_overrides([assignment])
+        assert changed.hash() != custom.hash()
         assert changed.is_same(changed.to_dict())
     started = Experiment("x").with_overrides(["train.initial=model"])
     assert started.with_overrides(["train.initial_layers=0"]).hash() != started.hash()

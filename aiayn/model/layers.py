@@ -11,6 +11,10 @@ from jaxtyping import Array, Float, Key
 from aiayn.model.dropout import Noise, dropout
 from aiayn.model.kernels import norm_kernel
 
+NORMAL_SCALE = 0.02
+"""Standard deviation of all random weights of GPT-1 (Radford et al. 2018), later of BERT and of
+Hugging Face's Marian, whatever the size."""
+
 
 @partial(jax.jit, static_argnums=(1, 2))
 def gaussian(key: Key[Array, ""], shape: tuple[int, int], scale: float) -> Float[Array, "*shape"]:
@@ -18,12 +22,28 @@ def gaussian(key: Key[Array, ""], shape: tuple[int, int], scale: float) -> Float
     return nnx.initializers.normal(scale)(key, shape, jnp.float32)
 
 
-class Dense(nnx.Module):
-    """x W + b, Glorot-uniform W (T2T's initialiser), in the type of x."""
+def first_matrix(
+    key: Key[Array, ""], shape: tuple[int, int], initializer: str
+) -> Float[Array, "*shape"]:
+    """Random weights of a map: `glorot`'s, uniform within ±√(6/(inputs + outputs)), or `normal`."""
+    if initializer == "normal":
+        return gaussian(key, shape, NORMAL_SCALE)
+    return nnx.initializers.glorot_uniform()(key, shape, jnp.float32)
 
-    def __init__(self, num_inputs: int, num_outputs: int, *, rngs: nnx.Rngs):
-        init = nnx.initializers.glorot_uniform()
-        self.kernel = nnx.Param(init(rngs.params(), (num_inputs, num_outputs), jnp.float32))
+
+def first_vectors(
+    key: Key[Array, ""], shape: tuple[int, int], initializer: str
+) -> Float[Array, "*shape"]:
+    """Random vectors of words or places, rows of d_model: N(0, 1/d_model) beside Glorot's maps."""
+    return gaussian(key, shape, NORMAL_SCALE if initializer == "normal" else shape[1] ** -0.5)
+
+
+class Dense(nnx.Module):
+    """x W + b, in the type of x. W is random at first, b zero."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, initializer: str, *, rngs: nnx.Rngs):
+        shape = num_inputs, num_outputs
+        self.kernel = nnx.Param(first_matrix(rngs.params(), shape, initializer))
         self.bias = nnx.Param(jnp.zeros((num_outputs,), jnp.float32))
 
     def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape outputs"]:

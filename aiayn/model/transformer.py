@@ -18,7 +18,15 @@ from aiayn.config import ModelConfig
 from aiayn.data.rows import Rows
 from aiayn.model.dropout import Noise, dropout, fold
 from aiayn.model.kernels import attention_kernel
-from aiayn.model.layers import Dense, LayerNorm, add_and_norm, gaussian, relu, word_logits
+from aiayn.model.layers import (
+    Dense,
+    LayerNorm,
+    add_and_norm,
+    first_matrix,
+    first_vectors,
+    relu,
+    word_logits,
+)
 from aiayn.model.loss import Sums, smoothed_cross_entropy
 from aiayn.model.stack import traced_once
 
@@ -100,11 +108,11 @@ class MultiHeadAttention(nnx.Module):
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         self.config = config
-        heads = config.num_heads
-        self.query = Dense(config.d_model, heads * config.d_k, rngs=rngs)
-        self.key = Dense(config.d_model, heads * config.d_k, rngs=rngs)
-        self.value = Dense(config.d_model, heads * config.d_v, rngs=rngs)
-        self.out = Dense(heads * config.d_v, config.d_model, rngs=rngs)
+        heads, drawn = config.num_heads, config.initializer
+        self.query = Dense(config.d_model, heads * config.d_k, drawn, rngs=rngs)
+        self.key = Dense(config.d_model, heads * config.d_k, drawn, rngs=rngs)
+        self.value = Dense(config.d_model, heads * config.d_v, drawn, rngs=rngs)
+        self.out = Dense(heads * config.d_v, config.d_model, drawn, rngs=rngs)
 
     @jax.named_scope("attention")
     def queries(
@@ -168,8 +176,8 @@ class FeedForward(nnx.Module):
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         self.config = config
-        self.inner = Dense(config.d_model, config.d_ff, rngs=rngs)
-        self.outer = Dense(config.d_ff, config.d_model, rngs=rngs)
+        self.inner = Dense(config.d_model, config.d_ff, config.initializer, rngs=rngs)
+        self.outer = Dense(config.d_ff, config.d_model, config.initializer, rngs=rngs)
 
     @jax.named_scope("feed_forward")
     def __call__(
@@ -248,8 +256,8 @@ class WordModel(nnx.Module):
         self.config = config
         self.num_words = num_words
         num_rows = -(-num_words // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-        scale = config.d_model**-0.5
-        self.embedding = nnx.Param(gaussian(rngs.params(), (num_rows, config.d_model), scale))
+        shape = num_rows, config.d_model
+        self.embedding = nnx.Param(first_vectors(rngs.params(), shape, config.initializer))
         self._add_parameters_of_other_layouts(rngs)
 
     def __call__(
@@ -322,18 +330,17 @@ class WordModel(nnx.Module):
     # --- Other layouts: learned positions (Table 3, row E), T2T, Marian, GPT-1 ------------------
 
     def _add_parameters_of_other_layouts(self, rngs: nnx.Rngs) -> None:
-        config, num_rows = self.config, self.embedding.shape[0]
+        config, num_rows, drawn = self.config, self.embedding.shape[0], self.config.initializer
         if config.positions == "learned":
-            shape, scale = (config.max_positions, config.d_model), config.d_model**-0.5
+            shape = config.max_positions, config.d_model
             if config.kind == "encoder_decoder":
-                self.src_positions = nnx.Param(gaussian(rngs.params(), shape, scale))
-            self.tgt_positions = nnx.Param(gaussian(rngs.params(), shape, scale))
+                self.src_positions = nnx.Param(first_vectors(rngs.params(), shape, drawn))
+            self.tgt_positions = nnx.Param(first_vectors(rngs.params(), shape, drawn))
         if config.logits_bias:
             self.logits_bias = nnx.Param(jnp.zeros((num_rows,), jnp.float32))
         if config.target_space_embedding:
-            shape = (NUM_TARGET_SPACES, config.d_model)
-            glorot = nnx.initializers.glorot_uniform()
-            self.target_space = nnx.Param(glorot(rngs.params(), shape, jnp.float32))
+            shape = NUM_TARGET_SPACES, config.d_model
+            self.target_space = nnx.Param(first_matrix(rngs.params(), shape, drawn))
 
     def _position_encodings(
         self, positions_BT: Int[Array, "batch target"], side: str

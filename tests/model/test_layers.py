@@ -10,7 +10,7 @@ from aiayn.model.layers import (
     LayerNorm,
     _transposed,
     add_and_norm,
-    gaussian,
+    first_vectors,
     only_words,
     product,
     relu,
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 
 def test_an_affine_map_by_hand():
-    layer = Dense(2, 3, rngs=nnx.Rngs(0))
+    layer = Dense(2, 3, "glorot", rngs=nnx.Rngs(0))
     layer.kernel[...] = jnp.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     layer.bias[...] = jnp.array([10.0, 20.0, 30.0])
     np.testing.assert_allclose(layer(jnp.array([[1.0, -1.0]])), [[7.0, 17.0, 27.0]])
@@ -29,11 +29,12 @@ def test_an_affine_map_by_hand():
 
 def test_parameters_begin_as_tensor2tensors():
     # Glorot: uniform within ±√(6/(inputs + outputs)), here ±0.1, whose deviation is 0.1/√3.
-    kernel = np.asarray(Dense(200, 400, rngs=nnx.Rngs(0)).kernel[...])
+    kernel = np.asarray(Dense(200, 400, "glorot", rngs=nnx.Rngs(0)).kernel[...])
     assert 0.099 < np.abs(kernel).max() <= 0.1
     assert kernel.std() == pytest.approx(0.1 / 3**0.5, rel=0.01)
-    numbers = np.asarray(gaussian(jax.random.key(0), (200, 400), 0.5))
-    assert (numbers.mean(), numbers.std()) == pytest.approx((0.0, 0.5), abs=0.01)
+    # The embedding: N(0, 1/d_model), here of 400.
+    numbers = np.asarray(first_vectors(jax.random.key(0), (200, 400), "glorot"))
+    assert (numbers.mean(), numbers.std()) == pytest.approx((0.0, 0.05), abs=0.001)
 
 
 def test_a_product_has_the_gradients_of_a_product():

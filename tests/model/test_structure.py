@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -111,3 +113,26 @@ def test_the_hash_of_parameters_notices_values_and_names():
     assert params_sha256(flat) != params_sha256(swapped)
     for other in (np.zeros((2, 1), np.float32), np.zeros(2, np.int32), np.zeros(3, np.float32)):
         assert params_sha256(flat) != params_sha256({**flat, "a": other}), "shape or type"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"positions": "learned", "target_space_embedding": True, "logits_bias": True},
+        {"positions": "learned", "kind": "decoder"},
+    ],
+)
+def test_every_random_weight_is_normal_where_that_is_asked(changes):
+    # GPT-1's N(0, 0.02); the mean of n such numbers deviates by 0.02/√n, 8 of which are allowed.
+    config = replace(MODEL, d_model=64, initializer="normal", **changes)
+    drawn = flatten(initial_parameters(config, NUM_WORDS, 1))
+    constant = {name for name, array in drawn.items() if array.ndim == 1}
+    assert all(len(set(drawn[name])) == 1 for name in constant)
+    for name in drawn.keys() - constant:
+        mean, deviation = drawn[name].mean(), drawn[name].std()
+        assert abs(mean) < 8 * 0.02 / drawn[name].size ** 0.5, name
+        assert deviation == pytest.approx(0.02, rel=8 / (2 * drawn[name].size) ** 0.5), name
+    # By default nothing is: of the embedding, say, the deviation is 1/√64.
+    usual = flatten(initial_parameters(replace(config, initializer="glorot"), NUM_WORDS, 1))
+    assert usual["embedding"].std() == pytest.approx(1 / 8, rel=0.02)
+    assert all(usual[name].std() > 0.04 for name in drawn.keys() - constant)
