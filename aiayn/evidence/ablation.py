@@ -37,7 +37,7 @@ from aiayn.model.structure import count_parameters
 from aiayn.render.terminal import Terminal
 from aiayn.system import records
 from aiayn.system.environment import configure_jax
-from aiayn.system.files import locked, user_os_errors
+from aiayn.system.files import locked, user_os_errors, write_bytes
 from aiayn.system.workers import as_finished
 from aiayn.tasks import task_of, translation_of
 from aiayn.training.checkpoint import Checkpoints
@@ -282,6 +282,15 @@ def read_record(
         for run in found.runs
         if set_by.get(row) == found.changes and run.averaged == _averaged(base)
     }
+
+
+def with_tokenizer(base: Experiment, prepared: Prepared, folder: Path) -> Experiment:
+    """The base with the tokenizer of all the text, whatever part of it a row trains on; it lies
+    beside the runs, which name it, wherever the prepared data are."""
+    path = folder / "tokenizer.model"
+    write_bytes(path, (prepared.folder / path.name).read_bytes())
+    words = prepared.tokenizer.num_words
+    return replace(base, data=replace(base.data, tokenizer=str(path), vocab_size=words))
 
 
 def share_machine(num_jobs: int) -> None:

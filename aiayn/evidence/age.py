@@ -32,7 +32,7 @@ UNKNOWN = "not known here"
 Kept = Record | Included | Ablation | Sweep | Faults | ToolkitRun | Mapping[str, Any]
 """A record of any kind; that of a benchmark is a table."""
 
-_RUN = ("model", "training", "data", "decoding", "evaluation")
+_RUN = ("model", "training", "data", "decoding", "evaluation", "tasks.py")
 _CONTEST = tuple(f"bench/{name}.py" for name in ("contest", "worker", "workloads", "ours", "peers"))
 _ENGINE = ("interop", "bench/ctranslate2.py", "bench/pieces.py")
 """How CTranslate2 gets the same work."""

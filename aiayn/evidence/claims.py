@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 
@@ -29,6 +29,7 @@ from aiayn.evidence.paper import (
     TRAINING,
     WSJ_ONLY,
 )
+from aiayn.evidence.published import PUBLISHED
 from aiayn.evidence.records import (
     Ablation,
     RunRecord,
@@ -47,6 +48,7 @@ Status = Literal["holds", "arithmetic", "fails", "measured", "differs", "not run
 Records = Mapping[str, RunRecord]
 """The records of runs, by experiment."""
 Ablations = Mapping[str, Ablation]
+Recorded = TypeVar("Recorded", RunRecord, Ablation)
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,9 @@ def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> l
     # Against float64 on accelerators too, where products are coarser by default.
     with jax.default_matmul_precision("highest"):
         records = by_experiment(load_records(folder))
-        ablations = {record.experiment: record for record in load_ablations(folder)}
-        moved = {record.experiment: record for record in load_pretraining(folder)}
-        parsed = {record.experiment: record for record in load_parsed_text(folder)}
+        ablations = by_experiment(load_ablations(folder))
+        moved = by_experiment(load_pretraining(folder))
+        parsed = by_experiment(load_parsed_text(folder))
         studies = moved.get(transfer.NAME), parsed.get(parsed_text.NAME)
         for entry in entries(records, ablations, *studies):
             on_claim(entry.id)
@@ -106,10 +108,10 @@ def ledger(folder: Path, on_claim: Callable[[str], None] = lambda id: None) -> l
     return claims
 
 
-def by_experiment(runs: Iterable[RunRecord]) -> Records:
+def by_experiment(found: Iterable[Recorded]) -> Mapping[str, Recorded]:
     """The record of each experiment; of several that whose file is named after it."""
-    ordered = sorted(runs, key=lambda run: run.file == f"{run.experiment}.json")
-    return {run.experiment: run for run in ordered}
+    ordered = sorted(found, key=lambda record: record.file == f"{record.experiment}.json")
+    return {record.experiment: record for record in ordered}
 
 
 def counts(claims: Sequence[Claim]) -> dict[Status, int]:
@@ -317,7 +319,8 @@ def _data(records: Records) -> Iterator[Entry]:
         data = record.config["data"]
         return (
             f"{record.src_tokens_per_update:,.0f} + {record.tgt_tokens_per_update:,.0f} "
-            f"of {data['src_tokens_per_update']:,} + {data['tgt_tokens_per_update']:,}"
+            f"of {data['src_tokens_per_update'] if data['src'] else 0:,} + "
+            f"{data['tgt_tokens_per_update']:,}"
         )
 
     for name, record in records.items():
@@ -360,7 +363,7 @@ def _table_2(records: Records) -> Iterator[Entry]:
                 paper += f" (§6.1 says {ENFR_BIG_BLEU_IN_PROSE})"
             text = f"newstest2014 {pair[:2].title()}-{pair[2:].title()}, {name}: BLEU"
             about = f"bleu-{pair}-{size}", "Table 2", text, paper
-            value = _score("test", "compound-split", averaged=True)
+            value = _score("test", PUBLISHED[experiment, "test"].ruler, averaged=True)
             yield _run(about, records, experiment, value, size)
     others = [s.ende_bleu for n, s in TABLE_2.items() if n not in (BASE, BIG) and s.ende_bleu]
     ours, theirs = TABLE_2[BIG].ende_bleu, max(others)
@@ -404,7 +407,7 @@ def _miniature(ablations: Ablations) -> Iterator[Entry]:
         ("one-head", "A single head is worse than the eight of the base model", ("A1",)),
         ("many-heads", "Quality drops with too many heads", ("A4",)),
         ("small-keys", "Smaller keys hurt", ("B1", "B2")),
-        ("bigger-better", "Bigger models are better", ("C5", "C7")),
+        ("bigger-better", "Bigger models are better", (*(f"C{n}" for n in range(1, 8)), "big")),
         ("dropout-helps", "Dropout avoids over-fitting", ("D1",)),
         ("learned-positions", "Learned positions do nearly as well", ("E",)),
     ):
@@ -420,7 +423,7 @@ def _miniature(ablations: Ablations) -> Iterator[Entry]:
             f"{name}: {', '.join(_small_difference(record, row) for row in rows)}"
             for name, record in ablations.items()
         )
-        files = [_from_ablation(name, record) for name, record in ablations.items()]
+        files = [_from_ablation(record) for record in ablations.values()]
         yield _said(about, ours, "measured", "; ".join(["in miniature", *files, how]))
     text = "Table 3 in miniature: the signs of our differences beside the paper's"
     for name in MINIATURES:
@@ -432,7 +435,7 @@ def _miniature(ablations: Ablations) -> Iterator[Entry]:
             continue
         found = {measure: table3.differences(record, measure) for measure in table3.MEASURES}
         ours = "; ".join(f"in {name}: {table3.signs(rows)}" for name, rows in found.items())
-        yield _said(about, ours, "measured", _from_ablation(name, record))
+        yield _said(about, ours, "measured", _from_ablation(record))
 
 
 def _small_difference(record: Ablation, row: str) -> str:
@@ -440,9 +443,9 @@ def _small_difference(record: Ablation, row: str) -> str:
     return f"{row} {table3.with_spread(bleu, 2)} BLEU, {table3.with_spread(nats, 3)} nats"
 
 
-def _from_ablation(name: str, record: Ablation, folder: str = "ablations") -> str:
+def _from_ablation(record: Ablation, folder: str = "ablations") -> str:
     stale = "STALE, not the settings of now: " if is_stale(record) else ""
-    return f"{stale}experiments/results/{folder}/{name}.json, {ablation_origin(record)}"
+    return f"{stale}experiments/results/{folder}/{record.file}, {ablation_origin(record)}"
 
 
 def _table_4(records: Records) -> Iterator[Entry]:
@@ -493,7 +496,7 @@ def _parsed_text(parsed: Ablation | None) -> Entry:
         f"{table3.with_spread(found, 2)} F1 from {parsed_text.ROWS[row].removeprefix('and ')}"
         for row, found in table3.differences(parsed, "bleu").items()
     )
-    how = f"of small treebanks: {_from_ablation(parsed_text.NAME, parsed, 'parsed_text')}"
+    how = f"of small treebanks: {_from_ablation(parsed, 'parsed_text')}"
     return _said(about, ours, "measured", how)
 
 
@@ -561,7 +564,7 @@ def _gpt(pretraining: Ablation | None) -> Iterator[Entry]:
             )
             yield _said(about, "–", "not run here", how)
         else:
-            how = f"of translators: {_from_ablation(transfer.NAME, pretraining, 'pretraining')}"
+            how = f"of translators: {_from_ablation(pretraining, 'pretraining')}"
             yield _said(about, ours(pretraining), "measured", how)
 
 

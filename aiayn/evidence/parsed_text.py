@@ -54,7 +54,11 @@ def summary(record: Ablation) -> str:
         if seeds > 1
         else "One seed."
     )
-    return f"{scatter} All rows are trained for as many updates."
+    return (
+        f"{scatter} All rows are trained for as many updates of as many symbols, with one "
+        "tokenizer, that of the treebank and the text: with more text each tree of the treebank is "
+        "read less often."
+    )
 
 
 def table(record: Ablation) -> Table:

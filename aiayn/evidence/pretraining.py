@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from aiayn.config import DataConfig, Experiment
-from aiayn.data.prepare import Prepared, open_prepared, prepare
+from aiayn.data.prepare import open_prepared, prepare
 from aiayn.errors import UserError
 from aiayn.evaluation.average import average_run
 from aiayn.evidence.ablation import (
@@ -26,6 +26,7 @@ from aiayn.evidence.ablation import (
     read_record,
     record_of,
     share_machine,
+    with_tokenizer,
 )
 from aiayn.evidence.records import Ablation, TextModel
 from aiayn.evidence.transfer import LAYERS, SIZES, rows_of
@@ -34,7 +35,7 @@ from aiayn.model.structure import params_sha256
 from aiayn.render.terminal import Terminal
 from aiayn.system import records
 from aiayn.system.environment import configure_jax
-from aiayn.system.files import locked, user_os_errors, write_bytes
+from aiayn.system.files import locked, user_os_errors
 from aiayn.system.workers import as_finished
 from aiayn.tasks import task_of, translation_of
 from aiayn.training.log import read_metrics
@@ -112,7 +113,7 @@ def pretrain(
         recorded = read_record(earlier, base, prepared, rows, seeds) if earlier else {}
         known = records.read(earlier, Ablation, "an ablation").text_models if earlier else []
         share_machine(num_jobs)
-        given = _with_tokenizer(base, prepared, folder)
+        given = with_tokenizer(base, prepared, folder)
         texts: dict[int, Run] = {}
         runs: dict[tuple[str, int], Run] = {}
         for seed in seeds:
@@ -123,7 +124,9 @@ def pretrain(
                 data = prepare(made.data, data_dir, open_source=open_source).folder
                 where = folder / f"{row}-{seed}"
                 runs[row, seed] = Run(row, made, where, data, num_jobs, takes_best=True)
+        # A recorded language model is not here to start from: its seed is trained anew as a whole.
         here = [seed for seed in seeds if any((row, seed) not in recorded for row in rows)]
+        recorded = {key: run for key, run in recorded.items() if key[1] not in here}
         _write_text_models([texts[seed] for seed in here], base.data.tgt, num_jobs, console)
         text_models = {each.seed: each for each in known}
         text_models |= {seed: _text_model_of(texts[seed]) for seed in here}
@@ -132,15 +135,6 @@ def pretrain(
         records.write(folder / "ablation.json", record)
         plot_pretraining(record, folder / "ablation.png")
     return record
-
-
-def _with_tokenizer(base: Experiment, prepared: Prepared, folder: Path) -> Experiment:
-    """The base with the tokenizer of all pairs, whatever part of them a row trains on; it lies
-    beside the runs, which name it, wherever the prepared data are."""
-    path = folder / "tokenizer.model"
-    write_bytes(path, (prepared.folder / path.name).read_bytes())
-    words = prepared.tokenizer.num_words
-    return replace(base, data=replace(base.data, tokenizer=str(path), vocab_size=words))
 
 
 def _text_run(made: Experiment, folder: Path, data_dir: Path, num_jobs: int) -> Run:

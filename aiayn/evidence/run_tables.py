@@ -49,6 +49,7 @@ _TRANSLATION = Kind(
         "sacrebleu-lc": "13a, uncased",
         "intl": "intl",
         "chrf2": "chrF2",
+        "tokenised": "tokenised",
         "tokenised-lc": "tokenised, uncased",
         "compound-split": "compound-split",
         "compound-split-quotes": "with plain quotes",
@@ -56,10 +57,10 @@ _TRANSLATION = Kind(
     },
     "sacrebleu",
     max,
-    "The first four are sacreBLEU's, the next three BLEU on Moses' tokens: uncased, as papers on "
-    "Multi30k have it; with compounds split at hyphens, as tensor2tensor's script of the paper's "
-    "month does; and with quotes made plain besides; then BLEU of text that is tokenised already, "
-    "as it is. A dash: not taken by the version that ran, or not of such text.",
+    "The first four are sacreBLEU's, the next four BLEU on Moses' tokens: as they are; uncased, as "
+    "papers on Multi30k have it; with compounds split at hyphens, as tensor2tensor's script of the "
+    "paper's month does; and with quotes made plain besides; then BLEU of text that is tokenised "
+    "already, as it is. A dash: not taken by the version that ran, or not of such text.",
 )
 _LANGUAGE_MODEL = Kind(
     "Language models",
@@ -106,7 +107,8 @@ def ruler_of(record: Record) -> str:
 
 def render_short(records: Sequence[RunRecord]) -> str:
     """The README's table: a row for each test set, the averaged model; not of runs on other text
-    than the experiment's own, and dev where that is all that was scored.
+    than the experiment's own, and dev where that is all that was scored. Of experiments on one text
+    by one ruler the best alone.
 
     By the ruler of the published figure, where there is one: the mean of all runs of an experiment,
     the best of them, and how far both are from what was published.
@@ -117,6 +119,7 @@ def render_short(records: Sequence[RunRecord]) -> str:
             *("parameters", "time, hardware"),
         ]
     ]
+    leading: dict[tuple[str, ...], tuple[float, int]] = {}
     for (name, test_set, _), runs in _by_test_set(records).items():
         is_dev_beside = test_set == "dev" and len(runs[0].scores) > 1
         if name.endswith(OTHER_TEXT) or is_dev_beside:
@@ -130,15 +133,23 @@ def render_short(records: Sequence[RunRecord]) -> str:
         value = kind.best(values) if values else None
         run = next(run for own, run in known if own == value)
         best = _linked(number(value), run, "experiments/")
-        rows.append(
-            [
-                *(name, test_set, _figure(averaged, ruler), kind.named(ruler)),
-                *(best, f"{published.value} ({published.source})" if published else "–"),
-                _how_far(value, values, published),
-                f"{run.parameters:,}",
-                f"{duration(run.seconds)}, {hardware_text(run.hardware)}",
-            ]
-        )
+        row = [
+            *(name, test_set, _figure(averaged, ruler), kind.named(ruler)),
+            *(best, f"{published.value} ({published.source})" if published else "–"),
+            _how_far(value, values, published),
+            f"{run.parameters:,}",
+            f"{duration(run.seconds)}, {hardware_text(run.hardware)}",
+        ]
+        text = runs[0].data.tests.get(test_set)
+        if not (text and values) or name.endswith(STALE):
+            rows.append(row)
+            continue
+        key, mean = (text.src, text.ref, ruler), fmean(values)
+        best_mean, place = leading.setdefault(key, (mean, len(rows)))
+        if place == len(rows):
+            rows.append(row)
+        elif kind.best((mean, best_mean)) != best_mean:
+            leading[key], rows[place] = (mean, place), row
     return markdown_table(rows)
 
 
@@ -218,7 +229,7 @@ def render_full(records: Sequence[RunRecord]) -> str:
         "figure leads to its record, which has the signature of every figure, what it may be "
         "compared with, the commit, all versions and the machine. Of several runs of an "
         "experiment on the same text the mean and the standard deviation: they differ in seeds, "
-        "machines and versions, and by chance.",
+        "machines, versions and the precision of products (bfloat16 on a GPU), and by chance.",
         "## Quality",
         *(part for kind in kinds for part in _of_kind(kind, records)),
         "### Runs",

@@ -28,6 +28,7 @@ from aiayn.evidence.ablation import (
     record_of,
     scored_model,
     share_machine,
+    with_tokenizer,
 )
 from aiayn.evidence.parsed_text import OWN, PARSED, ROWS, changes
 from aiayn.evidence.records import Ablation
@@ -88,15 +89,16 @@ def self_train(
         set_by = {row: changes(base, row) for row in ROWS}
         recorded = read_record(earlier, base, prepared, set_by, seeds) if earlier else {}
         share_machine(num_jobs)
+        given = with_tokenizer(base, prepared, folder)
         # A recorded parser is not here to parse: where its trees are wanted, it is trained again.
         teaching = [seed for seed in seeds if ("own", seed) not in recorded]
         known = {key: found for key, found in recorded.items() if key[1] not in teaching}
         runs: dict[tuple[str, int], Run] = {}
-        texts = {seed: folder / _text_name(base, seed, prepared, folder) for seed in seeds}
+        texts = {seed: folder / _text_name(given, seed, prepared, folder) for seed in seeds}
 
         def add(row: str) -> None:
             for seed in seeds:
-                made, data = variant(base, row, seed, texts[seed]), prepared.folder
+                made, data = variant(given, row, seed, texts[seed]), prepared.folder
                 if seed in teaching:
                     data = prepare(made.data, data_dir, open_source=open_source).folder
                 runs[row, seed] = Run(row, made, folder / f"{row}-{seed}", data, num_jobs)

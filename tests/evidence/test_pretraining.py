@@ -15,6 +15,7 @@ from aiayn.errors import UserError
 from aiayn.evidence.pretraining import pretrain, text_model, variant
 from aiayn.evidence.transfer import rows_of
 from aiayn.experiments import load_experiment
+from aiayn.system import records
 from aiayn.training.initial import read_initial
 from aiayn.training.log import read_metrics
 from aiayn.training.mesh import data_mesh
@@ -110,6 +111,10 @@ def test_every_run_is_trained_once_and_starts_from_the_layers_it_is_to(
     assert run("runs")[1] == ["reverse_600-moved1_1"]
     again, once = run("elsewhere", tmp_path / "runs/ablation.json")
     assert (once, again.text_models) == ([], record.text_models), "all is recorded"
+    # Where a row is missing, its seed is trained anew as a whole, from one language model.
+    del record.rows["600-moved1"]
+    records.write(tmp_path / "part.json", record)
+    assert run("partly", tmp_path / "part.json")[1] == run("again")[1]
     # Translators that started from another language model than a longer training makes.
     with pytest.raises(UserError, match=r"Row .*-moved\d, seed 1: .*train\.initial"):
         run("runs", num_steps=3)

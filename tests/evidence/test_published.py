@@ -2,7 +2,11 @@
 
 import pytest
 
+from aiayn.evaluation.scores import Score, Scores
 from aiayn.evidence.published import PUBLISHED
+from aiayn.evidence.run_tables import render_full, render_short
+from aiayn.experiments import load_experiment
+from tests.support.records import run_record
 
 PAPERS = {
     # Table 2 of Vaswani et al. 2017: EN-DE and EN-FR of its last two rows, base and big.
@@ -21,6 +25,18 @@ PAPERS = {
 @pytest.mark.parametrize("place", PAPERS)
 def test_a_published_figure_is_the_one_of_its_paper(place):
     assert (PUBLISHED[place].value, PUBLISHED[place].ruler) == PAPERS[place]
+
+
+@pytest.mark.parametrize("place", PAPERS)
+def test_a_run_is_shown_beside_it_by_its_ruler(place):
+    experiment, test_set = place
+    value, ruler = PAPERS[place]
+    scores = Scores("en", "fr", 1, (Score(ruler, 12.34, "signature", ""),))
+    config = load_experiment(experiment).to_dict()
+    run = run_record(experiment=experiment, config=config, scores={test_set: {"last": scores}})
+    (row,) = (line for line in render_short([run]).splitlines() if f"| {test_set} |" in line)
+    assert f"| 12.34 | {value}" in row
+    assert "12.34" in render_full([run])
 
 
 def test_no_figure_is_without_a_test():

@@ -61,6 +61,29 @@ def test_the_short_table_shows_the_mean_and_the_best_run_beside_the_published_fi
     assert "| -10.52 |" in alone
 
 
+def test_of_experiments_on_one_text_the_short_table_has_the_best():
+    text = record.TestSet(2, "a", "b")
+
+    def on(experiment, bleu, test_text=text):
+        scores = {"test2017": {"average of 5": scores_of_bleu(bleu, bleu)}}
+        data = record.Data(fingerprint="0", source={}, pairs={}, tests={"test2017": test_text})
+        config = load_experiment(experiment).to_dict()
+        return run_record(experiment=experiment, scores=scores, data=data, config=config)
+
+    names = "iwslt17_ende", "multi30k_ende", "tatoeba_ende"
+    for best in range(3):
+        runs = [on(name, 30.0 + (place == best)) for place, name in enumerate(names)]
+        rows = [line for line in render_short(runs).splitlines() if "test2017" in line]
+        assert [row.split(" | ")[0] for row in rows] == [f"| {names[best]}"]
+        assert all(f"| {name} | test2017 |" in render_full(runs) for name in names)
+    # What is best is the mean, not the best run; another text has a row of its own.
+    runs = [on(names[0], 20.0), on(names[0], 32.0), on(names[1], 27.0)]
+    assert "32.00" not in render_short(runs)
+    assert f"| {names[1]} | test2017 | 27.00 |" in render_short(runs)
+    runs.append(on(names[2], 1.0, record.TestSet(2, "a", "c")))
+    assert f"| {names[2]} | test2017 | 1.00 |" in render_short(runs)
+
+
 def test_the_full_table_has_a_row_for_a_test_set_with_the_figure_of_each_run():
     runs = [
         _captions(30.0, 30.5),

@@ -18,6 +18,7 @@ from aiayn.evidence.parsed_text import OWN, PARSED
 from aiayn.evidence.self_training import self_train, variant
 from aiayn.experiments import load_experiment
 from aiayn.training.mesh import data_mesh
+from aiayn.training.run_folder import read_run
 from tests.support.trees import parsing_experiment, write_treebank
 
 
@@ -107,6 +108,10 @@ def test_every_run_is_trained_once_and_the_first_parses_the_text_for_the_third(
     assert [tree.words for tree in own] == [tree.words for tree in other]
     assert [tree.brackets for tree in own] != [tree.brackets for tree in other]
     assert {path.name for path in text.iterdir()} == {"train.mrg", "dev.mrg", "news.mrg", OWN}
+
+    # All have the tokenizer of the treebank and the text: they differ in the trees alone.
+    (tokenizer,) = {read_run(tmp_path / f"runs/{row}-1")[0].data.tokenizer for row in record.rows}
+    assert Path(tokenizer) == tmp_path / "runs/tokenizer.model"
 
     assert run("runs") == (record, []), "all is there"
     (tmp_path / "runs/own-1/dev.json").unlink()
