@@ -12,8 +12,9 @@ def import_model(folder: Path, out: Path) -> None:
     """Read a Marian model (OPUS-MT) or GPT-1 from Hugging Face's files.
 
     Writes a model that the other commands read as one of their own. Weights are read from
-    safetensors only, since a pickle is code. Beams, length penalty and longest output are those of
-    generation_config.json. A setting or tensor that has no counterpart here is refused by name.
+    safetensors only, since a pickle is code. A translator's beams and length penalty are those of
+    generation_config.json; its limits of positions and of output decide from which length on lines
+    are translated in parts. A setting or tensor that has no counterpart here is refused by name.
     GPT-1's tokenizer needs the library tokenizers (pip install tokenizers).
       aiayn import opus-mt-en-de models/en-de
       echo "Good morning." | aiayn translate models/en-de
@@ -34,7 +35,8 @@ def import_model(folder: Path, out: Path) -> None:
     print(
         f"Translates with {decode.beam_size} beams and the length penalty {decode.length_penalty:g}"
         f" (as an exponent of the length). Lines of more than {most} tokens are translated "
-        "sentence by sentence."
+        "sentence by sentence; outputs have at most "
+        f"{decode.max_extra_tokens} tokens more than their source."
     )
 
 

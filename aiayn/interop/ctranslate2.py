@@ -82,10 +82,10 @@ def _spec(model: Model) -> Any:
     pieces = tokenizer.pieces(range(num_outputs))
     spec.config.bos_token = pieces[tokenizer.bos]
     spec.config.eos_token = pieces[tokenizer.eos]
+    spec.config.unk_token = pieces[tokenizer.unknown]
     spec.config.layer_norm_epsilon = config.layer_norm_epsilon
     if is_text:
         spec.register_vocabulary(pieces)
-        spec.config.unk_token = pieces[tokenizer.unknown]
         return spec
     spec.encoder.embeddings[0].weight = table
     spec.register_source_vocabulary(_source_pieces(tokenizer, num_outputs))

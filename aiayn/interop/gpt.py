@@ -44,6 +44,7 @@ _DENSE = {
 }
 """Their maps by ours, with the widths of input and output in d_model; kernels lie as ours do."""
 _UNKNOWN = "<unk>"
+_CLASSES = "OpenAIGPTTokenizer", "OpenAIGPTTokenizerFast"
 _NORMS = {"ln_1": "self_norm", "ln_2": "feed_forward_norm"}
 
 
@@ -96,8 +97,10 @@ def gpt_params(
     named = {name: value for name, value in bare.items() if not _BUFFERS.fullmatch(name)}
     tensors = Tensors(named, where, KIND["openai-gpt"])
     width = config.d_model
-    table = tensors.take(_TABLE, (num_words, width))
-    if _HEAD in tensors and not np.array_equal(tensors.take(_HEAD, table.shape), table):
+    name = _HEAD if _HEAD in tensors and _TABLE not in tensors else _TABLE  # either may be left out
+    table = tensors.take(name, (num_words, width))
+    copy = tensors.take(_HEAD, table.shape) if name == _TABLE and _HEAD in tensors else table
+    if not np.array_equal(copy, table):
         raise UserError(f"{where}: {_HEAD} is another matrix than {_TABLE}; wanted the same.")
     params = {
         "embedding": _padded(table),
@@ -155,6 +158,7 @@ def _tokenizer(folder: Path, words: int, eos: int | None) -> WordTokenizer:
 
 def _from_vocabulary(folder: Path) -> dict[str, Any]:
     """The tokenizer of `vocab.json` and `merges.txt` in the form of `tokenizer.json`."""
+    _check_class(folder)
     ids, path = read_table(folder / "vocab.json"), folder / "merges.txt"
     if not path.is_file():
         raise UserError(f"{folder} holds no {path.name}, which goes with vocab.json.")
@@ -177,6 +181,17 @@ def _from_vocabulary(folder: Path) -> dict[str, Any]:
             "merges": _merges(path),
         },
     }
+
+
+def _check_class(folder: Path) -> None:
+    """Raises UserError for another class of tokenizers, whose vocab.json looks the same."""
+    path = folder / "tokenizer_config.json"
+    found = read_json(path).get("tokenizer_class") if path.is_file() else None
+    if found not in (None, *_CLASSES):
+        raise UserError(
+            f"{path}: tokenizer_class is {found!r}, and there is no tokenizer.json; wanted that, "
+            f"or {' or '.join(_CLASSES)}."
+        )
 
 
 def _special(piece: str, number: object) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A key that is absent means Hugging Face's default. A key that would change the output and has no
 counterpart here is refused by name, as is one that nobody knows. How to write, with what
-temperature and how far, is the user's to say, not the folder's.
+temperature and how far, is the user's to say, not the folder's; but a folder that bans words or
+sets them is refused.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from aiayn.config import ModelConfig
 from aiayn.errors import naming
-from aiayn.interop.marian_config import OF_SEARCH
+from aiayn.interop.marian_config import OF_SEARCH, is_neutral
 from aiayn.interop.settings import EVERYWHERE, Known, Settings, check_kind, is_number, words
 
 KIND = {"openai-gpt": "OpenAIGPTLMHeadModel"}
@@ -49,6 +50,10 @@ _ALIASES = {
     "num_hidden_layers": "n_layer",
     "num_attention_heads": "n_head",
 }
+_OF_WORDS = words(
+    """bad_words_ids suppress_tokens begin_suppress_tokens sequence_bias force_words_ids constraints
+    forced_bos_token_id forced_eos_token_id forced_decoder_ids"""
+)
 _KNOWN = Known(DEFAULTS, _FIXED, _HARMLESS, _ALIASES)
 
 _ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "silu": "swish", "swish": "swish"}
@@ -109,6 +114,9 @@ def end_of_text(
     if generation is not None:
         path, values = where / "generation_config.json", generation
     found = Settings(values, path, _KNOWN)
+    for key in sorted(_OF_WORDS & values.keys()):
+        if values[key] is not None and not is_neutral("suppress_tokens", values[key]):
+            raise found.wrong(key, "none, since the words of a text are the user's to say")
     eos = found["eos_token_id"]
     if isinstance(eos, list) and len(eos) == 1:
         eos = eos[0]

@@ -18,7 +18,7 @@ import numpy as np
 from aiayn.config import DataConfig, Experiment, ModelConfig
 from aiayn.data.tokenizer import PairTokenizer
 from aiayn.errors import UserError, naming
-from aiayn.interop.marian_config import DEFAULTS, KIND, Search, is_scaled, model_config
+from aiayn.interop.marian_config import DEFAULTS, KIND, Search, model_config
 from aiayn.interop.settings import read_table
 from aiayn.interop.tensors import Tensors, read_state
 from aiayn.model.saved import Model, check_fit
@@ -37,6 +37,7 @@ _COPIES = (
     "lm_head.weight",
 )
 """Where the same matrix stands once more, in files of some versions."""
+_SPECIAL = "<pad>", "</s>", "<unk>"
 _TOKENIZER = {
     "tokenizer_class": ("MarianTokenizer",),
     "separate_vocabs": (),
@@ -69,8 +70,6 @@ def read_marian(folder: Path) -> Model:
     never_said = search.never_said()
     state, where = read_state(folder, KIND["marian"])
     params = marian_params(state, sizes, where, tokenizer.num_words)
-    if not is_scaled(config, path):
-        params = _unscaled(params, sizes)
     check_fit(experiment, tokenizer, params, folder)
     params["logits_bias"][never_said] = _NEVER
     return Model(experiment, tokenizer, params)
@@ -146,18 +145,6 @@ def _check_sinusoids(tensors: Tensors, where: Path, name: str, width: int) -> No
         )
 
 
-def _unscaled(params: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, np.ndarray]:
-    """The same model where embeddings are not multiplied by √d_model, as they always are here.
-
-    Smaller by √d_model, they come out the same; the decoder's last norm, larger by as much, makes
-    up for it in the logits, which are products with the same matrix.
-    """
-    root = config.d_model**0.5
-    last = f"decoder.{config.num_layers - 1}.feed_forward_norm"
-    larger = {name: params[name] * root for name in (f"{last}.scale", f"{last}.bias")}
-    return {**params, "embedding": params["embedding"] / root, **larger}
-
-
 def _languages(folder: Path) -> tuple[str, str]:
     path = folder / "tokenizer_config.json"
     about = read_table(path)
@@ -166,10 +153,31 @@ def _languages(folder: Path) -> tuple[str, str]:
         found = found.get("content") if isinstance(found, dict) and "content" in found else found
         if found and found not in wanted:
             raise UserError(f"{path}: {key} is {found!r}; wanted {' or '.join(wanted) or 'none'}.")
+    _check_added(folder)
     src, tgt = (str(about.get(f"{side}_lang") or side) for side in ("source", "target"))
     if src == tgt:  # a group of languages on either side
         return f"{src}_source", f"{tgt}_target"
     return src, tgt
+
+
+def _check_added(folder: Path) -> None:
+    """Raises UserError for a token that was added to the pieces: transformers makes it one wherever
+    it stands, and here it would be cut up."""
+    for name, key in (
+        ("tokenizer_config.json", "additional_special_tokens"),
+        ("tokenizer_config.json", "added_tokens_decoder"),
+        ("special_tokens_map.json", "additional_special_tokens"),
+        ("added_tokens.json", None),
+    ):
+        path = folder / name
+        table = read_json(path) if path.is_file() else {}
+        found = table.get(key) or [] if key else list(table)
+        for each in found.values() if isinstance(found, dict) else found:
+            token = each.get("content") if isinstance(each, dict) else each
+            if token not in _SPECIAL:
+                raise UserError(
+                    f"{path} adds the token {token!r}; wanted none besides {', '.join(_SPECIAL)}."
+                )
 
 
 def _num_words(config: Mapping[str, Any]) -> int:
@@ -184,7 +192,7 @@ def _vocabulary(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
         raise UserError(
             f"{path} has {len(vocabulary):,} words; config.json expects {_num_words(config):,}."
         )
-    for piece in ("<pad>", "</s>", "<unk>"):
+    for piece in _SPECIAL:
         if piece not in vocabulary:
             raise UserError(f"{path} has no {piece}; wanted the vocabulary of a Marian model.")
     for piece, number in vocabulary.items():

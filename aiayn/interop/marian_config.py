@@ -121,7 +121,6 @@ def model_config(config: Mapping[str, Any], where: Path) -> ModelConfig:
     width = settings.whole("d_model")
     if width % heads:
         raise settings.wrong("d_model", f"a multiple of the {heads} heads")
-    settings.flag("scale_embedding")
     activation = settings["activation_function"]
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise settings.wrong("activation_function", f"one of {', '.join(_ACTIVATIONS)}")
@@ -140,6 +139,7 @@ def model_config(config: Mapping[str, Any], where: Path) -> ModelConfig:
         "relu_dropout_rate": settings.rate("activation_dropout"),
         "activation": _ACTIVATIONS[activation],
         "positions": "huggingface",
+        "scale_embedding": settings.flag("scale_embedding"),
         "layer_norm_epsilon": 1e-5,  # PyTorch's default, which Hugging Face leaves
         "logits_bias": True,
     }
@@ -160,9 +160,13 @@ def _shared(settings: Settings, name: str) -> int:
     return encoder
 
 
-def is_scaled(config: Mapping[str, Any], where: Path) -> bool:
-    """Whether embeddings are multiplied by √d_model, as the paper's are."""
-    return Settings(config, where, _KNOWN).flag("scale_embedding")
+def is_neutral(key: str, value: Any) -> bool:
+    """Whether a setting of the search that is not heeded changes nothing. 0 is no `false` where it
+    may be an id."""
+    return any(
+        value == each and isinstance(value, bool) == isinstance(each, bool)
+        for each in _NEUTRAL.get(key, ())
+    )
 
 
 class Search:
@@ -204,7 +208,7 @@ class Search:
     def _check_keys(self) -> None:
         found = self._found
         for key, value in found.given.items():
-            if key in _SEARCH | _HARMLESS_TO_SEARCH or value in _NEUTRAL.get(key, ()):
+            if key in _SEARCH | _HARMLESS_TO_SEARCH or is_neutral(key, value):
                 continue
             if key in _NEUTRAL:
                 raise found.wrong(key, "a search without it, since there is none here")
@@ -232,9 +236,10 @@ class Search:
     def _lengths(self) -> tuple[int, int]:
         """Tokens of the longest source, and what its output may have more."""
         longest = self._positions
-        for key, start in (("max_length", 1), ("max_new_tokens", 0)):
-            if key in self._found.given:  # the first counts the id that outputs start with
-                longest = min(longest, self._found.whole(key) - start)
+        if "max_new_tokens" in self._found.given:  # which counts where both are given
+            longest = min(longest, self._found.whole("max_new_tokens"))
+        elif "max_length" in self._found.given:  # with the id that outputs start with
+            longest = min(longest, self._found.whole("max_length") - 1)
         extra = min(DecodeConfig().max_extra_tokens, longest // 2)
         source = min(DataConfig().max_tokens, longest - extra)
         if source < 2:

@@ -92,18 +92,30 @@ def load_model(folder: Path) -> Model:
     with naming(config):
         experiment = Experiment.from_dict(about)
     if damage := find_damage(folder):
-        raise UserError(f"{damage} Write the model anew with `aiayn average`.")
+        raise UserError(
+            f"{damage} Write the model anew as it was written: `aiayn average`, `import`, or "
+            "`export --small`."
+        )
     tokenizer = Tokenizer.load(folder / "tokenizer.model")
     params = from_bytes(read_tensors(folder / "weights.safetensors"))
     check_fit(experiment, tokenizer, params, folder)
     return Model(experiment, tokenizer, params)
 
 
+_POINTER = b"version https://git-lfs"
+"""What a file begins with that Git left in place of a large one."""
+
+
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """Tensors by name. Raises UserError if they cannot be read."""
     try:
         return load_file(path)
-    except (SafetensorError, LookupError, ValueError, OverflowError) as error:
+    except (SafetensorError, LookupError, ValueError, OverflowError, AttributeError) as error:
+        with path.open("rb") as file:
+            if file.read(len(_POINTER)) == _POINTER:
+                raise UserError(
+                    f"{path} is a pointer of Git LFS, not the weights; run: git lfs pull"
+                ) from None
         raise UserError(f"{path} is damaged, or has numbers of a type unknown here: {error}") from (
             None
         )

@@ -8,8 +8,9 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,23 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """As `write_text`."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with _none_of_it_left(temporary.unlink):
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextmanager
+def _none_of_it_left(remove: Callable[[], None]) -> Generator[None]:
+    """Take away what is half written where writing ends early: a full disk would stay full."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            remove()
+        raise
 
 
 @contextmanager
@@ -103,7 +116,8 @@ def new_folder(folder: Path) -> Generator[Path]:
     with user_os_errors(folder):
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
-        yield building
+        with _none_of_it_left(partial(shutil.rmtree, building)):
+            yield building
         before = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(before, ignore_errors=True)
         if folder.exists():

@@ -24,7 +24,8 @@ def _record(**f1):
         )
         for row, scores in f1.items()
     }
-    return replace(MINIATURE, experiment="parsed_text", config=BASE.to_dict(), rows=rows)
+    about = {"experiment": "parsed_text", "file": "parsed_text.json", "config": BASE.to_dict()}
+    return replace(MINIATURE, **about, rows=rows)
 
 
 RECORD = _record(base=[60.0, 62.0], other=[64.0, 64.0], own=[60.0, 63.0])

@@ -31,7 +31,8 @@ def test_a_published_figure_is_the_one_of_its_paper(place):
 def test_a_run_is_shown_beside_it_by_its_ruler(place):
     experiment, test_set = place
     value, ruler = PAPERS[place]
-    scores = Scores("en", "fr", 1, (Score(ruler, 12.34, "signature", ""),))
+    usual = Score("sacrebleu", 1.0, "nrefs:1|case:mixed|tok:13a|version:2", "")
+    scores = Scores("en", "fr", 1, (usual, Score(ruler, 12.34, "signature", "")))
     config = load_experiment(experiment).to_dict()
     run = run_record(experiment=experiment, config=config, scores={test_set: {"last": scores}})
     (row,) = (line for line in render_short([run]).splitlines() if f"| {test_set} |" in line)

@@ -38,7 +38,7 @@ def _record(**bleu):
     config["model"]["num_layers"] = 2
     models = [TextModel(seed, 20.0 + seed, 1_800.0, "0") for seed in (1, 2)]
     pre = {"experiment": "pretraining", "config": config, "rows": rows, "text_models": models}
-    return replace(MINIATURE, **pre)
+    return replace(MINIATURE, file="pretraining.json", **pre)
 
 
 RECORD = _record(

@@ -17,6 +17,15 @@ from tests.support import gpt
 
 TEXT = "he said that the train is late"
 LONGEST = "q " * (gpt.CONTEXT - 1)
+PANICS = json.dumps(
+    {
+        "model": {
+            **{"type": "BPE", "unk_token": "<unk>", "continuing_subword_prefix": "##"},
+            **{"vocab": {"<unk>": 0, "a": 1, "b": 2, "ab": 3}, "merges": [["a", "b"]]},
+        },
+    }
+).encode()
+"""At the second piece of which, without its prefix, the library stops with an error of its own."""
 GREEDY = Writing(wishes=Wishes(sample=1, temperature=0.0))
 
 
@@ -166,6 +175,21 @@ def test_files_of_all_versions_are_read(folder, model):
     same(read_gpt(folder), model)
 
 
+def test_the_matrix_may_have_the_name_of_the_head_alone(folder, model):
+    path = folder / "model.safetensors"
+    whole = load_file(path)
+    table = whole.pop("transformer.tokens_embed.weight")
+    save_file({**whole, "lm_head.weight": table}, path)
+    same(read_gpt(folder), model)
+
+
+def test_what_bans_no_word_is_read(folder, model):
+    values = {"suppress_tokens": [], "bad_words_ids": None, "temperature": 0.5, "max_length": 20}
+    (folder / "generation_config.json").write_text(json.dumps(values))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "OpenAIGPTTokenizer"}')
+    same(read_gpt(folder), model)
+
+
 def test_a_tokenizer_may_be_one_file_or_two(folder, model):
     (folder / "tokenizer.json").write_bytes(model.tokenizer.files()["tokenizer.json"])
     (folder / "vocab.json").unlink()
@@ -204,7 +228,18 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name(folder, name, shape, mess
         ("merges.txt", b"a b c\n", "merges.txt has the line 'a b c'; wanted two pieces a line"),
         ("merges.txt", b"\xff", "merges.txt is damaged"),
         ("tokenizer.json", b"{}", "tokenizer.json: The tokenizer is none of the library"),
+        ("tokenizer.json", PANICS, "tokenizer.json: The tokenizer is none of the library"),
         ("generation_config.json", b'{"eos_token_id": 307}', "eos_token_id is 307; wanted one id"),
+        (
+            "generation_config.json",
+            b'{"bad_words_ids": [[5]]}',
+            r"bad_words_ids is \[\[5\]\]; wante",
+        ),
+        ("generation_config.json", b'{"forced_bos_token_id": 0}', "forced_bos_token_id is 0; want"),
+        (
+            *("tokenizer_config.json", b'{"tokenizer_class": "RobertaTokenizer"}'),
+            "tokenizer_class is 'RobertaTokenizer', and there is no tokenizer.json; wanted that",
+        ),
     ],
 )
 def test_missing_and_damaged_files_are_named(folder, name, content, message):

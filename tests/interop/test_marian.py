@@ -18,9 +18,9 @@ from aiayn.errors import UserError
 from aiayn.interop.marian import _tokenizer, _vocabulary, read_marian
 from aiayn.interop.tensors import read_state
 from aiayn.model.saved import load_model
-from aiayn.model.structure import flatten, unflatten
-from aiayn.model.transformer import Transformer, matmul_dtype, sinusoids
-from tests.support.models import TOKENIZER, random_pairs, transformer, unpacked_rows
+from aiayn.model.structure import build, flatten, unflatten
+from aiayn.model.transformer import sinusoids
+from tests.support.models import TOKENIZER, transformer
 
 CONFIG = ModelConfig(
     num_layers=2,
@@ -35,6 +35,9 @@ CONFIG = ModelConfig(
     logits_bias=True,
 )
 WORDS = TOKENIZER.num_words
+_HEADER = b'{"x":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}'
+OF_8_BITS = len(_HEADER).to_bytes(8, "little") + _HEADER + bytes(4)
+"""A sound file of numbers that numpy does not have."""
 THEIRS = {
     "self_attention": "self_attn",
     "cross_attention": "encoder_attn",
@@ -190,6 +193,8 @@ def test_every_part_of_a_cut_line_keeps_the_code_of_its_language(folder):
     [
         ("model.safetensors", None, "a pickle"),
         ("model.safetensors", b"torn", "is damaged"),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("model.safetensors", OF_8_BITS, "numbers of a type unknown here"),
         ("config.json", b"{", "is damaged"),
         ("vocab.json", None, "holds no vocab.json"),
         ("source.spm", None, "holds no source.spm"),
@@ -211,29 +216,16 @@ def change_tensors(folder, **changes):
     save_file({**state, **changes}, path)
 
 
-def test_embeddings_that_are_not_scaled_give_the_same_logits(folder):
-    class Unscaled(Transformer):
-        """With embeddings as they are, as Hugging Face's default has it."""
-
-        def embed(self, ids_BT, positions_BT, side):
-            x_BTD = self.embedding[...][ids_BT] + self._position_encodings(positions_BT, side)
-            return x_BTD.astype(matmul_dtype(self.config))
-
-    def logits(kind, params):
-        shape = nnx.eval_shape(lambda: kind(CONFIG, WORDS, rngs=nnx.Rngs(0)))
-        graphdef, _ = nnx.split(shape, nnx.Param)
-        found = jax.jit(lambda params: nnx.merge(graphdef, params)(rows))(unflatten(params))
-        return np.asarray(found)[..., :WORDS]
-
-    rows = unpacked_rows(random_pairs([(5, 4)]))
-    wanted = logits(Unscaled, read_marian(folder).params)
-    path = folder / "config.json"
-    values = json.loads(path.read_text())
-    del values["scale_embedding"]
-    path.write_text(json.dumps(values))
-    unscaled = read_marian(folder).params
-    np.testing.assert_allclose(logits(Transformer, unscaled), wanted, rtol=1e-4, atol=1e-4)
-    assert np.abs(logits(Unscaled, unscaled) - wanted).max() > 0.1
+def test_embeddings_are_scaled_only_where_the_config_says_so(folder):
+    change(folder, scale_embedding=False)
+    model = read_marian(folder)
+    graphdef = build(model.experiment.model, WORDS)
+    ids, positions = jnp.array([[5, 6, 7]]), jnp.arange(3)[None]
+    params = jax.tree.map(jnp.asarray, unflatten(model.params))
+    found = nnx.merge(graphdef, params).embed(ids, positions, "src")
+    table = load_file(folder / "model.safetensors")["model.shared.weight"]
+    wanted = table[5:8] + np.asarray(sinusoids(positions, 8, "huggingface")[0])
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("numbers", ["float16", "float32"])
@@ -375,6 +367,16 @@ def test_a_model_of_our_own_is_no_model_to_import(folder, tmp_path):
             "tokenizer_class is 'T5Tokenizer'",
         ),
         ("tokenizer_config", {"pad_token": "[PAD]"}, r"pad_token is '\[PAD\]'; wanted <pad>"),
+        (
+            "tokenizer_config",
+            {"additional_special_tokens": ["</s>", {"content": "<ctx>"}]},
+            "tokenizer_config.json adds the token '<ctx>'; wanted none besides <pad>, </s>, <unk>",
+        ),
+        (
+            "tokenizer_config",
+            {"added_tokens_decoder": {"0": {"content": "</s>"}, "9": {"content": "<ctx>"}}},
+            "tokenizer_config.json adds the token '<ctx>'",
+        ),
         ("vocab", {"<pad>": "0"}, "'<pad>' is '0'; wanted the number"),
         ("config", {"pad_token_id": 7}, "pad_token_id is 7; wanted 0, as vocab.json"),
     ],
@@ -383,6 +385,25 @@ def test_settings_of_another_tokenizer_are_refused_by_name(folder, name, changes
     change(folder, name, **changes)
     with pytest.raises(UserError, match=message):
         read_marian(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("added_tokens", {"<ctx>": 5}),
+        ("special_tokens_map", {"additional_special_tokens": ["<ctx>"]}),
+    ],
+)
+def test_a_token_that_was_added_to_the_pieces_is_refused(folder, name, values):
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=rf"{name}\.json adds the token '<ctx>'"):
+        read_marian(folder)
+    # What every such folder has, in the form of newer versions.
+    path.write_text(json.dumps({"</s>": 0} if name == "added_tokens" else {"eos_token": "</s>"}))
+    pieces = {"0": {"content": "</s>"}, "1": {"content": "<unk>"}, "5": {"content": "<pad>"}}
+    change(folder, "tokenizer_config", added_tokens_decoder=pieces, additional_special_tokens=[])
+    read_marian(folder)
 
 
 def test_generation_config_is_heeded(folder, tmp_path, capsys):

@@ -4,7 +4,7 @@ import pytest
 
 from aiayn.config import DecodeConfig
 from aiayn.errors import UserError
-from aiayn.interop.marian_config import Search, is_scaled, model_config
+from aiayn.interop.marian_config import Search, model_config
 
 WHERE = Path("opus") / "config.json"
 CONFIG = {
@@ -60,7 +60,7 @@ def test_a_config_of_opus_mt_is_read():
     found = model_config(CONFIG, WHERE)
     assert (found.num_layers, found.d_model, found.d_ff, found.num_heads) == (3, 8, 20, 2)
     assert (found.dropout_rate, found.attention_dropout_rate) == (0.2, 0.1)
-    assert is_scaled(CONFIG, WHERE)
+    assert found.scale_embedding
     assert search().decode() == DecodeConfig(6, length_penalty=1.0, length_penalty_form="length")
     assert search().never_said() == [99, 99]
     assert search().starts_with == 99
@@ -71,7 +71,7 @@ def without(*keys):
 
 
 def test_a_key_that_is_absent_means_hugging_faces_default():
-    assert not is_scaled(without("scale_embedding"), WHERE)
+    assert not model_config(without("scale_embedding"), WHERE).scale_embedding
     bare = model_config(without("dropout", "attention_dropout", "activation_dropout"), WHERE)
     rates = bare.dropout_rate, bare.attention_dropout_rate, bare.relu_dropout_rate
     assert rates == (0.1, 0.0, 0.0)
@@ -133,6 +133,7 @@ def test_generation_config_decides_where_it_is_there():
         ({}, 256, 306),
         ({"max_length": 101}, 50, 100),
         ({"max_length": 512, "max_new_tokens": 60}, 30, 60),
+        ({"max_length": 20, "max_new_tokens": 60}, 30, 60),  # the latter counts
         ({"max_position_embeddings": 40, "max_length": 512}, 20, 40),
         ({"max_length": 10**12, "max_position_embeddings": 10**12}, 256, 306),
     ],
@@ -162,6 +163,7 @@ def test_neither_source_nor_output_is_longer_than_the_model_allows(limits, sourc
         ({"eos_token_id": [0, 5]}, "eos_token_id is .* wanted 0"),
         ({"forced_eos_token_id": 5}, "forced_eos_token_id is 5; wanted 0"),
         ({"forced_bos_token_id": 5}, "forced_bos_token_id is 5; wanted a search without it"),
+        ({"forced_bos_token_id": 0}, "forced_bos_token_id is 0; wanted a search without it"),
         ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size is 3; wanted a search without it"),
         ({"do_sample": True}, "do_sample is True; wanted a search without it"),
         ({"of_tomorrow": 3}, "of_tomorrow is 3, which is not known here"),

@@ -30,6 +30,21 @@ def test_text_is_replaced_and_nothing_else_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_nothing_is_left_of_what_could_not_be_written_to_its_end(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    for error in (OSError(errno.ENOSPC, "no"), KeyboardInterrupt()):
+
+        def stopped(descriptor, error=error):
+            raise error
+
+        monkeypatch.setattr(os, "fsync", stopped)
+        with pytest.raises(type(error)):
+            write_text(path, "new")
+        assert path.read_text(encoding="utf-8") == "old"
+        assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -77,6 +92,7 @@ def test_a_folder_is_replaced_once_all_of_the_new_one_is_written(tmp_path):
     with pytest.raises(UserError, match=r"half: it is a folder"):
         _write_half(tmp_path / "deep/model")
     assert {path.name for path in (tmp_path / "deep/model").iterdir()} == {"new"}
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"model", "model.tmp"}
     with new_folder(tmp_path / "deep/model") as building:
         assert list(building.iterdir()) == []
     assert {path.name for path in (tmp_path / "deep").iterdir()} == {"model", "model.tmp"}
