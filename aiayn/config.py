@@ -462,6 +462,8 @@ class Experiment(_Settings):
         wanted = "no source: a language model reads text" if is_text else "the source language"
         self.data.require((self.data.src == "") == is_text, "src", f"{wanted}, {since}")
         is_parser = self.task == "parsing"
+        wanted = f"sinusoids, {since} and sentences of any length are parsed as a whole"
+        self.model.require(not is_parser or self.model.positions != "learned", "positions", wanted)
         wanted = f"{'tags, xx or marked' if is_parser else 'none'}, {since}"
         self.data.require((self.data.trees != "none") == is_parser, "trees", wanted)
         wanted = f"{'128 or more, for the symbols of trees' if is_parser else 0}, {since}"

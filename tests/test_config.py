@@ -335,6 +335,7 @@ def test_any_text_after_set_is_a_setting_or_is_refused(assignments):
         (["model.num_outputs=0"], "model.num_outputs is 0; wanted 128 or more"),
         (["model.num_outputs=100"], "model.num_outputs is 100; wanted a multiple of 128"),
         (["model.logits_bias=true"], "model.logits_bias is True; wanted false"),
+        (["model.positions=learned"], "model.positions is 'learned'; wanted sinusoids, since"),
         (["decode.max_extra_tokens=1"], "decode.max_extra_tokens is 1; wanted 2 or more"),
     ],
 )

@@ -42,6 +42,8 @@ def bleu(
     systems = dict(zip(map(_shown, names), texts[len(refs) :], strict=False))
     sources = texts[-1] if src else None
     references = texts[: len(refs)]
+    if not references[0]:
+        raise UserError(f"{_shown(refs[0])} holds no lines; wanted sentences.")
     found = compare(systems, references, sources, src=lang[0], tgt=lang[1], tokens=tokens)
     if as_json:
         print(json.dumps(asdict(found), indent=1))

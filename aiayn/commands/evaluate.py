@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentParser
+from contextlib import suppress
 from pathlib import Path
 
 from aiayn.commands.verb import (
@@ -140,6 +141,7 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
 def average(run: Path, last: int | None) -> None:
     """Average the last checkpoints of a run into its model."""
     from aiayn.evaluation.average import average_run
+    from aiayn.evaluation.record import RECORD, read_record
     from aiayn.model.saved import MODEL
     from aiayn.training.run_folder import in_use, read_run
 
@@ -147,6 +149,12 @@ def average(run: Path, last: int | None) -> None:
     with in_use(run):
         _, steps = average_run(run, last)
     print(f"{run / MODEL}: average of steps {', '.join(f'{s:,}' for s in steps)}")
+    with suppress(UserError):  # no record yet
+        if (found := read_record(run)).averaged_steps != steps:
+            print(
+                f"{run / RECORD} has the scores of another average, of "
+                f"{len(found.averaged_steps)} steps; `aiayn evaluate {run}` makes that anew."
+            )
 
 
 def _average_arguments(parser: ArgumentParser) -> None:

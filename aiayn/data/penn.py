@@ -24,8 +24,9 @@ class Token(NamedTuple):
 _FINAL = re.compile(r"(?<!\.)\.(?=[\s\"”’')\]}>]*$)")
 """The full stop at the end, within quotes and brackets or not."""
 _ABBREVIATION = re.compile(
-    r"(?:[^\W\d_]\.)+[^\W\d_]"  # U.S, a.m
+    r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]"  # U.S, a.m, Ph.D
     r"|Mr|Mrs|Ms|Dr|Prof|Rev|Gen|Gov|Sen|Rep|St|Jr|Sr|Co|Cos|Corp|Inc|Ltd|Bros|Assn|etc|vs"
+    r"|Ala|Ariz|Ark|Calif|Colo|Conn|Fla|Ga|Ky|Md|Mich|Minn|Okla|Pa|Tenn|Tex|Va|Vt|Wis"
     r"|Jan|Feb|Mar|Apr|Aug|Sept|Oct|Nov|Dec"
 )
 _RUN = re.compile(

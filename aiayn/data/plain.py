@@ -15,7 +15,9 @@ _NOT_PLAIN = {
 }
 
 
-def check_plain(name: str, lines: Sequence[str]) -> list[str]:
+def check_plain(
+    name: str, lines: Sequence[str], wanted: str = "plain, detokenised sentences"
+) -> list[str]:
     """What a reader should know of a few lines that are no plain sentences.
 
     Raises:
@@ -29,6 +31,6 @@ def check_plain(name: str, lines: Sequence[str]) -> list[str]:
         first = f"line {found[0]}, {lines[found[0] - 1].strip()[:60]!r}"
         message = f"{len(found)} of {len(lines)} {name} hold {what}, the first in {first}"
         if 10 * len(found) > len(lines):
-            raise UserError(f"{message}; wanted plain, detokenised sentences.")
+            raise UserError(f"{message}; wanted {wanted}.")
         warnings.append(f"{message}.")
     return warnings

@@ -12,6 +12,12 @@ Alignment = tuple[tuple[int, int], ...]
 """Links of words: number in the source, number in the target."""
 
 
+SAYS_NOTHING = (
+    "The model's scores are not finite, so that it says nothing: its weights are too large, or not "
+    "finite themselves."
+)
+
+
 class Hypothesis(NamedTuple):
     """A translation and its score: log-probability in nats over the length penalty."""
 

@@ -18,7 +18,14 @@ from aiayn.config import DecodeConfig
 from aiayn.data.rows import Rows, rows_of_pairs
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.decoding.alignment import links, source_words, target_words
-from aiayn.decoding.outputs import Detailed, Hypothesis, as_drawn, joined_line, one_line
+from aiayn.decoding.outputs import (
+    SAYS_NOTHING,
+    Detailed,
+    Hypothesis,
+    as_drawn,
+    joined_line,
+    one_line,
+)
 from aiayn.decoding.programs import Programs, Weights
 from aiayn.decoding.sentences import place_to_cut, sentences
 from aiayn.decoding.spellings import banned_sequences, prefix_ids
@@ -233,6 +240,7 @@ class Translator:
 
         Raises:
             LineError: a line is too long to score as a whole; lines are numbered from `first`.
+            UserError: the model's scores are not finite.
         """
         encoded = list(
             zip(
@@ -251,6 +259,8 @@ class Translator:
                     place,
                 )
         log_probs = self.forced(encoded, self.programs.forced)
+        if np.isnan(log_probs).any():
+            raise UserError(SAYS_NOTHING)
         return [
             (float(value), len(target) + 1)
             for value, (_, target) in zip(log_probs, encoded, strict=True)
@@ -431,10 +441,7 @@ class Translator:
                 Detailed(one_line(text), score, tokens, values, ended),
             ]
         if [] in results:
-            raise UserError(
-                "The model's scores are not finite, so that it says nothing: its weights are too "
-                "large, or not finite themselves."
-            )
+            raise UserError(SAYS_NOTHING)
         return results
 
     def _controls(self, chosen: Sequence[Sought], rows: int) -> dict[str, Any]:

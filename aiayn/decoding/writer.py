@@ -13,7 +13,7 @@ import numpy as np
 from aiayn.data.rows import make_rows
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.decoding.controls import NOTHING, Controls, controls_of
-from aiayn.decoding.outputs import Ended
+from aiayn.decoding.outputs import SAYS_NOTHING, Ended
 from aiayn.decoding.programs import Programs
 from aiayn.decoding.spellings import banned_sequences
 from aiayn.decoding.translator import padded_width
@@ -218,12 +218,16 @@ class Writer:
                     "scores longer text.",
                     place,
                 )
-        found = self.log_probs(encoded)
-        return [(float(np.nansum(each)), len(each) - int(np.isnan(each).sum())) for each in found]
+        found = [each[self.num_given :] for each in self.log_probs(encoded)]
+        return [(float(each.sum()), len(each)) for each in found]
 
     def log_probs(self, texts: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """The log-probability in nats of each id of each text, at most `context` of them, given BOS
-        and those before; NaN where nothing comes before."""
+        and those before; NaN where nothing comes before.
+
+        Raises:
+            UserError: another is none, since the model's scores are not finite.
+        """
         found: list[np.ndarray] = [np.zeros(0)] * len(texts)
         given, order = self.num_given, sorted(range(len(texts)), key=lambda n: -len(texts[n]))
         while order:
@@ -240,6 +244,8 @@ class Writer:
             none = np.zeros((rows, 0), np.int32)
             made = make_rows(none, none, ids, segments, first_R1)
             values = np.asarray(self.programs.forced_words(self.params, made))
+            if np.isnan(values[segments > 0]).any():
+                raise UserError(SAYS_NOTHING)
             for row, number in enumerate(part):
                 length = len(texts[number])
                 found[number] = np.concatenate([np.full(given, np.nan), values[row]])[:length]
@@ -301,7 +307,7 @@ class Slots:
                 stopped.append(place)
             if is_done:
                 if not outputs:
-                    raise UserError("The model's scores are not finite, so that it says nothing.")
+                    raise UserError(SAYS_NOTHING)
                 del self._inside[place]
             found.append((number, outputs, is_done))
         if stopped:

@@ -1,9 +1,10 @@
 """Labelled bracket F1 of parses, by the rules of EVALB with COLLINS.prm (§6.3).
 
 The paper names no scorer; all that it compares with were scored by EVALB, Sekine and Collins'
-program. Its rules are kept, but for one: it leaves a sentence out of its sums where a parser took a
-word for punctuation or failed, so that failing costs nothing. Here the gold tags alone say what is
-punctuation, and a sentence without a parse has missed all its constituents.
+program. Its rules are kept, but for two. It leaves a sentence out of its sums where a parser took a
+word for punctuation or failed, so that failing costs nothing; here the gold tags alone say what is
+punctuation, and a sentence without a parse has missed all its constituents. It counts a root whose
+label is not TOP, such as none at all, ROOT or S1, which every parse has right; here no root counts.
 """
 
 import re
@@ -20,8 +21,7 @@ from rich.text import Text
 
 import aiayn
 from aiayn.data.sources import treebank
-from aiayn.data.text import clean
-from aiayn.data.trees import PUNCTUATION, TRACE, UNTAGGED, Bracket, Tree, restricted
+from aiayn.data.trees import PUNCTUATION, TRACE, UNTAGGED, Bracket, Tree, restricted, spelling
 from aiayn.errors import UserError, naming
 from aiayn.evaluation.scores import plain_table
 
@@ -29,6 +29,7 @@ _DELETED = PUNCTUATION | {TRACE, "TOP"}
 """COLLINS.prm's DELETE_LABEL: words of these tags vanish, constituents so labelled do not count."""
 _EQUAL = {"PRT": "ADVP"}
 """Its EQ_LABEL, of constituents and of tags."""
+COMPARES = "EVALB's, where that says Error and Skip of no sentence, and roots are TOP"
 SHORT = 40
 """Words of a sentence that counts as short, punctuation among them."""
 
@@ -174,7 +175,7 @@ def _check_words(gold: Tree, parsed: Tree, number: int) -> None:
     if parsed.words == gold.words:
         return
     for place, words in enumerate(zip_longest(gold.words, parsed.words), 1):
-        wanted, found = (word and "_".join(clean(word).split()) for word in words)
+        wanted, found = (word and spelling(word) for word in words)
         if wanted != found:
             was, be = (
                 "no word" if word is None else reprlib.repr(word) for word in (found, wanted)
@@ -268,7 +269,7 @@ def show(found: Brackets, console: Console) -> None:
     columns = ["sentences", *_COLUMNS.values(), "n", "matched", "gold", "parsed"]
     console.print(plain_table(columns, [rows], 1))
     legend = Text("F1", style="bold")
-    legend.append(" compares with EVALB's, where that says Error and Skip of no sentence\n  ")
+    legend.append(f" compares with {COMPARES}\n  ")
     legend.append(found.signature)
     for numbers, text in (
         (found.failed, "have no parse: all their constituents count as missed"),

@@ -41,7 +41,7 @@ def check_counts(
 
 def is_normalised(line: str) -> bool:
     """Whether `clean` changes nothing but blanks, which no figure depends on."""
-    return line.isascii() or clean(line) == " ".join(line.split())
+    return (line.isascii() and line.isprintable()) or clean(line) == " ".join(line.split())
 
 
 def oddities(

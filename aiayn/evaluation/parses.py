@@ -106,7 +106,10 @@ def scores_of(found: Brackets, mended: tuple[Brackets, int] | None, language: st
     """The figures of trees; beside them F1 of a search that does not know what a tree is, and how
     many of its outputs had to be mended, where that was tried."""
     values = found.all, found.short
-    how, compare = found.signature, "EVALB's, where that says Error and Skip of no sentence"
+    how, compare = found.signature, brackets.COMPARES
+    of_tags = how
+    if values[0].tags is None:
+        of_tags = _NO_TAGS if values[0].counts.words else _NO_WORDS
     sums = "{0.matched:,} matched, {0.gold:,} gold, {0.parsed:,} parsed"
     entries = [
         Score("f1", values[0].f1, how, compare, sums.format(values[0].counts)),
@@ -114,17 +117,17 @@ def scores_of(found: Brackets, mended: tuple[Brackets, int] | None, language: st
         Score("recall", values[0].recall, how, compare),
         Score("precision", values[0].precision, how, compare),
         Score("exact", values[0].exact, how, compare),
-        Score("tags", values[0].tags, how if values[0].tags is not None else _NO_TAGS, compare),
+        Score("tags", values[0].tags, of_tags, compare),
     ]
     if mended:
         free, count = mended
         how = f"{free.signature}|search:free|mended:{count}"
         compare = f"F1; {count:,} outputs were no trees, and were mended"
         entries.append(Score("f1_free", free.all.f1, how, compare))
-    return Scores(language, "trees", len(found.failed) + _num_trees(found), tuple(entries))
+    return Scores(language, "trees", _num_trees(found), tuple(entries))
 
 
-_NO_TAGS = "the trees say XX for tags"
+_NO_TAGS, _NO_WORDS = "the trees say XX for tags", "no word but punctuation"
 
 
 def _num_trees(found: Brackets) -> int:

@@ -11,8 +11,6 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-import numpy as np
-
 from aiayn.data.tokenizer import Tokenizer
 from aiayn.decoding.writer import Writer
 from aiayn.evaluation.scores import Score, Scores
@@ -72,8 +70,8 @@ def text_losses(
     while part := list(islice(waiting, _AT_ONCE)):
         found = writer.log_probs([window.ids for window in part])
         for window, log_probs in zip(part, found, strict=True):
-            new = log_probs[window.first :]
-            new = new[~np.isnan(new)]  # those that nothing predicts, where there is no BOS
+            # Where there is no BOS, nothing predicts the first token of a text.
+            new = log_probs[window.first or writer.num_given :]
             loss = TextLoss(-float(new.sum(dtype="float64")), len(new))
             losses[window.document] = losses[window.document].plus(loss)
             done += len(new)

@@ -254,6 +254,8 @@ def record_lines(values: dict[str, Any], where: Path) -> list[str]:
 
 def _first_figure(scores: Scores) -> str:
     """BLEU, or what a language model has instead."""
+    if not scores.entries:
+        return "no figures"
     first = next((e for e in scores.entries if e.name == "sacrebleu"), scores.entries[0])
     if first.name != "sacrebleu":
         name = "F1" if first.name == "f1" else first.name.replace("_", " ")

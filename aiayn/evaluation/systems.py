@@ -14,7 +14,7 @@ from rich.text import Text
 from sacrebleu.significance import PairedTest, Result
 
 from aiayn.data.sources.formats import read_text
-from aiayn.errors import UserError
+from aiayn.errors import UserError, naming
 from aiayn.evaluation.bleu import metrics_of, normalised, score
 from aiayn.evaluation.scores import Scores, plain_table, show, tokeniser
 
@@ -67,14 +67,16 @@ def compare(
         UserError: as `score`; or SACREBLEU_SEED is no seed.
     """
     _check_seed()
-    scores = {
-        name: score(lines, references, sources, src=src, tgt=tgt, tokens=tokens)
-        for name, lines in systems.items()
-    }
+    scores: dict[str, Scores] = {}
+    for name, lines in systems.items():
+        with naming(name):
+            scores[name] = score(lines, references, sources, src=src, tgt=tgt, tokens=tokens)
     if len(references[0]) > MOST_RESAMPLED:
         return Systems(scores, {})
     texts = {name: normalised(lines, references) for name, lines in systems.items()}
     first = next(iter(texts.values()))
+    # Of all systems: each has its own signature in its scores.
+    changed = max((text.changed for text in texts.values()), key=len)
     test = PairedTest(
         [(name, text.hypotheses) for name, text in texts.items()],
         metrics_of(tgt, tokens),
@@ -90,7 +92,8 @@ def compare(
             name: _chance(result, is_same=_are_equal(result, results[0]))
             for name, result in zip(texts, results, strict=True)
         }
-        resampled[figure] = Resampled(first.how(signatures[theirs].format()), by_name)
+        how = ", ".join(filter(None, (changed, signatures[theirs].format())))
+        resampled[figure] = Resampled(how, by_name)
     return Systems(scores, resampled)
 
 
@@ -173,6 +176,9 @@ def read_aligned(*paths: Path) -> list[list[str]]:
 
 
 def _check_seed() -> None:
-    seed = os.environ.get("SACREBLEU_SEED", "0")
-    if not seed.isdecimal() and seed.lower() != "none":
-        raise UserError(f"SACREBLEU_SEED is {seed!r}; wanted a whole number, or none.")
+    seed = os.environ.get("SACREBLEU_SEED", "none")
+    if seed.lower() != "none" and not (seed.isdecimal() and int(seed)):
+        raise UserError(
+            f"SACREBLEU_SEED is {seed!r}; wanted a whole number above 0, which sacreBLEU takes for "
+            "no seed, or none."
+        )

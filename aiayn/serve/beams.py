@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from aiayn.data.tokenizer import Tokenizer
-from aiayn.decoding.outputs import one_line
+from aiayn.decoding.outputs import SAYS_NOTHING, one_line
 from aiayn.decoding.search import PenaltyForm
 from aiayn.decoding.trace import Trace, trace_of
 from aiayn.errors import UserError
@@ -79,7 +79,7 @@ def beam(served: Served, source: str, prefix: Sequence[int] = ()) -> Beam:
     steps = _steps(trace, tokenizer, config.beam_size)
     best = list(_outputs(trace, steps, tokenizer))
     if not best:
-        raise UserError("The model's scores are not finite, so that it says nothing.")
+        raise UserError(SAYS_NOTHING)
     return Beam(
         source=source,
         prefix=as_tokens(tokenizer, forced),

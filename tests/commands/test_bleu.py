@@ -18,6 +18,7 @@ REF, HYP = ["a b c d e f", "g h i j"], ["a b c d e x", "g h i j"]
 def files(tmp_path):
     """Files of a name each."""
     texts = {"hyp": HYP, "ref": REF, "ref2": REF[::-1], "one": ["a"], "other": ["x", "g h i j"]}
+    texts |= {"cut": ["a@@ b", "g@@ h"], "empty": [], "empty2": []}
     for name, lines in texts.items():
         (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     with gzip.open(tmp_path / "ref.gz", "wt", encoding="utf-8") as file:
@@ -94,6 +95,12 @@ def test_any_one_of_the_files_may_be_standard_input(files, pack, capsys, monkeyp
         ("hyp ref --also other hyp", "hyp is given twice; wanted the file of each system once."),
         ("- ref - ref2", "- is standard input, which is one text; wanted files for the others."),
         ("- ref --src -", "- is standard input, which is one text"),
+        ("empty empty2", "{empty2} holds no lines; wanted sentences."),
+        (
+            "hyp ref --also cut",
+            "{cut}: 2 of 2 hypotheses hold subword markers, the first in line 1",
+        ),
+        ("hyp cut --tokens", "; wanted whole tokens."),
         ("hyp ref --lang de", "--lang is 'de'; wanted two codes with a hyphen between"),
         ("hyp ref --lang en-pt-BR", "--lang is 'en-pt-BR'; wanted two codes"),
     ],

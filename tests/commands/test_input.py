@@ -362,6 +362,8 @@ def test_a_model_that_says_nothing_is_an_error_and_no_missing_line(model):
     huge = {name: np.full_like(value, np.nan) for name, value in loaded.params.items()}
     with pytest.raises(UserError, match="scores are not finite"):
         Translator(Model(loaded.experiment, loaded.tokenizer, huge)).translate(["one"])
+    with pytest.raises(UserError, match="scores are not finite"):
+        Translator(Model(loaded.experiment, loaded.tokenizer, huge)).score([("one", "two")])
 
 
 # --- Code ---------------------------------------------------------------------------------------

@@ -38,6 +38,9 @@ CUT = {
     # Abbreviations, the final period, ellipsis.
     "Mr. Smith of the U.S. left.": "Mr. Smith of the U.S. left .",
     "He left the U.S.": "He left the U.S. .",
+    "She has a Ph.D.": "She has a Ph.D. .",
+    "She moved to Pa.": "She moved to Pa. .",
+    "He said no.": "He said no .",
     "Acme Inc.": "Acme Inc. .",
     "We met at 9 a.m.": "We met at 9 a.m. .",
     "He left (at last.)": "He left -LRB- at last . -RRB-",

@@ -225,6 +225,12 @@ def test_a_word_in_another_form_of_unicode_is_the_same():
         ).exact
 
 
+def test_a_word_as_training_spells_it_is_the_same():
+    # `▁` is what pieces of words begin with; what is invisible is written as something.
+    gold = tree("(NP (NN a\u2581b) (NN \u00ad))")
+    assert counted(gold, tree("(NP (NN a_b) (NN _))")).exact
+
+
 def test_other_numbers_of_trees_are_refused(tmp_path):
     with pytest.raises(UserError, match="1 parses of 2 trees"):
         score([tree(S)] * 2, [tree(S)])

@@ -6,7 +6,7 @@ import pytest
 
 from aiayn.errors import UserError
 from aiayn.evaluation.bleu import language, score
-from aiayn.evaluation.oddities import oddities
+from aiayn.evaluation.oddities import is_normalised, oddities
 
 REF = ["Er kam und sah.", "Sie ging."]
 SRC = ["He came and saw.", "She left."]
@@ -52,6 +52,11 @@ def test_of_hypotheses_the_same_is_said():
     found = warnings(decomposed)
     assert "1 of 2 hypotheses were not in the Unicode form NFC" in found
     assert "1 of 2 hypotheses end in a carriage return" in found
+
+
+def test_what_cleaning_takes_out_of_ascii_text_is_normalised_too():
+    assert is_normalised("a b")
+    assert not is_normalised("a\x07b")
 
 
 def test_blanks_and_line_ends_change_no_figure():

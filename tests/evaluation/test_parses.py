@@ -51,6 +51,14 @@ def test_the_figures_of_trees_by_hand():
     assert "f1_free" not in values
 
 
+def test_a_sentence_without_a_parse_or_a_word_is_counted_once():
+    dot = tree("(TOP (NP (. .)))")
+    found = scores_of(brackets.score([GOLD, GOLD, dot], [GOLD, None, dot]), None, "en")
+    assert found.num_sentences == 3
+    alone = scores_of(brackets.score([dot], [dot]), None, "en")
+    assert (alone["tags"].value, alone["tags"].how) == (None, "no word but punctuation")
+
+
 def test_a_free_search_has_its_own_figure_and_says_how_many_were_mended():
     found = brackets.score([GOLD], [GOLD])
     mended = brackets.score([GOLD], [restore(["(S"], GOLD.words)])

@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from aiayn.data.tokenizer import train_tokenizer
 from aiayn.decoding.writer import Writer
+from aiayn.errors import UserError
 from aiayn.evaluation.perplexity import TextLoss, scores_of, text_losses, windows
 from tests.support.models import CONTEXT, TOKENIZER, language_model
 
@@ -51,6 +53,17 @@ def test_a_first_piece_that_nothing_predicts_divides_nothing(writer, monkeypatch
     rest = "one two three".removeprefix(first)
     assert first
     assert loss == (len(ids) - 1, len(ids) - 1, len(rest.split()), len(rest), len(rest.encode()))
+
+
+def test_a_model_that_says_nothing_has_no_perplexity_and_no_scores():
+    # Its weights are finite, its logits are not; without a NaN there would be nothing to pay for.
+    made = language_model()
+    params = {**made.params, "embedding": made.params["embedding"] * np.float32(1e38)}
+    silent = Writer(replace(made, params=params))
+    with pytest.raises(UserError, match="scores are not finite"):
+        text_losses(silent, ["one two three"])
+    with pytest.raises(UserError, match="scores are not finite"):
+        silent.score(["one two three"])
 
 
 def test_a_longer_text_is_predicted_window_by_window(writer):

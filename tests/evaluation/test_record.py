@@ -64,6 +64,16 @@ def test_a_damaged_record_is_a_line_that_names_the_value_found_and_wanted(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_info_of_a_record_without_figures_says_so(damaged, capsys):
+    def without(record):
+        record["scores"]["unseen"]["average of 5"]["entries"] = []
+
+    folder = damaged(without)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    assert main(["info", str(folder)]) == 0
+    assert "unseen, average of 5: no figures" in capsys.readouterr().out
+
+
 def test_info_names_the_tokeniser_of_bleu_where_it_is_not_the_usual_one(damaged, capsys):
     def in_chinese(record):
         for entry in record["scores"]["unseen"]["average of 5"]["entries"]:

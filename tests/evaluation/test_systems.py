@@ -3,6 +3,7 @@
 import gzip
 import io
 import random
+import unicodedata
 
 import pytest
 from sacrebleu.metrics.bleu import BLEU
@@ -93,8 +94,17 @@ def test_what_is_shown_is_whole(width):
     assert "±" in alone
 
 
+def test_the_signature_says_if_any_system_was_normalised():
+    plain, decomposed = ["Er käme."] * 3, [unicodedata.normalize("NFD", "Er käme.")] * 3
+    for systems in ((plain, decomposed), (decomposed, plain)):
+        found = compare(dict(zip("ab", systems, strict=True)), [plain], src="en", tgt="de")
+        assert found.resampled["sacrebleu"].signature.startswith("hypotheses normalised (NFC")
+    unchanged = compare({"a": plain}, [plain], src="en", tgt="de")
+    assert "normalised" not in unchanged.resampled["sacrebleu"].signature
+
+
 def test_a_seed_that_is_none_is_refused(monkeypatch):
-    for seed in ("x", "-1", ""):
+    for seed in ("x", "-1", "", "0"):  # 0 is no seed to sacreBLEU: each run has other figures
         monkeypatch.setenv("SACREBLEU_SEED", seed)
         with pytest.raises(UserError, match=r"SACREBLEU_SEED is .+ wanted a whole number"):
             compare({"a": ["a"]}, [["a"]], src="en", tgt="de")

@@ -62,7 +62,11 @@ def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
     assert finished_record(greedy, run_dir, prepared) == read_record(run_dir)
 
     assert main(["average", str(run_dir), "--last", "1"]) == 0
-    assert "average of steps 12\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "average of steps 12\n" in said
+    assert "result.json has the scores of another average, of 2 steps; `aiayn evaluate" in said
+    assert main(["average", str(run_dir), "--last", "2"]) == 0
+    assert "another average" not in capsys.readouterr().out
     assert main(["average", str(run_dir), "--last", "4"]) == 2
     assert "holds 3 checkpoints in a row" in capsys.readouterr().err
     assert main(["info", str(run_dir), "--json"]) == 0
