@@ -334,6 +334,8 @@ def _contest(
         "contenders": {},
     }
     flops, peak = limits["flops_per_step"], limits["ceilings"]["datasheet_flops_per_second"]
+    if not isinstance(workload, Training):  # all else is the work of one device, limits of all
+        flops *= record["hardware"]["num_devices"]
     for contender, found in rounds.items():
         median = statistics.median(r["seconds_per_step"] for r in found)
         record["contenders"][contender] = {

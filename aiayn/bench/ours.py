@@ -67,7 +67,8 @@ def trainer(workload: Training) -> Contender:
     src, tgt, segments = rows_of(workload)
     source = (src[:, :0], segments[:, :0]) if workload.is_text else (src, segments)
     rows = make_rows(*source, tgt, segments, bos=_BOS)
-    rows = sharded(jax.tree.map(lambda x: x[None], rows), mesh, axis=1)
+    empty = [(0, 0), (0, -len(tgt) % mesh.size), (0, 0)]  # rows, so that all devices have as many
+    rows = sharded(jax.tree.map(lambda x: np.pad(x[None], empty), rows), mesh, axis=1)
     adam = optimizer(workload.model, config)
     first = initial_state(workload.model, workload.num_words, config.seed, adam)
     state = replicated(first, mesh)

@@ -139,8 +139,11 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
     for kernel in record["kernels"]:
         by_part[kernel["part"]] += kernel["seconds"]
 
+    # The devices run each step side by side.
+    runs = record["steps"] * record["hardware"]["num_devices"]
+
     def cost(seconds: float) -> tuple[str, str]:
-        return f"{seconds / record['steps'] * 1e3:,.2f}", f"{seconds / total:.1%}"
+        return f"{seconds / runs * 1e3:,.2f}", f"{seconds / total:.1%}"
 
     grid = Table(title=f"{record['profile']} {record['workload']}", title_justify="left")
     for heading in ("part", "ms/step", "share"):
@@ -155,6 +158,6 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
         grid.add_column(heading, justify="right")
     for kernel in record["kernels"][:_DEAREST]:
         about = (kernel[key] for key in ("name", "part", "shape"))
-        calls = f"{kernel['calls'] / record['steps']:g}"
+        calls = f"{kernel['calls'] / runs:g}"
         grid.add_row(*about, calls, *cost(kernel["seconds"]))
     yield grid

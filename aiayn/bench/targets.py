@@ -210,10 +210,10 @@ def compiled_for(topology: str, program: str) -> dict[str, Any]:
         made, count = _lowered_search(DECODING[program], devices[0], chip.platform).compile(), 1
     share = math.prod(map(int, shape.split("x"))) / len(devices)  # a device may be half a chip
     found, seconds = described(made), None
-    if found["flops"] and program in TRAINING:
-        peak = PEAK_FLOPS[devices[0].device_kind] * share
+    peak = PEAK_FLOPS.get(devices[0].device_kind)
+    if found["flops"] and peak and program in TRAINING:
         bandwidth = chip.bytes_per_second * share
-        seconds = max(found["flops"] / peak, found["bytes_accessed"] / bandwidth)
+        seconds = max(found["flops"] / (peak * share), found["bytes_accessed"] / bandwidth)
     return {
         "device": devices[0].device_kind,
         "devices": count,

@@ -514,6 +514,11 @@ def _group_size(at_once: int, width: int) -> int:
     return min(at_once, max(-(-at_once // 8), 128 // width))
 
 
+_NO_WORD = -1e30
+"""Below the log-probability of any word, above that of a row without one, whose logit is the lowest
+float."""
+
+
 def _continuations(
     logits_VN: Float[Array, "vocabulary columns"],
     live_log_probs_BW: Float[Array, "batch beam"],
@@ -546,6 +551,7 @@ def _continuations(
     column_BC = chosen_BC // groups + beam_size * jnp.arange(batch)[:, None]
     scores_BCE = logits_GEN[chosen_BC % groups, :, column_BC] + before_N[column_BC][..., None]
     top_BC, place_BC = lax.top_k(scores_BCE.reshape(batch, -1), count)
+    top_BC = jnp.where(top_BC > _NO_WORD, top_BC, -jnp.inf)
     group_BC = jnp.take_along_axis(chosen_BC, place_BC // VOCABULARY_MULTIPLE, axis=1)
     word_BC = group_BC % groups * VOCABULARY_MULTIPLE + place_BC % VOCABULARY_MULTIPLE
 

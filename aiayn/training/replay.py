@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
 from safetensors.numpy import load_file, save
 
 import aiayn
@@ -25,6 +27,7 @@ from aiayn.data.tokenizer import Tokenizer
 from aiayn.errors import UserError
 from aiayn.model.dropout import Noise, row_noise
 from aiayn.model.interface import AutoregressiveModel
+from aiayn.model.kernels import without_kernels
 from aiayn.model.structure import build, flatten
 from aiayn.system import hosts
 from aiayn.system.files import user_os_errors, write_bytes
@@ -151,12 +154,20 @@ def _of_tensors(what: str, tree: object) -> str:
     return f"Of {total} {what} {len(names)} are not finite, the first on the way is {first}."
 
 
+def _softmax(x: Array, axis: int) -> Array:
+    """That of JAX, which has −∞ on the way: the maximum of nothing."""
+    exponentials = jnp.exp(x - x.max(axis, keepdims=True))
+    return exponentials / exponentials.sum(axis, keepdims=True)
+
+
 def _first(model: AutoregressiveModel, rows: Rows, noise_B2: Noise) -> str | None:
     """The line of this package that first computes something that is not finite."""
     jaxs_own_words = redirect_stdout(io.StringIO())
-    with jax.debug_nans(True), jax.debug_infs(True), jaxs_own_words:
+    # A kernel is one line of the model's, and JAX would look within it without end.
+    with jax.debug_nans(True), jax.debug_infs(True), jaxs_own_words, without_kernels():
         try:
-            with jax.disable_jit():  # jit would check a whole layer's output only
+            # jit would check a whole layer's output only.
+            with jax.disable_jit(), patch.object(jax.nn, "softmax", _softmax):
                 model.features(rows, noise_B2)
             model.loss(rows, noise_B2)  # with jit, since logsumexp has an infinity on the way
         except FloatingPointError as error:

@@ -17,6 +17,7 @@ from aiayn.bench.choices import summary as summary_of_choices
 from aiayn.bench.workloads import TRAINING
 from aiayn.evidence.bench_tables import render_bench
 from aiayn.model.transformer import attention, causal_mask, padding_mask
+from aiayn.training.mesh import data_mesh
 
 
 def _losses(workload, choice=None):
@@ -27,6 +28,14 @@ def _losses(workload, choice=None):
     with choice.change():
         run = ours.trainer(choice.workload(workload)).run
         return [run(4 // choice.steps_at_once)["loss"] for _ in range(2)]
+
+
+def test_rows_need_not_divide_by_the_devices(monkeypatch):
+    workload, losses = replace(TRAINING["tiny"], num_rows=2), []
+    for count in (1, 3):
+        monkeypatch.setattr(ours, "data_mesh", lambda n=count: data_mesh(jax.devices()[:n]))
+        losses.append(ours.trainer(workload).run(2)["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 @pytest.mark.slow

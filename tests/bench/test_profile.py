@@ -3,7 +3,7 @@ import json
 import pytest
 
 from aiayn.__main__ import main
-from aiayn.bench.profile import Kernel, kernels
+from aiayn.bench.profile import Kernel, kernels, tables
 
 
 def _event(name, begins, lasts, thread=1, module="jit_f"):
@@ -32,6 +32,18 @@ HloModule jit_f, is_scheduled=true
         Kernel("fusion.2", "dropout", "(f32[3], s32[])", pytest.approx(0.006), 1),
         Kernel("while.3", "other", "s32[]", pytest.approx(0.003), 1),
     ]
+
+
+def test_devices_that_run_side_by_side_take_no_longer_than_one():
+    kernel = Kernel("dot.1", "attention", "f32[8,4]", 0.008, 16)
+
+    def rows(devices):
+        record = {"profile": "train", "workload": "T1", "steps": 4, "kernels": [kernel._asdict()]}
+        parts, dearest = tables({**record, "hardware": {"num_devices": devices}})
+        return [[*column.cells] for column in (*parts.columns[1:], *dearest.columns[3:])]
+
+    assert rows(1) == [["2.00"], ["100.0%"], ["4"], ["2.00"], ["100.0%"]]
+    assert rows(4) == [["0.50"], ["100.0%"], ["1"], ["0.50"], ["100.0%"]]
 
 
 @pytest.mark.parametrize("what", ["train", "decode"])

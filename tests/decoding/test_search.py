@@ -114,6 +114,15 @@ def test_a_wide_enough_beam_finds_what_exhaustive_search_finds(alpha):
         np.testing.assert_array_equal(found.words_AWT[0, place, : len(ids)], ids)
 
 
+def test_a_beam_wider_than_the_vocabulary_finds_words_alone():
+    # Of at most two tokens there are 1 + 4 outputs; the embedding's other rows are no words.
+    graphdef, params = drawn_by_numpy(ONE_LAYER, num_words=5, seed=4)
+    rows = _row([0, 4, 1])
+    found = _search(graphdef, params, rows, [2], beam_size=21, alpha=0.0, num_best=21)
+    assert int((found.scores_AW[0] > -jnp.inf).sum()) == 5
+    assert {int(word) for word in found.words_AWT[0, :5, 0]} == {0, 1, 2, EOS, 4}
+
+
 def test_beam_one_is_greedy_search_by_the_uncached_model():
     # Of two layers: each reads its own cache.
     graphdef, params = drawn_by_numpy()

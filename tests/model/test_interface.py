@@ -73,3 +73,16 @@ def test_another_model_is_trained_validated_replayed_and_scored():
     assert _first(model, rows, jnp.zeros((1, 2), jnp.uint32)) is None
     model.embedding[...] = model.embedding[...] * 1e25  # finite, but their products overflow
     assert "loss.py" in (_first(model, rows, jnp.zeros((1, 2), jnp.uint32)) or "")
+
+
+def test_the_first_value_that_is_not_finite_is_looked_for_behind_attention_too():
+    # In JAX's softmax infinities are no fault.
+    graphdef, params = transformer()
+    rows, noise = one_packed_row(random_pairs([(3, 5), (4, 2)])), jnp.zeros((1, 2), jnp.uint32)
+    assert _first(nnx.merge(graphdef, params), rows, noise) is None
+    kernel = params["decoder"][1]["feed_forward"]["outer"]["kernel"]
+    params["decoder"][1]["feed_forward"]["outer"]["kernel"] = kernel * 1e38
+    found = _first(nnx.merge(graphdef, params), rows, noise) or ""
+    assert "transformer.py" in found
+    # The product is finite, its square is not.
+    assert found.endswith(": variance = jnp.square(centred).mean(axis, keepdims=True)")

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 import aiayn.model.kernels
@@ -22,9 +23,10 @@ from aiayn.config import ModelConfig, TrainConfig
 from aiayn.data.rows import make_rows
 from aiayn.model.flops import traced_training_flops, training_flops
 from aiayn.model.kernels import attention_kernel, loss_kernel, norm_kernel, without_kernels
-from aiayn.model.structure import build
+from aiayn.model.structure import build, initial_parameters
 from aiayn.training.mesh import compiler_options, data_mesh, mapped_evaluation_step
 from aiayn.training.optim import optimizer
+from aiayn.training.replay import _first
 from aiayn.training.step import initial_state, loss_and_gradient
 from tests.support.near import assert_near
 
@@ -131,6 +133,10 @@ def test_what_is_only_read_is_without_kernels(like_on_a_gpu):
     sizes = config, 384, 20, 20
     assert traced_training_flops(*sizes) == pytest.approx(training_flops(*sizes), rel=1e-6)
     assert "all_reduce" in lowered(TRAINING["tiny"], devices(2)).as_text()
+    ids = np.array([[5, 6, 2, 0]])
+    rows = jax.tree.map(jnp.asarray, make_rows(ids, np.sign(ids), ids, np.sign(ids), bos=1))
+    model = nnx.merge(build(config, 384), initial_parameters(config, 384, 0))
+    assert _first(model, rows, jnp.zeros((1, 2), jnp.uint32)) is None
     assert aiayn.model.kernels.use_kernels(), "as before"
 
 
