@@ -11,11 +11,17 @@ ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 # Python 3.11 gets a JAX that trains far too slowly on NVIDIA's GPUs (aiayn/training/mesh.py).
 MINOR := $(if $(filter cuda,$(ACCELERATOR)),12,11)
 
+ifneq ($(filter-out cpu cuda tpu,$(ACCELERATOR)),)
+  $(error ACCELERATOR is $(ACCELERATOR); wanted cpu, cuda or tpu)
+endif
+
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core-$(ACCELERATOR)
 DEV := $(VENV)/.dev
 SERVE := $(VENV)/.serve-$(ACCELERATOR)
+# What was installed goes with the Python that it was installed for.
+$(shell [ -x $(BIN)/python ] || rm -f $(VENV)/.core-* $(VENV)/.serve-* $(VENV)/.dev $(VENV)/.docs)
 PARITY := .venv-parity
 FAIRSEQ := .venv-fairseq
 LIBRETRANSLATE := .venv-libretranslate
@@ -44,7 +50,7 @@ try: $(CORE) ## translate what you type into German, by a model that comes along
 	@$(BIN)/aiayn translate tatoeba_ende $(ARGS)
 
 train: $(CORE) ## train, translate and score EXPERIMENT=phrasebook; ARGS='--set train.seed=2 ...'
-	$(BIN)/aiayn train $(EXPERIMENT) $(ARGS)
+	$(BIN)/aiayn train "$(EXPERIMENT)" $(ARGS)
 
 serve: $(SERVE) ## serve MODELS='phrasebook=runs/phrasebook' over HTTP; ARGS='--port 8000'
 	$(BIN)/aiayn serve $(MODELS) $(ARGS)
@@ -73,7 +79,7 @@ check: $(DEV) ## lint, format and types
 
 smoke: $(CORE) ## a tiny run from text to BLEU
 	rm -rf runs/smoke
-	$(BIN)/aiayn train $(EXPERIMENT) --run-dir runs/smoke --set train.num_steps=20 \
+	$(BIN)/aiayn train "$(EXPERIMENT)" --run-dir runs/smoke --set train.num_steps=20 \
 	  --set data.limit=2000 $(ARGS)
 
 reproduce: $(CORE) ## check every claim of the paper; a page in runs/report
@@ -87,7 +93,7 @@ bench: $(CORE) $(addsuffix /.done,$(PEERS)) $(if $(filter serve,$(BENCH)),$(SERV
 
 peers: $(CORE) $(PARITY)/.done $(FAIRSEQ)/.done ## Hugging Face's Trainer and fairseq on the text and the recipe of RUN=runs/...; hours
 	for peer in hf fairseq; do \
-	  $(BIN)/aiayn bench toolkits --peer $$peer --model $(RUN) --out runs/peers $(ARGS) || exit 1; \
+	  $(BIN)/aiayn bench toolkits --peer $$peer --model "$(RUN)" --out runs/peers $(ARGS) || exit 1; \
 	done
 
 bench-accelerator: $(CORE) ## for GPU and TPU: base, big, each choice in the step, decoding
@@ -101,7 +107,7 @@ parity: $(PARITY)/.done ## the same as PyTorch, Hugging Face, CTranslate2, EVALB
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
 
 record: $(CORE) ## keep the record and the outputs of a finished RUN=runs/phrasebook for make results
-	$(BIN)/python -m aiayn.evidence.outputs $(RUN) $(ARGS)
+	$(BIN)/python -m aiayn.evidence.outputs "$(RUN)" $(ARGS)
 
 results: $(CORE) ## render the tables of results, score kept outputs again; ARGS='--references DIR'
 	$(BIN)/python -m aiayn.evidence.tables $(ARGS)
@@ -116,7 +122,7 @@ check_python = "$(1)" -c 'import sys; sys.exit(sys.version_info < (3, $(MINOR)))
 
 $(BIN)/python:
 	@$(call check_python,$(PYTHON),"Name another: make PYTHON=/path/to/python3.12")
-	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+	@"$(PYTHON)" -m venv --clear $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) -m venv failed; on Debian and Ubuntu it is in the package python3-venv." >&2; \
 	  exit 1; }
 

@@ -1,9 +1,9 @@
 """The command line: the table of verbs and the exit statuses."""
 
 import gc
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from aiayn.system.files import user_os_errors
 from aiayn.system.memory import use_large_pages
 from aiayn.system.refusals import refused
 from aiayn.system.signals import stop_on_sigterm
-from aiayn.system.streams import nobody_reads, open_streams
+from aiayn.system.streams import drop_unwritten, nobody_reads, open_streams
 
 _VERBS = (
     *(TRAIN, PREPARE, TRANSLATE, GENERATE, PARSE, SCORE, ATTENTION, AVERAGE, EVALUATE, BLEU, F1),
@@ -48,35 +48,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status: 0 done, or stopped by SIGTERM with all saved, 1 a claim
     fails, 2 a user's mistake, 3 another process that computed with this one is gone, 130 Ctrl-C.
     """
-    if arguments is None:
-        open_streams()
+    if arguments is not None:
+        return _main(arguments)
+    open_streams()
+    try:
+        return _main(None)
+    finally:
+        drop_unwritten()
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
         with user_os_errors(Path("command line")):
             verb, values = parse(_VERBS, arguments, _EPILOG)
     except UserError as error:
         print(f"aiayn: {error}", file=sys.stderr)
         return error.status
+    except SystemExit:  # of --help and --version
+        if status := _run(lambda: 0):
+            return status
+        raise
     if arguments is None:
         gc.set_threshold(50_000)  # imports and tracing make many objects, nearly all of which stay
         use = verb.large_pages
         if use(values) if callable(use) else use:
             use_large_pages()
-    status = _run(verb, values)
+    status = _run(partial(_work, verb, values), verb.trains)
     if arguments is None:
         gc.freeze()  # or Python looks through all of them once more before it ends
     return status
 
 
-def _run(verb: Verb, values: dict[str, Any]) -> int:
+def _work(verb: Verb, values: dict[str, Any]) -> int:
+    if verb.trains:
+        stop_on_sigterm()
+    if verb.jax:
+        from aiayn.system.environment import configure_jax
+
+        configure_jax()
+    return verb.run(**values) or 0
+
+
+def _run(work: Callable[[], int], trains: bool = False) -> int:
+    """The exit status of some work, with what it says written to its end."""
     try:
         with user_os_errors(Path("standard output")):
-            if verb.trains:
-                stop_on_sigterm()
-            if verb.jax:
-                from aiayn.system.environment import configure_jax
-
-                configure_jax()
-            return verb.run(**values) or 0
+            status = work()
+            sys.stdout.flush()
+            return status
     except UserError as error:
         print(f"aiayn: {error}", file=sys.stderr)
         return error.status
@@ -87,7 +106,7 @@ def _run(verb: Verb, values: dict[str, Any]) -> int:
         print(f"aiayn: {said}", file=sys.stderr)
         return UserError.status
     except (KeyboardInterrupt, LostProcess) as error:
-        advice = "; the same command resumes from the last checkpoint" if verb.trains else ""
+        advice = "; the same command resumes from the last checkpoint" if trains else ""
         lost = isinstance(error, LostProcess)
         print(f"aiayn: {error if lost else 'interrupted'}{advice}.", file=sys.stderr)
         return error.status if lost else 130
@@ -97,8 +116,8 @@ def _run(verb: Verb, values: dict[str, Any]) -> int:
     except BrokenPipeError:
         if not nobody_reads():
             raise  # of a socket or of another process
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not verb.trains:
+        drop_unwritten()
+        if not trains:
             return 0
         said = "nobody reads standard output any more; the same command resumes"
         print(f"aiayn: {said} from the last checkpoint.", file=sys.stderr)

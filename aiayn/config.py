@@ -625,6 +625,13 @@ def _built(cls: type[_Settings], values: object) -> Any:
 _TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
+_OF_FILES = {
+    *("data.folder", "data.train_files", "data.dev_files", "data.test_files"),
+    *("data.tokenizer", "train.initial"),
+}
+"""Settings that name files, whose names may be any bytes."""
+
+
 def _checked(hint: Any, value: Any, key: str) -> Any:
     """The value as its annotation demands."""
     if get_origin(hint) is Annotated:
@@ -648,6 +655,8 @@ def _checked(hint: Any, value: Any, key: str) -> Any:
     else:
         fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
         wanted = _TYPES.get(hint, hint.__name__)
+        if hint is str and fits and key not in _OF_FILES:
+            fits, wanted = not any("\ud800" <= each <= "\udfff" for each in value), "UTF-8"
     if not fits:
         raise UserError(f"{key} is {value!r}; wanted {wanted}.")
     return value

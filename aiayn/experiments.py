@@ -47,7 +47,8 @@ def list_experiments() -> dict[str, str]:
     found: dict[str, str] = {}
     for name, path in sorted(_files().items()):
         with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
-            found[name] = file.readline().strip().strip('"')
+            line = file.readline().strip().strip('"')
+            found[name] = "".join(filter(str.isprintable, line))
     return found
 
 

@@ -34,6 +34,15 @@ def test_the_hash_is_of_what_decides_the_result_not_of_a_folders_place():
     assert a.hash() != a.with_overrides(["train.seed=2"]).hash()
 
 
+@pytest.mark.parametrize("key", ["name", "data.corpus", "data.hub", "data.src"])
+def test_a_setting_is_text_and_only_names_of_files_may_be_other_bytes(key):
+    # Found before any data are read: what is no text cannot be written into a manifest or a record.
+    with pytest.raises(UserError, match=rf"{key} is 'a\\udcff'; wanted UTF-8\."):
+        Experiment("x").with_overrides([f"{key}=a\udcff"])
+    for file in ("data.folder", "data.train_files", "data.tokenizer"):
+        Experiment("x").with_overrides([f"{file}=a\udcff"])
+
+
 def test_settings_that_came_later_change_no_hash_unless_they_are_set():
     # What was written under the name of an experiment before there were such settings.
     assert Experiment("x").hash() == (

@@ -113,8 +113,10 @@ def test_other_peoples_files_do_not_keep_help_from_answering(elsewhere):
     (elsewhere / "latin.py").write_bytes(b"# caf\xe9\n")
     (elsewhere / "folder.py").mkdir()
     (elsewhere / "nowhere.py").symlink_to(elsewhere / "gone")
+    (elsewhere / "screen.py").write_text("# \x1b[2Jnew\n")
     listed = list_experiments()
     assert listed["latin"] == "# caf\ufffd"
+    assert listed["screen"] == "# [2Jnew"
     assert not {"folder", "nowhere"} & listed.keys()
 
 

@@ -2,6 +2,7 @@ import gc
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,24 @@ def test_a_reader_that_stops_reading_ends_a_filter_well_and_training_not(said, t
     assert done.returncode == trains
     assert done.stderr.startswith(b"aiayn: nobody reads" if trains else b"")
     assert bool(done.stderr) == trains
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["info", "--help"], ["f1", "a", "a"]])
+def test_what_is_said_in_a_few_lines_is_written_or_ends_as_usual(arguments, tmp_path):
+    # Python keeps them until it ends, where nobody would hear of it.
+    (tmp_path / "a").write_text("(S (NN a))\n")
+    command = [sys.executable, "-m", "aiayn", *arguments]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    settings = {"stderr": subprocess.PIPE, "cwd": tmp_path, "env": environment, "check": False}
+    reader, writer = os.pipe()
+    os.close(reader)
+    unread = subprocess.run(command, stdout=writer, **settings)
+    os.close(writer)
+    assert (unread.returncode, unread.stderr) == (0, b"")
+    with Path("/dev/full").open("w") as full:
+        lost = subprocess.run(command, stdout=full, **settings)
+    assert lost.returncode == 2
+    assert lost.stderr == b"aiayn: standard output: the disk is full.\n"
 
 
 def test_the_end_of_a_process_looks_through_no_objects(monkeypatch):

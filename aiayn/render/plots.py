@@ -4,17 +4,24 @@ Drawn for paper and for readers who see no colours: darkness alone orders the va
 module where a picture is wanted; it imports Matplotlib."""
 
 import io
+import sys
+import warnings
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 
 from aiayn.system.files import write_bytes
 
-matplotlib.rcParams["text.parse_math"] = False  # a name that holds two dollars is no formula
+_USUAL = "DejaVu Sans"
+"""Comes with Matplotlib."""
 INK, MUTED, GRID = "#1a1a1a", "#6b6b6b", "#e6e6e6"
 LIGHT, DARK = "#7fa8d1", "#8c2d04"  # light and dark: told apart in print
 
@@ -57,7 +64,50 @@ def curve(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the picture as PNG, whole or not at all."""
+    """Write the picture as PNG, whole or not at all. Words in any script are drawn by fonts of this
+    machine that have it; where none has, a line on standard error says so."""
+    texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    families, missing = _families("".join(text.get_text() for text in texts))
+    for text in texts:
+        text.set_parse_math(False)  # a name that holds two dollars is no formula
+        text.set_fontfamily(families)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=160, facecolor="white")
+    # What is made while it is drawn, such as ticks, is so as well.
+    as_well = {"text.parse_math": False, "font.family": families}
+    with matplotlib.rc_context(as_well), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        figure.savefig(content, format="png", dpi=160, facecolor="white")
     write_bytes(path, content.getvalue())
+    if missing:
+        print(
+            f"aiayn: no font here has {missing[:20]}, drawn as boxes in {path}; install one that "
+            "has, such as those of Noto.",
+            file=sys.stderr,
+        )
+
+
+def _families(text: str) -> tuple[list[str], str]:
+    """The fonts that draw a text, the usual one first, and the characters that none here has."""
+    found, missing = (
+        [_USUAL],
+        {c for c in text if c.isprintable()} - _characters(_font_file(_USUAL)),
+    )
+    for entry in sorted(fontManager.ttflist, key=lambda entry: entry.name) if missing else ():
+        has = missing & _characters(entry.fname)
+        if has and not entry.name.startswith("Last Resort"):  # which has a box for each
+            found.append(entry.name)
+            missing -= has
+    return found, "".join(sorted(missing))
+
+
+def _font_file(family: str) -> str:
+    return findfont(FontProperties(family=family))
+
+
+@cache
+def _characters(font: str) -> frozenset[str]:
+    """Those that a font has."""
+    try:
+        return frozenset(map(chr, FT2Font(font).get_charmap()))
+    except (OSError, RuntimeError):  # taken away since fonts were listed, or damaged
+        return frozenset()

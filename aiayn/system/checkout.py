@@ -103,5 +103,7 @@ def _check_own() -> None:
 
 def _git(*arguments: str) -> str:
     package = Path(aiayn.__file__).parent
-    command = ["git", "-C", str(package), *arguments]
+    # Of another user's folder Git says nothing else; its code runs already.
+    own = ["-c", f"safe.directory={root()}"]
+    command = ["git", *own, "-C", str(package), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

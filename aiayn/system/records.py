@@ -93,7 +93,6 @@ def _problem(values: dict[str, Any], message: str) -> str:
         return f"{at or 'it'} lacks {missing[1]}"
     about = about.replace("Number out of range", "Expected a smaller number")
     wanted, _, found = about.removeprefix("Expected ").replace("`", "").partition(", got ")
-    at, value = next(
-        place for place in places if _NAMES.get(type(place[1]), found) == found or not found
-    )
+    fitting = (p for p in places if _NAMES.get(type(p[1]), found) == found or not found)
+    at, value = next(fitting, places[0])  # of an array's length none says so
     return f"{at} is {reprlib.repr(value)}; wanted {wanted}"

@@ -2,6 +2,8 @@
 
 import os
 import re
+import traceback
+from pathlib import Path
 
 
 def refused(error: BaseException) -> str:
@@ -19,14 +21,21 @@ def refused(error: BaseException) -> str:
         first = text.splitlines()[0]
         wanted = f"JAX_PLATFORMS is {platforms!r}; unset it." if platforms else ""
         return f"JAX cannot use a device of this machine: {first} {wanted}".strip()
-    if platforms and isinstance(error, AssertionError) and not text:
+    if platforms and isinstance(error, AssertionError) and _is_raised_in(error, "xla_bridge"):
         return f"JAX_PLATFORMS is {platforms!r}, and JAX finds no such device here. Unset it."
     no_memory = "RESOURCE_EXHAUSTED: Out of memory", "failed to map segment"  # of a library
     if isinstance(error, MemoryError) or any(each in text for each in no_memory):
         return (
-            "The memory is used up. Training takes less with a smaller train.slots_per_device, "
-            "decoding with a smaller decode.slots_per_batch or beam; see also `ulimit -v`."
+            "The memory is used up. `aiayn train` takes less with --set of a smaller "
+            "train.slots_per_device, `aiayn evaluate` of decode.slots_per_batch, other commands "
+            "with fewer beams, texts or models at once; see also `ulimit -v`."
         )
     if "can't start new thread" in text:
         return "No thread can be started; wanted a higher limit of processes, see `ulimit -u`."
     return ""
+
+
+def _is_raised_in(error: BaseException, module: str) -> bool:
+    """Whether a module of this name raised the error itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).stem == module

@@ -58,6 +58,15 @@ class _Notices(TextIOWrapper):
             super().flush()
 
 
+def drop_unwritten() -> None:
+    """Let go of what standard output refuses: Python would try once more as it ends, complain, and
+    have a status of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def nobody_reads() -> bool:
     """Whether what took standard output, such as `head`, has closed its end."""
     output = select.poll()

@@ -95,6 +95,7 @@ def _or_end(function: Callable[[Job], Result], job: Job) -> Result:
 @contextmanager
 def _pool(num_workers: int) -> Generator[ProcessPoolExecutor]:
     """Worker processes, ended at once by whatever goes wrong: nobody waits for their results."""
+    others = multiprocessing.active_children()  # of the program that called
     pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _start_worker)
     try:
         yield pool
@@ -105,7 +106,8 @@ def _pool(num_workers: int) -> Generator[ProcessPoolExecutor]:
         ) from error
     except BaseException:
         for worker in multiprocessing.active_children():
-            worker.terminate()
+            if worker not in others:
+                worker.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,7 +1,9 @@
+import matplotlib
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager
 
-from aiayn.render.plots import INK, curve, panel, save
+from aiayn.render.plots import INK, _characters, curve, panel, save
 from tests.support.figures import points
 
 
@@ -26,6 +28,27 @@ def test_a_panel_without_values_says_so():
         [],
         ["no values yet"],
     ]
+
+
+def test_words_in_any_script_have_a_font_where_there_is_one(tmp_path, monkeypatch, capsys):
+    usual = _characters(findfont(FontProperties(family="DejaVu Sans")))
+    entry = next(each for each in fontManager.ttflist if each.name == "STIXGeneral")
+    there = min(c for c in _characters(entry.fname) - usual if c.isprintable())
+    figure = Figure()
+    text = figure.text(0, 0, f"a {there} $b$ $c$")
+    keys = "text.parse_math", "font.family"
+    before = [matplotlib.rcParams[key] for key in keys]
+    save(figure, tmp_path / "a.png")
+    assert text.get_fontfamily()[0] == "DejaVu Sans"
+    files = {findfont(FontProperties(family=each)) for each in text.get_fontfamily()}
+    assert any(there in _characters(file) for file in files)
+    assert not text.get_parse_math(), "dollars are no formula"
+    assert [matplotlib.rcParams[key] for key in keys] == before, "others' pictures are as before"
+    assert capsys.readouterr().err == ""
+    usual = [each for each in fontManager.ttflist if each.name == "DejaVu Sans"]
+    monkeypatch.setattr(fontManager, "ttflist", usual)
+    save(figure, tmp_path / "a.png")
+    assert f"no font here has {there}, drawn as boxes in {tmp_path}" in capsys.readouterr().err
 
 
 def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(tmp_path, monkeypatch):

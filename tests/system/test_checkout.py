@@ -1,3 +1,5 @@
+import subprocess
+
 import pytest
 
 import aiayn
@@ -52,6 +54,14 @@ def test_the_commit_of_a_checkout_says_whether_its_code_is_that_of_the_commit(co
     (committed / "new.py").unlink()
     (committed / "__init__.py").write_text("x = 2\n")
     assert commit() == f"{head}-dirty"
+
+
+def test_the_commit_of_another_users_checkout_is_known(committed, monkeypatch):
+    head = git(committed, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(committed, "rev-parse", "HEAD")
+    assert commit() == head
 
 
 def test_in_a_checkout_of_another_project_the_commit_is_unknown(package):

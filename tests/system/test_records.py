@@ -18,6 +18,7 @@ class Whole(msgspec.Struct, omit_defaults=True):
     share: float
     parts: dict[str, dict[str, list[Part]]]
     later: str = ""
+    pairs: list[tuple[int, int]] = []
 
 
 GOOD = {"count": 1, "share": 0.5, "parts": {"a": {"b": [{"value": None}, {"value": 2.5}], "c": []}}}
@@ -57,6 +58,7 @@ def test_keys_of_a_later_version_are_ignored(tmp_path):
             {"parts": {"a": {"b": [{"value": 1}, {"value": 10**400}]}}},
             "parts[a][b][1].value is 1000",
         ),
+        ({"pairs": [[1, 2, 3]]}, "pairs[0] is [1, 2, 3]; wanted array of length 2"),
         ({"parts": {"a": {"b": [{}]}}}, "parts[a][b][0] lacks value"),
         (
             {"parts": {"a": {"b": [{"value": 1}], "c": [{"value": 2}, {"value": "3"}], "d": 4}}},

@@ -15,7 +15,6 @@ from aiayn.system.refusals import refused
             "The variable JAX_NUMPY_DTYPE_PROMOTION is 'zzz'",
         ),
         (RuntimeError("Unable to initialize backend 'foo': no\nmore"), "JAX_PLATFORMS is 'foo'"),
-        (AssertionError(), "JAX finds no such device here"),
         (MemoryError(), "The memory is used up"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte"), "slots_per_device"),
         (ImportError("libx.so: failed to map segment from shared object"), "ulimit -v"),
@@ -26,6 +25,15 @@ def test_what_a_user_can_mend_is_one_line(error, said, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "foo")
     assert said in refused(error)
     assert "\n" not in refused(error)
+
+
+def test_what_jax_asserts_of_its_devices_is_said_and_no_other_assertion(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "foo")
+    for file, said in (("xla_bridge.py", "JAX finds no such device here"), ("other.py", "")):
+        with pytest.raises(AssertionError) as caught:
+            exec(compile("assert False", f"somewhere/{file}", "exec"))
+        assert said in refused(caught.value)
+        assert bool(said) == bool(refused(caught.value))
 
 
 @pytest.mark.parametrize("error", [ValueError("1 is not 2"), AssertionError("no"), RuntimeError()])

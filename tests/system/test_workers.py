@@ -1,5 +1,6 @@
 """Jobs in other processes: results in order, and nobody waits for what is no longer wanted."""
 
+import multiprocessing
 import signal
 import threading
 from pathlib import Path
@@ -27,6 +28,19 @@ def test_a_job_that_fails_ends_the_others():
     # The second is refused while the third would never end.
     with pytest.raises(UserError, match="one is refused"):
         list(parallel_map(_square_or_stay, [2, 1, 0], 2))
+
+
+def test_a_map_that_is_left_early_ends_its_own_workers_alone():
+    other = multiprocessing.get_context("spawn").Process(target=_square_or_stay, args=(0,))
+    other.start()
+    try:
+        found = parallel_map(_square_or_stay, range(2, 9), 2)
+        assert next(found) == (2, 4)
+        found.close()
+        assert multiprocessing.active_children() == [other]
+    finally:
+        other.kill()
+        other.join()
 
 
 def _report_sigterm(job: tuple[str, int]) -> None:
