@@ -265,9 +265,11 @@ class ModelConfig(_Settings):
     num_outputs: Outputs = 0
     """Only so many words, the first of the vocabulary, are predicted; 0 predicts all. A parser's
     vocabulary begins with the symbols of trees, and pieces of words are never predicted."""
-    initializer: Literal["glorot", "normal"] = "glorot"
-    """How weights are drawn at first; the paper does not say. `glorot`, with N(0, 1/d_model) for
-    the embedding, is T2T's code; `normal` draws all from N(0, 0.02²), as GPT-1 does."""
+    initializer: Literal["glorot", "t2t", "normal"] = "glorot"
+    """How weights are drawn at first; the paper does not say. `glorot` draws each map alone, with
+    N(0, 1/d_model) for the embedding; `t2t` likewise, but maps of the same input as one, as its
+    code does, which makes those of self-attention smaller by √2; `normal` draws all from
+    N(0, 0.02²), as GPT-1 does."""
     matmul_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 on accelerators and float32 on CPU."""
 
@@ -352,6 +354,7 @@ _T2T: Mapping[str, Sequence[object]] = {
     "model.kind": ("encoder_decoder",),
     "model.positions": ("halves",),
     "model.target_space_embedding": (True,),
+    "model.initializer": ("t2t", "glorot"),  # the latter before there was a choice
     "train.smoothing_over": ("others",),
 }
 _TUNED = "model.attention_dropout_rate", "train.learning_rate_constant"

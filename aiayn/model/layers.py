@@ -23,12 +23,18 @@ def gaussian(key: Key[Array, ""], shape: tuple[int, int], scale: float) -> Float
 
 
 def first_matrix(
-    key: Key[Array, ""], shape: tuple[int, int], initializer: str
+    key: Key[Array, ""], shape: tuple[int, int], initializer: str, joint_outputs: int = 0
 ) -> Float[Array, "*shape"]:
-    """Random weights of a map: `glorot`'s, uniform within ±√(6/(inputs + outputs)), or `normal`."""
+    """Random weights of a map: `glorot`'s, uniform within ±√(6/(inputs + outputs)), or `normal`.
+
+    T2T draws maps of the same input as one: `t2t` is `glorot` with the outputs of all of them.
+    """
     if initializer == "normal":
         return gaussian(key, shape, NORMAL_SCALE)
-    return nnx.initializers.glorot_uniform()(key, shape, jnp.float32)
+    drawn = nnx.initializers.glorot_uniform()(key, shape, jnp.float32)
+    if initializer == "glorot" or not joint_outputs:
+        return drawn
+    return drawn * (sum(shape) / (shape[0] + joint_outputs)) ** 0.5
 
 
 def first_vectors(
@@ -41,9 +47,17 @@ def first_vectors(
 class Dense(nnx.Module):
     """x W + b, in the type of x. W is random at first, b zero."""
 
-    def __init__(self, num_inputs: int, num_outputs: int, initializer: str, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        num_inputs: int,
+        num_outputs: int,
+        initializer: str,
+        joint_outputs: int = 0,
+        *,
+        rngs: nnx.Rngs,
+    ):
         shape = num_inputs, num_outputs
-        self.kernel = nnx.Param(first_matrix(rngs.params(), shape, initializer))
+        self.kernel = nnx.Param(first_matrix(rngs.params(), shape, initializer, joint_outputs))
         self.bias = nnx.Param(jnp.zeros((num_outputs,), jnp.float32))
 
     def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape outputs"]:

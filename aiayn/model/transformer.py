@@ -106,13 +106,17 @@ class MultiHeadAttention(nnx.Module):
     The parameter counts of Table 3 favour the biases, which the paper's formula does not show.
     """
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, is_cross: bool = False, *, rngs: nnx.Rngs):
         self.config = config
         heads, drawn = config.num_heads, config.initializer
-        self.query = Dense(config.d_model, heads * config.d_k, drawn, rngs=rngs)
-        self.key = Dense(config.d_model, heads * config.d_k, drawn, rngs=rngs)
-        self.value = Dense(config.d_model, heads * config.d_v, drawn, rngs=rngs)
-        self.out = Dense(heads * config.d_v, config.d_model, drawn, rngs=rngs)
+        keys, values = heads * config.d_k, heads * config.d_v
+        joint = (
+            keys + values + (0 if is_cross else keys)
+        )  # the memory of a cross is not its query's
+        self.query = Dense(config.d_model, keys, drawn, 0 if is_cross else joint, rngs=rngs)
+        self.key = Dense(config.d_model, keys, drawn, joint, rngs=rngs)
+        self.value = Dense(config.d_model, values, drawn, joint, rngs=rngs)
+        self.out = Dense(values, config.d_model, drawn, rngs=rngs)
 
     @jax.named_scope("attention")
     def queries(
@@ -216,7 +220,7 @@ class DecoderLayer(nnx.Module):
         self.rate = config.dropout_rate
         self.self_attention = MultiHeadAttention(config, rngs=rngs)
         self.self_norm = LayerNorm(config.d_model, config.layer_norm_epsilon)
-        self.cross_attention = MultiHeadAttention(config, rngs=rngs)
+        self.cross_attention = MultiHeadAttention(config, is_cross=True, rngs=rngs)
         self.cross_norm = LayerNorm(config.d_model, config.layer_norm_epsilon)
         self.feed_forward = FeedForward(config, rngs=rngs)
         self.feed_forward_norm = LayerNorm(config.d_model, config.layer_norm_epsilon)

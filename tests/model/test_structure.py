@@ -136,3 +136,24 @@ def test_every_random_weight_is_normal_where_that_is_asked(changes):
     usual = flatten(initial_parameters(replace(config, initializer="glorot"), NUM_WORDS, 1))
     assert usual["embedding"].std() == pytest.approx(1 / 8, rel=0.02)
     assert all(usual[name].std() > 0.04 for name in drawn.keys() - constant)
+
+
+def test_tensor2tensor_draws_maps_of_the_same_input_as_one():
+    # Uniform within ±√(6/(inputs + outputs)): of queries and keys 20 each, of values 12.
+    config = replace(MODEL, d_model=40, num_heads=4, d_k=5, d_v=3, initializer="t2t")
+    drawn = flatten(initial_parameters(config, NUM_WORDS, 1))
+    outputs = {
+        **dict.fromkeys(("self_attention.query", "self_attention.key"), 20 + 20 + 12),
+        "self_attention.value": 20 + 20 + 12,
+        **dict.fromkeys(("cross_attention.key", "cross_attention.value"), 20 + 12),
+        "cross_attention.query": 20,
+    }
+    for name, count in outputs.items():
+        kernel, limit = drawn[f"decoder.1.{name}.kernel"], (6 / (40 + count)) ** 0.5
+        assert 0.97 * limit < np.abs(kernel).max() <= limit, name
+        assert kernel.std() == pytest.approx(limit / 3**0.5, rel=0.1), name
+    # All else is Glorot's, with the same bits.
+    usual = flatten(initial_parameters(replace(config, initializer="glorot"), NUM_WORDS, 1))
+    other = {name for name in drawn if not np.array_equal(drawn[name], usual[name])}
+    smaller = outputs.keys() - {"cross_attention.query"}
+    assert {name.split(".", 2)[2] for name in other} == {f"{name}.kernel" for name in smaller}
