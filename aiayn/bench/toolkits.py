@@ -397,6 +397,7 @@ class Trained(NamedTuple):
     hardware: Hardware
     dev_sentences: int
     """Of dev, those whose BLEU is in the course."""
+    is_ours: bool = False
 
 
 def of_toolkit(run: ToolkitRun) -> Trained:
@@ -413,8 +414,9 @@ def of_ours(record: Record, rows: Sequence[Mapping[str, Any]]) -> Trained:
     tokens = max((row.get("tokens", 0) for row in rows), default=0)
     speed = tokens / course[-1].seconds if course else record.tokens_per_second
     found = record.scores, course, speed, peak, record.hardware
-    train = record.config["train"]
-    return Trained("aiayn", train["seed"], *found, train["validate_sentences"])
+    train, drawn = record.config["train"], record.config["model"].get("initializer", "glorot")
+    name = "aiayn" if drawn == "glorot" else f"aiayn, initializer {drawn}"
+    return Trained(name, train["seed"], *found, train["validate_sentences"], is_ours=True)
 
 
 def figures(every: Sequence[Trained]) -> list[list[str]]:

@@ -126,7 +126,7 @@ def plot_courses(experiment: str, every: Sequence[Trained], path: Path) -> None:
     those of the toolkits' machines alone."""
     figure = Figure(figsize=(11, 4.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     names = list(dict.fromkeys(each.name for each in every))
-    machines = {hardware_text(each.hardware) for each in every if each.name != "aiayn"}
+    machines = {hardware_text(each.hardware) for each in every if not each.is_ours}
     for axes, unit in zip(figure.subplots(1, 2, sharey=True), ("updates", "minutes"), strict=True):
         panel(axes, f"Loss on dev by {unit}, {experiment}", every)
         for each in every:
@@ -139,7 +139,7 @@ def plot_courses(experiment: str, every: Sequence[Trained], path: Path) -> None:
                 places,
                 [point.dev_loss for point in each.course],
                 _LINES[number % len(_LINES)],
-                color=LIGHT if number else DARK,
+                color=DARK if each.is_ours else LIGHT,
                 linewidth=1.3,
                 label=f"{each.name}, seed {each.seed}",
             )

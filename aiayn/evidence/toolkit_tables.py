@@ -1,10 +1,13 @@
 """Other toolkits' trainings beside ours."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from aiayn.bench.toolkits import ToolkitRun, Trained, figures, of_ours, of_toolkit, scored_by, title
+from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.evidence.records import TOOLKITS, RunRecord, is_repeat
+from aiayn.experiments import load_experiment
 from aiayn.render.markdown import markdown_table, short_commit
 
 _PACKAGES = ("torch", "transformers", "accelerate", "fairseq")
@@ -38,7 +41,8 @@ def render_toolkits(runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]) -> st
 def by_experiment(
     runs: Sequence[ToolkitRun], ours: Sequence[RunRecord]
 ) -> Mapping[str, list[Trained]]:
-    """All trainings of each experiment as it is now that toolkits trained, ours first.
+    """All trainings of each experiment as it is now that toolkits trained, ours first: with them
+    those of its recipe from other first weights.
 
     Raises:
         UserError: toolkits trained an experiment on several texts.
@@ -55,12 +59,20 @@ def by_experiment(
         kept = [
             record
             for record in ours
-            if (record.experiment, record.data.fingerprint) == (experiment, text)
+            if record.data.fingerprint == text
             and record.dev_scores
+            and _recipe(record.experiment) == _recipe(experiment)
             and is_repeat(record)
         ]
+        kept.sort(key=lambda record: record.experiment != experiment)
         found[experiment] = [*(of_ours(r, r.metrics) for r in kept), *map(of_toolkit, theirs)]
     return found
+
+
+def _recipe(name: str) -> Experiment:
+    """What an experiment is, but for its name and its first weights."""
+    found = load_experiment(name)
+    return replace(found, name="any", model=replace(found.model, initializer="glorot"))
 
 
 def _software(run: ToolkitRun) -> str:

@@ -52,6 +52,18 @@ def test_a_run_of_another_recipe_is_not_beside_them_and_another_seed_is():
     assert render_toolkits(theirs[1:], runs) == ""
 
 
+def test_a_run_from_other_first_weights_is_beside_them_by_its_own_name():
+    def of(name):
+        return {"experiment": name, "config": load_experiment(name).to_dict()}
+
+    quarter = "multi30k_ende_wu2021_quarter"
+    runs = [_ours(**of(f"{quarter}_normal")), _ours(**of(quarter)), _ours(**of("phrasebook"))]
+    runs.append(_ours(**of("multi30k_ende_wu2021")))  # which goes on for longer
+    text = render_toolkits([toolkit_run(**of(quarter))], runs)
+    rows = [line.split(" | ")[0] for line in text.splitlines() if " | 1 | " in line]
+    assert rows == ["| aiayn", "| aiayn, initializer normal", "| fairseq"]
+
+
 def test_a_run_on_other_text_is_not_beside_them():
     def other(run):
         return replace(run, data=replace(run.data, fingerprint="other"))
