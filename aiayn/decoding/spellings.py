@@ -27,7 +27,8 @@ def banned_sequences(
 ) -> Mapping[tuple[int, ...], str]:
     """The sequences of ids that a banned word may be spelled in, and the word.
 
-    Where the language has blanks, a word begins after one, or begins the output or a line of it.
+    Where the language has blanks, a word begins after one or a tab, or begins the output or a line
+    of it.
     What the tokenizer has no piece for cannot be said, and needs no ban.
 
     Raises:
@@ -40,8 +41,9 @@ def banned_sequences(
     pieces = tokenizer.pieces(range(tokenizer.num_words))
     ids = {piece: number for number, piece in enumerate(pieces) if number not in special}
     begins: list[tuple[int, ...]] = [(START,)] if has_blanks(language) else [()]
-    if tokenizer.line_break is not None and has_blanks(language):
-        begins.append((tokenizer.line_break,))
+    if tokenizer.line_break is not None and has_blanks(language):  # tabs are kept as well
+        behind = "\n", "\t", "<0x09>"
+        begins += [(number,) for piece, number in ids.items() if piece.endswith(behind)]
     found: dict[tuple[int, ...], str] = {}
     for word, encoded in zip(words, tokenizer.encode_target(words), strict=True):
         if not encoded or tokenizer.unknown in encoded:

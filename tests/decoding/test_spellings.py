@@ -58,13 +58,14 @@ def test_banned_words_are_whole_words_however_they_are_cut():
     assert ["\u2581", "t", "w", "o"] in pieces
 
 
-def test_a_word_is_banned_at_the_start_of_a_line_too():
+def test_a_word_is_banned_at_the_start_of_a_line_and_behind_a_tab_too():
     lines = ["one two", "two one", "three four"] * 40
     kept = train_tokenizer(["\n".join(lines)], 280, documents=True)
     found = banned_sequences(["two "], kept, "de")
-    (ids,) = kept.encode(["one\ntwo"])
-    at = ids.index(kept.line_break)
-    assert tuple(ids[at:]) in found
+    (tab,) = kept.ids(["<0x09>"])
+    for text, behind in (("one\ntwo", kept.line_break), ("one\ttwo", tab)):
+        (ids,) = kept.encode([text])
+        assert tuple(ids[ids.index(behind) :]) in found
     assert tuple(kept.encode(["two"])[0]) in found, "without the blank behind it"
     assert not any(START in each[1:] for each in found)
     assert {*found.values()} == {"two"}
