@@ -659,7 +659,7 @@ def _checked(hint: Any, value: Any, key: str) -> Any:
         fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
         wanted = _TYPES.get(hint, hint.__name__)
         if hint is str and fits and key not in _OF_FILES:
-            fits, wanted = not any("\ud800" <= each <= "\udfff" for each in value), "UTF-8"
+            fits, wanted = not any("\ud800" <= each <= "\udfff" for each in str(value)), "UTF-8"
     if not fits:
         raise UserError(f"{key} is {value!r}; wanted {wanted}.")
     return value

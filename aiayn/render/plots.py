@@ -66,14 +66,14 @@ def curve(
 def save(figure: Figure, path: Path) -> None:
     """Write the picture as PNG, whole or not at all. Words in any script are drawn by fonts of this
     machine that have it; where none has, a line on standard error says so."""
-    texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    texts = figure.findobj(Text)
     families, missing = _families("".join(text.get_text() for text in texts))
     for text in texts:
         text.set_parse_math(False)  # a name that holds two dollars is no formula
         text.set_fontfamily(families)
     content = io.BytesIO()
     # What is made while it is drawn, such as ticks, is so as well.
-    as_well = {"text.parse_math": False, "font.family": families}
+    as_well: dict[Any, Any] = {"text.parse_math": False, "font.family": families}
     with matplotlib.rc_context(as_well), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")
         figure.savefig(content, format="png", dpi=160, facecolor="white")
@@ -88,20 +88,14 @@ def save(figure: Figure, path: Path) -> None:
 
 def _families(text: str) -> tuple[list[str], str]:
     """The fonts that draw a text, the usual one first, and the characters that none here has."""
-    found, missing = (
-        [_USUAL],
-        {c for c in text if c.isprintable()} - _characters(_font_file(_USUAL)),
-    )
+    usual = findfont(FontProperties(family=_USUAL))
+    found, missing = [_USUAL], {c for c in text if c.isprintable()} - _characters(usual)
     for entry in sorted(fontManager.ttflist, key=lambda entry: entry.name) if missing else ():
         has = missing & _characters(entry.fname)
         if has and not entry.name.startswith("Last Resort"):  # which has a box for each
             found.append(entry.name)
             missing -= has
     return found, "".join(sorted(missing))
-
-
-def _font_file(family: str) -> str:
-    return findfont(FontProperties(family=family))
 
 
 @cache
