@@ -94,7 +94,10 @@ def _run(work: Callable[[], int], trains: bool = False) -> int:
     try:
         with user_os_errors(Path("standard output")):
             status = work()
-            sys.stdout.flush()
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:  # all else is done
+                drop_unwritten()
             return status
     except UserError as error:
         print(f"aiayn: {error}", file=sys.stderr)

@@ -23,6 +23,7 @@ config = replace(
         attention_dropout_rate=0.2,
         positions="halves",
         target_space_embedding=True,
+        initializer="t2t",
     ),
     train=replace(
         base.train,

@@ -81,6 +81,8 @@ def test_what_is_said_in_a_few_lines_is_written_or_ends_as_usual(arguments, tmp_
     unread = subprocess.run(command, stdout=writer, **settings)
     os.close(writer)
     assert (unread.returncode, unread.stderr) == (0, b"")
+    if not Path("/dev/full").exists():
+        return  # of Linux
     with Path("/dev/full").open("w") as full:
         lost = subprocess.run(command, stdout=full, **settings)
     assert lost.returncode == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aiayn.commands.verb import Verb, check_read_once, text_file
 from aiayn.errors import UserError
+from aiayn.system.files import as_text
 from aiayn.system.streams import STANDARD_INPUT
 
 
@@ -53,9 +54,7 @@ def bleu(
 
 def _shown(path: Path) -> str:
     """A file's name, of which any bytes can be shown."""
-    if path == STANDARD_INPUT:
-        return "standard input"
-    return str(path).encode(errors="surrogateescape").decode(errors="replace")
+    return "standard input" if path == STANDARD_INPUT else as_text(str(path))
 
 
 def _check_bleu(

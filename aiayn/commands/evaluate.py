@@ -153,7 +153,8 @@ def average(run: Path, last: int | None) -> None:
         if (found := read_record(run)).averaged_steps != steps:
             print(
                 f"{run / RECORD} has the scores of another average, of "
-                f"{len(found.averaged_steps)} steps; `aiayn evaluate {run}` makes that anew."
+                f"{len(found.averaged_steps)} steps; `aiayn evaluate {run} --set "
+                f"decode.average_last={len(steps)}` scores this one."
             )
 
 

@@ -34,9 +34,8 @@ def import_model(folder: Path, out: Path) -> None:
         return
     print(
         f"Translates with {decode.beam_size} beams and the length penalty {decode.length_penalty:g}"
-        f" (as an exponent of the length). Lines of more than {most} tokens are translated "
-        "sentence by sentence; outputs have at most "
-        f"{decode.max_extra_tokens} tokens more than their source."
+        f" (as an exponent of the length). Lines of more than {most} tokens are translated in "
+        f"parts; outputs have at most {decode.max_extra_tokens} tokens more than their source."
     )
 
 

@@ -15,10 +15,8 @@ _NOT_PLAIN = {
 }
 
 
-def check_plain(
-    name: str, lines: Sequence[str], wanted: str = "plain, detokenised sentences"
-) -> list[str]:
-    """What a reader should know of a few lines that are no plain sentences.
+def check_plain(name: str, lines: Sequence[str], tokens: bool = False) -> list[str]:
+    """What a reader should know of a few lines that are no plain sentences, or no whole `tokens`.
 
     Raises:
         UserError: more than a tenth of the lines are none.
@@ -31,6 +29,7 @@ def check_plain(
         first = f"line {found[0]}, {lines[found[0] - 1].strip()[:60]!r}"
         message = f"{len(found)} of {len(lines)} {name} hold {what}, the first in {first}"
         if 10 * len(found) > len(lines):
+            wanted = "whole tokens" if tokens else "plain, detokenised sentences"
             raise UserError(f"{message}; wanted {wanted}.")
         warnings.append(f"{message}.")
     return warnings

@@ -53,8 +53,7 @@ def score(
     """
     lists = _lists(references)
     check_counts(hypotheses, lists, sources)
-    wanted = "whole tokens" if tokens else "plain, detokenised sentences"
-    warnings = [w for side in named_sides(hypotheses, lists) for w in check_plain(*side, wanted)]
+    warnings = [w for side in named_sides(hypotheses, lists) for w in check_plain(*side, tokens)]
     finds_words = tokeniser_of(tgt) != "13a"
     pair = language(src), language(tgt)
     warnings += oddities(hypotheses, lists, sources, *pair, finds_words, tokens)

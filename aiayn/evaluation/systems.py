@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 from sacrebleu.significance import PairedTest, Result
 
+from aiayn.data.plain import check_plain
 from aiayn.data.sources.formats import read_text
 from aiayn.errors import UserError, naming
 from aiayn.evaluation.bleu import metrics_of, normalised, score
@@ -67,10 +68,13 @@ def compare(
         UserError: as `score`; or SACREBLEU_SEED is no seed.
     """
     _check_seed()
-    scores: dict[str, Scores] = {}
     for name, lines in systems.items():
-        with naming(name):
-            scores[name] = score(lines, references, sources, src=src, tgt=tgt, tokens=tokens)
+        with naming(name):  # of several, whose lines are no text
+            check_plain("hypotheses", lines, tokens)
+    scores = {
+        name: score(lines, references, sources, src=src, tgt=tgt, tokens=tokens)
+        for name, lines in systems.items()
+    }
     if len(references[0]) > MOST_RESAMPLED:
         return Systems(scores, {})
     texts = {name: normalised(lines, references) for name, lines in systems.items()}

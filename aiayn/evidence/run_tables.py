@@ -108,18 +108,17 @@ def ruler_of(record: Record) -> str:
 def render_short(records: Sequence[RunRecord]) -> str:
     """The README's table: a row for each test set, the averaged model; not of runs on other text
     than the experiment's own, and dev where that is all that was scored. Of experiments on one text
-    by one ruler the best alone.
+    by one ruler those with a published figure, and the best.
 
     By the ruler of the published figure, where there is one: the mean of all runs of an experiment,
     the best of them, and how far both are from what was published.
     """
-    rows = [
-        [
-            *("experiment", "test set", "score", "by", "best run", "published", "how far"),
-            *("parameters", "time, hardware"),
-        ]
+    head = [
+        *("experiment", "test set", "score", "by", "best run", "published", "how far"),
+        *("parameters", "time, hardware"),
     ]
-    leading: dict[tuple[str, ...], tuple[float, int]] = {}
+    rows: list[tuple[tuple[str, ...] | None, float, list[str]]] = []
+    best_of: dict[tuple[str, ...], float] = {}
     for (name, test_set, _), runs in _by_test_set(records).items():
         is_dev_beside = test_set == "dev" and len(runs[0].scores) > 1
         if name.endswith(OTHER_TEXT) or is_dev_beside:
@@ -142,15 +141,13 @@ def render_short(records: Sequence[RunRecord]) -> str:
         ]
         text = runs[0].data.tests.get(test_set)
         if not (text and values) or name.endswith(STALE):
-            rows.append(row)
+            rows.append((None, 0.0, row))
             continue
         key, mean = (text.src, text.ref, ruler), fmean(values)
-        best_mean, place = leading.setdefault(key, (mean, len(rows)))
-        if place == len(rows):
-            rows.append(row)
-        elif kind.best((mean, best_mean)) != best_mean:
-            leading[key], rows[place] = (mean, place), row
-    return markdown_table(rows)
+        best_of[key] = kind.best((mean, best_of.get(key, mean)))
+        rows.append((None if published else key, mean, row))
+    shown = [row for key, mean, row in rows if key is None or mean == best_of[key]]
+    return markdown_table([head, *shown])
 
 
 def _how_far(best: float | None, values: Sequence[float], published: Published | None) -> str:

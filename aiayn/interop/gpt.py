@@ -28,7 +28,7 @@ from aiayn.interop.settings import read_table
 from aiayn.interop.tensors import Tensors, read_state
 from aiayn.model.saved import Model, check_fit
 from aiayn.model.transformer import VOCABULARY_MULTIPLE
-from aiayn.system.files import read_json
+from aiayn.system.files import as_text, read_json
 
 _NEVER = -1e4
 """The logit of an EOS that the model does not have."""
@@ -78,7 +78,7 @@ def read_gpt(folder: Path) -> Model:
     sizes = replace(sizes, max_positions=width)
     table = params["tgt_positions"]
     params["tgt_positions"] = np.pad(table, ((0, width - context), (0, 0)))
-    name = folder.resolve().name
+    name = as_text(folder.resolve().name)
     experiment = Experiment(name, "custom", data, sizes, task="language_model")
     check_fit(experiment, tokenizer, params, folder)
     return Model(experiment, tokenizer, params)

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiayn.config import ModelConfig
 from aiayn.errors import naming
-from aiayn.interop.marian_config import OF_SEARCH, is_neutral
+from aiayn.interop.marian_config import OF_SEARCH
 from aiayn.interop.settings import EVERYWHERE, Known, Settings, check_kind, is_number, words
 
 KIND = {"openai-gpt": "OpenAIGPTLMHeadModel"}
@@ -115,7 +115,7 @@ def end_of_text(
         path, values = where / "generation_config.json", generation
     found = Settings(values, path, _KNOWN)
     for key in sorted(_OF_WORDS & values.keys()):
-        if values[key] is not None and not is_neutral("suppress_tokens", values[key]):
+        if values[key] or type(values[key]) is int:  # the id 0 is one too
             raise found.wrong(key, "none, since the words of a text are the user's to say")
     eos = found["eos_token_id"]
     if isinstance(eos, list) and len(eos) == 1:

@@ -23,7 +23,7 @@ from aiayn.interop.settings import read_table
 from aiayn.interop.tensors import Tensors, read_state
 from aiayn.model.saved import Model, check_fit
 from aiayn.model.transformer import VOCABULARY_MULTIPLE, sinusoids
-from aiayn.system.files import read_json
+from aiayn.system.files import as_text, read_json
 
 _NEVER = -1e4
 """Added to the logit of what must never be said, such as padding, whose logit is 0 in Marian."""
@@ -65,7 +65,7 @@ def read_marian(folder: Path) -> Model:
     search = Search(config, read_json(about) if about.is_file() else None, vocabulary, folder)
     tokenizer = _tokenizer(folder, vocabulary, search.starts_with)
     data = replace(data, max_tokens=search.max_tokens())
-    name = folder.resolve().name
+    name = as_text(folder.resolve().name)
     experiment = Experiment(name, "custom", data, sizes, decode=search.decode())
     never_said = search.never_said()
     state, where = read_state(folder, KIND["marian"])

@@ -160,15 +160,6 @@ def _shared(settings: Settings, name: str) -> int:
     return encoder
 
 
-def is_neutral(key: str, value: Any) -> bool:
-    """Whether a setting of the search that is not heeded changes nothing. 0 is no `false` where it
-    may be an id."""
-    return any(
-        value == each and isinstance(value, bool) == isinstance(each, bool)
-        for each in _NEUTRAL.get(key, ())
-    )
-
-
 class Search:
     """How a model of Hugging Face's generates, from generation_config.json, else config.json."""
 
@@ -208,7 +199,10 @@ class Search:
     def _check_keys(self) -> None:
         found = self._found
         for key, value in found.given.items():
-            if key in _SEARCH | _HARMLESS_TO_SEARCH or is_neutral(key, value):
+            if key in _SEARCH | _HARMLESS_TO_SEARCH:
+                continue
+            is_id = key == "forced_bos_token_id" and type(value) is int  # 0 is one too
+            if value in _NEUTRAL.get(key, ()) and not is_id:
                 continue
             if key in _NEUTRAL:
                 raise found.wrong(key, "a search without it, since there is none here")

@@ -35,7 +35,7 @@ def structure(config: ModelConfig, num_words: int) -> "tuple[nnx.GraphDef[Any], 
 
 
 def made(config: ModelConfig, num_words: int, rngs: "nnx.Rngs") -> "WordModel":
-    """The model of a config's kind, with parameters drawn by T2T's initialisers."""
+    """The model of a config's kind, with parameters drawn as it says."""
     if config.kind == "decoder":
         from aiayn.model.language_model import LanguageModel
 
@@ -54,7 +54,7 @@ def build(config: ModelConfig, num_words: int) -> "nnx.GraphDef[Any]":
 
 
 def initial_parameters(config: ModelConfig, num_words: int, seed: int) -> Params:
-    """Parameters drawn from `seed` by T2T's initialisers.
+    """Parameters drawn from `seed` as the config's `initializer` says.
 
     Not under jit: one program for each shape compiles sooner than all layers' together.
     """

@@ -110,9 +110,8 @@ class MultiHeadAttention(nnx.Module):
         self.config = config
         heads, drawn = config.num_heads, config.initializer
         keys, values = heads * config.d_k, heads * config.d_v
-        joint = (
-            keys + values + (0 if is_cross else keys)
-        )  # the memory of a cross is not its query's
+        # Maps of one input: the queries of a cross read another than its keys and values.
+        joint = keys + values if is_cross else keys + keys + values
         self.query = Dense(config.d_model, keys, drawn, 0 if is_cross else joint, rngs=rngs)
         self.key = Dense(config.d_model, keys, drawn, joint, rngs=rngs)
         self.value = Dense(config.d_model, values, drawn, joint, rngs=rngs)

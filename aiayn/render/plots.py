@@ -90,7 +90,9 @@ def _families(text: str) -> tuple[list[str], str]:
     """The fonts that draw a text, the usual one first, and the characters that none here has."""
     usual = findfont(FontProperties(family=_USUAL))
     found, missing = [_USUAL], {c for c in text if c.isprintable()} - _characters(usual)
-    for entry in sorted(fontManager.ttflist, key=lambda entry: entry.name) if missing else ():
+    for entry in sorted(fontManager.ttflist, key=lambda entry: entry.name):
+        if not missing:
+            break
         has = missing & _characters(entry.fname)
         if has and not entry.name.startswith("Last Resort"):  # which has a box for each
             found.append(entry.name)

@@ -65,6 +65,11 @@ def place(text: str | PathLike[str]) -> Path:
         raise UserError(f"{str(text)!r}: {error}") from error
 
 
+def as_text(name: str) -> str:
+    """A file's name as text, whatever bytes it is of."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
 def check_format(found: object, path: Path) -> None:
     """Raises UserError unless a file says that it is of the format that is read here."""
     if found != FORMAT:

@@ -84,6 +84,38 @@ def test_of_experiments_on_one_text_the_short_table_has_the_best():
     assert f"| {names[2]} | test2017 | 1.00 |" in render_short(runs)
 
 
+def test_what_was_published_has_a_row_whatever_else_is_better_on_its_text():
+    text = record.TestSet(2, "a", "b")
+    data = record.Data(fingerprint="0", source={}, pairs={}, tests={"test": text})
+    runs = []
+    for name, bleu in (("wmt14_ende_base", 27.0), ("wmt14_ende_big", 28.0)):
+        scores = {"test": {"average of 5": scores_of_bleu(bleu, bleu)}}
+        entries = (*scores["test"]["average of 5"].entries, Score("compound-split", bleu, "", ""))
+        scores["test"]["average of 5"] = Scores("en", "de", 2, entries)
+        config = load_experiment(name).to_dict()
+        runs.append(run_record(experiment=name, scores=scores, data=data, config=config))
+    table = render_short(runs)
+    assert "| 27.3 (the paper's Table 2) | -0.30 |" in table
+    assert "| 28.4 (the paper's Table 2) | -0.40 |" in table
+
+
+@pytest.mark.parametrize(("bleu", "rows"), [(38.0, 1), (42.0, 2)])
+def test_beside_a_published_figure_another_experiment_has_a_row_where_it_is_better(bleu, rows):
+    text = record.TestSet(2, "a", "b")
+    data = record.Data(fingerprint="0", source={}, pairs={}, tests={"test2016": text})
+
+    def scored(name, bleu):
+        entries = tuple(Score(ruler, bleu, "tok:none", "") for ruler in ("sacrebleu", "tokens"))
+        scores = {"test2016": {"average of 10": Scores("en", "de", 2, entries)}}
+        config = load_experiment(name).to_dict()
+        return run_record(experiment=name, scores=scores, data=data, config=config)
+
+    name = "multi30k_ende_wu2021"
+    table = render_short([scored(f"{name}_quarter", bleu), scored(name, 40.0)])
+    assert "| 41.02 (Wu et al. 2021, 2.6M) | -1.02 |" in table
+    assert table.count("| test2016 |") == rows
+
+
 def test_the_full_table_has_a_row_for_a_test_set_with_the_figure_of_each_run():
     runs = [
         _captions(30.0, 30.5),
@@ -92,7 +124,7 @@ def test_the_full_table_has_a_row_for_a_test_set_with_the_figure_of_each_run():
     ]
     every = "30.00 ± 1.00, n = 3: 30.00, [29.00](results/best.json), 31.00"
     uncased = "31.33 ± 0.76, n = 3"
-    others = f"– | – | 60.00 ± 0.00, n = 3 | {uncased}"
+    others = f"– | – | 60.00 ± 0.00, n = 3 | – | {uncased}"
     (row,) = (line for line in render_full(runs).splitlines() if "test2016" in line)
     assert row.startswith(f"| multi30k_ende | test2016 | average of 5 | {every} | {others} | ")
     (alone,) = (line for line in render_full(runs[1:2]).splitlines() if "test2016" in line)
@@ -169,7 +201,7 @@ def test_text_of_tokens_is_compared_by_its_tokens_as_they_are():
     run.dev_scores = ((2.0, 5.5),)
     assert "| test2017 | 29.00 | BLEU, tokens as they are | 29.00 |" in render_short([run])
     text = render_full([run])
-    assert "| average of 10 | – | – | – | – | – | – | – | 29.00 | – |" in text
+    assert "| average of 10 | – | – | – | – | – | – | – | – | 29.00 | – |" in text
     assert "| multi30k_ende_wu2021 | BLEU, tokens as they are | 200 | 2 s | 5.5 after 2 s |" in text
 
 
@@ -182,7 +214,7 @@ def test_a_stale_run_is_no_repeat_of_the_experiment():
 def test_the_full_table_shows_both_and_a_dash_for_what_was_not_taken():
     text = render_full([run_record(file="x.json")])
     run = "[x](results/x.json)"
-    averaged = "[31.00](results/x.json) | – | – | 60.00 | 41.00 | – | – | –"
+    averaged = "[31.00](results/x.json) | – | – | 60.00 | – | 41.00 | – | – | –"
     assert f"| phrasebook | seen | average of 5 | {averaged} | 30.13 |" in text
     assert "| tokens as they are | the linked one, not averaged |" in text
     assert f"| {run} | 1 | paper | 1,234,567 | 10 | 99 + 101 | 5 min on 2 cores, a CPU |" in text

@@ -27,7 +27,7 @@ def test_an_affine_map_by_hand():
     np.testing.assert_allclose(layer(jnp.array([[1.0, -1.0]])), [[7.0, 17.0, 27.0]])
 
 
-def test_parameters_begin_as_tensor2tensors():
+def test_parameters_are_drawn_as_glorot_has_it():
     # Glorot: uniform within ±√(6/(inputs + outputs)), here ±0.1, whose deviation is 0.1/√3.
     kernel = np.asarray(Dense(200, 400, "glorot", rngs=nnx.Rngs(0)).kernel[...])
     assert 0.099 < np.abs(kernel).max() <= 0.1

@@ -1,3 +1,4 @@
+import jax
 import pytest
 
 from aiayn.system.refusals import refused
@@ -29,11 +30,13 @@ def test_what_a_user_can_mend_is_one_line(error, said, monkeypatch):
 
 def test_what_jax_asserts_of_its_devices_is_said_and_no_other_assertion(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "foo")
-    for file, said in (("xla_bridge.py", "JAX finds no such device here"), ("other.py", "")):
-        with pytest.raises(AssertionError) as caught:
-            exec(compile("assert False", f"somewhere/{file}", "exec"))
-        assert said in refused(caught.value)
-        assert bool(said) == bool(refused(caught.value))
+    assert not refused(AssertionError()), "JAX has its device"
+
+    def without():
+        raise AssertionError
+
+    monkeypatch.setattr(jax, "devices", without)
+    assert "JAX finds no such device here" in refused(AssertionError())
 
 
 @pytest.mark.parametrize("error", [ValueError("1 is not 2"), AssertionError("no"), RuntimeError()])

@@ -65,6 +65,7 @@ def test_a_run_is_finished_once_its_record_is_of_the_experiment_asked_for(
     said = capsys.readouterr().out
     assert "average of steps 12\n" in said
     assert "result.json has the scores of another average, of 2 steps; `aiayn evaluate" in said
+    assert "--set decode.average_last=1` scores this one." in said
     assert main(["average", str(run_dir), "--last", "2"]) == 0
     assert "another average" not in capsys.readouterr().out
     assert main(["average", str(run_dir), "--last", "4"]) == 2
