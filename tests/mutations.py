@@ -449,7 +449,7 @@ MUTATIONS = [
         ("decoding/writer.py", '"limit" if is_cut else "eos"', '"eos"'),
         ("decoding/ensemble.py", "- jnp.log(jnp.float32(len(logits)))", ""),
         ("decoding/ensemble.py", "if hashes[0] != hashes[1]:", "if False:"),
-        ("evaluation/perplexity.py", "new = log_probs[window.first :]", "new = log_probs"),
+        ("evaluation/perplexity.py", "log_probs[window.first or", "log_probs[0 and"),
         ("evaluation/perplexity.py", "bits = total.nats / math.log(2)", "bits = total.nats"),
         ("evaluation/texts.py", "sample=NUM_SAMPLES", "sample=1"),
         # Models of others, pictures.
@@ -497,7 +497,7 @@ MUTATIONS = [
             'if text == "-" else existing(text)',
             "if not text else existing(text)",
         ),
-        ("commands/bleu.py", "if path == STANDARD_INPUT:", "if False:"),
+        ("commands/bleu.py", "if path == STANDARD_INPUT else", "if False else"),
         (
             "commands/translate.py",
             "        if part:\n            yield part\n        raise",

@@ -144,6 +144,7 @@ def _other_value(key, value):
         "train.initial_layers": 3,
         "decode.average_last": 2,
         "decode.length_penalty_form": "length",
+        "model.initializer": "normal",
     }
     if key in fixed:
         return fixed[key]
