@@ -29,7 +29,7 @@ _DELETED = PUNCTUATION | {TRACE, "TOP"}
 """COLLINS.prm's DELETE_LABEL: words of these tags vanish, constituents so labelled do not count."""
 _EQUAL = {"PRT": "ADVP"}
 """Its EQ_LABEL, of constituents and of tags."""
-COMPARES = "EVALB's, where that says Error and Skip of no sentence, and roots are TOP"
+COMPARES = "EVALB's, where roots are TOP and it says Error and Skip of no sentence"
 SHORT = 40
 """Words of a sentence that counts as short, punctuation among them."""
 
