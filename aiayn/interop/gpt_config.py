@@ -54,6 +54,7 @@ _OF_WORDS = words(
     """bad_words_ids suppress_tokens begin_suppress_tokens sequence_bias force_words_ids constraints
     forced_bos_token_id forced_eos_token_id forced_decoder_ids"""
 )
+"""Settings of the search that say which words a text has; none is heeded."""
 _KNOWN = Known(DEFAULTS, _FIXED, _HARMLESS, _ALIASES)
 
 _ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "silu": "swish", "swish": "swish"}
