@@ -30,7 +30,7 @@ from aiayn.render.markdown import number
 from aiayn.render.terminal import progress
 from aiayn.system import records
 from aiayn.system.environment import environment
-from aiayn.system.files import user_os_errors
+from aiayn.system.files import new_folder, user_os_errors
 from aiayn.system.workers import parallel_map
 
 _EXPERIMENT = "wmt14_ende_base"
@@ -112,23 +112,20 @@ def write_synthetic(folder: Path, num_pairs: int, console: Console) -> None:
     """`train.aa` and `train.bb` in `folder`, unless they are there."""
     if folder.is_dir():
         return
-    half_done = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(half_done, ignore_errors=True)
-    half_done.mkdir(parents=True)
     chunks = [
         _Chunk(first, min(_CHUNK, num_pairs - first)) for first in range(0, num_pairs, _CHUNK)
     ]
     made = parallel_map(synthetic_pairs, chunks)
     description = f"Writing {num_pairs:,} synthetic pairs"
     with (
-        (half_done / "train.aa").open("w", encoding="utf-8") as src,
-        (half_done / "train.bb").open("w", encoding="utf-8") as tgt,
+        new_folder(folder) as building,
+        (building / "train.aa").open("w", encoding="utf-8") as src,
+        (building / "train.bb").open("w", encoding="utf-8") as tgt,
         progress(console) as bar,
     ):
         for _, (src_text, tgt_text) in bar.track(made, len(chunks), description=description):
             src.write(src_text)
             tgt.write(tgt_text)
-    half_done.replace(folder)
 
 
 def bench_data(sizes: Sequence[int], folder: Path, console: Console) -> dict[str, Any]:

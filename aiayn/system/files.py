@@ -86,7 +86,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """As `write_text`."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # others may write it as well
     with _none_of_it_left(temporary.unlink):
         with temporary.open("wb") as file:
             file.write(content)
@@ -114,13 +114,13 @@ def new_folder(folder: Path) -> Generator[Path]:
     the other. Where it is a link, what it leads to is replaced.
 
     Raises:
-        UserError: the system refuses.
+        UserError: the system refuses, or another process writes the same folder.
     """
     folder = folder.resolve()
     building = folder.with_name(f".{folder.name}.part")
-    with user_os_errors(folder):
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
+    with user_os_errors(folder), _made_alone(building):
+        for left in building.iterdir():  # by a process that was killed
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         with _none_of_it_left(partial(shutil.rmtree, building)):
             yield building
         before = folder.with_name(f".{folder.name}.old")
@@ -129,6 +129,28 @@ def new_folder(folder: Path) -> Generator[Path]:
             folder.rename(before)  # at once, so that it is never there in part
         building.rename(folder)
         shutil.rmtree(before, ignore_errors=True)
+
+
+@contextmanager
+def _made_alone(folder: Path) -> Generator[None]:
+    """A folder that no other process makes meanwhile; it may be moved before the end."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{folder} is being written by another process; wait for its end, or choose "
+                    "another directory."
+                ) from None
+            # Another may have moved it to its place since it was opened.
+            if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+                yield
+                return
+        finally:
+            os.close(descriptor)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -98,6 +98,39 @@ def test_a_folder_is_replaced_once_all_of_the_new_one_is_written(tmp_path):
     assert {path.name for path in (tmp_path / "deep").iterdir()} == {"model", "model.tmp"}
 
 
+def test_a_folder_is_not_written_by_two_at_once(tmp_path):
+    with new_folder(tmp_path / "model") as building:
+        (building / "weights").touch()
+        with pytest.raises(UserError, match=r"\.model\.part is being written by another process"):
+            _write_half(tmp_path / "model")
+        assert (building / "weights").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_a_killed_process_left_of_a_folder_is_not_in_the_next(tmp_path):
+    (tmp_path / ".model.part/deep").mkdir(parents=True)
+    (tmp_path / ".model.part/half").touch()
+    with new_folder(tmp_path / "model") as building:
+        assert list(building.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_two_processes_may_write_one_file_at_once(tmp_path, monkeypatch):
+    path, replace = tmp_path / "x", Path.replace
+
+    def replace_while_another_writes(temporary, target):
+        with monkeypatch.context() as other:
+            other.setattr(os, "getpid", lambda: 1)
+            other.setattr(Path, "replace", replace)
+            write_text(path, "another's")
+        return replace(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", replace_while_another_writes)
+    write_text(path, "own")
+    assert path.read_text() == "own"
+    assert [found.name for found in tmp_path.iterdir()] == ["x"]
+
+
 def _write_half(folder):
     with new_folder(folder) as building:
         (building / "half").mkdir()
@@ -115,7 +148,7 @@ def test_where_a_folder_is_a_link_what_it_leads_to_is_replaced(tmp_path):
 
 def test_a_folder_that_was_taken_away_is_said_plainly(tmp_path):
     gone = tmp_path / "gone/x"
-    said = r"gone/x\.tmp: it is not there any more"
+    said = r"gone/x\.\d+\.tmp: it is not there any more"
     with pytest.raises(UserError, match=said), user_os_errors(tmp_path):
         write_text(gone, "")
 
