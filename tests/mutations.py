@@ -271,8 +271,8 @@ MUTATIONS = [
         # The search.
         (
             "decoding/search.py",
-            "live_log_probs_BW.max(axis=1) / self._penalty(now, now.limit_B",
-            "live_log_probs_BW.max(axis=1) / self._penalty(now, now.age_B",
+            "hope_B = best_B / self._penalty(now, now.limit_B)\n        if",
+            "hope_B = best_B / self._penalty(now, now.age_B)\n        if",
         ),
         ("decoding/search.py", "((5.0 +", "((6.0 +"),
         (
@@ -280,7 +280,17 @@ MUTATIONS = [
             "self._penalty(now, age_B + 1)",
             "self._penalty(now, age_B)",
         ),
-        ("decoding/search.py", "asked_B is None else asked_B", "asked_B is None else self.alpha"),
+        ("decoding/search.py", "            alpha = asked_B.", "            asked_B."),
+        ("decoding/search.py", "lax.top_k(log_probs_BC + bonus_BC,", "lax.top_k(log_probs_BC,"),
+        ("decoding/search.py", "more_BC /= self._penalty(now, length_BC)", "pass"),
+        ("decoding/search.py", "            best_B += most_B", "            best_B += 0 * most_B"),
+        (
+            "decoding/search.py",
+            "logits_VN[word_BC, of_BC] + own_N",
+            "logits_VN[word_BC, of_BC] + before_N",
+        ),
+        ("decoding/controls.py", "jnp.where(is_word_BCT, each_BCT, 0.0)", "each_BCT"),
+        ("serve/answers.py", "not (wanted.stop or wanted.bias)", "not wanted.stop"),
         ("serve/lanes.py", "sizes.alpha if ask.alpha is None else ask.alpha", "sizes.alpha"),
         (
             "decoding/search.py",
@@ -402,8 +412,8 @@ MUTATIONS = [
         ("decoding/alignment.py", "if len(found) < count:", "if False:"),
         (
             "decoding/search.py",
-            "        best_GN = logits_GEN.max(axis=1)\n\n    groups",
-            "\n    groups",
+            "        best_GN = logits_GEN.max(axis=1)\n    own_N",
+            "\n    own_N",
         ),
         ("data/sources/columns.py", "if ours and _ABOUT.intersection(words) - ours:", "if False:"),
         ("data/sources/formats.py", "elif header and line.strip():", "elif header:"),

@@ -26,7 +26,15 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from aiayn.decoding.controls import FREE, NOTHING, Controls, allowed_words, draw
+from aiayn.decoding.controls import (
+    FREE,
+    NOTHING,
+    Controls,
+    allowed_words,
+    bonus,
+    chosen_logits,
+    draw,
+)
 from aiayn.decoding.ensemble import EnsembleDecoder
 from aiayn.decoding.incremental import AnyModel, IncrementalDecoder, LayerCache, Weights
 from aiayn.model.language_model import LanguageModel
@@ -81,9 +89,11 @@ class _Grown(NamedTuple):
     words_BCT: Int[Array, "batch count room"]
     parent_BC: Int[Array, "batch count"]
     ends_BC: Bool[Array, "batch count"]
+    bonus_BC: Float[Array, "batch count"] | None
+    """What a hypothesis is chosen by besides its log-probability; None if nothing."""
 
 
-Alpha = float | Float[Array, " batch"]
+Alpha = float | Float[Array, "..."]
 """The exponent of a length penalty, of all sentences or of each."""
 
 
@@ -239,17 +249,20 @@ class Search:
         """As `step`, with the continuations that competed."""
         now, age_B = state.now, state.now.age_B
         grown, places_BWT, caches = self._grow(state, age_B)
-        ended_scores_BW, ended_words_BWT = self._ended(now, grown, age_B)
+        ended_scores_BW, ended_words_BWT, ended_BW = self._ended(now, grown, age_B)
 
         living_BC = jnp.where(grown.ends_BC, -jnp.inf, grown.log_probs_BC)
-        live_log_probs_BW, next_BW = lax.top_k(living_BC, self.beam_size)
+        live_log_probs_BW, next_BW = _best(living_BC, grown.bonus_BC, self.beam_size)
         if now.controls.num_samples_B is not None:  # whose places stay as they are
             is_sampled_B1 = (now.controls.num_samples_B > 0)[:, None]
             next_BW = jnp.where(is_sampled_B1, jnp.arange(self.beam_size)[None], next_BW)
             live_log_probs_BW = jnp.take_along_axis(living_BC, next_BW, axis=1)
         parent_BW = jnp.take_along_axis(grown.parent_BC, next_BW, axis=1)
 
-        finished_B = self._finished(now, live_log_probs_BW, ended_scores_BW)
+        live_BW = live_log_probs_BW
+        if grown.bonus_BC is not None:
+            live_BW += jnp.take_along_axis(grown.bonus_BC, next_BW, axis=1)
+        finished_B = self._finished(now, live_BW, ended_BW)
         finished_B |= now.finished_B | (age_B + 1 >= now.limit_B)
         out_of_room_B = ~finished_B & (age_B + 1 >= self.room)
         after = State(
@@ -330,7 +343,8 @@ class Search:
         log_probs_BC, parent_BC, word_BC = self._candidates(now, logits_VN, age_B)
         words_BCT = jnp.take_along_axis(now.live_words_BWT, parent_BC[..., None], axis=1)
         words_BCT = jnp.where(here_B1T, word_BC[..., None], words_BCT)
-        grown = _Grown(log_probs_BC, word_BC, words_BCT, parent_BC, word_BC == self.eos)
+        bonus_BC = _bonus(now, words_BCT, age_B + 1)
+        grown = _Grown(log_probs_BC, word_BC, words_BCT, parent_BC, word_BC == self.eos, bonus_BC)
         return grown, places_BWT, caches
 
     def _candidates(
@@ -339,7 +353,8 @@ class Search:
         logits_VN: Float[Array, "vocabulary columns"],
         age_B: Int[Array, " batch"],
     ) -> tuple[Float[Array, "batch count"], Int[Array, "batch count"], Int[Array, "batch count"]]:
-        """As `_continuations`, of what is asked: masked, and of samples the one word drawn."""
+        """As `_continuations`, of what is asked: masked, chosen by more than their own
+        log-probability, and of samples the one word drawn."""
         asked, live_BW, allowed_VN = now.controls, now.live_log_probs_BW, None
         if asked.masks:
             sizes = self.model.num_outputs, len(logits_VN)
@@ -349,8 +364,11 @@ class Search:
             written = now.live_words_BWT, age_B, now.limit_B
             allowed_VN = allowed_words(asked, *written, *sizes, self.eos, first_B)
         at_limit_B = age_B + 1 >= now.limit_B
+        chosen_VN = chosen_logits(asked, logits_VN, allowed_VN)
         found = _continuations(
-            logits_VN, live_BW, at_limit_B, 2 * self.beam_size, self.eos, allowed_VN
+            *(logits_VN, live_BW, at_limit_B, 2 * self.beam_size, self.eos),
+            None if chosen_VN is logits_VN else chosen_VN,
+            _bonus(now, now.live_words_BWT, age_B),
         )
         if asked.num_samples_B is None:
             return found
@@ -360,37 +378,57 @@ class Search:
 
     def _ended(
         self, now: Sentences, grown: _Grown, age_B: Int[Array, " batch"]
-    ) -> tuple[Float[Array, "batch beam"], Int[Array, "batch beam room"]]:
-        """The best hypotheses that have ended, those of this step among them; a sentence that is
-        finished keeps its own."""
+    ) -> tuple[
+        Float[Array, "batch beam"], Int[Array, "batch beam room"], Float[Array, "batch beam"]
+    ]:
+        """The best hypotheses that have ended, those of this step among them, and what they are
+        chosen by; a sentence that is finished keeps its own."""
         scores_BC = grown.log_probs_BC / self._penalty(now, age_B + 1)[:, None]
         in_beam_1C = (jnp.arange(2 * self.beam_size) < self.beam_size)[None]
         scores_BC = jnp.where(grown.ends_BC & in_beam_1C, scores_BC, -jnp.inf)
         all_scores = jnp.concatenate([now.ended_scores_BW, scores_BC], axis=1)
         all_words = jnp.concatenate([now.ended_words_BWT, grown.words_BCT], axis=1)
-        scores_BW, best_BW = lax.top_k(all_scores, self.beam_size)
+        more_BC = None
+        if now.controls.bias_BV is not None:
+            length_BC = jnp.argmax(all_words == self.eos, axis=2) + 1
+            more_BC = bonus(now.controls.bias_BV, all_words, length_BC)
+            more_BC /= self._penalty(now, length_BC)
+        scores_BW, best_BW = _best(all_scores, more_BC, self.beam_size)
+        chosen_BW = scores_BW
+        if more_BC is not None:
+            chosen_BW += jnp.take_along_axis(more_BC, best_BW, axis=1)
         words_BWT = jnp.take_along_axis(all_words, best_BW[..., None], axis=1)
         keep_B1 = now.finished_B[:, None]
         scores_BW = jnp.where(keep_B1, now.ended_scores_BW, scores_BW)
-        return scores_BW, jnp.where(keep_B1[..., None], now.ended_words_BWT, words_BWT)
+        words_BWT = jnp.where(keep_B1[..., None], now.ended_words_BWT, words_BWT)
+        return scores_BW, words_BWT, chosen_BW
 
     def _finished(
         self,
         now: Sentences,
-        live_log_probs_BW: Float[Array, "batch beam"],
-        ended_scores_BW: Float[Array, "batch beam"],
+        live_BW: Float[Array, "batch beam"],
+        ended_BW: Float[Array, "batch beam"],
     ) -> Bool[Array, " batch"]:
-        """Whether no living hypothesis can come into the best any more."""
+        """Whether no living hypothesis can come into the best any more, by what they are chosen
+        by."""
         if self.beam_size == 1:
-            return ended_scores_BW[:, 0] > -jnp.inf
-        hope_B = live_log_probs_BW.max(axis=1) / self._penalty(now, now.limit_B)
-        return (hope_B <= ended_scores_BW[:, self.num_best - 1]) & (
-            ended_scores_BW[:, 0] > -jnp.inf
-        )
+            return ended_BW[:, 0] > -jnp.inf
+        best_B = live_BW.max(axis=1)
+        hope_B = best_B / self._penalty(now, now.limit_B)
+        if (bias_BV := now.controls.bias_BV) is not None:
+            # With probability 1 and the word that is given most, and EOS at once or at the limit.
+            most_B = jnp.maximum(bias_BV.max(axis=1), 0.0)
+            best_B += most_B * (now.limit_B - now.age_B - 1).astype(jnp.float32)
+            hope_B = best_B / self._penalty(now, now.limit_B)
+            hope_B = jnp.maximum(hope_B, best_B / self._penalty(now, now.age_B + 2))
+        return (hope_B <= ended_BW[:, self.num_best - 1]) & (ended_BW[:, 0] > -jnp.inf)
 
-    def _penalty(self, now: Sentences, length_B: Int[Array, " batch"]) -> Float[Array, " batch"]:
-        asked_B = now.controls.alpha_B
-        return penalty(length_B, self.alpha if asked_B is None else asked_B, self.form)
+    def _penalty(self, now: Sentences, length: Int[Array, "..."]) -> Float[Array, "..."]:
+        """Of one length for each sentence, or of several."""
+        alpha: Alpha = self.alpha
+        if (asked_B := now.controls.alpha_B) is not None:
+            alpha = asked_B.reshape(-1, *[1] * (length.ndim - 1))
+        return penalty(length, alpha, self.form)
 
 
 class _File(NamedTuple):
@@ -525,11 +563,15 @@ def _continuations(
     at_limit_B: Bool[Array, " batch"],
     count: int,
     eos: int,
-    allowed_VN: Bool[Array, "vocabulary columns"] | None = None,
+    chosen_VN: Float[Array, "vocabulary columns"] | None = None,
+    bonus_BW: Float[Array, "batch beam"] | None = None,
 ) -> tuple[Float[Array, "batch count"], Int[Array, "batch count"], Int[Array, "batch count"]]:
     """The best continuations of each sentence: their log-probability, the hypothesis that each
-    continues, and its next word. At the limit the only word is EOS, at its true probability. What
-    is not allowed is as if it had none, and the rest has no more for that.
+    continues, and its next word. At the limit the only word is EOS, at its true probability.
+
+    They are the best by `chosen_VN` in place of the logits, −inf for what is not allowed, and by
+    the bonus of each hypothesis, where these are given. What is forbidden or given more leaves the
+    others' log-probabilities as they are.
 
     The best `count` words lie in the `count` groups with the highest maxima over all hypotheses. So
     most of the vocabulary is read once, for the maxima of its groups.
@@ -541,9 +583,12 @@ def _continuations(
     highest_1N = best_GN.max(axis=0, keepdims=True)
     lse_N = highest_1N[0] + jnp.log(jnp.exp(logits_VN - highest_1N).sum(axis=0))
     before_N = live_log_probs_BW.reshape(-1) - lse_N
-    if allowed_VN is not None:
-        logits_GEN = jnp.where(allowed_VN, logits_VN, -jnp.inf).reshape(logits_GEN.shape)
+    if chosen_VN is not None:
+        logits_GEN = chosen_VN.astype(jnp.float32).reshape(logits_GEN.shape)
         best_GN = logits_GEN.max(axis=1)
+    own_N = before_N
+    if bonus_BW is not None:
+        before_N += bonus_BW.reshape(-1)
 
     groups = len(best_GN)
     of_groups = (best_GN + before_N[None]).T.reshape(batch, -1)
@@ -554,9 +599,12 @@ def _continuations(
     top_BC = jnp.where(top_BC > _NO_WORD, top_BC, -jnp.inf)
     group_BC = jnp.take_along_axis(chosen_BC, place_BC // VOCABULARY_MULTIPLE, axis=1)
     word_BC = group_BC % groups * VOCABULARY_MULTIPLE + place_BC % VOCABULARY_MULTIPLE
+    if bonus_BW is not None:
+        of_BC = group_BC // groups + beam_size * jnp.arange(batch)[:, None]
+        top_BC = jnp.where(top_BC > -jnp.inf, logits_VN[word_BC, of_BC] + own_N[of_BC], -jnp.inf)
 
-    eos_BW = (logits_VN[eos] + before_N).reshape(batch, beam_size)
-    ends_BW, order_BW = lax.top_k(eos_BW, beam_size)
+    eos_BW = (logits_VN[eos] + own_N).reshape(batch, beam_size)
+    ends_BW, order_BW = _best(eos_BW, bonus_BW, beam_size)
     missing = [(0, 0), (0, count - beam_size)]
     at_limit_B1 = at_limit_B[:, None]
     return (
@@ -564,3 +612,27 @@ def _continuations(
         jnp.where(at_limit_B1, jnp.pad(order_BW, missing), group_BC // groups),
         jnp.where(at_limit_B1, eos, word_BC),
     )
+
+
+def _bonus(
+    now: Sentences, words_BCT: Int[Array, "batch count room"], length_B: Int[Array, " batch"]
+) -> Float[Array, "batch count"] | None:
+    """What hypotheses are chosen by besides their log-probability, if anybody asks for it."""
+    if now.controls.bias_BV is None:
+        return None
+    length_BC = jnp.broadcast_to(length_B[:, None], words_BCT.shape[:2])
+    return bonus(now.controls.bias_BV, words_BCT, length_BC)
+
+
+def _best(
+    log_probs_BC: Float[Array, "batch count"],
+    bonus_BC: Float[Array, "batch count"] | None,
+    count: int,
+) -> tuple[Float[Array, "batch kept"], Int[Array, "batch kept"]]:
+    """The best `count` by their log-probability and their bonus, if there is one, best first: their
+    log-probabilities and their places."""
+    if bonus_BC is None:
+        best_log_probs_BW, best_BW = lax.top_k(log_probs_BC, count)
+        return best_log_probs_BW, best_BW
+    _, best_BW = lax.top_k(log_probs_BC + bonus_BC, count)
+    return jnp.take_along_axis(log_probs_BC, best_BW, axis=1), best_BW

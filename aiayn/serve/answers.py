@@ -40,6 +40,8 @@ class Wanted:
     prefix: str = ""
     """How a translation begins."""
     banned_ids: tuple[int, ...] = ()
+    bias: tuple[tuple[int, float], ...] = ()
+    """Tokens and what their logits are given besides, in nats."""
     alpha: float | None = None
     """Of a translation's length penalty, in place of the model's own."""
     is_shown: bool = False
@@ -149,6 +151,7 @@ class Translation:
             wishes=replace(wanted.wishes, min_length=least),
             seed=wanted.wishes.seed_of(piece),
             banned=banned,
+            bias=wanted.bias,
             prefix=prefix[:most],
             alpha=None if wanted.alpha == translator.config.length_penalty else wanted.alpha,
             is_shown=self._is_told,
@@ -157,9 +160,9 @@ class Translation:
     @property
     def _is_told(self) -> bool:
         """Whether anything is sure before the end: which outputs are the best is not, nor what
-        comes before a stop string."""
+        comes before a stop string, nor which words their bias brings."""
         wanted = self._wanted
-        return wanted.is_shown and not wanted.stop and wanted.num_outputs == 1
+        return wanted.is_shown and not (wanted.stop or wanted.bias) and wanted.num_outputs == 1
 
     def tell(self, number: int, news: News) -> list[str]:
         self._news[number] = news
@@ -339,6 +342,7 @@ class Continuation:
             wishes=wanted.wishes,
             seed=wanted.wishes.seed_of(shown),
             banned=tuple(_banned(writer, wanted.wishes.ban, wanted.banned_ids)),
+            bias=wanted.bias,
             is_shown=wanted.is_shown,
         )
         if wanted.stop:

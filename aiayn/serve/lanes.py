@@ -86,6 +86,8 @@ class Ask:
     wishes: Wishes = Wishes()  # noqa: RUF009, it is frozen
     seed: int = 0
     banned: tuple[tuple[int, ...], ...] = ()
+    bias: tuple[tuple[int, float], ...] = ()
+    """Tokens and what their logits are given besides, in nats."""
     prefix: tuple[int, ...] = ()
     alpha: float | None = None
     """Of the length penalty, in place of the model's own."""
@@ -102,8 +104,8 @@ class Ask:
     @property
     def is_plain(self) -> bool:
         """Whether the most probable output is all that is asked."""
-        is_masked = bool(self.banned or self.prefix)
-        return self.wishes.none and not is_masked and self.num_outputs == 1 and self.alpha is None
+        is_swayed = bool(self.banned or self.bias or self.prefix)
+        return self.wishes.none and not is_swayed and self.num_outputs == 1 and self.alpha is None
 
 
 _NOBODYS = Ask((), first=0, most=0)
@@ -324,6 +326,9 @@ class Lane:
         banned: Any = np.full((1, BANNED, BANNED_LENGTH), FREE, np.int32)
         for number, sequence in enumerate(ask.banned):
             banned[0, number, -len(sequence) :] = sequence
+        bias: Any = np.zeros((1, self._model.tokenizer.num_words), np.float32)
+        for token, value in ask.bias:
+            bias[0, token] = value
         # What the tokenizer does not have is not drawn by chance either.
         can_end = self._model.tokenizer.has_eos
         min_length = wishes.min_length and wishes.min_length + ask.before
@@ -332,6 +337,7 @@ class Lane:
             min_length_B=_one(min_length if can_end else _ANY, 0, np.int32),
             no_repeat_B=_one(wishes.no_repeat, 0, np.int32),
             banned_BKL=banned,
+            bias_BV=bias,
             num_samples_B=_one(wishes.sample, 0, np.int32),
             temperature_B=_one(wishes.temperature, 1, np.float32),
             seed_B=_one(ask.seed, 0, np.uint32),

@@ -181,6 +181,7 @@ def _wanted(asked: Asked, engine: Engine, most: int | None, prefix: str = "") ->
     if is_text and not is_drawn:
         count, copies = 1, count
     bans = [*map(visible, asked.ban or ())]
+    banned_ids, bias = _biases(asked.logit_bias or {}, engine)
     masks: dict[str, Any] = {"min_length": asked.min_tokens or None, "ban": bans}
     drawn: dict[str, Any] = {}
     if is_drawn or is_text:
@@ -193,25 +194,27 @@ def _wanted(asked: Asked, engine: Engine, most: int | None, prefix: str = "") ->
         stop=tuple(stop),
         max_tokens=most,
         prefix=visible(prefix),
-        banned_ids=_banned_ids(asked.logit_bias or {}, engine),
+        banned_ids=banned_ids,
+        bias=bias,
         alpha=None if is_text else asked.length_penalty,
         is_shown=bool(asked.stream),
     )
     return wanted, copies
 
 
-def _banned_ids(biases: Mapping[str, float], engine: Engine) -> tuple[int, ...]:
-    """The tokens whose bias is −100, which bans them; no other bias is taken."""
+def _biases(
+    biases: Mapping[str, float], engine: Engine
+) -> tuple[tuple[int, ...], tuple[tuple[int, float], ...]]:
+    """The tokens whose bias is −100, which bans them, and the others that have one, with it."""
     size = engine.served.tokenizer.num_words
-    for name, bias in biases.items():
+    for name in biases:
         # Of so many digits that Python makes no number of them, none is one of these.
         if not name.isdecimal() or len(name) > len(str(size)) or int(name) >= size:
             message = f"logit_bias has token {name[:20]!r}; wanted 0 to {size - 1}."
             raise Refusal(400, message, param="logit_bias")
-        if bias not in (0, -100):
-            message = f"logit_bias of token {name} is {bias:g}; wanted -100, which bans it, or 0."
-            raise Refusal(400, message, param="logit_bias")
-    return tuple(int(name) for name, bias in biases.items() if bias)
+    found = {int(name): bias for name, bias in biases.items() if bias}
+    banned = tuple(token for token, bias in found.items() if bias == -100)
+    return banned, tuple((token, bias) for token, bias in found.items() if bias != -100)
 
 
 def tokenize(body: bytes, engines: Engines) -> dict[str, Any]:

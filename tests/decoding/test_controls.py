@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +31,11 @@ ONE_LAYER = replace(MODEL, num_layers=1)
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 
-def _controls(asked, prefix_length=4, num_banned=2):
+def _controls(asked, prefix_length=4, num_banned=2, num_words=60):
     """Everything compiled in; what a sentence does not ask for has the value that changes nothing.
 
     Each of `asked` has some of: prefix, min_length, no_repeat, banned, samples, temperature, seed,
-    top_k, top_p, min_p, alpha.
+    top_k, top_p, min_p, alpha, bias.
     """
 
     def column(name, default, dtype):
@@ -47,11 +48,16 @@ def _controls(asked, prefix_length=4, num_banned=2):
         prefix[row, : len(words)] = words
         for place, sequence in enumerate(each.get("banned", ())):
             banned[row, place, 3 - len(sequence) :] = sequence
+    bias = np.zeros((len(asked), num_words), np.float32)
+    for row, each in enumerate(asked):
+        for word, value in each.get("bias", {}).items():
+            bias[row, word] = value
     return Controls(
         prefix_BP=jnp.asarray(prefix),
         min_length_B=column("min_length", 0, jnp.int32),
         no_repeat_B=column("no_repeat", 0, jnp.int32),
         banned_BKL=jnp.asarray(banned),
+        bias_BV=jnp.asarray(bias),
         num_samples_B=column("samples", 0, jnp.int32),
         temperature_B=column("temperature", 1.0, jnp.float32),
         seed_B=column("seed", 0, jnp.uint32),
@@ -84,15 +90,16 @@ def _same(found, wanted):
 FIVE = (0, 1, BOS, 4)
 """The words of the vocabulary besides EOS."""
 LIMIT = 5
-MASKS = {
+MASKS: dict[str, dict[str, Any]] = {
     "prefix": {"prefix": (4, 1)},
     "minimum": {"min_length": 3},
     "no repeat": {"no_repeat": 2},
     "banned": {"banned": ((0,), (1, 4))},
     "penalty": {"alpha": 2.5},
+    "bias": {"bias": {0: 3.0, 4: -1.5, EOS: -0.75}},
 }
 PAIRS = [(a, b) for a in MASKS for b in MASKS if a < b]
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "nothing": {},
     **MASKS,
     **{f"{a}, {b}": MASKS[a] | MASKS[b] for a, b in PAIRS},
@@ -151,12 +158,13 @@ def five():
         words: sum(float(log_probs[row, at, word]) for at, word in enumerate([*words, EOS]))
         for row, words in enumerate(everything)
     }
-    masks = _controls([*CASES.values()])
+    masks = _controls([*CASES.values()], num_words=5)
     masks = Controls(
         masks.prefix_BP,
         masks.min_length_B,
         masks.no_repeat_B,
         masks.banned_BKL,
+        masks.bias_BV,
         alpha_B=masks.alpha_B,
     )
     rows = unpacked_rows([(source, [])] * len(CASES), 10)
@@ -189,7 +197,13 @@ def test_a_wide_enough_beam_finds_all_outputs_allowed_best_first(five, case):
     found, table = five
     masks = {name: value for name, value in CASES[case].items() if name in MASK_NAMES}
     score = partial(_score, table, alpha=CASES[case].get("alpha", ALPHA))
-    allowed = sorted(_all_outputs(masks), key=lambda words: -score(words))
+    bias = CASES[case].get("bias", {})
+
+    def chosen_by(words):
+        more = sum(bias.get(word, 0) for word in (*words, EOS))
+        return score(words) * (1 + more / table[words])
+
+    allowed = sorted(_all_outputs(masks), key=lambda words: -chosen_by(words))
     assert {words for words, _ in found[case]} == set(allowed)
     assert found[case][0][0] == allowed[0]
     np.testing.assert_allclose(
@@ -364,7 +378,8 @@ def _anything(rng):
         "top_p": float(rng.choice([0.3, 0.9, 1.0])),
         "min_p": float(rng.choice([0.0, 0.2])),
     }
-    others = masks | {"alpha": float(rng.choice([0.0, 0.3, 1.5]))}
+    bias = {int(word): float(rng.normal(0, 5)) for word in rng.integers(3, 60, 8)}
+    others = masks | {"alpha": float(rng.choice([0.0, 0.3, 1.5])), "bias": bias}
     chosen = {name: value for name, value in others.items() if rng.random() < 0.5}
     return chosen | (drawn if rng.random() < 0.5 else {})
 
@@ -397,7 +412,7 @@ def test_what_is_reported_is_the_score_of_the_output_whatever_is_asked(find):
                         words[:at], **masks, limit=limits[number], vocabulary=SIXTY
                     )
                 kinds |= wanted.keys()
-    assert len(kinds) == 11
+    assert len(kinds) == 12
 
 
 def test_the_same_seed_gives_the_same_words_in_any_slot_at_any_time_beside_anybody(find):

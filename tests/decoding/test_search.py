@@ -243,10 +243,54 @@ def test_a_sentence_is_finished_once_hope_is_no_better_than_the_best_by_hand():
     assert slots._finished(now, live_BW, ended_BW).tolist() == [True, False, True]
     slots.num_best = 2
     assert slots._finished(now, live_BW, ended_BW).tolist() == [False, False, True]
+    # Of sentences with an α of their own, 0, 1 and 2, it is 1, 2 and 4.
+    slots.num_best = 1
+    asked = now._replace(controls=Controls(alpha_B=jnp.array([0.0, 1.0, 2.0])))
+    ended_BW = jnp.array([[-3.9, -9.0], [-2.1, -9.0], [-0.9, -9.0]])
+    assert slots._finished(asked, live_BW, ended_BW).tolist() == [True, False, True]
     # Over the length alone, the penalty is 7: a living -4 may come to -0.57.
-    slots.num_best, slots.form = 1, "length"
+    slots.form = "length"
     ended_BW = jnp.array([[-0.56, -2.1], [-0.58, -2.2], [-0.5, -1.9]])
     assert slots._finished(now, live_BW, ended_BW).tolist() == [True, False, True]
+
+
+def test_hope_counts_what_further_words_are_given_by_hand():
+    slots = Search.__new__(Search)
+    slots.beam_size, slots.alpha, slots.room, slots.num_best = 2, 1.0, 3, 1
+    limit_B = jnp.full(3, 7)
+    now = slots._unborn(limit_B, jnp.zeros_like(limit_B), limit_B, jnp.ones((3, 4), jnp.int32))
+    # One word is written, six are left: -4 may come to -4 + 6 * 0.5 = -1, over a penalty of 2; or
+    # to 2, over that of two words, 7 / 6.
+    for most, hope in ((0.5, -0.5), (1.0, 2 / (7 / 6)), (-3.0, -2.0)):
+        asked = Controls(bias_BV=jnp.full((3, 5), -9.0).at[:, 4].set(most))
+        now = now._replace(controls=asked)
+        ended_BW = jnp.array([[hope + 0.01, -9.0], [hope - 0.01, -9.0], [-jnp.inf, -jnp.inf]])
+        found_B = slots._finished(now, jnp.array([[-4.0, -9.0]] * 3), ended_BW)
+        assert found_B.tolist() == [True, False, False]
+
+
+def test_what_has_ended_is_ranked_by_score_and_bonus_over_the_penalty_by_hand():
+    slots = Search.__new__(Search)
+    slots.beam_size, slots.alpha, slots.room, slots.eos = 2, 1.0, 3, EOS
+    limit_B, none_BS = jnp.full(1, 9), jnp.ones((1, 4), jnp.int32)
+    asked = Controls(bias_BV=jnp.zeros((1, 8)).at[0, 5].set(0.14).at[0, 6].set(0.2))
+    now = slots._unborn(limit_B, jnp.full(1, 2), limit_B, none_BS, asked)._replace(
+        ended_words_BWT=jnp.array([[[5, EOS, 0], [0, 0, 0]]]),
+        ended_scores_BW=jnp.array([[-1.0, -jnp.inf]]),  # of two words
+    )
+    # Three words, 6 twice: (-1.6 + 0.4) / (8 / 6) = -0.9; and -1 + 0.14 / (7 / 6) = -0.88.
+    grown = aiayn.decoding.search._Grown(
+        log_probs_BC=jnp.array([[-1.6, -5.0, -jnp.inf, -jnp.inf]]),
+        word_BC=jnp.array([[EOS, 6, 6, 6]]),
+        words_BCT=jnp.array([[[6, 6, EOS], [6, 6, 6], [0, 0, 0], [0, 0, 0]]]),
+        parent_BC=jnp.zeros((1, 4), jnp.int32),
+        ends_BC=jnp.array([[True, False, False, False]]),
+        bonus_BC=jnp.array([[0.4, 0.6, 0.0, 0.0]]),
+    )
+    scores_BW, words_BWT, chosen_BW = slots._ended(now, grown, now.age_B)
+    assert words_BWT.tolist() == [[[5, EOS, 0], [6, 6, EOS]]]
+    np.testing.assert_allclose(scores_BW, [[-1.0, -1.2]], rtol=1e-6)
+    np.testing.assert_allclose(chosen_BW, [[-0.88, -0.9]], rtol=1e-6)
 
 
 def test_a_score_over_the_length_alone_is_the_log_probability_of_a_token():
@@ -290,7 +334,8 @@ def test_the_best_continuations_of_what_is_allowed_are_in_the_groups_with_the_be
     allowed_VN = jnp.asarray(rng.random((512, 6)) < 0.02)
     live_BW = jnp.asarray([[-1.0, -3.5, -0.25], [0.0, -jnp.inf, -jnp.inf]])
     find = jax.jit(partial(aiayn.decoding.search._continuations, count=count, eos=7))
-    top_BC, parent_BC, word_BC = find(x_VN, live_BW, jnp.zeros(2, bool), allowed_VN=allowed_VN)
+    chosen_VN = jnp.where(allowed_VN, x_VN, -jnp.inf)
+    top_BC, parent_BC, word_BC = find(x_VN, live_BW, jnp.zeros(2, bool), chosen_VN=chosen_VN)
     log_probs_VN = jnp.where(allowed_VN, jax.nn.log_softmax(x_VN, axis=0), -jnp.inf)
     log_probs_BWV = live_BW[..., None] + log_probs_VN.T.reshape(2, 3, -1)
     wanted_BC, flat_BC = lax.top_k(log_probs_BWV.reshape(2, -1), count)
@@ -299,6 +344,28 @@ def test_the_best_continuations_of_what_is_allowed_are_in_the_groups_with_the_be
     np.testing.assert_allclose(top_BC, wanted_BC, rtol=1e-5)
     found_BC = np.asarray(parent_BC * 512 + word_BC)
     np.testing.assert_array_equal(found_BC[there_BC], np.asarray(flat_BC)[there_BC])
+
+
+def test_the_best_continuations_by_a_bias_have_their_own_log_probabilities():
+    rng = np.random.default_rng(0)
+    x_VN = jnp.asarray(rng.permutation(512 * 6).reshape(512, 6) / 100, jnp.float32)
+    bias_V1 = jnp.asarray(rng.normal(0, 30, (512, 1)), jnp.float32)
+    bonus_BW = jnp.array([[7.0, 0.0, -8.0], [0.5, 0.0, 0.0]])
+    live_BW = jnp.asarray([[-1.0, -3.5, -0.25], [0.0, -jnp.inf, -jnp.inf]])
+    find = aiayn.decoding.search._continuations
+    log_probs_BWV = live_BW[..., None] + jax.nn.log_softmax(x_VN.T).reshape(2, 3, -1)
+    chosen_BWV = log_probs_BWV + bias_V1[:, 0][None, None] + bonus_BW[..., None]
+    _, flat_BC = lax.top_k(chosen_BWV.reshape(2, -1), 10)
+    wanted_BC = jnp.take_along_axis(log_probs_BWV.reshape(2, -1), flat_BC, axis=1)
+    given = x_VN + bias_V1, bonus_BW
+    top_BC, parent_BC, word_BC = find(x_VN, live_BW, jnp.zeros(2, bool), 10, 7, *given)
+    np.testing.assert_array_equal(parent_BC * 512 + word_BC, flat_BC)
+    np.testing.assert_allclose(top_BC, wanted_BC, rtol=1e-5)
+    top_BC, parent_BC, _ = find(x_VN, live_BW, jnp.ones(2, bool), 10, 7, *given)
+    _, order_BW = lax.top_k(log_probs_BWV[..., 7] + bonus_BW, 3)
+    np.testing.assert_array_equal(parent_BC[:, :3], order_BW)
+    ends_BW = jnp.take_along_axis(log_probs_BWV[..., 7], order_BW, axis=1)
+    np.testing.assert_allclose(top_BC[:, :3], ends_BW, rtol=1e-5)
 
 
 def test_small_model_constants_are_distinct():

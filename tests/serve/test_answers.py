@@ -1,6 +1,7 @@
 """From the news of an engine to text: nothing that was told is ever taken back."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -111,6 +112,16 @@ def test_a_translation_ends_before_the_first_stop_string(pair):
     (answer,) = _answers_of(pair, "a\nb\nc", [[ids], [ids], [ids]], stop=("e\non",))
     assert answer.text == "one two thre"
     assert [len(each.ids) for each in answer.spoken] == [len(ids) + 1, answer.num_tokens - len(ids)]
+
+
+def test_of_a_biased_translation_nothing_is_sure_before_its_end(pair):
+    wanted = replace(SHOWN, bias=((7, 3.0),))
+    work = Translation(pair.served.translator, document("one two"), wanted)
+    (ask,) = work.asks
+    assert (ask.bias, ask.is_shown) == (wanted.bias, False)
+    assert work.tell(0, News((_output([7, 8], None),), (7,), is_done=False)) == []
+    work.tell(0, News((_output([7, 8]),), (7, 8), is_done=True))
+    assert work.answers()[0].text == TOKENIZER.decode([[7, 8]])[0]
 
 
 def test_a_prefix_begins_the_first_part_alone(pair):

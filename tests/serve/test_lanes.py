@@ -53,6 +53,7 @@ def test_a_text_has_the_first_lane_that_can_do_what_it_asks(plans):
     assert _first(plans, wishes=Wishes(no_repeat=2)) == 2, "a search has the model's own beam"
     assert _first(plans, banned=((7,),)) == 2
     assert _first(plans, prefix=(7,)) == 2
+    assert _first(plans, bias=((7, 0.5),)) == 2
     assert _first(plans, alpha=0.0) == 2
     assert _first(plans, num_outputs=3) == 2
     assert _first(plans, num_outputs=4) is None

@@ -295,6 +295,36 @@ def test_the_log_probability_of_what_is_banned_is_as_it_was(client):
     assert banned["top_logprobs"][0].items() >= free["top_logprobs"][0].items()
 
 
+def test_what_is_biased_comes_and_has_the_log_probability_that_the_model_gives_it(client):
+    ids, other = TOKENIZER.encode(["one two", "six"])
+    six = other[0]
+    asked = {"max_tokens": 3, "logprobs": 1, "logit_bias": {str(six): 100}}
+    said = TOKENIZER.pieces([six])[0].replace("\u2581", " ")
+    forced = [TOKENIZER.bos, *ids, six, six, six]
+    echoed = {"prompt": [forced], "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
+    (choice,) = complete(client, **echoed)["choices"]
+    told = choice["logprobs"]["token_logprobs"][1 + len(ids) : len(forced)]
+    for temperature in (0, 1.3):
+        found = complete(client, **asked, temperature=temperature)["choices"][0]["logprobs"]
+        assert found["tokens"] == [said] * 3
+        assert found["token_logprobs"] == pytest.approx(told, abs=1e-4)
+
+
+def test_a_biased_translation_is_the_best_by_what_its_words_are_given(client, pair):
+    asked = {"model": "pair", "temperature": None, "max_tokens": 3, "seed": None}
+    six = TOKENIZER.encode(["six"])[0][0]
+    (choice,) = complete(client, **asked, logit_bias={str(six): 100})["choices"]
+    assert choice["text"].split() == ["six"] * 3
+    free = complete(client, **asked)["choices"][0]["text"]
+    assert "six six" not in free
+    # A little says nothing against the best.
+    assert complete(client, **asked, logit_bias={str(six): -1e-6})["choices"][0]["text"] == free
+    biased = {"logit_bias": {str(six): 100}, "stream": True}
+    found = client.post("/v1/completions", json={**DRAWN, **asked, **biased})
+    text = "".join(chunk["choices"][0]["text"] for chunk in chunks(found))
+    assert text == choice["text"], "told as a whole"
+
+
 def test_probabilities_in_a_chat_name_the_token_its_bytes_and_others(client):
     asked = {
         "model": "text",
@@ -356,7 +386,7 @@ def test_tokens_and_text_are_each_other(client):
         ({"logit_bias": {"1" * 5_000: -100}}, 400, "logit_bias", "token '1111111111"),
         ({"logit_bias": {"300": -100}}, 400, "logit_bias", "token '300'; wanted 0 to 299"),
         ({"logit_bias": {"x": -100}}, 400, "logit_bias", "token 'x'"),
-        ({"logit_bias": {"5": 3}}, 400, "logit_bias", "is 3; wanted -100"),
+        ({"logit_bias": {"5": 101}}, 400, "logit_bias", "Expected `float` <= 100"),
         ({"suffix": "x"}, 400, "suffix", "suffix is not supported"),
         ({"best_of": 2}, 400, "best_of", "best_of is 2; wanted as many as n, 1"),
         ({"presence_penalty": 1}, 400, "presence_penalty", "not supported; wanted 0"),
