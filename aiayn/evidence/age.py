@@ -15,6 +15,7 @@ from aiayn.evidence.records import (
     Ablation,
     Faults,
     Included,
+    Links,
     Sweep,
     load,
     load_ablations,
@@ -29,7 +30,7 @@ from aiayn.system.checkout import commits_since
 
 UNKNOWN = "not known here"
 """Of wheels, source archives and shallow clones."""
-Kept = Record | Included | Ablation | Sweep | Faults | ToolkitRun | Mapping[str, Any]
+Kept = Record | Included | Ablation | Sweep | Links | Faults | ToolkitRun | Mapping[str, Any]
 """A record of any kind; that of a benchmark is a table."""
 
 _RUN = ("model", "training", "data", "decoding", "evaluation", "tasks.py")
@@ -101,6 +102,8 @@ def rests_on(record: Kept) -> list[str]:
         return [*_in_package(("data", "evaluation", *(f"bench/{n}.py" for n in by))), *own]
     if isinstance(record, Sweep):
         return [*_in_package(("model", "decoding", "evaluation", "evidence/sweep.py")), *own]
+    if isinstance(record, Links):
+        return [*_in_package(("model", "decoding", "data", "evidence/alignment.py")), *own]
     of_rows = [f"evidence/{name}.py" for name in _STUDIES] if isinstance(record, Ablation) else []
     return [*_in_package((*_RUN, *of_rows)), *own]
 
@@ -136,6 +139,7 @@ def ages(folder: Path) -> Iterator[Age]:
         ("parsed_text", load_parsed_text(folder)),
         (TOOLKITS, load_toolkits(folder)),
         ("sweeps", load(folder / "sweeps", Sweep, "a sweep")),
+        ("alignment", load(folder / "alignment", Links, "links")),
         ("bench", load_benchmarks(folder)),
         ("reliability", load(folder / "reliability", Faults, "faults")),
         ("models", load(folder / "models", Included, "a model")),

@@ -1,6 +1,9 @@
 """Which heads find the words that belong together, where it is known: in slots of the phrasebook.
 
-python -m aiayn.evidence.alignment RUN    the share of slot words linked right, by layer and head
+python -m aiayn.evidence.alignment RUN [--record FILE]
+
+prints the share of slot words linked right, by layer and head; a FILE in the folder
+experiments/results/alignment is a part of `make results`.
 
 A template has the same slots in every language (dates, names, prices), so a word in a slot of the
 translation comes from a word in the same slot of the source. The model is forced to say the
@@ -18,6 +21,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import msgspec
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
@@ -31,11 +35,13 @@ from aiayn.decoding.alignment import layers_of, links, source_words, target_word
 from aiayn.decoding.heads import all_weights
 from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
+from aiayn.evidence.records import HeadLinks, Links
 from aiayn.model.saved import Model, model_of
-from aiayn.model.structure import Params
+from aiayn.model.structure import Params, params_sha256
 from aiayn.model.transformer import Transformer
 from aiayn.render.markdown import markdown_table
-from aiayn.system.environment import configure_jax
+from aiayn.system import records
+from aiayn.system.environment import configure_jax, environment
 from aiayn.system.files import place
 
 
@@ -100,20 +106,6 @@ def pattern(template: Template, language: str) -> re.Pattern[str]:
     return re.compile(spelled + re.escape(tail), re.IGNORECASE)
 
 
-class Share(NamedTuple):
-    """Slot words that some weights link right, of all."""
-
-    layer: int
-    """From 1; 0 is the mean of those that `aiayn.decoding.alignment` uses."""
-    head: int
-    """From 1; 0 is the mean of all."""
-    right: int
-    """By the weights from which a word is predicted."""
-    right_after: int
-    """By those of the step after, which has read it."""
-    of: int
-
-
 @partial(jax.jit, static_argnums=0)
 def _cross(
     graphdef: nnx.GraphDef[Transformer], params: Params, rows: Rows
@@ -121,8 +113,8 @@ def _cross(
     return all_weights(graphdef, params, rows).cross.swapaxes(0, 1)
 
 
-def shares(translator: Translator, known: Sequence[Gold]) -> list[Share]:
-    """How well each head links the words in slots."""
+def head_links(translator: Translator, known: Sequence[Gold]) -> list[HeadLinks]:
+    """How many of the words in slots each head links right."""
     tokenizer, programs = translator.tokenizer, translator.programs
     sources = tokenizer.encode([each.source for each in known])
     targets = tokenizer.encode_target([each.target for each in known])
@@ -130,9 +122,7 @@ def shares(translator: Translator, known: Sequence[Gold]) -> list[Share]:
         list(zip(sources, targets, strict=True)), partial(_cross, programs.graphdef)
     )
     right: dict[tuple[int, int, int], int] = {}
-    of = 0
     for each, src, tgt, weights_LHTS in zip(known, sources, targets, weights, strict=True):
-        of += len(each.target_slots)
         (src_words,) = source_words(each.source, [src], tokenizer)
         tgt_words = target_words(tokenizer.pieces(tgt), each.target, tokenizer)
         for (layer, head), weights_TS in _judged(weights_LHTS):
@@ -145,13 +135,13 @@ def shares(translator: Translator, known: Sequence[Gold]) -> list[Share]:
                     if target in each.target_slots
                 )
     chosen = sorted({(layer, head) for layer, head, _ in right})
-    return [Share(*each, right[*each, 0], right[*each, 1], of) for each in chosen]
+    return [HeadLinks(*each, right[*each, 0], right[*each, 1]) for each in chosen]
 
 
 def _judged(
     weights_LHTS: Float[np.ndarray, "layers heads target source"],
 ) -> Iterator[tuple[tuple[int, int], Float[np.ndarray, "target source"]]]:
-    """The weights of each head, and the means, by layer and head as in `Share`."""
+    """The weights of each head, and the means, by layer and head as in `HeadLinks`."""
     yield (0, 0), weights_LHTS[layers_of(len(weights_LHTS))].mean(axis=(0, 1))
     for layer, weights_HTS in enumerate(weights_LHTS, 1):
         yield (layer, 0), weights_HTS.mean(axis=0)
@@ -159,22 +149,27 @@ def _judged(
             yield (layer, head), weights_TS
 
 
-def rendered(found: Sequence[Share]) -> str:
-    """The shares as a table."""
+def rendered(record: Links) -> str:
+    """The shares of a record as a table, a layer a row, and what they are of."""
+    cells: dict[int, list[str]] = {}
+    for each in record.heads:
+        predicted, read = each.right / record.words, each.right_after / record.words
+        cells.setdefault(each.layer, []).append(f"{predicted:.1%} ({read:.1%})")
+    longest = max(map(len, cells.values()))
+    head = ["layer", "mean of heads", *(f"head {n}" for n in range(1, longest))]
     rows = [
-        [
-            str(each.layer) if each.layer else "those used",
-            str(each.head) if each.head else "mean",
-            f"{each.right / each.of:.1%}",
-            f"{each.right_after / each.of:.1%}",
-        ]
-        for each in found
+        [str(layer) if layer else "those used", *texts, *["–"] * (longest - len(texts))]
+        for layer, texts in cells.items()
     ]
-    return markdown_table([["layer", "head", "as it is predicted", "once it is read"], *rows])
+    about = (
+        f"{record.words:,} words in slots of {record.known:,} of the {record.pairs:,} pairs of "
+        f"{record.test_set}."
+    )
+    return f"{markdown_table([head, *rows])}\n\n{about}"
 
 
-def measure(model: Model, test_set: str = "seen") -> str:
-    """The table of a model's heads on a test set of the phrasebook.
+def measure(model: Model, test_set: str = "seen") -> Links:
+    """How right the links of a model's heads are on a test set of the phrasebook.
 
     Raises:
         UserError: the model is of another corpus.
@@ -187,19 +182,31 @@ def measure(model: Model, test_set: str = "seen") -> str:
         )
     pairs = [*open_pairs(replace(data, test_files=())).tests[test_set].pairs(Skipped())]
     known = gold(pairs, parse(data.src).language, parse(data.tgt).language)
-    found = shares(Translator(model), known)
-    words, count = f"{found[0].of:,} words in slots", f"{len(known):,} of {len(pairs):,} pairs"
-    return f"{test_set}: {words} of {count}\n\n{rendered(found)}"
+    values = {
+        **environment(),
+        "experiment": model.experiment.name,
+        "params_sha256": params_sha256(model.params),
+        "test_set": test_set,
+        "pairs": len(pairs),
+        "known": len(known),
+        "words": sum(len(each.target_slots) for each in known),
+        "heads": head_links(Translator(model), known),
+    }
+    return msgspec.convert(values, Links, from_attributes=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table of a run."""
+    """Print the table of a run, and keep it where that is asked for."""
     parser = argparse.ArgumentParser(prog="python -m aiayn.evidence.alignment", description=__doc__)
     parser.add_argument("run", type=place, help="a run of the phrasebook, or its model")
+    parser.add_argument("--record", type=place, metavar="FILE", help="where to write the record")
     given = parser.parse_args(arguments)
     configure_jax()
     try:
-        print(measure(model_of(given.run)))
+        found = measure(model_of(given.run))
+        if given.record:
+            records.write(given.record, found)
+        print(rendered(found))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

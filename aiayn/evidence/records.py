@@ -140,6 +140,35 @@ class Sweep(Environment, kw_only=True, omit_defaults=True):
         return any(p.free is not None for points in self.series.values() for p in points.values())
 
 
+class HeadLinks(msgspec.Struct):
+    """Slot words that some weights link right."""
+
+    layer: int
+    """From 1; 0 is the mean of those that `aiayn translate --align` goes by."""
+    head: int
+    """From 1; 0 is the mean of all."""
+    right: int
+    """By the weights from which a word is predicted."""
+    right_after: int
+    """By those of the step after, which has read it."""
+
+
+class Links(Environment, kw_only=True):
+    """The record of `python -m aiayn.evidence.alignment`."""
+
+    experiment: str
+    params_sha256: str
+    test_set: str
+    pairs: int
+    known: int
+    """Of these, those whose template is known."""
+    words: int
+    """Words in slots, of the outputs."""
+    heads: list[HeadLinks]
+    file: str = ""
+    """Its name in the folder of results."""
+
+
 class Counts(msgspec.Struct):
     """What was tried, and how much of it was survived."""
 

@@ -3,8 +3,8 @@
 experiments/results/*.json is what runs wrote, with metrics.jsonl beside it as NAME.metrics.jsonl
 where the time to a score is to be shown; outputs/ in it what they translated; ablations/, sweeps/
 and bench/ what the commands of these names wrote, pretraining/ and parsed_text/ what `aiayn ablate`
-did with these, peers/ what `make peers` did, reliability/ what `make faults` did, with a picture
-beside each that has one.
+did with these, alignment/ what the module of that name did, peers/ what `make peers` did,
+reliability/ what `make faults` did, with a picture beside each that has one.
 
 python -m aiayn.evidence.tables           write experiments/RESULTS.md, the README's table, the one
                                           of docs/reliability.md and that of the models that come
@@ -23,7 +23,7 @@ from pathlib import Path
 from aiayn.config import Experiment
 from aiayn.errors import UserError
 from aiayn.evaluation.scores import bleu_name
-from aiayn.evidence import included, outputs, parsed_text, table3, transfer
+from aiayn.evidence import alignment, included, outputs, parsed_text, table3, transfer
 from aiayn.evidence.age import Age, ages
 from aiayn.evidence.bench_tables import render_bench, render_simpler
 from aiayn.evidence.outputs import NOT_KEPT, Checked
@@ -32,6 +32,7 @@ from aiayn.evidence.records import (
     Ablation,
     Faults,
     Included,
+    Links,
     Point,
     Sweep,
     is_stale,
@@ -165,6 +166,21 @@ def render_sweeps(records: Iterable[Sweep]) -> str:
             f"{record.split}, {record.sentences:,} sentences; {record.signature}. On "
             f"{hardware_text(record.hardware)}, commit {short_commit(record.commit)}, "
             f"{software_text(record.versions)}."
+        )
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def render_links(found: Iterable[Links]) -> str:
+    """Which heads look at the words that the next word is a translation of."""
+    parts: list[str] = []
+    for record in found:
+        parts.append(f"### Words that belong together: {record.experiment}")
+        parts.append(
+            f"{alignment.rendered(record)} Of each, the share whose link leads to a word of the "
+            "same slot, by the weights from which it is predicted; in brackets by those that have "
+            "read it. The first row is what `aiayn translate --align` goes by. By "
+            f"`python -m aiayn.evidence.alignment`, commit {short_commit(record.commit)}, on "
+            f"{hardware_text(record.hardware)}, {software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)
 
@@ -314,6 +330,7 @@ def _pages(root: Path) -> dict[Path, str]:
                 render_ablations(load_ablations(folder)),
                 render_pretraining(load_pretraining(folder)),
                 render_parsed_text(load_parsed_text(folder)),
+                render_links(load(folder / "alignment", Links, "links")),
             )
         ),
         readme: text,

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 import aiayn
 from aiayn.evidence import age
 from aiayn.evidence.age import UNKNOWN, Age, ages, commits_of, rests_on
-from aiayn.evidence.records import Ablation, Faults, RunRecord, Sweep
+from aiayn.evidence.records import Ablation, Faults, Links, RunRecord, Sweep
 from aiayn.system.records import read, write
 from tests.support.checkouts import git
 from tests.support.records import contest_record
@@ -30,6 +30,7 @@ def _ablation():
 def test_all_that_any_record_rests_on_is_there():
     # A module that was renamed would never make a figure old.
     records = [_run(), _ablation(), read(RESULTS / "sweeps/multi30k_ende.json", Sweep, "a sweep")]
+    records.append(read(RESULTS / "alignment/phrasebook.json", Links, "links"))
     records += [{"bench": kind} for kind in age._BENCH]
     for name in ("kill", "memory", "input", "serving", "lines"):
         records.append(read(RESULTS / f"reliability/{name}.json", Faults, "faults"))

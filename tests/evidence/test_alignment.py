@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -5,9 +7,22 @@ from aiayn.config import DataConfig, Experiment
 from aiayn.data.sources.phrasebook import generate, parse_template
 from aiayn.decoding.translator import Translator
 from aiayn.errors import UserError
-from aiayn.evidence.alignment import Gold, Share, gold, measure, pattern, rendered, shares, slots
-from aiayn.model.saved import Model
+from aiayn.evidence import alignment
+from aiayn.evidence.alignment import (
+    Gold,
+    gold,
+    head_links,
+    main,
+    measure,
+    pattern,
+    rendered,
+    slots,
+)
+from aiayn.evidence.records import HeadLinks, Links
+from aiayn.model.saved import Model, save_model
 from aiayn.model.structure import flatten
+from aiayn.system import records
+from aiayn.system.environment import environment
 from tests.support.models import MODEL, TOKENIZER, drawn_by_numpy
 
 TEMPLATE = parse_template(
@@ -65,7 +80,7 @@ def model():
 def test_each_head_is_judged_by_its_own_weights(model, monkeypatch):
     one = Gold("one two three", "four five six", {1: 0}, {1: 0})
     translator = Translator(model)
-    assert {(each.of, each.right <= 1) for each in shares(translator, [one])} == {(1, True)}
+    assert {each.right <= 1 for each in head_links(translator, [one])} == {True}
     # Head 2 of layer 2 looks at "two" once the last piece of "five" is read, else at the end, which
     # is no word. As it is predicted, that weight is of "six", and "five" has none.
     src, tgt = TOKENIZER.encode([one.source, one.target])
@@ -75,18 +90,43 @@ def test_each_head_is_judged_by_its_own_weights(model, monkeypatch):
     cross[..., -1] = 1.0
     cross[1, 1, after] = np.eye(len(src) + 1)[before]
     monkeypatch.setattr(translator, "forced", lambda pairs, score: [cross])
-    found = {(each.layer, each.head): each[2:] for each in shares(translator, [one])}
+    found = {
+        (each.layer, each.head): (each.right, each.right_after)
+        for each in head_links(translator, [one])
+    }
     knowing = {(0, 0), (2, 0), (2, 2)}  # the mean of the upper half, of the layer, the head itself
     ignorant = {(1, 0), (1, 1), (1, 2), (2, 1)}
-    assert found == dict.fromkeys(knowing, (0, 1, 1)) | dict.fromkeys(ignorant, (0, 0, 1))
+    assert found == dict.fromkeys(knowing, (0, 1)) | dict.fromkeys(ignorant, (0, 0))
 
 
 def test_the_table_begins_with_what_translating_uses():
-    text = rendered([Share(0, 0, 3, 1, 4), Share(2, 1, 0, 2, 4)])
-    assert text.splitlines()[2:] == [
-        "| those used | mean | 75.0% | 25.0% |",
-        "| 2 | 1 | 0.0% | 50.0% |",
+    heads = [(0, 0, 3, 1), (1, 0, 2, 2), (1, 1, 4, 3), (1, 2, 0, 2)]
+    record = Links(
+        **environment(),
+        **{"experiment": "phrasebook", "params_sha256": "", "test_set": "seen"},
+        **{"pairs": 3, "known": 2, "words": 4, "heads": [HeadLinks(*each) for each in heads]},
+    )
+    assert rendered(record).splitlines() == [
+        "| layer | mean of heads | head 1 | head 2 |",
+        "| --- | --- | --- | --- |",
+        "| those used | 75.0% (25.0%) | – | – |",
+        "| 1 | 50.0% (50.0%) | 100.0% (75.0%) | 0.0% (50.0%) |",
+        "",
+        "4 words in slots of 2 of the 3 pairs of seen.",
     ]
+
+
+def test_what_is_printed_is_kept(model, tmp_path, capsys, monkeypatch):
+    pairs = generate("en", "de", 2, num_train=275, num_dev=2, num_test=9, num_unseen=2).test_seen
+    seen = SimpleNamespace(pairs=lambda skipped: iter([*pairs, ("No template.", "Keine.")]))
+    monkeypatch.setattr(alignment, "open_pairs", lambda data: SimpleNamespace(tests={"seen": seen}))
+    save_model(tmp_path / "model", model)
+    assert main([str(tmp_path / "model"), "--record", str(tmp_path / "record.json")]) == 0
+    found = records.read(tmp_path / "record.json", Links, "links")
+    assert capsys.readouterr().out.strip() == rendered(found)
+    assert (found.experiment, found.pairs, found.known) == ("small", 10, 9)
+    assert found.words > 9
+    assert [(each.layer, each.head) for each in found.heads[:2]] == [(0, 0), (1, 0)]
 
 
 def test_other_corpora_have_no_slots(model):
