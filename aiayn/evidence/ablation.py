@@ -67,13 +67,17 @@ _ASIDE = (
 
 
 def changes(base: Experiment, row: str) -> dict[str, Any]:
-    """What a row sets at the size of `base`, by the names of settings.
+    """What a row sets at the size of `base`, by the names of settings; a base of no preset keeps to
+    none.
 
     Raises:
         UserError: a factor of the paper's that leaves no whole number here.
     """
     if row in DEVIATIONS:
-        return dict(DEVIATIONS[row])
+        found = dict(DEVIATIONS[row])
+        if base.preset == "custom" and "preset" in found:
+            found["preset"] = base.preset
+        return found
     paper = asdict(Experiment(name="paper"))
     own = asdict(base)
     found: dict[str, Any] = {}

@@ -397,7 +397,7 @@ def _table_3(records: Records) -> Iterator[Entry]:
         yield _run(about, records, experiment, value, size)
 
 
-MINIATURES = ("table3_miniature", "table3_miniature_gpu")
+MINIATURES = ("table3_miniature", "table3_miniature_long", "table3_miniature_gpu")
 """The experiments that `aiayn ablate` is run on."""
 
 

@@ -7,10 +7,9 @@ Others  none; the paper's differences stand beside ours
 
 from dataclasses import replace
 
-from aiayn.config import ModelConfig
 from aiayn.experiments import load_experiment
 
-miniature = load_experiment("table3_miniature")
+miniature = load_experiment("table3_miniature_long")
 config = replace(
     miniature,
     name="table3_miniature_gpu",
@@ -19,8 +18,6 @@ config = replace(
         src_tokens_per_update=5_000,
         tgt_tokens_per_update=5_000,
     ),
-    model=ModelConfig(
-        num_layers=3, d_model=256, d_ff=1024, num_heads=8, d_k=32, d_v=32, matmul_dtype="float32"
-    ),
+    model=replace(miniature.model, d_model=256, d_ff=1024, d_k=32, d_v=32),
     train=replace(miniature.train, num_steps=1_500, warmup_steps=500),
 )

@@ -24,9 +24,7 @@ from aiayn.evaluation.scores import Headline
 from aiayn.evidence.ablation import Run, ablate, changes, scored_model, variant
 from aiayn.evidence.claims import MINIATURES
 from aiayn.evidence.paper import TABLE_3
-from aiayn.evidence.table3 import (
-    ROWS,
-)
+from aiayn.evidence.table3 import DEVIATIONS, ROWS
 from aiayn.experiments import load_experiment
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
@@ -71,6 +69,16 @@ def test_a_miniature_differs_from_its_base_by_the_row_and_the_seed_alone(name):
         made = variant(base, row, seed=7)
         settings = {**changes(base, row), "name": made.name, "train.seed": 7}
         assert made == base.with_overrides([f"{key}={value}" for key, value in settings.items()])
+
+
+def test_a_base_of_no_preset_has_rows_of_none():
+    base = load_experiment("table3_miniature_long")
+    assert base.preset == "custom"
+    for row in DEVIATIONS:
+        found = changes(base, row)
+        assert found.get("preset", "custom") == "custom"
+        assert {**found, "preset": ""} == {**DEVIATIONS[row], "preset": ""}
+        assert variant(base, row, seed=1).model.initializer == "normal"
 
 
 def test_a_size_that_a_row_cannot_scale_is_refused():
