@@ -26,6 +26,7 @@ PUBLISHED: Mapping[tuple[str, str], Published] = {
     ("multi30k_ende", "test2016"): Published(41.02, "tokenised-lc", "Wu et al. 2021, 2.6M"),
     ("multi30k_ende_wu2021", "test2016"): Published(41.02, "tokens", "Wu et al. 2021, 2.6M"),
     ("shakespeare", "dev"): Published(1.88, "nats_per_character", "nanoGPT's recipe for a CPU"),
+    ("shakespeare_large", "dev"): Published(1.4697, "nats_per_character", "nanoGPT's for a GPU"),
     ("wmt14_ende_base", "test"): _paper(BASE, "ende_bleu"),
     ("wmt14_ende_big", "test"): _paper(BIG, "ende_bleu"),
     ("wmt14_enfr_base", "test"): _paper(BASE, "enfr_bleu"),

@@ -16,6 +16,7 @@ PAPERS = {
     ("wmt14_enfr_big", "test"): (41.8, "tokenised"),
     # nanoGPT's README, "on a CPU"
     ("shakespeare", "dev"): (1.88, "nats_per_character"),
+    ("shakespeare_large", "dev"): (1.4697, "nats_per_character"),  # "on a GPU"
     # Wu et al. 2021, Transformer-Tiny of 2.6 million parameters, on test 2016.
     ("multi30k_ende", "test2016"): (41.02, "tokenised-lc"),
     ("multi30k_ende_wu2021", "test2016"): (41.02, "tokens"),  # on the very text
