@@ -102,12 +102,13 @@ def table_rows(record: Ablation) -> Iterator[list[str]]:
     """The comparison as text: a head, the base itself, then the differences."""
     nats, bleu = (differences(record, measure) for measure in MEASURES)
     yield [
-        *("row", "changes", "parameters"),
+        *("row", "changes", "parameters", "minutes"),
         *("Δ nats, paper", "ours", "sign", "Δ BLEU, paper", "ours", "sign"),
     ]
     for row, found in record.rows.items():
         text = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in found.changes.items())
-        about = [row, text, f"{found.parameters:,}"]
+        minutes = fmean(run.seconds for run in found.runs) / 60
+        about = [row, text, f"{found.parameters:,}", f"{minutes:.0f}"]
         if row == "base":
             perplexity = fmean(run.perplexity for run in found.runs)
             score = fmean(run.bleu for run in found.runs)
@@ -129,7 +130,8 @@ def summary(record: Ablation) -> str:
     if seeds == 1:
         return "One seed, which says nothing of signs."
     return (
-        f"Means over {seeds} seeds ± standard deviation, each seed against the same seed's base. "
+        f"Means over {seeds} seeds ± standard deviation, each seed against the same seed's base; "
+        "minutes are a run's, which shares the machine. "
         f"A sign is open where Student's t does not tell our difference from 0 at "
         f"{_CONFIDENCE:.0%}. Signs in nats: {nats}; in BLEU: {bleu}."
     )

@@ -54,7 +54,7 @@ def test_a_seed_is_compared_with_the_base_of_the_same_seed():
     assert nats.paper == pytest.approx(0.04763, abs=1e-5)
     text = "\n".join(" | ".join(row) for row in table_rows(record))
     wanted = "+0.048 | +1.040 ± 0.490 | open | -0.7 | -2.00 ± 1.41 | open"
-    assert f"B1 | d_k 2 | 1,000 | {wanted}" in text
+    assert f"B1 | d_k 2 | 1,000 | 3 | {wanted}" in text
     assert "perplexity 4.92 | 7.50 |  | BLEU 25.8 | 25.0 | \n" in text, "of the base the means"
 
 
@@ -96,7 +96,7 @@ def test_a_row_that_the_paper_has_not_is_shown_and_not_counted():
     paper_rows = {"base": [(10.0, 20.0)] * 2, "B1": [(20.0, 19.0)] * 2}
     alone, record = _record(**paper_rows), _record(**paper_rows, halves=[(99.0, 5.0)] * 2)
     assert summary(alone) == summary(record)
-    assert next(row for row in table_rows(record) if row[0] == "halves")[3:] == [
+    assert next(row for row in table_rows(record) if row[0] == "halves")[4:] == [
         *("–", "+2.293 ± 0.000", ""),  # ln 9.9
         *("–", "-15.00 ± 0.00", ""),
     ]
