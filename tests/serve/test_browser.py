@@ -7,10 +7,13 @@ import shutil
 import socket
 import threading
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
 from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
@@ -22,19 +25,16 @@ from tests.support.served import translator, writer
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not find_spec("playwright") or not find_spec("axe_playwright_python"),
-        reason="playwright and axe are not installed: pip install -e '.[browser]'",
-    ),
-    pytest.mark.skipif(not find_spec("uvicorn"), reason="uvicorn is not installed"),
     pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium"),
 ]
 
 MODELS = {"pair": translator(), "text": writer()}
+PAIR: Any = MODELS["pair"].model
 SOURCE = "one two three"
 EGG, CHICKEN = "one two three four", "four two three one"
 SLOW = 120_000
 """Milliseconds; the first answer of each kind waits for a program to be compiled."""
+expect.set_options(timeout=SLOW)
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -44,16 +44,16 @@ FLAGS = (
 @contextmanager
 def serving(*more, port=0):
     """The address of a server with the page and some more routes."""
-    import uvicorn
-
     app = Starlette(routes=[*more, *pages.Page(MODELS).routes()])
     with socket.create_server(("127.0.0.1", port)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,6 @@ def address():
 
 @pytest.fixture(scope="module")
 def chromium():
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         path = shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
@@ -89,17 +87,17 @@ def opened(chromium, url, may_fail=False, **context):
         assert may_fail or said == []
 
 
-def wait(locator, **state):
-    from playwright.sync_api import expect
-
-    return expect(locator, **state)
-
-
 def show(page, text):
     page.get_by_label("Text", exact=True).fill(text)
     page.get_by_role("button", name="Show", exact=True).click()
-    wait(page.locator(".stored")).to_have_count(0, timeout=SLOW)
-    wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
+    answered(page)
+
+
+def answered(page):
+    """All that is shown is of the text that is asked for; before any answer comes the example."""
+    expect(page.locator("#attention")).to_have_count(1)
+    expect(page.locator(".stored")).to_have_count(0)
+    expect(page.locator("#attention")).to_have_count(1)
 
 
 def values(page, selector, name):
@@ -109,8 +107,8 @@ def values(page, selector, name):
 
 
 def test_every_number_is_exactly_that_of_attention(chromium, address):
-    best = MODELS["pair"].model.translate([SOURCE])[0]
-    looks = MODELS["pair"].model.attention(SOURCE, best)
+    best = PAIR.translate([SOURCE])[0]
+    looks = PAIR.attention(SOURCE, best)
     with opened(chromium, address) as page:
         show(page, SOURCE)
         for kind in ("encoder", "cross", "decoder"):
@@ -120,7 +118,7 @@ def test_every_number_is_exactly_that_of_attention(chromium, address):
                 assert thumbnails.count() == wanted.shape[0] * wanted.shape[1]
                 thumbnails.nth(2 * (layer - 1) + head - 1).click()
                 named = f"{TITLES[kind]}, layer {layer}, head {head}"
-                wait(page.locator("#head-title")).to_have_text(named)
+                expect(page.locator("#head-title")).to_have_text(named)
                 found = np.array(values(page, "td[data-weight]", "weight"), float)
                 assert (found == wanted[layer - 1, head - 1].ravel()).all()
         heads = page.locator(".weights th[scope=row]").all_text_contents()
@@ -128,27 +126,27 @@ def test_every_number_is_exactly_that_of_attention(chromium, address):
 
 
 def test_lines_are_as_strong_as_the_weights_and_one_tokens_alone(chromium, address):
-    best = MODELS["pair"].model.translate([SOURCE])[0]
-    weights = MODELS["pair"].model.attention(SOURCE, best).of("cross")[1, 0]
+    best = PAIR.translate([SOURCE])[0]
+    weights = PAIR.attention(SOURCE, best).of("cross")[1, 0]
     with opened(chromium, address) as page:
         show(page, SOURCE)
         page.locator("[data-kind=cross] .thumbnail").nth(2).click()
         page.get_by_label("as lines").check()
-        wait(page.locator("td[data-weight]")).to_have_count(0)
+        expect(page.locator("td[data-weight]")).to_have_count(0)
         found = np.array(values(page, ".links line", "weight"), float)
         assert (found == weights[weights >= 0.005]).all()
         second = page.locator(".links [data-query='1']")
         page.locator(".links [data-query='0']").focus()
         page.keyboard.press("ArrowDown")
-        wait(second).to_be_focused()
+        expect(second).to_be_focused()
         found = np.array(values(page, ".links line", "weight"), float)
         assert (found == weights[1][weights[1] >= 0.005]).all()
-        wait(page.locator(".exact output")).to_have_text(str(float(weights[1].max())))
+        expect(page.locator(".exact output")).to_have_text(str(float(weights[1].max())))
         page.wait_for_url(lambda url: "links=yes" in url)
 
 
 def test_the_best_outputs_and_a_branch_that_is_forced(chromium, address):
-    (wanted,) = MODELS["pair"].model.translate([SOURCE], num_best=3)
+    (wanted,) = PAIR.translate([SOURCE], num_best=3)
     with opened(chromium, address) as page:
         show(page, SOURCE)
         texts = page.locator(".outputs .text").all_text_contents()
@@ -161,15 +159,15 @@ def test_the_best_outputs_and_a_branch_that_is_forced(chromium, address):
         piece = dropped.get_attribute("aria-label").split(":")[1].split(",")[0].strip()
         dropped.click()
         forced = page.locator(".forced .piece")
-        wait(forced).to_have_count(2, timeout=SLOW)
+        expect(forced).to_have_count(2)
         ids = TOKENIZER.ids(forced.all_text_contents())
         assert TOKENIZER.pieces(ids)[1] == piece
         way = page.locator(".node.best[data-step='0'], .node.best[data-step='1']")
         names = [each.get_attribute("aria-label") for each in way.all()]
         assert [TOKENIZER.pieces([n])[0] in name for n, name in zip(ids, names, strict=True)]
         page.get_by_role("button", name="Search freely").click()
-        wait(forced).to_have_count(0, timeout=SLOW)
-        wait(page.locator(".outputs .text").first).to_have_text(wanted[0].text, timeout=SLOW)
+        expect(forced).to_have_count(0)
+        expect(page.locator(".outputs .text").first).to_have_text(wanted[0].text)
 
 
 def test_the_egg_and_the_chicken(chromium, address):
@@ -179,7 +177,7 @@ def test_the_egg_and_the_chicken(chromium, address):
         page.get_by_role("button", name="Compare").click()
         rows = page.locator(".distances tbody tr")
         (length,) = map(len, TOKENIZER.encode([EGG]))
-        wait(rows).to_have_count(length + 1, timeout=SLOW)
+        expect(rows).to_have_count(length + 1)
 
         def distances():
             found = values(page, "[data-distance]", "distance")
@@ -190,33 +188,33 @@ def test_the_egg_and_the_chicken(chromium, address):
         assert moved.any()
         assert (distances()[:, 2:] > 1e-3).all()
         page.get_by_label("with positions").uncheck()
-        wait(page.locator("[data-distance]").nth(2)).to_have_text("0.000", timeout=SLOW)
+        expect(page.locator("[data-distance]").nth(2)).to_have_text("0.000")
         assert distances().max() < 1e-5
         page.get_by_role("radio", name="layer 2").check()
-        wait(page.locator("th.now")).to_have_text("layer 2")
+        expect(page.locator("th.now")).to_have_text("layer 2")
         page.get_by_label("all pieces").check()
         pieces = page.get_by_text(f"all pieces ({TOKENIZER.num_words})")
-        wait(pieces).to_be_visible(timeout=SLOW)
+        expect(pieces).to_be_visible()
 
 
 def test_next_words_follow_the_sliders_and_go_on(chromium, address):
     with opened(chromium, f"{address}/#model=text&text=one") as page:
         chosen = page.locator("[data-chosen]")
-        wait(chosen.first).to_be_visible(timeout=SLOW)
+        expect(chosen.first).to_be_visible()
         page.get_by_label("Min p").fill("1")
-        wait(page.locator(".kept")).to_have_text("1 of 300 words may be drawn.", timeout=SLOW)
+        expect(page.locator(".kept")).to_have_text("1 of 300 words may be drawn.")
         page.get_by_label("Min p").fill("0")
         page.get_by_label("Top k").fill("2")
-        wait(page.locator(".kept")).to_have_text("2 of 300 words may be drawn.", timeout=SLOW)
+        expect(page.locator(".kept")).to_have_text("2 of 300 words may be drawn.")
         assert sum(map(float, values(page, "[data-chosen]", "chosen"))) == pytest.approx(1.0)
         page.get_by_label("Temperature").fill("0")
-        wait(page.locator(".kept")).to_have_text("1 of 300 words may be drawn.", timeout=SLOW)
+        expect(page.locator(".kept")).to_have_text("1 of 300 words may be drawn.")
         assert float(values(page, "[data-chosen]", "chosen")[0]) == 1.0
         word = page.locator("table.words th button:enabled").nth(1)
         word.click()
-        wait(page.get_by_label("Text", exact=True)).not_to_have_value("one")
+        expect(page.get_by_label("Text", exact=True)).not_to_have_value("one")
         assert page.locator("#beam").count() == 0
-        wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
+        expect(page.locator("#attention")).to_have_count(1)
         assert page.locator("[data-kind]").count() == 1
 
 
@@ -233,19 +231,19 @@ def test_an_answer_that_breaks_off_is_said(chromium):
         page.get_by_label("Text", exact=True).fill(SOURCE)
         page.get_by_role("button", name="Show", exact=True).click()
         alert = page.get_by_role("alert")
-        wait(alert).to_contain_text("The server does not answer.", timeout=SLOW)
-        wait(page.locator(".stored")).to_contain_text("This is a stored example")
+        expect(alert).to_contain_text("The server does not answer.")
+        expect(page.locator(".stored")).to_contain_text("This is a stored example")
         page.get_by_role("button", name="Try again").click()
-        wait(page.locator("#trouble")).to_be_focused()
+        expect(page.locator("#trouble")).to_be_focused()
 
 
 def test_the_example_can_be_played_with(chromium, address):
     with opened(chromium, address, may_fail=True) as page:
         source = page.locator(".stored q").inner_text()
         page.get_by_label("all pieces").check()
-        wait(page.get_by_text(f"all pieces ({TOKENIZER.num_words})")).to_be_visible(timeout=SLOW)
+        expect(page.get_by_text(f"all pieces ({TOKENIZER.num_words})")).to_be_visible()
         page.locator(".node.dropped").first.click()
-        wait(page.get_by_label("Text", exact=True)).to_have_value(source)
+        expect(page.get_by_label("Text", exact=True)).to_have_value(source)
         assert "prefix" not in page.url, "its branches are another model's"
 
 
@@ -266,7 +264,7 @@ def test_the_example_never_shows_before_a_language_model(chromium, address, name
         with page.expect_response("**/example.json"), page.expect_request("**/api/models"):
             page.goto(f"{address}/#model={name}")
         held.pop().continue_()
-        wait(page.locator(f"input[value={name}]")).to_be_checked()
+        expect(page.locator(f"input[value={name}]")).to_be_checked()
         assert bool(page.evaluate("window.examples")) == shown
 
 
@@ -275,12 +273,12 @@ def test_what_is_of_the_text_before_says_so_and_changes_nothing(chromium, addres
         show(page, SOURCE)
         page.get_by_label("Text", exact=True).fill("one " * 70)
         page.get_by_role("button", name="Show", exact=True).click()
-        wait(page.get_by_role("alert")).to_contain_text("wanted", timeout=SLOW)
+        expect(page.get_by_role("alert")).to_contain_text("wanted")
         before = page.locator("#beam .stored")
-        wait(before).to_have_text(f"Still of {SOURCE}")
+        expect(before).to_have_text(f"Still of {SOURCE}")
         page.locator(".node.dropped").first.click(force=True)
-        wait(page.get_by_label("Text", exact=True)).to_have_value(("one " * 70).strip())
-        wait(page.locator(".forced .piece")).to_have_count(0)
+        expect(page.get_by_label("Text", exact=True)).to_have_value(("one " * 70).strip())
+        expect(page.locator(".forced .piece")).to_have_count(0)
 
 
 def test_heads_of_the_translation_before_say_so_where_those_of_another_are_refused(
@@ -296,18 +294,18 @@ def test_heads_of_the_translation_before_say_so_where_those_of_another_are_refus
 
         page.route("**/page/api/beam", saying)
         show(page, SOURCE)
-        wait(page.locator("#attention .stored")).to_have_count(0)
+        expect(page.locator("#attention .stored")).to_have_count(0)
         refusal = {"status": 400, "json": {"error": "The translation has 70 tokens."}}
         page.route("**/page/api/attention", lambda route: route.fulfill(**refusal))
         page.locator(".node.dropped").first.click(force=True)
-        wait(page.locator("#attention .stored")).to_have_text("Still of four", timeout=SLOW)
-        wait(page.locator("#attention")).to_have_attribute("aria-busy", "true")
+        expect(page.locator("#attention .stored")).to_have_text("Still of four")
+        expect(page.locator("#attention")).to_have_attribute("aria-busy", "true")
 
 
 def test_a_foreign_kind_of_heads_in_the_address_is_the_first(chromium, address):
     with opened(chromium, f"{address}/#text={SOURCE}&kind=constructor") as page:
         pressed = page.locator(".thumbnail[aria-pressed=true]")
-        wait(pressed).to_have_count(1, timeout=SLOW)
+        expect(pressed).to_have_count(1)
 
 
 def test_the_example_is_german_whatever_the_models_language(chromium, address):
@@ -322,10 +320,10 @@ def test_the_example_is_german_whatever_the_models_language(chromium, address):
         page.set_default_timeout(SLOW)
         page.route("**/page/api/models", in_french)
         page.goto(address)
-        wait(page.locator(".stored")).to_have_count(1, timeout=SLOW)
-        wait(page.locator("p.said")).to_have_attribute("lang", "de")
+        expect(page.locator(".stored")).to_have_count(1)
+        expect(page.locator("p.said")).to_have_attribute("lang", "de")
         show(page, SOURCE)
-        wait(page.locator("p.said")).to_have_attribute("lang", "fr")
+        expect(page.locator("p.said")).to_have_attribute("lang", "fr")
 
 
 def test_text_that_would_be_code_is_text(chromium, address):
@@ -337,11 +335,11 @@ def test_text_that_would_be_code_is_text(chromium, address):
             page.get_by_role("button", name="Compare").click()
             (ids,) = TOKENIZER.encode([text.replace("\u202e", "")])
             pieces = [*TOKENIZER.pieces(ids), "</s>"]
-            wait(page.locator(".choices .first .piece")).to_have_text(pieces, timeout=SLOW)
+            expect(page.locator(".choices .first .piece")).to_have_text(pieces)
         # A model of random weights may say what it cannot read again, which the server refuses.
         page.get_by_label("Text", exact=True).fill("<i>one</i>")
         page.get_by_role("button", name="Show", exact=True).click()
-        wait(page.locator(".stored")).to_have_count(0, timeout=SLOW)
+        expect(page.locator(".stored")).to_have_count(0)
         assert page.locator("main img, main i").count() == 0
 
 
@@ -356,24 +354,24 @@ def test_a_server_that_is_gone_is_said_and_the_last_result_stays(chromium):
             page.get_by_label("Text", exact=True).fill("four five")
             page.get_by_role("button", name="Show", exact=True).click()
             alert = page.get_by_role("alert")
-            wait(alert).to_contain_text("does not answer. What you see is the last result.")
+            expect(alert).to_contain_text("does not answer. What you see is the last result.")
             assert best.all_text_contents() == texts
-            (wanted,) = MODELS["pair"].model.translate(["four five"])
+            (wanted,) = PAIR.translate(["four five"])
             with serving(port=int(address.rpartition(":")[2])):
                 page.get_by_role("button", name="Try again").click()
-                wait(alert).to_have_text("", timeout=SLOW)
-                wait(best.first).to_have_text(wanted, timeout=SLOW)
+                expect(alert).to_have_text("")
+                expect(best.first).to_have_text(wanted)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(chromium, address, scheme):
-    from axe_playwright_python.sync_playwright import Axe
-
     for where in ("", f"/#text={SOURCE}", "/#model=text&text=one"):
         context = {"color_scheme": scheme, "bypass_csp": True, "reduced_motion": "reduce"}
         with opened(chromium, address + where, **context) as page:
-            wait(page.locator(".stored")).to_have_count(0 if where else 1, timeout=SLOW)
-            wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
+            if where:
+                answered(page)
+            else:
+                expect(page.locator(".stored")).to_have_count(1)
             found = Axe().run(page).response["violations"]
             serious = [each for each in found if each["impact"] in ("serious", "critical")]
             assert [(e["id"], [n["html"] for n in e["nodes"]][:3]) for e in serious] == []
@@ -383,7 +381,7 @@ def test_axe_finds_nothing_serious(chromium, address, scheme):
 def test_no_width_needs_sideways_scrolling(chromium, address, width):
     size = {"width": width, "height": 700}
     with opened(chromium, f"{address}/#text={'one ' * 9}", viewport=size) as page:
-        wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
+        answered(page)
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
@@ -393,7 +391,7 @@ def test_a_long_word_of_the_text_before_breaks_within_320_pixels(chromium, addre
         show(page, "W" * 30)
         page.get_by_label("Text", exact=True).fill("one " * 70)
         page.get_by_role("button", name="Show", exact=True).click()
-        wait(page.locator("#beam .stored")).to_have_count(1, timeout=SLOW)
+        expect(page.locator("#beam .stored")).to_have_count(1)
         assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
@@ -403,26 +401,25 @@ def test_the_whole_way_by_keyboard(chromium, address):
         page.get_by_label("Text", exact=True).focus()
         page.keyboard.type(SOURCE)
         page.keyboard.press("Enter")
-        wait(page.locator(".stored")).to_have_count(0, timeout=SLOW)
-        wait(page.locator("#attention")).to_have_count(1, timeout=SLOW)
+        answered(page)
         page.locator("[data-kind=cross] .thumbnail").nth(3).focus()
         page.keyboard.press("Enter")
-        wait(page.locator("#head-title")).to_be_focused()
+        expect(page.locator("#head-title")).to_be_focused()
         page.keyboard.press("Tab")
-        wait(page.get_by_label("as lines")).to_be_focused()
+        expect(page.get_by_label("as lines")).to_be_focused()
         page.keyboard.press("Tab")
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowDown")
         cell = page.locator("td:focus")
         assert (cell.get_attribute("data-row"), cell.get_attribute("data-column")) == ("1", "1")
-        wait(page.locator(".exact output")).to_have_text(cell.get_attribute("data-weight"))
+        expect(page.locator(".exact output")).to_have_text(cell.get_attribute("data-weight"))
         page.locator(".node[tabindex='0']").focus()
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
-        wait(page.locator(".forced .piece")).to_have_count(1, timeout=SLOW)
-        wait(page.locator(".node[data-step='0'][data-place='0']")).to_be_focused()
+        expect(page.locator(".forced .piece")).to_have_count(1)
+        expect(page.locator(".node[data-step='0'][data-place='0']")).to_be_focused()
         page.get_by_role("button", name="Search freely").press("Enter")
-        wait(page.locator("#beam-title")).to_be_focused()
+        expect(page.locator("#beam-title")).to_be_focused()
         page.locator("canvas.cloud").focus()
         page.keyboard.press("ArrowLeft")
 
@@ -435,9 +432,9 @@ def test_the_address_has_the_state_and_brings_it_back(chromium, address):
         url = page.url
     assert "text=one" in url.partition("#")[2]
     with opened(chromium, url) as page:
-        wait(page.locator(".outputs")).to_be_visible(timeout=SLOW)
+        answered(page)
         pressed = page.locator(".thumbnail[aria-pressed=true]")
-        wait(pressed).to_have_attribute("aria-label", "decoder self-attention, layer 1, head 2")
+        expect(pressed).to_have_attribute("aria-label", "decoder self-attention, layer 1, head 2")
 
 
 def test_text_is_shown_as_it_grows_where_the_server_writes_so(chromium):
@@ -455,13 +452,13 @@ def test_text_is_shown_as_it_grows_where_the_server_writes_so(chromium):
 
     route = Route("/v1/completions", complete, methods=["POST"])
     with serving(route) as address, opened(chromium, f"{address}/#model=text&text=one") as page:
-        wait(page.locator(".said")).to_have_text("two thr", timeout=SLOW)
+        expect(page.locator(".said")).to_have_text("two thr")
         said = page.locator(".said")
-        wait(said).to_have_attribute("aria-busy", "true")
+        expect(said).to_have_attribute("aria-busy", "true")
         go_on.set()
-        wait(said).to_have_text("two three")
-        wait(said).to_have_attribute("aria-busy", "false")
+        expect(said).to_have_text("two three")
+        expect(said).to_have_attribute("aria-busy", "false")
         page.get_by_role("button", name="Draw again").click()
         page.wait_for_url(lambda url: "seed=1" in url)
-        wait(said).to_have_text("two three")
+        expect(said).to_have_text("two three")
     assert seeds == [0, 1]
