@@ -3,6 +3,7 @@
 Chromium is the system's own; nothing is downloaded.
 """
 
+import re
 import shutil
 import socket
 import threading
@@ -21,6 +22,7 @@ from starlette.routing import Route
 from aiayn.decoding.heads import TITLES
 from aiayn.serve import page as pages
 from tests.support.models import TOKENIZER
+from tests.support.pages import ROOT
 from tests.support.served import translator, writer
 
 pytestmark = [
@@ -422,6 +424,29 @@ def test_the_whole_way_by_keyboard(chromium, address):
         expect(page.locator("#beam-title")).to_be_focused()
         page.locator("canvas.cloud").focus()
         page.keyboard.press("ArrowLeft")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_tour_leads_to_every_panel_and_names_what_the_panel_names(chromium, address, model):
+    sections = re.findall(r"^## ([\d.]+) ", (ROOT / "docs" / "paper.md").read_text(), re.MULTILINE)
+    with opened(chromium, f"{address}/#model={model}&text={SOURCE}") as page:
+        answered(page)
+        stops, panels = page.locator(".tour li"), page.locator("section.panel")
+        expect(panels).to_have_count(4)
+        names = panels.evaluate_all("(all) => all.map((each) => each.id)")
+        assert stops.get_by_role("button").all_text_contents() == names
+        for stop, panel in zip(stops.all(), panels.all(), strict=True):
+            button = stop.get_by_role("button")
+            button.press("Enter")
+            expect(panel.locator("h2")).to_be_focused()
+            expect(panel.locator("h2")).to_be_in_viewport()
+            expect(page.locator(".tour [aria-current=step]")).to_have_text(button.inner_text())
+            paper, file = stop.locator(".where").inner_text().rsplit(", ", 1)
+            its_paper, its_files = panel.locator(".where").inner_text().split(" · Code: ")
+            assert file in its_files.split()
+            assert (ROOT / file).is_file()
+            for section in re.findall(r"§([\d.]+)", f"{paper} {its_paper}"):
+                assert any(each.startswith(section) for each in sections), section
 
 
 def test_the_address_has_the_state_and_brings_it_back(chromium, address):
