@@ -4,10 +4,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from aiayn.serve.asked import Chat, Completion
+from aiayn.serve.libretranslate import Translate
 from tests.support.clients import MIXED, answer, hang_up, metrics
 from tests.support.servers import running
 
 CLIENTS, EACH = 64, 6
+
+
+def test_the_mix_has_all_that_can_be_asked():
+    known = {name for kind in (Chat, Completion, Translate) for name in kind.__struct_fields__}
+    asked = {name for each in MIXED for name in each.values}
+    refused = {"frequency_penalty", "presence_penalty", "response_format", "suffix", "tools"}
+    assert known - asked == refused | {"api_key", "best_of", "user"}, "which change no answer"
 
 
 @pytest.mark.slow

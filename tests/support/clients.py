@@ -1,7 +1,7 @@
 """Clients that ask a server for answers of all kinds at once, some of whom hang up midway."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import closing
 from http.client import HTTPConnection, HTTPResponse
@@ -29,12 +29,15 @@ def _translate(q: str | list[str], **more: Any) -> Asked:
     return Asked("/translate", {"q": q, "source": "en", "target": "de", **more})
 
 
-def _complete(model: str, prompt: str, **more: Any) -> Asked:
+def _complete(model: str, prompt: str | list[str] | list[int], **more: Any) -> Asked:
     return Asked("/v1/completions", {"model": model, "prompt": prompt, **more})
 
 
-def _chat(model: str, text: str, **more: Any) -> Asked:
+def _chat(model: str, text: str, begun: str = "", **more: Any) -> Asked:
+    """`begun` is how the answer begins, where it must begin so."""
     messages = [{"role": "user", "content": text}]
+    if begun:
+        messages.append({"role": "assistant", "content": begun})
     return Asked("/v1/chat/completions", {"model": model, "messages": messages, **more})
 
 
@@ -44,6 +47,7 @@ MIXED = (
     _translate(["seven eight", "nine ten one", "", "two"]),
     _translate("two\n\nnine ten", alternatives=2),
     _translate("<p>one <b>two</b></p>", format="html"),
+    _translate("six seven", source="auto"),
     _translate([_LONG] * 6),
     _translate(["one two three", "four five", "six seven eight nine"] * 25),
     _complete("pair", "one two", stream=True),
@@ -51,19 +55,31 @@ MIXED = (
     _complete("pair", "one two", temperature=1.3, seed=5, logprobs=3),
     _complete("pair", "four five", n=3, logprobs=1),
     _complete("pair", "six", temperature=0.8, seed=2, n=2, top_k=5, ban=["two"]),
+    _complete("pair", "six seven", min_tokens=10, length_penalty=3.0),
+    _complete("pair", "six seven", ban=["zz"], n=3),
+    _complete("pair", _LONG, stop=["NNN"]),
     _chat("pair", "three four", max_tokens=4),
     _chat("pair", "three four", stream=True),
+    _chat("pair", "three four", "nine one", logprobs=True),
+    _chat("pair", "three four", "nine one", n=3, length_penalty=1.5),
+    _chat("pair", _LONG, stream=True, logprobs=True),
+    _chat("pair", "six", "two", temperature=0.9, seed=4, stream=True),
     _complete("text", "one", temperature=0, max_tokens=12, logprobs=2),
     _complete("text", "one", seed=7, temperature=1.3, max_tokens=20),
     _complete("text", "one", seed=7, temperature=1.3, max_tokens=20, stream=True),
     _complete("text", "two", seed=8, max_tokens=9, n=3, top_p=0.9),
     _complete("text", "two", seed=8, max_tokens=30, n=8, min_p=0.05),
-    _complete("text", "four five", seed=9, max_tokens=25, stop=["e", "o"], stream=True),
+    _complete("text", "four five", seed=9, max_tokens=25, stop=["\x1f\x1f", "o"], stream=True),
+    _complete("text", "six", seed=3, n=3, max_tokens=12, stream=True, logprobs=1),
+    _complete("text", ["one", "two three"], seed=3, n=2),
+    _complete("text", [1, 30, 40], seed=2, max_tokens=12, logit_bias={"269": -100}, top_k=9),
     _complete("text", "one two", max_tokens=0, echo=True, logprobs=1),
+    _complete("text", "one two", seed=4, max_tokens=9, echo=True, logprobs=0, stream=True),
     _chat("text", "nine", seed=1, max_tokens=25, stream=True),
     _chat("text", "nine", seed=1, max_tokens=5, logprobs=True, top_logprobs=2),
+    _chat("text", "nine", "one two", seed=1, max_completion_tokens=9),
 )
-"""Beams, greedy texts and samples, whole and as streams, in both dialects."""
+"""Beams, greedy texts and samples, whole and as streams, in both dialects, with every wish."""
 
 
 def answer(address: str, asked: Asked) -> object:
@@ -78,12 +94,18 @@ def answer(address: str, asked: Asked) -> object:
     *events, end = (line[6:] for line in text.split("\n") if line.startswith("data: "))
     assert end == "[DONE]"
     chunks = [json.loads(event) for event in events]
-    choices = [choice for chunk in chunks for choice in chunk["choices"]]
-    parts = (choice.get("delta", {}).get("content") or choice.get("text") for choice in choices)
-    said = "".join(filter(None, parts))
-    ends = [choice["finish_reason"] for choice in choices]
-    assert ends[:-1] == [None] * (len(ends) - 1)
-    return said, ends[-1], [chunk.get("usage") for chunk in chunks[-1:]]
+    said, told = defaultdict[int, str](str), defaultdict[tuple[int, str], list[Any]](list)
+    ends: dict[int, str] = {}
+    for choice in (choice for chunk in chunks for choice in chunk["choices"]):
+        place = choice["index"]
+        assert place not in ends
+        said[place] += choice.get("delta", {}).get("content") or choice.get("text") or ""
+        for name, values in (choice["logprobs"] or {}).items():
+            told[place, name] += values or ()
+        if choice["finish_reason"]:
+            ends[place] = choice["finish_reason"]
+    assert ends.keys() == said.keys()
+    return said, told, ends, chunks[-1].get("usage")
 
 
 def hang_up(address: str, asked: Asked) -> None:
