@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from starlette.testclient import TestClient
 
+from aiayn.decoding.wishes import Wishes
 from aiayn.evaluation.texts import evaluate_text
 from aiayn.model.saved import save_model
+from aiayn.serve.lanes import Ask
+from aiayn.serve.server import Server
 from tests.support.models import CONTEXT, TOKENIZER, language_model
 from tests.support.servers import running, served
 
@@ -159,6 +163,29 @@ def test_openai_knows_our_refusals(openai_client):
     with pytest.raises(openai.BadRequestError, match="context") as refused:
         openai_client.completions.create(model="text", prompt="one " * 2 * CONTEXT)
     assert refused.value.code == "context_length_exceeded"
+
+
+def test_openai_says_that_the_queue_is_full_and_asks_again_when_it_is_told_to(monkeypatch):
+    openai = pytest.importorskip("openai", reason="openai is in the parity environment alone")
+    server, waited = Server(served(), queue=1), []
+    # No engine is started, so that the one request that may wait does so to the end.
+    server.app.is_ready = lambda: True
+    waiting = Ask((1,), first=1, most=1, wishes=Wishes(sample=1))
+    server.engines["text"].submit([waiting], lambda *_: None)
+    here = TestClient(server.app, base_url="http://127.0.0.1")
+    client = openai.OpenAI(base_url="http://127.0.0.1/v1", api_key="-", http_client=here)
+    monkeypatch.setattr("time.sleep", waited.append)
+    for asked in ({}, {"stream": True}):
+        once = client.with_options(max_retries=0)
+        with pytest.raises(openai.RateLimitError, match="ask again later") as refused:
+            once.completions.create(model="text", prompt="one", **asked)
+        assert refused.value.code == "overloaded"
+        assert refused.value.response.headers["retry-after"] == "1"
+    assert waited == []
+    messages = [{"role": "user", "content": "one"}]
+    with pytest.raises(openai.RateLimitError):
+        client.with_options(max_retries=3).chat.completions.create(model="text", messages=messages)
+    assert waited == [1, 1, 1]
 
 
 def test_openai_asks_again_where_the_queue_is_full(tmp_path):
