@@ -42,7 +42,8 @@ class Controls(NamedTuple):
     """The length of the sequences of words that come at most once; 0 for none."""
     banned_BKL: Int[Array, "batch sequences length"] | None = None
     """Sequences of words that never come, with `FREE` before the shorter ones; all `FREE`: none.
-    One that begins with `START` never begins an output."""
+    One that begins with `START` never begins an output. A first axis of 1 is of all sentences, of
+    which a file has many."""
     bias_BV: Float[Array, "batch vocabulary"] | None = None
     """What each word adds to its logit where outputs are chosen, in nats; in a search to the
     log-probability of its hypothesis, as often as it comes. 0 for none."""
@@ -98,16 +99,15 @@ def controls_of(
             value = min(value, np.iinfo(np.int32).max)
         return None if value is None else jnp.full(rows, value, dtype)
 
-    prefix_BP = banned_BKL = seed_B = temperature_B = None
+    prefix_BP = banned_1KL = seed_B = temperature_B = None
     if prefixes is not None:
         prefix_BP = np.full((rows, _padded(prefixes)), FREE, np.int32)
         for row, ids in enumerate(prefixes):
             prefix_BP[row, : len(ids)] = ids
     if banned:
-        banned_KL = np.full((_power_of_two(len(banned)), _padded(banned)), FREE, np.int32)
+        banned_1KL = np.full((1, _power_of_two(len(banned)), _padded(banned)), FREE, np.int32)
         for row, ids in enumerate(banned):
-            banned_KL[row, -len(ids) :] = ids
-        banned_BKL = np.broadcast_to(banned_KL, (rows, *banned_KL.shape))
+            banned_1KL[0, row, -len(ids) :] = ids
     if wishes.sample is not None:
         seeds = [wishes.seed_of(ids) for ids in sources]
         seed_B = np.array(seeds + [0] * (rows - len(seeds)), np.uint32)
@@ -120,7 +120,7 @@ def controls_of(
         prefix_BP=None if prefix_BP is None else jnp.asarray(prefix_BP),
         min_length_B=min_length_B,
         no_repeat_B=of_all(wishes.no_repeat),
-        banned_BKL=None if banned_BKL is None else jnp.asarray(banned_BKL),
+        banned_BKL=None if banned_1KL is None else jnp.asarray(banned_1KL),
         num_samples_B=of_all(wishes.sample),
         temperature_B=of_all(temperature_B, np.float32),
         seed_B=None if seed_B is None else jnp.asarray(seed_B),

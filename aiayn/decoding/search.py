@@ -491,7 +491,10 @@ def search(
     (most, width), total = src_AS.shape, (limit_A > 0).sum()
     batch = min(at_once, most)
     group = _group_size(batch, width)
-    given = (src_AS, src_segments_AS, limit_A, controls)
+    banned = controls.banned_BKL
+    is_of_all = banned is not None and len(banned) == 1
+    of_each = controls._replace(banned_BKL=None) if is_of_all else controls
+    given = (src_AS, src_segments_AS, limit_A, of_each)
     given = jax.tree.map(lambda x: jnp.pad(x, [(0, group)] + [(0, 0)] * (x.ndim - 1)), given)
     positions_GS = jnp.broadcast_to(jnp.arange(width)[None], (group, width))
 
@@ -510,6 +513,7 @@ def search(
         src_GS, segments_GS, limit_G, controls_G = jax.tree.map(
             lambda x: lax.dynamic_slice_in_dim(x, file.begun, group), given
         )
+        controls_G = controls_G._replace(banned_BKL=banned) if is_of_all else controls_G
         number_G = file.begun + jnp.arange(group)
         state = slots.begin(
             file.state, place_G, number_G, src_GS, segments_GS, positions_GS, limit_G, controls_G

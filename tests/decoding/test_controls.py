@@ -318,8 +318,12 @@ def find():
     """A search of at most twelve sentences, three at a time; the rest are empty."""
     graphdef, _ = drawn_by_numpy(ONE_LAYER, num_words=60)
 
-    def find(params, pairs, asked, limits):
+    def find(params, pairs, asked, limits, is_of_all=False):
         spare = SENTENCES - len(pairs)
+        controls = _controls([*asked, *[{}] * spare], prefix_length=ROOM)
+        if is_of_all:
+            assert controls.banned_BKL is not None
+            controls = controls._replace(banned_BKL=controls.banned_BKL[:1])
         rows = unpacked_rows([*pairs, *[([], [])] * spare], WIDTH)
         return jax.device_get(
             search(
@@ -329,7 +333,7 @@ def find():
                 jnp.asarray(rows.src_BS),
                 jnp.asarray(rows.src_segments_BS),
                 jnp.asarray([*limits, *[0] * spare], jnp.int32),
-                _controls([*asked, *[{}] * spare], prefix_length=ROOM),
+                controls,
                 beam_size=BEAM,
                 alpha=9.0,  # as nobody asks: each has an α of its own
                 at_once=AT_ONCE,
@@ -493,6 +497,18 @@ def test_who_asks_for_nothing_finds_what_the_plain_program_finds(find):
     _same([_outputs(found, n) for n in numbers], [_outputs(plain, n) for n in numbers])
 
 
+def test_what_is_banned_in_all_sentences_is_as_if_banned_in_each(find):
+    params, pairs = _model(3), _pairs(SENTENCES, 2)
+    limits, free = [12] * SENTENCES, find(params, pairs, [{}] * SENTENCES, [12] * SENTENCES)
+    word = _outputs(free, 0)[0][0][0]
+    asked = [{"banned": ((word,),)}] * SENTENCES
+    in_each = find(params, pairs, asked, limits)
+    in_all = find(params, pairs, asked, limits, is_of_all=True)
+    numbers = range(SENTENCES)
+    _same([_outputs(in_all, n) for n in numbers], [_outputs(in_each, n) for n in numbers])
+    assert _outputs(in_all, 0) != _outputs(free, 0)
+
+
 def test_a_plain_search_computes_nothing_for_what_is_not_asked(monkeypatch):
     graphdef, params = drawn_by_numpy(ONE_LAYER, num_words=60)
     settings = {"beam_size": 2, "alpha": 0.6, "room": 5, "bos": BOS, "eos": EOS}
@@ -527,7 +543,7 @@ def test_wishes_become_the_arrays_of_all_sentences():
         np.testing.assert_array_equal(value, wanted)
     assert (found.top_p_B, found.min_p_B) == (None, None)
     banned = np.asarray(found.banned_BKL)
-    assert banned.shape == (4, 4, 16)
-    for ids, row in zip([[4], [5, 6, 7], [8, 9], []], banned[2].tolist(), strict=True):
+    assert banned.shape == (1, 4, 16), "of all sentences, however many they are"
+    for ids, row in zip([[4], [5, 6, 7], [8, 9], []], banned[0].tolist(), strict=True):
         assert row == [FREE] * (16 - len(ids)) + ids
     assert controls_of(Wishes(), [], sources, None, 4) == NOTHING

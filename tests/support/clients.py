@@ -73,7 +73,9 @@ MIXED = (
     _complete("text", "four five", seed=9, max_tokens=25, stop=["\x1f\x1f", "o"], stream=True),
     _complete("text", "six", seed=3, n=3, max_tokens=12, stream=True, logprobs=1),
     _complete("text", ["one", "two three"], seed=3, n=2),
-    _complete("text", [1, 30, 40], seed=2, max_tokens=12, logit_bias={"269": -100, "40": 2.5}, top_k=9),
+    _complete(
+        "text", [1, 30, 40], seed=2, max_tokens=12, logit_bias={"269": -100, "40": 2.5}, top_k=9
+    ),
     _complete("text", "one two", max_tokens=0, echo=True, logprobs=1),
     _complete("text", "one two", seed=4, max_tokens=9, echo=True, logprobs=0, stream=True),
     _chat("text", "nine", seed=1, max_tokens=25, stream=True),
