@@ -66,7 +66,8 @@ def apart(function: Callable[[Job], Result], job: Job) -> Result:
 def as_finished(
     function: Callable[[Job], Result], jobs: Iterable[Job], num_workers: int
 ) -> Generator[tuple[Job, Result], None, None]:
-    """As `parallel_map`, for long jobs: each with its result as soon as there is one.
+    """As `parallel_map`, for long jobs: each with its result as soon as there is one, and in a
+    process of its own, with which the programs that it compiled leave memory.
 
     No job waits in a queue, so that where one fails, or on Ctrl-C, none begins any more; those that
     are going on may save what they have and raise Preempted.
@@ -75,13 +76,21 @@ def as_finished(
         yield from parallel_map(function, jobs, 1)
         return
     waiting = iter(jobs)
-    with _pool(num_workers) as pool:
-        running = {pool.submit(_or_end, function, job): job for job in islice(waiting, num_workers)}
+    running: dict[Future[Result], tuple[Job, ProcessPoolExecutor]] = {}
+    with _ended_with_us() as pools:
+
+        def begin(count: int) -> None:
+            for job in islice(waiting, count):
+                pools.append(_new_pool(1))
+                running[pools[-1].submit(_or_end, function, job)] = job, pools[-1]
+
+        begin(num_workers)
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
-                for job in islice(waiting, 1):
-                    running[pool.submit(_or_end, function, job)] = job
+                job, pool = running.pop(future)
+                yield job, future.result()
+                pool.shutdown()
+                begin(1)
 
 
 def _or_end(function: Callable[[Job], Result], job: Job) -> Result:
@@ -94,11 +103,24 @@ def _or_end(function: Callable[[Job], Result], job: Job) -> Result:
 
 @contextmanager
 def _pool(num_workers: int) -> Generator[ProcessPoolExecutor]:
-    """Worker processes, ended at once by whatever goes wrong: nobody waits for their results."""
+    """Worker processes, as `_ended_with_us` ends them."""
+    with _ended_with_us() as pools:
+        pools.append(_new_pool(num_workers))
+        yield pools[0]
+
+
+def _new_pool(num_workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _start_worker)
+
+
+@contextmanager
+def _ended_with_us() -> Generator[list[ProcessPoolExecutor]]:
+    """For pools of worker processes, all of which whatever goes wrong ends at once: nobody waits
+    for their results."""
     others = multiprocessing.active_children()  # of the program that called
-    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _start_worker)
+    pools: list[ProcessPoolExecutor] = []
     try:
-        yield pool
+        yield pools
     except BrokenProcessPool as error:
         raise UserError(
             "A worker process was ended from outside or could not start: memory ran out, or the "
@@ -110,7 +132,8 @@ def _pool(num_workers: int) -> Generator[ProcessPoolExecutor]:
                 worker.terminate()
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:

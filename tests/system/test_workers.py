@@ -1,6 +1,7 @@
 """Jobs in other processes: results in order, and nobody waits for what is no longer wanted."""
 
 import multiprocessing
+import os
 import signal
 import threading
 from pathlib import Path
@@ -69,6 +70,17 @@ def test_long_jobs_come_as_they_end_and_none_begins_after_a_failure(tmp_path):
     began = {path.name for path in tmp_path.glob("began *")}
     assert began == {"began 0", "began 1"}
     assert (tmp_path / "saved").exists()
+
+
+def _process(_: int) -> int:
+    return os.getpid()
+
+
+def test_each_long_job_has_a_process_that_ends_with_it():
+    found = as_finished(_process, range(4), 2)
+    processes = [process for _, process in found]
+    assert len({*processes, os.getpid()}) == 5
+    assert multiprocessing.active_children() == []
 
 
 def _fail_after_sigterm(job: tuple[str, int]) -> None:
