@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import aiayn.training.step
-from aiayn.config import TrainConfig
+from aiayn.config import ModelConfig, TrainConfig
 from aiayn.data.rows import Rows, rows_of_texts
 from aiayn.model.structure import build, flatten
 from aiayn.training.mesh import (
@@ -24,6 +24,16 @@ from tests.support.models import MODEL as TWO_LAYERS
 from tests.support.models import NUM_WORDS, random_pairs, unpacked_rows
 
 MODEL = replace(TWO_LAYERS, num_layers=1)
+WRITER = replace(MODEL, kind="decoder")
+GPT_1 = replace(
+    WRITER,
+    positions="learned",
+    max_positions=8,
+    activation="gelu",
+    scale_embedding=False,
+    attention_dropout_rate=0.1,
+    initializer="normal",
+)
 CONFIG = TrainConfig(warmup_steps=4)
 ADAM = optimizer(MODEL, CONFIG)
 GRAPHDEF = build(MODEL, NUM_WORDS)
@@ -31,27 +41,33 @@ KEY = jax.random.key(9)
 LENGTHS = [(3, 5), (7, 2), (4, 4), (6, 6), (2, 3), (5, 1), (3, 3), (2, 7)]
 
 
-def _rows(num_rounds: int, seed: int = 0, empty: int = 0) -> Rows:
+def _rows(num_rounds: int, seed: int = 0, empty: int = 0, config: ModelConfig = MODEL) -> Rows:
     """Eight real rows, then `empty` ones, in `num_rounds` rounds."""
-    rows = unpacked_rows(random_pairs(LENGTHS, seed), 8)
+    pairs = random_pairs(LENGTHS, seed)
+    rows = unpacked_rows(pairs, 8)
+    if config.kind == "decoder":
+        rows = rows_of_texts([target for _, target in pairs], bos=2, eos=3, width=8)
     padded = [np.pad(field, ((0, empty), (0, 0))) for field in rows]
-    return Rows(*(f.reshape(num_rounds, -1, f.shape[-1]) for f in padded))
+    per_round = (len(LENGTHS) + empty) // num_rounds
+    return Rows(*(f.reshape(num_rounds, per_round, f.shape[1]) for f in padded))
 
 
 @cache
-def _update(num_devices: int):
-    return mapped_train_step(GRAPHDEF, CONFIG, ADAM, data_mesh(jax.devices()[:num_devices]))
-
-
-@cache
-def _run(num_devices: int, num_rounds: int, empty: int = 0, steps: int = 3):
-    """Losses and final parameters of a few updates."""
+def _update(num_devices: int, config: ModelConfig):
     mesh = data_mesh(jax.devices()[:num_devices])
-    state, update = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh), _update(num_devices)
-    losses = []
-    for step in range(steps):
-        state, metrics = update(state, sharded(_rows(num_rounds, step, empty), mesh, 1), KEY)
+    return mapped_train_step(build(config, NUM_WORDS), CONFIG, ADAM, mesh)
+
+
+@cache
+def _run(num_devices: int, num_rounds: int, empty: int = 0, config: ModelConfig = MODEL):
+    """Losses and final parameters of a few updates."""
+    mesh, update = data_mesh(jax.devices()[:num_devices]), _update(num_devices, config)
+    state, losses = replicated(initial_state(config, NUM_WORDS, 1, ADAM), mesh), []
+    for step in range(3):
+        rows = _rows(num_rounds, step, empty, config)
+        state, metrics = update(state, sharded(rows, mesh, 1), KEY)
         losses.append(float(metrics.loss / metrics.tgt_tokens))
+        assert (int(metrics.src_tokens) == 0) == (config.kind == "decoder")
     return losses, state
 
 
@@ -72,25 +88,12 @@ def test_one_device_and_six_in_rounds_with_empty_rows_train_alike_dropout_includ
     _assert_same(_run(1, 1), _run(6, 2, empty=4))
 
 
-@pytest.mark.slow
-def test_a_language_model_trains_alike_on_one_device_and_on_four_in_rounds():
-    config = replace(MODEL, kind="decoder")
-    graphdef, adam = build(config, NUM_WORDS), optimizer(config, CONFIG)
-    texts = [target for _, target in random_pairs(LENGTHS)]
-    ends = []
-    for num_devices, num_rounds in ((1, 1), (4, 2)):
-        mesh = data_mesh(jax.devices()[:num_devices])
-        state = replicated(initial_state(config, NUM_WORDS, 1, adam), mesh)
-        update = mapped_train_step(graphdef, CONFIG, adam, mesh)
-        flat = rows_of_texts(texts, bos=2, eos=3, width=8)
-        rows = Rows(*(f.reshape(num_rounds, len(texts) // num_rounds, -1) for f in flat))
-        losses = []
-        for _ in range(3):
-            state, metrics = update(state, sharded(rows, mesh, 1), KEY)
-            assert int(metrics.src_tokens) == 0
-            losses.append(float(metrics.loss / metrics.tgt_tokens))
-        ends.append((losses, state))
-    _assert_same(*ends)
+@pytest.mark.parametrize(
+    "config", [WRITER, pytest.param(GPT_1, marks=pytest.mark.slow)], ids=["paper", "gpt1"]
+)
+def test_a_language_model_trains_alike_on_one_device_and_on_eight_in_rounds(config):
+    # Of sixteen rows, one for each device in each round, half are empty.
+    _assert_same(_run(1, 1, config=config), _run(8, 2, empty=8, config=config))
 
 
 @pytest.mark.slow
@@ -109,7 +112,7 @@ def test_the_same_step_runs_under_pmap():
 
 def test_dropout_differs_between_updates_and_rows():
     mesh = data_mesh(jax.devices()[:1])
-    update = _update(1)
+    update = _update(1, MODEL)
     rows = _rows(1)
     losses = []
     for first in (0, 7):
@@ -122,14 +125,14 @@ def test_dropout_differs_between_updates_and_rows():
 def test_metrics_count_real_tokens_only():
     mesh = data_mesh(jax.devices()[:6])
     state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
-    _, metrics = _update(6)(state, sharded(_rows(2, empty=4), mesh, 1), KEY)
+    _, metrics = _update(6, MODEL)(state, sharded(_rows(2, empty=4), mesh, 1), KEY)
     assert int(metrics.src_tokens) == sum(s + 1 for s, _ in LENGTHS)
     assert int(metrics.tgt_tokens) == sum(t + 1 for _, t in LENGTHS)
 
 
 def test_an_update_that_is_not_finite_changes_nothing_but_the_step():
     mesh = data_mesh(jax.devices()[:1])
-    update = _update(1)
+    update = _update(1, MODEL)
     state = initial_state(MODEL, NUM_WORDS, 1, ADAM)
     # Finite, but its square is not: the variance of the first norm.
     huge = {**state.params, "embedding": state.params["embedding"] * 1e30}
@@ -170,7 +173,7 @@ def test_evaluation_is_the_plain_loss_without_dropout():
 
 def test_the_state_is_donated():
     mesh = data_mesh(jax.devices()[:1])
-    update = _update(1)
+    update = _update(1, MODEL)
     state = replicated(initial_state(MODEL, NUM_WORDS, 1, ADAM), mesh)
     update(state, sharded(_rows(1), mesh, 1), KEY)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
