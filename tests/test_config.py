@@ -10,15 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiayn.config import (
+    PRESETS,
     DataConfig,
     Experiment,
     ModelConfig,
+    TrainConfig,
     all_keys,
     data_hash,
     training_hash,
 )
 from aiayn.errors import UserError
 from aiayn.experiments import load_experiment
+from tests.support.gpt import GPT_1
 
 
 def test_json_brings_back_the_same_experiment():
@@ -381,3 +384,35 @@ def test_the_treebook_is_for_parsers_and_their_preset_leaves_open_what_the_paper
 def test_a_translator_predicts_all_words():
     with pytest.raises(UserError, match=r"num_outputs is 128; wanted 0, since the task is"):
         Experiment("x").with_overrides(["model.num_outputs=128"])
+
+
+NOT_GPT_1 = {
+    "model.kind=encoder_decoder": "'decoder'",
+    "model.positions=interleaved": "'learned'",
+    "model.activation=relu": "'gelu'",
+    "model.scale_embedding=true": "False",
+    "model.layer_norm_epsilon=1e-6": "1e-05",
+    "model.dropout_rate=0": "0.1",
+    "model.attention_dropout_rate=0": "0.1",
+    "model.relu_dropout_rate=0.1": "0.0",
+    "model.logits_bias=true": "False",
+    "model.initializer=t2t": "'normal' or 'glorot'",
+    "train.label_smoothing=0.1": "0.0",
+}
+
+
+@pytest.mark.parametrize(("change", "meant"), NOT_GPT_1.items())
+def test_the_preset_of_gpt_1_holds_an_experiment_to_its_paper(change, meant):
+    gpt_1 = Experiment(
+        "gpt",
+        "gpt1",
+        DataConfig(src="", row_widths=(512,)),
+        replace(GPT_1, initializer="normal"),
+        TrainConfig(label_smoothing=0.0),
+        task="language_model",
+    )
+    with pytest.raises(UserError, match=f"but the preset 'gpt1' means {meant}. Keep it"):
+        gpt_1.with_overrides([change])
+    assert {each.partition("=")[0] for each in NOT_GPT_1} == PRESETS["gpt1"].keys()
+    # Of another size or schedule it is the same recipe.
+    gpt_1.with_overrides(["model.num_layers=2", "train.warmup_steps=2000", "train.adam_b2=0.999"])

@@ -13,7 +13,6 @@ from rich.console import Console
 from aiayn.bench import nano
 from aiayn.bench.nano import bench_nano
 from aiayn.bench.ngrams import bench_ngrams
-from aiayn.config import ModelConfig
 from aiayn.data.plain import check_plain
 from aiayn.data.prepare import prepare
 from aiayn.decoding.writer import Writer
@@ -30,20 +29,10 @@ from aiayn.tasks import task_of
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
 from aiayn.training.loop import train
-from tests.support.runs import assert_bit_equal, straight_experiment
+from tests.support.gpt import GPT_1
+from tests.support.runs import assert_bit_equal, copied, of_text, straight_experiment
 
-
-def _experiment(corpus):
-    """A tiny model of one side of the corpus, with checkpoints after 4, 8 and 12 updates."""
-    pairs = straight_experiment(corpus)
-    data = replace(
-        pairs.data, src="", src_tokens_per_update=25_000, max_tokens=32, tgt_tokens_per_update=600
-    )
-    model = ModelConfig(kind="decoder", **{n: getattr(pairs.model, n) for n in _SIZES})
-    return replace(pairs, name="text", task="language_model", data=data, model=model)
-
-
-_SIZES = ("num_layers", "d_model", "d_ff", "num_heads", "d_k", "d_v", "dropout_rate")
+_WIDTHS = "d_model", "d_ff", "num_heads", "d_k", "d_v"
 
 
 def _train(experiment, run_dir, data_dir):
@@ -55,7 +44,8 @@ def _train(experiment, run_dir, data_dir):
 
 @pytest.fixture(scope="module")
 def finished(corpus, data_dir, tmp_path_factory):
-    experiment, run_dir = _experiment(corpus), tmp_path_factory.mktemp("text") / "run"
+    experiment = replace(of_text(straight_experiment(corpus)), name="text")
+    run_dir = tmp_path_factory.mktemp("text") / "run"
     with pytest.MonkeyPatch.context() as patch:
         from tests.support.runs import train_on_one_device
 
@@ -154,14 +144,35 @@ def test_benchmarks_give_others_the_same_text_and_time(finished, tmp_path, monke
     assert found["ours"] == pytest.approx(sum(loss.nats for loss in losses))
 
 
-@pytest.mark.slow
-def test_a_run_that_goes_on_ends_with_the_same_bits(finished, data_dir, tmp_path, one_device):
+def test_a_killed_run_ends_with_the_same_bits(finished, data_dir, tmp_path, one_device):
     experiment, run_dir, _, _ = finished
-    _train(experiment.with_overrides(["train.num_steps=8"]), tmp_path / "run", data_dir)
-    _train(experiment, tmp_path / "run", data_dir)
+    again = copied(run_dir, tmp_path / "run", newest=8)
+    with (again / "metrics.jsonl").open("a") as file:  # of steps behind the last checkpoint
+        file.write('{"step": 10, "loss": 1.0, "seconds": 1.0}\n{"step": 11, "lo')
+    _train(experiment, again, data_dir)
     ends = []
-    for folder in (run_dir, tmp_path / "run"):
+    for folder in (run_dir, again):
         checkpoints = Checkpoints.open(folder)
         ends.append(checkpoints.params(12))
         checkpoints.close()
     assert_bit_equal(*ends)
+    logs = (read_metrics(folder / "metrics.jsonl") for folder in (run_dir, again))
+    found, wanted = (
+        [[row.get(name) for name in ("step", "loss", "tokens", "dev_loss")] for row in rows]
+        for rows in logs
+    )
+    assert found == wanted
+
+
+def test_a_small_model_of_gpt_1s_recipe_learns(finished, data_dir, tmp_path, one_device):
+    sizes = {name: getattr(finished[0].model, name) for name in ("num_layers", *_WIDTHS)}
+    gpt_1 = replace(
+        finished[0],
+        preset="gpt1",
+        model=replace(GPT_1, **sizes, initializer="normal"),
+        train=replace(finished[0].train, label_smoothing=0.0, num_steps=8),
+    )
+    prepared = _train(gpt_1, tmp_path / "run", data_dir)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    first, second = (row["dev_loss"] for row in rows if "dev_loss" in row)
+    assert second < first < np.log(prepared.tokenizer.num_words)

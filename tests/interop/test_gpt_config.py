@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from aiayn.config import ModelConfig
 from aiayn.errors import UserError
 from aiayn.interop.gpt_config import end_of_text, model_config
+from tests.support.gpt import GPT_1
 
 WHERE = Path("gpt") / "config.json"
 PUBLISHED = {
@@ -32,19 +32,6 @@ PUBLISHED = {
     "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
     "vocab_size": 40478,
 }
-GPT_1 = ModelConfig(
-    kind="decoder",
-    num_layers=12,
-    d_model=768,
-    d_ff=3072,
-    num_heads=12,
-    attention_dropout_rate=0.1,
-    positions="learned",
-    max_positions=512,
-    activation="gelu",
-    scale_embedding=False,
-    layer_norm_epsilon=1e-5,
-)
 
 
 @pytest.mark.parametrize("config", [PUBLISHED, {"model_type": "openai-gpt"}])

@@ -1,31 +1,23 @@
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from aiayn.config import ModelConfig
 from aiayn.data.rows import make_rows
+from aiayn.model import language_model, transformer
+from aiayn.model import layers as model_layers
+from aiayn.model.dropout import row_noise
 from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.language_model import LanguageModel
 from aiayn.model.structure import abstract_parameters, by_name, count_parameters
 from aiayn.model.transformer import VOCABULARY_MULTIPLE, DecoderLayer, EncoderLayer, causal_mask
+from tests.support.gpt import GPT_1
 from tests.support.models import MODEL, drawn_by_numpy, logits, on_device
 
 WRITER = replace(MODEL, kind="decoder")
-GPT_1 = ModelConfig(
-    kind="decoder",
-    num_layers=12,
-    d_model=768,
-    d_ff=3072,
-    num_heads=12,
-    positions="learned",
-    max_positions=512,
-    activation="gelu",
-    scale_embedding=False,
-    layer_norm_epsilon=1e-5,
-)
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 
@@ -98,3 +90,14 @@ def test_the_embedding_is_scaled_unless_the_recipe_says_otherwise():
         model = LanguageModel(replace(config, scale_embedding=scaled), 300, rngs=nnx.Rngs(0))
         wanted = model.embedding[...][ids] * factor + model.tgt_positions[...][positions]
         np.testing.assert_allclose(model.embed(ids, positions, "tgt"), wanted, rtol=1e-6)
+
+
+def test_dropout_is_on_the_embedding_the_attention_and_each_sublayer(monkeypatch):
+    rates = []
+    for module in (language_model, transformer, model_layers):
+        monkeypatch.setattr(module, "dropout", lambda x, rate, _: rates.append(rate) or x)
+    config = replace(WRITER, num_layers=1, attention_dropout_rate=0.2, relu_dropout_rate=0.3)
+    noise = row_noise(jax.random.key(0), jnp.int32(0), jnp.arange(1))
+    model = LanguageModel(config, 300, rngs=nnx.Rngs(0))
+    jax.eval_shape(model.features, _row([5, 6, 3]), noise)
+    assert rates == [0.1, 0.2, 0.1, 0.3, 0.1]

@@ -131,6 +131,13 @@ def straight_experiment(corpus, **train):
     return reverse_experiment(corpus, **(settings | train))
 
 
+def of_text(pairs: Experiment) -> Experiment:
+    """The same for a language model, which reads the target side alone."""
+    data = replace(pairs.data, src="", src_tokens_per_update=DataConfig.src_tokens_per_update)
+    model = replace(pairs.model, kind="decoder")
+    return replace(pairs, task="language_model", data=data, model=model)
+
+
 def copied(straight, run_dir, newest=12):
     """A copy of the run that nothing stopped, as a kill leaves it after step `newest`."""
     shutil.copytree(straight, run_dir)
