@@ -61,8 +61,9 @@ test: $(DEV) ## the tests but the slow ones; ARGS='-k bleu' or '-m slow' for som
 test-all: $(DEV) ## all tests, those marked slow included
 	$(BIN)/python -m pytest -m '' $(ARGS)
 
-faults: $(DEV) ## kill training 200 times, hostile inputs, memory: hours; nothing may be lost
+faults: $(DEV) ## kill training 250 times, hostile inputs, memory: hours; nothing may be lost
 	$(BIN)/python -m tests.faults.kill --kills 200
+	$(BIN)/python -m tests.faults.kill --kills 50 --text
 	$(BIN)/python -m tests.faults.fuzz --inputs 100000
 	$(BIN)/python -m tests.faults.resources
 	$(BIN)/python -m tests.faults.serving

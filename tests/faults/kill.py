@@ -1,6 +1,7 @@
 """Kill training at any moment, start it again, and ask whether anything is lost.
 
 python -m tests.faults.kill --kills 200
+python -m tests.faults.kill --kills 50 --text  # of a language model
 
 One run is left alone. Every other is struck some times: by SIGKILL at a random moment of a phase,
 by SIGTERM, and by SIGKILL at a chosen one of all its calls that change a file (tests/faults/watch),
@@ -45,7 +46,7 @@ GRACE = 120.0
 """Seconds after SIGTERM until the process must have ended."""
 END = 1_800.0
 """Seconds until a process that is left alone counts as hanging."""
-RECORD = runs.ROOT / "experiments" / "results" / "reliability" / "kill.json"
+RESULTS = runs.ROOT / "experiments" / "results" / "reliability"
 
 
 class LostError(Exception):
@@ -64,14 +65,15 @@ class Straight:
 
 
 class Harness:
-    """Tries cases in a folder of its own; `program` is the module that trains."""
+    """Tries cases in a folder of its own; `program` is the module that trains, a translator or on
+    `text` a language model."""
 
-    def __init__(self, folder: Path, program: Sequence[str] = ("aiayn",)):
+    def __init__(self, folder: Path, program: Sequence[str] = ("aiayn",), text: bool = False):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.folder = folder.resolve()
         self.program = program
-        self.experiment = runs.write_experiment(self.folder)
+        self.experiment = runs.write_experiment(self.folder, text=text)
         self.longest = 0.0
         """Seconds from a SIGTERM to the end."""
 
@@ -291,14 +293,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=200, help="SIGKILLs at random moments")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=Path("runs/faults/kill"))
-    parser.add_argument("--out", type=Path, default=RECORD)
+    parser.add_argument("--text", action="store_true", help="train a language model")
+    parser.add_argument("--folder", type=Path, help="default: runs/faults/kill, or .../kill_text")
+    parser.add_argument("--out", type=Path, help=f"default: a record in {RESULTS}")
     parser.add_argument("--repeat", metavar="STRIKES", help="one case, as a loss was printed")
     arguments = parser.parse_args()
     configure_jax()
     console = Console()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    harness = Harness(arguments.folder)
+    name, of_text = ("kill_text", " of a language model") if arguments.text else ("kill", "")
+    out = arguments.out or RESULTS / f"{name}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    harness = Harness(arguments.folder or Path("runs/faults") / name, text=arguments.text)
     began = time.monotonic()
     about = {"seed": arguments.seed, **environment()}
     console.print("A run that is left alone ...")
@@ -328,7 +333,7 @@ def main() -> int:
                 console.print(
                     f"Case {number} of seed {arguments.seed} is lost: {why}",
                     f"It is kept in {harness.folder / f'case-{number}'}; try it again:",
-                    f"python -m tests.faults.kill --repeat {again}",
+                    f"python -m tests.faults.kill{' --text' * arguments.text} --repeat {again}",
                     sep="\n",
                     soft_wrap=True,
                     highlight=False,
@@ -337,8 +342,9 @@ def main() -> int:
             kills = sum(tried[kind] for kind in tried if kind.startswith("SIGKILL"))
             bar.update(task, completed=kills)
             record = {
-                "name": "kill",
-                "title": "Training killed anywhere and started again ends with the same bits",
+                "name": name,
+                "title": f"Training{of_text} killed anywhere and started again ends with the same "
+                "bits",
                 "command": "make faults",
                 "tried": tried.total(),
                 "survived": tried.total() - lost.total(),
@@ -353,9 +359,9 @@ def main() -> int:
                 "seconds": round(time.monotonic() - began),
                 **about,
             }
-            write_text(arguments.out, json.dumps(record, indent=1) + "\n")
+            write_text(out, json.dumps(record, indent=1) + "\n")
     console.print(table(record))
-    console.print(f"Written to {arguments.out}.")
+    console.print(f"Written to {out}.")
     return int(lost.total() > 0)
 
 

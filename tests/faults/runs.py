@@ -19,7 +19,7 @@ from aiayn.model.structure import flatten, params_sha256
 from aiayn.training.log import read_metrics
 from tests.support.compiling import QUICKLY
 from tests.support.corpora import copy_corpus
-from tests.support.runs import reverse_experiment
+from tests.support.runs import of_text, reverse_experiment
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS, EVERY = 24, 6
@@ -30,9 +30,14 @@ _OF_TIME = (
 
 
 def write_experiment(
-    folder: Path, num_steps: int = NUM_STEPS, every: int = EVERY, log_every: int = 1
+    folder: Path,
+    num_steps: int = NUM_STEPS,
+    every: int = EVERY,
+    log_every: int = 1,
+    text: bool = False,
 ) -> Path:
-    """A corpus and the file of an experiment on it, so small that nearly all time is start-up.
+    """A corpus and the file of an experiment on it, so small that nearly all time is start-up; the
+    experiment is a translator's, or on `text` alone a language model's.
 
     Few words, and never few of them in a sentence: the model soon says words rather than nothing.
     """
@@ -64,6 +69,8 @@ def write_experiment(
             "decode.max_extra_tokens=2",
         ]
     )
+    if text:
+        experiment = of_text(experiment)
     path = folder / "experiment.py"
     path.write_text(
         "from aiayn.config import Experiment\n"
@@ -100,7 +107,7 @@ def ending(run_dir: Path) -> dict[str, Any]:
     found["result.json: dev"] = _timeless(record["dev"])
     for number, row in enumerate(read_metrics(run_dir / "metrics.jsonl")):
         found[f"metrics.jsonl: row {number}"] = _timeless(row)
-    for path in sorted((run_dir / "outputs").rglob("*.*")):
+    for path in sorted([*run_dir.glob("outputs/**/*.*"), *run_dir.glob("samples.txt")]):
         found[str(path.relative_to(run_dir))] = path.read_text(encoding="utf-8")
     found["model"] = params_sha256(load_model(run_dir / "model").params)
     checkpoints = run_dir / "checkpoints"

@@ -71,7 +71,7 @@ def part(call: str, file: str) -> str:
         "checkpoint being deleted": r"run/checkpoints/(\d+/|deleted)",
         "checkpoint": r"run/(checkpoints|interrupted)",
         "averaged model": r"run/model",
-        "hypotheses": r"run/outputs",
+        "hypotheses": r"run/(outputs|samples)",
         "metrics": r"run/(metrics|tensorboard)",
         "sessions": r"run/sessions",
         "pictures": r"run/.*png",

@@ -12,8 +12,8 @@ from tests.faults.strikes import Moment, Write, parse, writes
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory):
-    return Harness(tmp_path_factory.mktemp("kill"))
+def harness(tmp_path_factory, request):
+    return Harness(tmp_path_factory.mktemp("kill"), text=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,7 @@ def straight(harness):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("harness", [False, True], ids=["translator", "text"], indirect=True)
 def test_a_killed_run_started_again_ends_with_the_same_bits(harness, straight):
     strikes = [
         # The second checkpoint's weights are half written; then killed in an update, and told to
@@ -45,6 +46,7 @@ def _weights(straight, step):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("harness", [False], ids=["translator"], indirect=True)
 @pytest.mark.parametrize(
     ("promise", "strike"),
     [

@@ -36,8 +36,8 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("hosts")
 
 
-def _experiment(folder, num_steps, checkpoint_every):
-    return load_experiment(str(write_experiment(folder, num_steps, checkpoint_every)))
+def _experiment(folder, num_steps, checkpoint_every, text=False):
+    return load_experiment(str(write_experiment(folder, num_steps, checkpoint_every, text=text)))
 
 
 def _together(count, command, num_devices=1):
@@ -146,6 +146,18 @@ def test_two_processes_one_of_them_killed_end_as_one_process_does(folder):
     steps = [row["step"] for row in read_metrics(run_dir / "metrics.jsonl") if "loss" in row]
     assert steps == list(range(1, 31)), "one process alone writes"
     assert len(list((run_dir / "tensorboard").iterdir())) == 2, "one file a start"
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_language_model_as_one_does(folder):
+    experiment = _experiment(folder, num_steps=10, checkpoint_every=5, text=True)
+    run_dir, alone = folder / "two_of_text", folder / "text_alone"
+    _succeed(_train_together(2, experiment, run_dir))
+    _succeed(_train_together(1, experiment, alone, num_devices=2))
+    assert _figures(run_dir) == _figures(alone)
+    assert (run_dir / "samples.txt").read_text() == (alone / "samples.txt").read_text()
+    for name, value in _params(alone).items():
+        np.testing.assert_array_equal(value, _params(run_dir)[name], err_msg=name)
 
 
 @pytest.mark.slow
