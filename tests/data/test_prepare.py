@@ -1,5 +1,6 @@
 import errno
 import fcntl
+import gzip
 import hashlib
 import io
 import json
@@ -9,6 +10,8 @@ import re
 from collections import Counter
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sentencepiece
 
@@ -505,6 +508,27 @@ def test_rows_of_text_hold_all_of_it_in_pieces_that_end_with_lines(play):
         assert 16 < max(map(len, pieces)) <= 32
         texts_of_pieces = "".join(tokenizer.decode(pieces))
         assert Counter("".join(texts_of_pieces.split())) == Counter("".join(texts[name].split()))
+
+
+@pytest.mark.parametrize("ending", ["txt.gz", "jsonl", "jsonl.gz", "parquet"])
+def test_the_same_documents_are_the_same_rows_whatever_files_they_are_in(play, tmp_path, ending):
+    texts, data, found = play
+    for name, text in texts.items():
+        path, cells = tmp_path / f"{name}.{ending}", [{"text": t} for t in text.split("\n\n")]
+        if ending == "parquet":
+            pq.write_table(pa.Table.from_pylist(cells), path)
+            continue
+        lines = text if ending == "txt.gz" else "\n".join(map(json.dumps, cells))
+        path.write_bytes(gzip.compress(lines.encode()) if path.suffix == ".gz" else lines.encode())
+    named = {f"{name}_files": (f"{name}.{ending}",) for name in ("train", "dev")}
+    named["test_files"] = (f"own=own.{ending}",)
+    other = replace(data, documents="blank_line", folder=str(tmp_path), **named)
+    prepared, plain = prepare(other, tmp_path / "data", progress=False), found["blank_line"]
+    assert prepared.manifest.files == plain.manifest.files, "sizes and sums of the text"
+    assert prepared.tokenizer.model == plain.tokenizer.model
+    for name in ("train", "dev"):
+        rows = [(each.folder / f"rows/{name}.32.bin").read_bytes() for each in (prepared, plain)]
+        assert rows[0] == rows[1]
 
 
 def test_prepared_text_is_found_again_under_its_corpus_and_language(play, capsys):

@@ -371,6 +371,27 @@ def test_readers_are_lazy(tmp_path: Path):
     assert list(pairs) == [("1", "1"), ("2", "2")]
 
 
+@pytest.mark.parametrize("setting", ["train_files", "dev_files", "test_files"])
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("a.tsv", {"tgt": "trees", "trees": "tags"}, "but data.trees is 'tags'; wanted a treebank"),
+        ("a.mrg.tsv", {"tgt": "trees", "trees": "xx"}, "which ends in .mrg, .ptb, .trees, or pack"),
+        ("a.mrg.gz", {}, "a treebank, whose trees are no translations; wanted task=parsing"),
+    ],
+)
+def test_text_given_for_trees_and_trees_given_for_text_are_refused_by_name(
+    tmp_path: Path, name: str, changes: dict[str, Any], message: str, setting: str
+):
+    fine = write(tmp_path / ("b.trees" if changes else "b.tsv"), "")
+    write(tmp_path / name, "")
+    named = {"train_files": (fine.name,)} | {
+        setting: (f"news={name}" if setting == "test_files" else name,)
+    }
+    with pytest.raises(UserError, match=rf"data\.{setting} names \S+/{name}.*{message}"):
+        open_files(DataConfig("c", folder=str(tmp_path), **named, **changes))
+
+
 # --- Text without a source ----------------------------------------------------------------------
 
 
