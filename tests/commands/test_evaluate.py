@@ -2,12 +2,20 @@ import io
 import json
 import sys
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from aiayn.__main__ import main
+from aiayn.model.saved import load_model
+from aiayn.model.structure import unflatten
+from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.run_folder import in_use
+from aiayn.training.step import TrainState
 from tests.commands.test_verb import refusal
 from tests.faults import folders, readers
+from tests.support.models import language_model
+from tests.support.trees import random_parser
 
 
 @pytest.fixture
@@ -104,6 +112,26 @@ def test_a_record_of_something_else_is_refused(run, capsys):
 def test_average_asks_for_what_the_run_kept(run, capsys):
     assert "checkpoint" in refusal(capsys, "average", run)
     assert "--last is 0; wanted 1 or more" in refusal(capsys, "average", run, "--last", 0)
+
+
+@pytest.mark.parametrize("made", [language_model, random_parser])
+def test_average_writes_the_mean_whatever_kind_the_model_is_of(made, run, capsys):
+    model, about = made(), json.loads((run / "config.json").read_text())
+    about |= {"experiment": model.experiment.to_dict(), "hash": model.experiment.hash()}
+    (run / "config.json").write_text(json.dumps(about))
+    checkpoints = Checkpoints(run / "checkpoints", keep_last=3)
+    for step, factor in ((1, 9.0), (2, 1.0), (3, 3.0)):
+        params = unflatten({n: np.float32(factor) * v for n, v in model.params.items()})
+        state = TrainState(params, (), jnp.asarray(step))
+        checkpoints.save(state, model.experiment, model.tokenizer)
+    checkpoints.close()
+    assert main(["average", str(run), "--last", "2"]) == 0
+    assert f"{run}/model: average of steps 2, 3\n" in capsys.readouterr().out
+    mean = load_model(run / "model")
+    assert (mean.experiment, mean.tokenizer.model) == (model.experiment, model.tokenizer.model)
+    assert mean.params.keys() == model.params.keys()
+    for name, value in model.params.items():
+        np.testing.assert_array_equal(mean.params[name], 2 * value, err_msg=name)
 
 
 def test_a_run_is_scored_with_other_test_sets_but_not_with_other_training(run, tmp_path, capsys):
