@@ -142,18 +142,18 @@ def _all_outputs(asked, words=()):
             yield from _all_outputs(asked, (*words, word))
 
 
-@pytest.fixture(scope="module")
-def five():
-    """What one search finds for each case; and the log-probability of all 341 outputs, by the
-    uncached model."""
-    graphdef, params = drawn_by_numpy(ONE_LAYER, num_words=5, seed=4)
+@pytest.fixture(scope="module", params=[(4,), (4, 5)], ids=["one model", "ensemble"])
+def five(request):
+    """What one search finds for each case, by one model or the mean of two; and the log-probability
+    of all 341 outputs, by the uncached models."""
+    drawn = [drawn_by_numpy(ONE_LAYER, num_words=5, seed=seed) for seed in request.param]
+    graphdef, members = drawn[0][0], [params for _, params in drawn]
     source = [0, 4, 1]
     everything = list(_all_outputs({}))
     assert len(everything) == 1 + 4 + 16 + 64 + 256
     rows = unpacked_rows([(source, list(words)) for words in everything], 10)
-    log_probs = np.asarray(
-        jax.nn.log_softmax(logits(graphdef, params, rows)[..., :5].astype(jnp.float32))
-    )
+    each = [jax.nn.softmax(logits(graphdef, params, rows)[..., :5]) for params in members]
+    log_probs = np.log(np.mean(each, axis=0))
     table = {
         words: sum(float(log_probs[row, at, word]) for at, word in enumerate([*words, EOS]))
         for row, words in enumerate(everything)
@@ -167,11 +167,17 @@ def five():
         masks.bias_BV,
         alpha_B=masks.alpha_B,
     )
+    params, weights = members[0], lay_out(graphdef, members[0])
+    if len(members) > 1:
+        laid_out = [lay_out(graphdef, params) for params in members]
+        params, weights = (
+            jax.tree.map(lambda *each: jnp.stack(each), *trees) for trees in (members, laid_out)
+        )
     rows = unpacked_rows([(source, [])] * len(CASES), 10)
     found = search(
         graphdef,
         params,
-        lay_out(graphdef, params),
+        weights,
         jnp.asarray(rows.src_BS),
         jnp.asarray(rows.src_segments_BS),
         jnp.full(len(CASES), LIMIT, jnp.int32),
