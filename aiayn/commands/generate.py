@@ -76,9 +76,10 @@ def _write(
 ) -> None:
     """Print what follows each prompt: where it is `shown` as it grows, `whole` with line breaks."""
     if shown and asked.num_texts == 1 and not json:
-        print(prompts[0], end="", flush=True)
         tell = partial(print, end="", flush=True)
-        for _ in writer.write(prompts, asked, lambda _, text: tell(text), first=first):
+        written = writer.write(prompts, asked, lambda _, text: tell(text), first=first)
+        tell(prompts[0])  # which was not refused
+        for _ in written:
             print()
         return
     wanted = partial(writer.write, asked=asked, details=json, first=first)

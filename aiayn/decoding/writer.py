@@ -122,8 +122,7 @@ class Writer:
         log-probabilities.
 
         Raises:
-            LineError: a prompt leaves no room for a word; before anything is written. They are
-                numbered from `first`.
+            LineError: a prompt leaves no room for a word; at once. They are numbered from `first`.
         """
         encoded = self.tokenizer.encode(prompts)
         is_one = first == len(prompts) == 1
@@ -131,12 +130,8 @@ class Writer:
             self._check(ids, "The prompt" if is_one else f"Prompt {first + place}", place)
         if on_text is not None and asked.num_texts > 1:
             raise ValueError("Several texts cannot be told as they grow.")
-        found: dict[int, list[Written]] = {}
         waiting = self._written(encoded, asked, on_text, details) if encoded else iter(())
-        for number in range(len(prompts)):
-            while number not in found:
-                found.update([next(waiting)])
-            yield found.pop(number)
+        return _in_order(len(encoded), waiting)
 
     def _check(self, ids: Sequence[int], name: str, place: int) -> None:
         if len(ids) < self.num_given:
@@ -254,6 +249,15 @@ class Writer:
     def first(self, ids: Sequence[int]) -> int:
         """What is read before the first word that is predicted of a text."""
         return ids[0] if self.num_given and ids else self.tokenizer.bos
+
+
+def _in_order(count: int, waiting: Iterator[tuple[int, list[Written]]]) -> Iterator[list[Written]]:
+    """What comes for each number below `count`, in their order."""
+    found: dict[int, list[Written]] = {}
+    for number in range(count):
+        while number not in found:
+            found.update([next(waiting)])
+        yield found.pop(number)
 
 
 class _Output(NamedTuple):

@@ -52,6 +52,9 @@ def test_a_prompt_in_a_terminal_is_gone_on_with_as_it_grows(writer, monkeypatch,
     monkeypatch.setattr(sys, "stdout", shown)
     assert main([*map(str, options)]) == 0
     assert shown.getvalue() == wanted
+    assert main(["generate", str(writer), "one " * 40]) == 2
+    assert b"The prompt has" in capfdbinary.readouterr().err
+    assert shown.getvalue() == wanted, "what is refused is not begun"
 
 
 def test_several_samples_are_several_lines(writer, monkeypatch, capfdbinary):
