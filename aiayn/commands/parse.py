@@ -38,13 +38,14 @@ def parse(
       (TOP (S (NP (DT The) (NN girl)) (VP (VBD sleeps)) (. .)))
     Raw English text is cut into such words by --tokenize, as the Penn Treebank is.
       echo "She saw the man with the beard." | aiayn parse runs/treebook --tokenize
-    Brackets within words are written -LRB- and -RRB-. Whatever the model has learnt, each output is
-    one tree over exactly the words; its score is the log-probability in nats over the length
-    penalty.
+    Brackets within words are written -LRB- and -RRB-. A sentence longer than any of training is
+    parsed as a whole, which standard error says. Whatever the model has learnt, each output is one
+    tree over exactly the words; its score is the log-probability in nats over the length penalty.
     """
     from dataclasses import replace
 
     from aiayn.decoding.parser import Parser, words_of
+    from aiayn.decoding.translator import Long
     from aiayn.model.saved import model_of
     from aiayn.render.terminal import Terminal, counter
 
@@ -52,14 +53,23 @@ def parse(
     changes = {"beam_size": beam_size, "length_penalty": length_penalty}
     given = {name: value for name, value in changes.items() if value is not None}
     parser = Parser(loaded, replace(loaded.experiment.decode, **given))
+    errors = Terminal(stderr=True)
+
+    def say_long(long: Long) -> None:
+        errors.print(
+            f"line {long.line}: {long.tokens:,} tokens, more than the {parser.max_tokens - 1} of "
+            "training; parsed as a whole"
+        )
+
     done = 0
     shown = sys.stdin.isatty() or sys.stdout.isatty()
-    with counter(Terminal(stderr=True), "sentences", hidden=shown) as bar:
+    with counter(errors, "sentences", hidden=shown) as bar:
         task = bar.add_task("Parsing", total=None)
         for lines in windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW):
             cut = [penn.tokens(line) for line in lines] if tokenize else None
             words = [[t.text for t in each] for each in cut] if cut else list(map(words_of, lines))
-            parsed = partial(parser.parse, num_best=num_best or 1, first=done + 1)
+            asked = {"num_best": num_best or 1, "on_long": say_long}
+            parsed = partial(parser.parse, first=done + 1, **asked)
             for number, trees in enumerate(up_to_refused(words, parsed), done + 1):
                 tokens = None if cut is None else cut[number - done - 1]
                 for line in _lines(number, trees, num_best or 1, as_json, tokens):

@@ -8,7 +8,7 @@ import json
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -23,6 +23,7 @@ from aiayn.data import languages
 from aiayn.data.corpus import Manifest, read_split
 from aiayn.data.prepare import Prepared
 from aiayn.data.text import CHUNK_CHARACTERS, clean, composed, num_words
+from aiayn.data.tokenizer import TreeTokenizer
 from aiayn.errors import UserError
 from aiayn.system.files import read_json, write_text
 
@@ -112,7 +113,7 @@ def _make(prepared: Prepared) -> Report:
     dropped = dropped_shares(manifest, prepared.train.too_long)
     shown = [list(pair) for pair in random.Random(0).sample(pairs, min(SHOWN, len(pairs)))]
     found = Report(prepared.fingerprint, sides, identical, numbers, dropped, shown, ())
-    return replace(found, warnings=_warnings(found))
+    return replace(found, warnings=[*_warnings(found), *_unseen(prepared)])
 
 
 def _sampled(prepared: Prepared) -> list[tuple[str, str]]:
@@ -186,6 +187,14 @@ def _warnings(found: Report) -> list[str]:
                     f"{side.language} is not written in"
                 )
     return said
+
+
+def _unseen(prepared: Prepared) -> Iterator[str]:
+    """What no output can have, though trees of dev do."""
+    if not isinstance(prepared.tokenizer, TreeTokenizer):
+        return
+    if found := prepared.tokenizer.unseen(prepared.lines("dev", "tgt")):
+        yield f"dev has labels or tags that no tree of train has: {found}"
 
 
 def _usual_scripts(code: str) -> set[str]:

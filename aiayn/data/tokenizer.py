@@ -16,6 +16,7 @@ import sentencepiece
 
 from aiayn.config import DataConfig
 from aiayn.data.text import composed, composed_document
+from aiayn.data.trees import unmarked
 from aiayn.errors import UserError, naming
 from aiayn.system.checkout import included_model
 from aiayn.system.files import place
@@ -295,6 +296,14 @@ class TreeTokenizer(Tokenizer):
     def encode_target(self, sentences: Sequence[str]) -> list[list[int]]:
         """The ids of symbols, which have blanks between them."""
         return [[self._ids.get(s, int(self.unknown)) for s in text.split()] for text in sentences]
+
+    def unseen(self, trees: Iterable[str]) -> str:
+        """The labels and tags of trees, which are given by their symbols, that none of training
+        had, each with the times that it is there; nothing if there are none."""
+        known = {*map(unmarked, self.symbols)}
+        symbols = (symbol for tree in trees for symbol in map(unmarked, tree.split()))
+        counts = Counter(s.removeprefix("(") for s in symbols if s[0] != ")" and s not in known)
+        return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())
 
     def words(self, ids: Sequence[int]) -> list[str]:
         """The words that these ids of a source are of."""

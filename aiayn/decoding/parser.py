@@ -31,7 +31,7 @@ from aiayn.data.trees import (
 from aiayn.data.trees import clean as clean_tree
 from aiayn.decoding.controls import NOTHING
 from aiayn.decoding.grammar import ANY_LEAF, NO_LEAF, codes_of, leaf_of
-from aiayn.decoding.translator import Sought, Translator, padded_width
+from aiayn.decoding.translator import Long, Sought, Translator, padded_width
 from aiayn.errors import LineError, UserError
 from aiayn.model.saved import Model
 from aiayn.model.structure import Params
@@ -126,20 +126,28 @@ class Parser(Translator):
         on_done: Callable[[int], None] = lambda count: None,
         first: int = 1,
         details: bool = False,
+        on_long: Callable[[Long], None] = lambda long: None,
     ) -> Iterator[list[Parse]]:
         """The `num_best` best trees over the words of each sentence, best first; none over none.
 
+        Sentences are numbered from `first`. One that is longer than any of training is parsed as a
+        whole all the same, which `on_long` is told.
+
         Raises:
-            LineError: a sentence is too long; they are numbered from `first`.
+            LineError: a sentence is too long.
         """
         lines = [" ".join(map(spelling, words)) for words in sentences]
-        for place, ids in enumerate(self.tokenizer.encode(lines)):
-            if len(ids) + 1 > self._longest:
+        sizes = [len(ids) for ids in self.tokenizer.encode(lines)]
+        for place, size in enumerate(sizes):
+            if size + 1 > self._longest:
                 raise LineError(
-                    f"Sentence {first + place:,} has {len(ids):,} pieces; wanted at most "
+                    f"Sentence {first + place:,} has {size:,} pieces; wanted at most "
                     f"{self._longest - 1:,}, since it is parsed as a whole.",
                     place,
                 )
+        for number, size in enumerate(sizes, first):
+            if size >= self.max_tokens:
+                on_long(Long(number, size, pieces=1))
         if details:
             detailed = self.detailed(lines, num_best, on_done)
             for words, hypotheses in zip(sentences, detailed, strict=True):
@@ -169,6 +177,19 @@ class Parser(Translator):
         tree = clean_tree(tree)
         symbols = linearise(tree, self.terminals)
         return " ".join(map(spelling, tree.words)), " ".join(symbols)
+
+    def unlike_training(self, trees: Sequence[Tree]) -> Iterator[str]:
+        """What a reader of the scores should know of trees that parsing is tried on."""
+        symbols = (" ".join(linearise(tree, self.terminals)) for tree in trees)
+        if found := self._symbols.unseen(symbols):
+            yield f"labels or tags that no tree of training had, and no output can have: {found}."
+        lines = [" ".join(map(spelling, tree.words)) for tree in trees]
+        count = sum(len(ids) >= self.max_tokens for ids in self.tokenizer.encode(lines))
+        if count:
+            yield (
+                f"{count:,} of {len(trees):,} sentences have more than the {self.max_tokens - 1:,} "
+                "pieces of training; they are parsed as a whole."
+            )
 
     def symbols_over(self, sentence: str, text: str) -> str:
         """The symbols of a tree over the words of a sentence, which `text` has in brackets, or as

@@ -161,8 +161,8 @@ def evaluate_parses(run_dir: Path, prepared: Prepared, console: Console) -> None
             found, scores = score_parses(parser, gold, console, title, free=folder == AVERAGED)
             if hosts.first():
                 _write_trees(run_dir / "outputs" / folder, name, found, gold)
-                seen = tuple(seen_in_train(prepared, split))
-                so_far.add(name, label, replace(scores, warnings=seen))
+                warnings = (*scores.warnings, *seen_in_train(prepared, split))
+                so_far.add(name, label, replace(scores, warnings=warnings))
     if not hosts.first():
         return
     results = so_far.results
@@ -199,7 +199,8 @@ def score_parses(
             spelled = ([unmarked(each) for each in line] for line in symbols)
             count = sum(map(ne, spelled, map(list, map(linearise, trees))))
             mended = brackets.score(gold, trees), count
-    return found, scores_of(brackets.score(gold, found), mended, parser.source)
+    scores = scores_of(brackets.score(gold, found), mended, parser.source)
+    return found, replace(scores, warnings=tuple(parser.unlike_training(gold)))
 
 
 def _write_trees(folder: Path, name: str, found: Sequence[Tree], gold: Sequence[Tree]) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import aiayn.commands.parse
 from aiayn.__main__ import main
 from aiayn.decoding.outputs import Hypothesis
 from aiayn.decoding.parser import Parser
@@ -61,6 +62,23 @@ def test_parse_gives_one_tree_for_each_line(parser, monkeypatch, capfdbinary):
     assert [row["line"] for row in rows] == [1, 3]
     assert [row["tree"] for row in rows] == [first, second]
     assert rows[1]["symbols"] == ["(S", "NN", ")S"]
+
+
+@pytest.mark.parametrize("window", [1, 1_024])
+def test_a_line_longer_than_any_of_training_is_parsed_whole_and_said_once(
+    parser, monkeypatch, capfdbinary, window
+):
+    monkeypatch.setattr(Parser, "stream", _stream)
+    monkeypatch.setattr(aiayn.commands.parse, "_WINDOW", window)
+    # After it one that is refused, before which it is parsed.
+    lines = ["dog", "dog " * 200, "dog " * 5_000]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
+    assert main(["parse", str(parser)]) == 2
+    out, err = (text.decode() for text in capfdbinary.readouterr())
+    assert [len(tree(line).words) for line in out.splitlines()] == [1, 200]
+    said = r"line 2: \d+ tokens, more than the 255 of training; parsed as a whole\n"
+    assert len(re.findall(said, err)) == 1
+    assert "Sentence 3 has" in err
 
 
 def test_raw_text_is_cut_into_words_and_says_where_they_stand(parser, monkeypatch, capfdbinary):

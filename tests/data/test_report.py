@@ -8,11 +8,13 @@ import pytest
 
 from aiayn.data import report as report_module
 from aiayn.data.prepare import Prepared
+from aiayn.data.prepare import prepare as prepare_rows
 from aiayn.data.report import REPORT, report, script_shares, show
 from aiayn.data.store import PackedSplit
 from aiayn.render.terminal import Terminal
 from tests.support.corpora import config, prepare, write_pairs, write_texts
 from tests.support.models import TOKENIZER
+from tests.support.trees import write_treebank
 
 
 def prepared(folder, pairs, too_long=0, **changes):
@@ -102,6 +104,21 @@ def test_a_warning_is_given_for_what_is_unusual_alone(tmp_path, pairs, changes, 
     found, _ = report(prepared(tmp_path, pairs, **changes))
     assert [warning in said for said in found.warnings] == ([True] if warning else [])
     assert ("Warning: " in text_of(found)) == bool(warning)
+
+
+def test_what_trees_of_dev_have_and_train_has_not_is_said_with_its_count(tmp_path):
+    data = write_treebank(tmp_path / "trees", train=60, dev=4)
+    dev = tmp_path / "trees" / "dev.mrg"
+    for more, warnings in (
+        ("", []),
+        (
+            "(TOP (SINV (NN tea) (VBZ is) (SINV (NN tea) (. .))))\n",
+            ["dev has labels or tags that no tree of train has: SINV (2), VBZ (1)"],
+        ),
+    ):
+        dev.write_text(dev.read_text() + more)
+        found, _ = report(prepare_rows(data, tmp_path / f"data{len(more)}", progress=False))
+        assert found.warnings == warnings
 
 
 def test_text_of_users_is_shown_as_it_is(tmp_path):

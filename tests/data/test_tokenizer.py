@@ -241,6 +241,12 @@ def test_ids_of_all_sorts_are_the_vocabulary(of_trees):
     assert again.symbols == of_trees.symbols
 
 
+def test_labels_and_tags_of_no_tree_of_training_are_named_and_counted(of_trees):
+    # A label where it opens; a mark says nothing of the tag.
+    assert of_trees.unseen([SYMBOLS, "(S NN~3 )S"]) == ""
+    assert of_trees.unseen(["(S (NX NN )NX )S", "(NX XX )NX"]) == "NX (2), XX (1)"
+
+
 def test_the_growth_is_symbols_for_each_word(of_trees):
     # Nine symbols, of which TO, NN and "." are of words.
     assert of_trees.growth == 9 / 3

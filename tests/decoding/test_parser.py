@@ -6,9 +6,9 @@ import re
 import pytest
 
 from aiayn.config import Experiment, ModelConfig
-from aiayn.data.trees import linearise, write
+from aiayn.data.trees import linearise, spelling, write
 from aiayn.decoding.parser import Parser, symbols_of, words_of
-from aiayn.decoding.translator import Translator
+from aiayn.decoding.translator import Long, Translator
 from aiayn.decoding.writer import Writer
 from aiayn.errors import LineError, UserError
 from aiayn.model.saved import Model
@@ -23,6 +23,9 @@ SENTENCES = [
     ["a", "\u00ad", "dog"],
     ["don\u2019t", "\u2581", "e\u0301", "-LRB-", "\U0001f600", "a_b"],
 ]
+
+
+GOLD = tree("(S (NP (DT the) (NN dog)) (VP (VB sees) (NP (DT the) (NN dog))) (. .))")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,32 @@ def test_a_free_search_knows_no_trees_and_is_mended(parser):
 def test_a_sentence_too_long_is_refused_by_number(parser):
     with pytest.raises(UserError, match=r"Sentence 8 has .* pieces; wanted at most 4,095"):
         list(parser.parse([["a"], ["b"] * 5_000], first=7))
+
+
+def test_a_sentence_longer_than_any_of_training_is_parsed_whole_and_said(
+    parser, found, monkeypatch
+):
+    lines, said = [" ".join(map(spelling, words)) for words in SENTENCES], []
+    sizes = [len(ids) for ids in parser.tokenizer.encode(lines)]
+    monkeypatch.setattr(parser, "max_tokens", sizes[0])  # EOS included
+    assert list(parser.parse(SENTENCES, num_best=2, first=7, on_long=said.append)) == found
+    long = [n for n, size in enumerate(sizes) if size >= sizes[0]]
+    assert said == [Long(7 + n, sizes[n], pieces=1) for n in long]
+    assert 1 < len(long) < len(SENTENCES)
+    monkeypatch.setattr(parser, "max_tokens", len(parser.tokenizer.encode(["the dog"])[0]) + 1)
+    assert list(parser.unlike_training([tree("(S (DT the) (NN dog))"), GOLD])) == [
+        f"1 of 2 sentences have more than the {parser.max_tokens - 1} pieces of training; they are "
+        "parsed as a whole."
+    ]
+
+
+def test_labels_and_tags_that_training_never_had_are_said_with_their_count(parser):
+    # A label counts once where it opens; the two closings do not.
+    other = tree("(S (NX (NN dog)) (VP (VBZ sees) (NX (DT the) (NN dog))) (. .))")
+    (said,) = parser.unlike_training([GOLD, other])
+    assert said.startswith("labels or tags that no tree of training had")
+    assert said.endswith(": NX (2), VBZ (1).")
+    assert list(parser.unlike_training([GOLD])) == []
 
 
 def test_lines_become_words_as_treebanks_have_them():

@@ -88,6 +88,9 @@ class _Writer(Parser):
     def free(self):
         return self
 
+    def unlike_training(self, trees):
+        return iter(())
+
 
 def test_marks_of_words_have_not_to_be_mended():
     gold = tree("(TOP (S (NP (NN dog)) (VP (VB sees)) (. .)))")
@@ -170,6 +173,19 @@ def test_a_treebank_is_scored_by_its_words_alone(tmp_path, monkeypatch):
     assert "2 outputs were no trees" in scores["f1_free"].compare
     assert asked == [(free, *["the dog sees tea ."] * 2) for free in (False, True)]
     assert scores.num_sentences == 2
+    assert scores.warnings == ()
+
+
+def test_what_is_unlike_training_in_a_treebank_is_said_below_its_figures(tmp_path, monkeypatch):
+    save_model(tmp_path / "model", random_parser())
+    gold = tmp_path / "gold.mrg"
+    gold.write_text("(TOP (NX (NN dog)))\n(TOP (NX (NN tea)))\n", encoding="utf-8")
+    monkeypatch.setattr(Parser, "best", lambda self, lines, _: ["(S NN )S"] * len(lines))
+    shown = io.StringIO()
+    scores = evaluate_gold(tmp_path / "model", gold, Console(file=shown, width=200))
+    (said,) = scores.warnings
+    assert said.endswith("no output can have: NX (2).")
+    assert f"gold.mrg: {said}" in shown.getvalue()
 
 
 @pytest.mark.slow
