@@ -137,8 +137,8 @@ MUTATIONS = [
         ("evidence/pretraining.py", "{made.train.seed}-{folder_key(made)}", "{made.train.seed}"),
         ("evidence/self_training.py", "if there != str(text):", "if False:"),
         ("evidence/sweep.py", 'if found.get("about") == self._about:', "if True:"),
-        ("evidence/table3.py", "perplexity = fmean(run", "perplexity = max(run"),
-        ("evidence/table3.py", "score = fmean(run", "score = max(run"),
+        ("evidence/table3.py", "{fmean(run.perplexity for", "{max(run.perplexity for"),
+        ("evidence/table3.py", "{fmean(run.bleu for", "{max(run.bleu for"),
         ("evidence/table3.py", "return stdev(self.ours)", "return max(self.ours)"),
         (
             "evidence/ablation.py",

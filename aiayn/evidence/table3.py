@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from aiayn.evidence.paper import TABLE_3
-from aiayn.evidence.records import Ablation
+from aiayn.evidence.records import Ablation, Row
 
 DEVIATIONS: Mapping[str, Mapping[str, Any]] = {
     "halves": {"preset": "custom", "model.positions": "halves"},
@@ -98,29 +98,55 @@ def signs(found: Mapping[str, Difference]) -> str:
     return f"{counts[SAME]} of {total} the same, {counts[OTHER]} the other, {counts[OPEN]} open"
 
 
-def table_rows(record: Ablation) -> Iterator[list[str]]:
-    """The comparison as text: a head, the base itself, then the differences."""
-    nats, bleu = (differences(record, measure) for measure in MEASURES)
+def table_rows(records: Mapping[str, Ablation]) -> Iterator[list[str]]:
+    """The comparison as text, of several records side by side: a head, the base itself, then the
+    differences, each with its sign."""
+    digits = {"nats": 3, "bleu": 2}
     yield [
         *("row", "changes", "parameters", "minutes"),
-        *("Δ nats, paper", "ours", "sign", "Δ BLEU, paper", "ours", "sign"),
+        *(f"Δ {name}, {whose}" for name in ("nats", "BLEU") for whose in ("paper", *records)),
     ]
-    for row, found in record.rows.items():
-        text = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in found.changes.items())
-        minutes = fmean(run.seconds for run in found.runs) / 60
-        about = [row, text, f"{found.parameters:,}", f"{minutes:.0f}"]
+    found = {m: [differences(record, m) for record in records.values()] for m in MEASURES}
+    for row in dict.fromkeys(row for record in records.values() for row in record.rows):
+        own = [record.rows.get(row) for record in records.values()]
+        there = [each for each in own if each]
+        about = [row, _changes(there), _each(f"{each.parameters:,}" for each in there)]
+        minutes = (fmean(run.seconds for run in each.runs) / 60 for each in there)
+        about.append("; ".join(f"{each:.0f}" for each in minutes))
         if row == "base":
-            perplexity = fmean(run.perplexity for run in found.runs)
-            score = fmean(run.bleu for run in found.runs)
-            variant = TABLE_3[row]
-            paper = f"perplexity {variant.perplexity}", f"BLEU {variant.bleu}"
-            yield [*about, paper[0], f"{perplexity:.2f}", "", paper[1], f"{score:.1f}", ""]
-        else:
-            yield [
-                *about,
-                *(signed(nats[row].paper, 3), with_spread(nats[row], 3), nats[row].sign),
-                *(signed(bleu[row].paper, 1), with_spread(bleu[row], 2), bleu[row].sign),
+            perplexities = (f"{fmean(run.perplexity for run in each.runs):.2f}" for each in there)
+            scores = (f"{fmean(run.bleu for run in each.runs):.1f}" for each in there)
+            paper = TABLE_3[row]
+            values = [
+                f"perplexity {paper.perplexity}",
+                *perplexities,
+                f"BLEU {paper.bleu}",
+                *scores,
             ]
+            yield [*about, *values]
+            continue
+        for measure in MEASURES:
+            known = [of_record.get(row) for of_record in found[measure]]
+            value = next(each.paper for each in known if each)
+            about.append(signed(value, 3 if measure == "nats" else 1))
+            about += (_with_sign(each, digits[measure]) if each else "–" for each in known)
+        yield about
+
+
+def _changes(rows: Sequence[Row]) -> str:
+    """What a row sets in each record, but for the name of a preset, whose values these are."""
+    names = [key for key in rows[0].changes if key != "preset"]
+    values = {key: _each(str(row.changes.get(key, "–")) for row in rows) for key in names}
+    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())
+
+
+def _each(values: Iterable[str]) -> str:
+    """Of several records what they share once, else one after the other."""
+    return "; ".join(dict.fromkeys(values))
+
+
+def _with_sign(found: Difference, digits: int) -> str:
+    return " ".join(filter(None, (with_spread(found, digits), found.sign)))
 
 
 def summary(record: Ablation) -> str:
@@ -145,7 +171,7 @@ def panels(record: Ablation) -> dict[str, tuple[str, dict[str, Difference]]]:
 
 def table(record: Ablation) -> Table:
     """The comparison, for a terminal."""
-    head, *body = table_rows(record)
+    head, *body = table_rows({"ours": record})
     grid = Table(title=f"{record.experiment}: Table 3 in miniature", title_justify="left")
     for heading in head:
         grid.add_column(heading, justify="left" if heading in ("row", "changes") else "right")

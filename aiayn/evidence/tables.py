@@ -87,19 +87,20 @@ def ablation_origin(record: Ablation) -> str:
     )
 
 
-def render_ablations(records: Iterable[Ablation]) -> str:
-    """Table 3 in miniature beside the paper's."""
-    parts: list[str] = []
+def render_ablations(records: Sequence[Ablation]) -> str:
+    """Table 3 in miniature beside the paper's, all sizes of it in one table."""
+    if not records:
+        return ""
+    parts = ["### Table 3 in miniature"]
+    for record in records:
+        parts.append(f"![Our differences over the paper's](results/ablations/{_picture(record)})")
+    parts.append(markdown_table(list(table3.table_rows({_heading(r): r for r in records}))))
     for record in records:
         stale = STALE if is_stale(record) else ""
-        parts.append(f"### Table 3 in miniature: {_heading(record)}{stale}")
-        parts.append(f"![Our differences over the paper's](results/ablations/{_picture(record)})")
-        parts.append(markdown_table(list(table3.table_rows(record))))
-        origin = ablation_origin(record)
         parts.append(
-            f"{table3.summary(record)} By `aiayn ablate`. Scored on {record.split}, "
-            f"{record.sentences:,} sentences, beam search with the last checkpoint; "
-            f"{record.signature}. Preset {record.preset}; {origin}; "
+            f"**{_heading(record)}**{stale}: {table3.summary(record)} By `aiayn ablate`. Scored on "
+            f"{record.split}, {record.sentences:,} sentences, beam search with the last "
+            f"checkpoint; {record.signature}. Preset {record.preset}; {ablation_origin(record)}; "
             f"{software_text(record.versions)}."
         )
     return "".join(f"\n{part}\n" for part in parts)

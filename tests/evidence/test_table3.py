@@ -52,10 +52,10 @@ def test_a_seed_is_compared_with_the_base_of_the_same_seed():
     # ln 2 and ln 4, so 1.5 ln 2 in the mean; the paper's is ln(5.16 / 4.92).
     assert nats.mean == pytest.approx(1.0397, abs=1e-4)
     assert nats.paper == pytest.approx(0.04763, abs=1e-5)
-    text = "\n".join(" | ".join(row) for row in table_rows(record))
-    wanted = "+0.048 | +1.040 ± 0.490 | open | -0.7 | -2.00 ± 1.41 | open"
+    text = "\n".join(" | ".join(row) for row in table_rows({"ours": record}))
+    wanted = "+0.048 | +1.040 ± 0.490 open | -0.7 | -2.00 ± 1.41 open"
     assert f"B1 | d_k 2 | 1,000 | 3 | {wanted}" in text
-    assert "perplexity 4.92 | 7.50 |  | BLEU 25.8 | 25.0 | \n" in text, "of the base the means"
+    assert "perplexity 4.92 | 7.50 | BLEU 25.8 | 25.0\n" in text, "of the base the means"
 
 
 def test_a_sign_by_hand():
@@ -96,13 +96,29 @@ def test_a_row_that_the_paper_has_not_is_shown_and_not_counted():
     paper_rows = {"base": [(10.0, 20.0)] * 2, "B1": [(20.0, 19.0)] * 2}
     alone, record = _record(**paper_rows), _record(**paper_rows, halves=[(99.0, 5.0)] * 2)
     assert summary(alone) == summary(record)
-    assert next(row for row in table_rows(record) if row[0] == "halves")[4:] == [
-        *("–", "+2.293 ± 0.000", ""),  # ln 9.9
-        *("–", "-15.00 ± 0.00", ""),
+    assert next(row for row in table_rows({"x": record}) if row[0] == "halves")[4:] == [
+        *("–", "+2.293 ± 0.000"),  # ln 9.9
+        *("–", "-15.00 ± 0.00"),
     ]
+
+
+def test_records_of_several_sizes_are_side_by_side():
+    small = _record(base=[(10.0, 20.0)] * 2, B1=[(20.0, 19.0)] * 2, C7=[(9.0, 21.0)] * 2)
+    large = _record(base=[(5.0, 30.0)] * 2, B1=[(10.0, 28.0)] * 2)
+    large.rows["B1"].changes["model.d_k"] = 16
+    large.rows["B1"].parameters = 2_000
+    head, base, b1, c7 = table_rows({"small": small, "large": large})
+    assert head[4:] == [
+        f"Δ {m}, {x}" for m in ("nats", "BLEU") for x in ("paper", "small", "large")
+    ]
+    assert base[4:] == ["perplexity 4.92", "10.00", "5.00", "BLEU 25.8", "20.0", "30.0"]
+    assert b1[:4] == ["B1", "d_k 2; 16", "1,000; 2,000", "3; 3"]
+    assert b1[5:7] == ["+0.693 ± 0.000 same"] * 2
+    assert b1[8:] == ["-1.00 ± 0.00 same", "-2.00 ± 0.00 same"]
+    assert c7[6] == c7[9] == "–"
 
 
 def test_one_seed_has_no_spread():
     record = _record(base=[(10.0, 20.0)], B1=[(20.0, 19.0)], C7=[(9.0, 21.0)])
-    assert "±" not in "\n".join(" | ".join(row) for row in table_rows(record))
+    assert "±" not in "\n".join(" | ".join(row) for row in table_rows({"x": record}))
     assert summary(record) == "One seed, which says nothing of signs."

@@ -63,7 +63,7 @@ def test_an_ablation_is_rendered_with_what_it_takes_to_repeat_it(tmp_path):
     record = replace(miniature, rows=rows)
     text = render_ablations([record])
     assert "commit 0123456789ab, config" in text
-    wanted = "+0.048 | +0.693 ± 0.000 | same | -0.7 | -1.00 ± 0.00 | same |"
+    wanted = "+0.048 | +0.693 ± 0.000 same | -0.7 | -1.00 ± 0.00 same |"
     assert f"| B1 | d_k 2 | 1,000 | 30 | {wanted}" in text
     assert "Signs in nats: 2 of 2 the same, 0 the other, 0 open; in BLEU: 2 of 2 the same" in text
     assert "3.0 h of processes, 2 at once, on 2 cores, a CPU" in text
