@@ -1,10 +1,9 @@
 """What a search is asked for besides the most probable output: which words a step may choose.
 
-A candidate has two numbers. It is chosen by one: its score where its word is allowed, with what the
-words are given besides, or, for a sample, tempered and noised. It is scored by the other: always
-the model's own log-probability, for the probability of what is forbidden is not shared out among
-the rest. So `aiayn score` of any
-output finds the score reported with it, and the rule when to stop stays exact.
+A candidate has two numbers. It is chosen by one: its score where its word is allowed, with the bias
+of its words, or, for a sample, tempered and noised. It is scored by the other: always the model's
+own log-probability, for the probability of what is forbidden is not shared out among the rest. So
+`aiayn score` of any output finds the score reported with it, and the rule when to stop stays exact.
 
 Shapes as in `aiayn.decoding.search`; also K for banned sequences, L for the words of one, P for the
 words of a prefix.
@@ -45,8 +44,8 @@ class Controls(NamedTuple):
     One that begins with `START` never begins an output. A first axis of 1 is of all sentences, of
     which a file has many."""
     bias_BV: Float[Array, "batch vocabulary"] | None = None
-    """What each word adds to its logit where outputs are chosen, in nats; in a search to the
-    log-probability of its hypothesis, as often as it comes. 0 for none."""
+    """What is added to each word's logit where words are chosen, never where they are scored, in
+    nats; in a search, to the log-probability of a hypothesis for each time that it has the word."""
     leaves_BL: Int[Array, "batch leaves"] | None = None
     """The words that the tree is over which the output spells, ..."""
     codes_BV: Int[Array, "batch vocabulary"] | None = None
@@ -182,26 +181,14 @@ def chosen_logits(
     logits_VN: Float[Array, "vocabulary columns"],
     allowed_VN: Bool[Array, "vocabulary columns"] | None,
 ) -> Float[Array, "vocabulary columns"]:
-    """The logits by which next words are chosen: with what each is given besides, and −inf where it
-    is not allowed."""
+    """The logits by which next words are chosen: with their bias, and −inf where they are not
+    allowed."""
     if controls.bias_BV is not None:
         missing = len(logits_VN) - controls.bias_BV.shape[1]
         bias_VB = jnp.pad(controls.bias_BV, [(0, 0), (0, missing)]).T
         beam_size = logits_VN.shape[1] // bias_VB.shape[1]
         logits_VN = logits_VN.astype(jnp.float32) + jnp.repeat(bias_VB, beam_size, axis=1)
     return logits_VN if allowed_VN is None else jnp.where(allowed_VN, logits_VN, -jnp.inf)
-
-
-def bonus(
-    bias_BV: Float[Array, "batch vocabulary"],
-    words_BCT: Int[Array, "batch count room"],
-    length_BC: Int[Array, "batch count"],
-) -> Float[Array, "batch count"]:
-    """What the first words of each hypothesis are given besides, in nats."""
-    # What is no hypothesis may have words of the padded vocabulary.
-    each_BCT = jnp.take_along_axis(bias_BV[:, None], words_BCT, axis=2, mode="clip")
-    is_word_BCT = jnp.arange(words_BCT.shape[2])[None, None] < length_BC[..., None]
-    return jnp.where(is_word_BCT, each_BCT, 0.0).sum(axis=2)
 
 
 def _with_first(

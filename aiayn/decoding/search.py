@@ -31,7 +31,6 @@ from aiayn.decoding.controls import (
     NOTHING,
     Controls,
     allowed_words,
-    bonus,
     chosen_logits,
     draw,
 )
@@ -69,6 +68,10 @@ class Sentences(NamedTuple):
     """The place of the beam at which each word of the living was read."""
     ended_words_BWT: Int[Array, "batch beam room"]
     ended_scores_BW: Float[Array, "batch beam"]
+    bonus_BW: Float[Array, "batch beam"] | None
+    """The bias of all words of each living hypothesis, in nats; None if nobody asks for a bias."""
+    ended_chosen_BW: Float[Array, "batch beam"] | None
+    """What those that have ended are ranked by: scores with the bias over the length penalty."""
     finished_B: Bool[Array, " batch"]
     cut_B: Bool[Array, " batch"]
     controls: Controls
@@ -90,10 +93,10 @@ class _Grown(NamedTuple):
     parent_BC: Int[Array, "batch count"]
     ends_BC: Bool[Array, "batch count"]
     bonus_BC: Float[Array, "batch count"] | None
-    """What a hypothesis is chosen by besides its log-probability; None if nothing."""
+    """As of `Sentences`, with the next word."""
 
 
-Alpha = float | Float[Array, "..."]
+Alpha = float | Float[Array, " batch"]
 """The exponent of a length penalty, of all sentences or of each."""
 
 
@@ -135,8 +138,9 @@ class Search:
     Every step the `beam_size` best continuations compete: those that end are kept with their
     scores, and as many others as the beam is wide live on. A sentence is finished when no living
     hypothesis can come into its `num_best` best any more, even if every further word had
-    probability 1 and the output its greatest length. A sentence that is not finished after `room`
-    steps is given up, and marked as cut.
+    probability 1 and the output its greatest length; where words have a bias above 0, also if each
+    were the one with the greatest, so that such a search takes long. A sentence that is not
+    finished after `room` steps is given up, and marked as cut.
     """
 
     form: PenaltyForm = "gnmt"
@@ -249,7 +253,7 @@ class Search:
         """As `step`, with the continuations that competed."""
         now, age_B = state.now, state.now.age_B
         grown, places_BWT, caches = self._grow(state, age_B)
-        ended_scores_BW, ended_words_BWT, ended_BW = self._ended(now, grown, age_B)
+        ended_scores_BW, ended_words_BWT, ended_chosen_BW = self._ended(now, grown, age_B)
 
         living_BC = jnp.where(grown.ends_BC, -jnp.inf, grown.log_probs_BC)
         live_log_probs_BW, next_BW = _best(living_BC, grown.bonus_BC, self.beam_size)
@@ -259,9 +263,10 @@ class Search:
             live_log_probs_BW = jnp.take_along_axis(living_BC, next_BW, axis=1)
         parent_BW = jnp.take_along_axis(grown.parent_BC, next_BW, axis=1)
 
-        live_BW = live_log_probs_BW
-        if grown.bonus_BC is not None:
-            live_BW += jnp.take_along_axis(grown.bonus_BC, next_BW, axis=1)
+        live_BW, ended_BW, bonus_BW = live_log_probs_BW, ended_scores_BW, None
+        if grown.bonus_BC is not None and ended_chosen_BW is not None:
+            bonus_BW = jnp.take_along_axis(grown.bonus_BC, next_BW, axis=1)
+            live_BW, ended_BW = live_log_probs_BW + bonus_BW, ended_chosen_BW
         finished_B = self._finished(now, live_BW, ended_BW)
         finished_B |= now.finished_B | (age_B + 1 >= now.limit_B)
         out_of_room_B = ~finished_B & (age_B + 1 >= self.room)
@@ -273,6 +278,8 @@ class Search:
                 places_BWT=jnp.take_along_axis(places_BWT, parent_BW[..., None], axis=1),
                 ended_words_BWT=ended_words_BWT,
                 ended_scores_BW=ended_scores_BW,
+                bonus_BW=bonus_BW,
+                ended_chosen_BW=ended_chosen_BW,
                 finished_B=finished_B | out_of_room_B,
                 cut_B=now.cut_B | out_of_room_B,
             ),
@@ -319,6 +326,8 @@ class Search:
             places_BWT=none_BWT,
             ended_words_BWT=none_BWT,
             ended_scores_BW=none_BW,
+            bonus_BW=None if controls.bias_BV is None else jnp.zeros_like(none_BW),
+            ended_chosen_BW=None if controls.bias_BV is None else none_BW,
             finished_B=limit_B <= 0,
             cut_B=jnp.zeros(len(number_B), bool),
             controls=controls,
@@ -343,7 +352,11 @@ class Search:
         log_probs_BC, parent_BC, word_BC = self._candidates(now, logits_VN, age_B)
         words_BCT = jnp.take_along_axis(now.live_words_BWT, parent_BC[..., None], axis=1)
         words_BCT = jnp.where(here_B1T, word_BC[..., None], words_BCT)
-        bonus_BC = _bonus(now, words_BCT, age_B + 1)
+        bonus_BC = None
+        if now.bonus_BW is not None and (bias_BV := now.controls.bias_BV) is not None:
+            # What is no hypothesis may have words of the padded vocabulary.
+            bias_BC = jnp.take_along_axis(bias_BV, word_BC, axis=1, mode="clip")
+            bonus_BC = jnp.take_along_axis(now.bonus_BW, parent_BC, axis=1) + bias_BC
         grown = _Grown(log_probs_BC, word_BC, words_BCT, parent_BC, word_BC == self.eos, bonus_BC)
         return grown, places_BWT, caches
 
@@ -368,7 +381,7 @@ class Search:
         found = _continuations(
             *(logits_VN, live_BW, at_limit_B, 2 * self.beam_size, self.eos),
             None if chosen_VN is logits_VN else chosen_VN,
-            _bonus(now, now.live_words_BWT, age_B),
+            now.bonus_BW,
         )
         if asked.num_samples_B is None:
             return found
@@ -379,26 +392,28 @@ class Search:
     def _ended(
         self, now: Sentences, grown: _Grown, age_B: Int[Array, " batch"]
     ) -> tuple[
-        Float[Array, "batch beam"], Int[Array, "batch beam room"], Float[Array, "batch beam"]
+        Float[Array, "batch beam"],
+        Int[Array, "batch beam room"],
+        Float[Array, "batch beam"] | None,
     ]:
         """The best hypotheses that have ended, those of this step among them, and what they are
-        chosen by; a sentence that is finished keeps its own."""
-        scores_BC = grown.log_probs_BC / self._penalty(now, age_B + 1)[:, None]
+        ranked by, if not their scores; a sentence that is finished keeps its own."""
+        penalty_B1 = self._penalty(now, age_B + 1)[:, None]
+        scores_BC = grown.log_probs_BC / penalty_B1
         in_beam_1C = (jnp.arange(2 * self.beam_size) < self.beam_size)[None]
         scores_BC = jnp.where(grown.ends_BC & in_beam_1C, scores_BC, -jnp.inf)
         all_scores = jnp.concatenate([now.ended_scores_BW, scores_BC], axis=1)
         all_words = jnp.concatenate([now.ended_words_BWT, grown.words_BCT], axis=1)
-        more_BC = None
-        if now.controls.bias_BV is not None:
-            length_BC = jnp.argmax(all_words == self.eos, axis=2) + 1
-            more_BC = bonus(now.controls.bias_BV, all_words, length_BC)
-            more_BC /= self._penalty(now, length_BC)
-        scores_BW, best_BW = _best(all_scores, more_BC, self.beam_size)
-        chosen_BW = scores_BW
-        if more_BC is not None:
-            chosen_BW += jnp.take_along_axis(more_BC, best_BW, axis=1)
+        keep_B1, chosen_BW = now.finished_B[:, None], None
+        if grown.bonus_BC is None or now.ended_chosen_BW is None:
+            scores_BW, best_BW = lax.top_k(all_scores, self.beam_size)
+        else:
+            chosen_BC = scores_BC + grown.bonus_BC / penalty_B1
+            all_chosen = jnp.concatenate([now.ended_chosen_BW, chosen_BC], axis=1)
+            chosen_BW, best_BW = lax.top_k(all_chosen, self.beam_size)
+            scores_BW = jnp.take_along_axis(all_scores, best_BW, axis=1)
+            chosen_BW = jnp.where(keep_B1, now.ended_chosen_BW, chosen_BW)
         words_BWT = jnp.take_along_axis(all_words, best_BW[..., None], axis=1)
-        keep_B1 = now.finished_B[:, None]
         scores_BW = jnp.where(keep_B1, now.ended_scores_BW, scores_BW)
         words_BWT = jnp.where(keep_B1[..., None], now.ended_words_BWT, words_BWT)
         return scores_BW, words_BWT, chosen_BW
@@ -423,12 +438,9 @@ class Search:
             hope_B = jnp.maximum(hope_B, best_B / self._penalty(now, now.age_B + 2))
         return (hope_B <= ended_BW[:, self.num_best - 1]) & (ended_BW[:, 0] > -jnp.inf)
 
-    def _penalty(self, now: Sentences, length: Int[Array, "..."]) -> Float[Array, "..."]:
-        """Of one length for each sentence, or of several."""
-        alpha: Alpha = self.alpha
-        if (asked_B := now.controls.alpha_B) is not None:
-            alpha = asked_B.reshape(-1, *[1] * (length.ndim - 1))
-        return penalty(length, alpha, self.form)
+    def _penalty(self, now: Sentences, length_B: Int[Array, " batch"]) -> Float[Array, " batch"]:
+        asked_B = now.controls.alpha_B
+        return penalty(length_B, self.alpha if asked_B is None else asked_B, self.form)
 
 
 class _File(NamedTuple):
@@ -616,16 +628,6 @@ def _continuations(
         jnp.where(at_limit_B1, jnp.pad(order_BW, missing), group_BC // groups),
         jnp.where(at_limit_B1, eos, word_BC),
     )
-
-
-def _bonus(
-    now: Sentences, words_BCT: Int[Array, "batch count room"], length_B: Int[Array, " batch"]
-) -> Float[Array, "batch count"] | None:
-    """What hypotheses are chosen by besides their log-probability, if anybody asks for it."""
-    if now.controls.bias_BV is None:
-        return None
-    length_BC = jnp.broadcast_to(length_B[:, None], words_BCT.shape[:2])
-    return bonus(now.controls.bias_BV, words_BCT, length_BC)
 
 
 def _best(

@@ -327,8 +327,9 @@ class Lane:
         for number, sequence in enumerate(ask.banned):
             banned[0, number, -len(sequence) :] = sequence
         bias: Any = np.zeros((1, self._model.tokenizer.num_words), np.float32)
-        for token, value in ask.bias:
-            bias[0, token] = value
+        if ask.bias:
+            tokens, values = zip(*ask.bias, strict=True)
+            bias[0, list(tokens)] = values
         # What the tokenizer does not have is not drawn by chance either.
         can_end = self._model.tokenizer.has_eos
         min_length = wishes.min_length and wishes.min_length + ask.before
@@ -399,7 +400,7 @@ class Lane:
         return found
 
     def _certain(self, outputs: Sequence[Output], ask: Ask, is_done: bool) -> tuple[int, ...]:
-        if is_done or ask.num_outputs > 1:
+        if is_done or ask.num_outputs > 1 or ask.bias:
             return outputs[0].ids if is_done and outputs else ()
         sizes, limit = self.plan.sizes, ask.before + ask.most + 1
         best = max((each.score for each in outputs if each.ended), default=-math.inf)

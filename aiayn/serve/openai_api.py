@@ -17,6 +17,7 @@ from aiayn.serve.answers import Continuation, TooLongError, Translation, Wanted
 from aiayn.serve.asked import Asked, Chat, Completion, Detokenize, Tokenize
 from aiayn.serve.choices import Choices
 from aiayn.serve.engine import Engine
+from aiayn.serve.lanes import BANNED
 from aiayn.serve.refusals import (
     MOST_BANS,
     MOST_CHARACTERS,
@@ -209,11 +210,15 @@ def _biases(
     size = engine.served.tokenizer.num_words
     for name in biases:
         # Of so many digits that Python makes no number of them, none is one of these.
-        if not name.isdecimal() or len(name) > len(str(size)) or int(name) >= size:
+        is_number = name.isdecimal() and len(name) <= len(str(size))
+        if not is_number or int(name) >= size or str(int(name)) != name:
             message = f"logit_bias has token {name[:20]!r}; wanted 0 to {size - 1}."
             raise Refusal(400, message, param="logit_bias")
     found = {int(name): bias for name, bias in biases.items() if bias}
     banned = tuple(token for token, bias in found.items() if bias == -100)
+    if len(banned) > BANNED:
+        message = f"logit_bias bans {len(banned):,} tokens; wanted at most {BANNED}."
+        raise Refusal(400, message, param="logit_bias")
     return banned, tuple((token, bias) for token, bias in found.items() if bias != -100)
 
 

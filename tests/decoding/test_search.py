@@ -276,9 +276,10 @@ def test_what_has_ended_is_ranked_by_score_and_bonus_over_the_penalty_by_hand():
     asked = Controls(bias_BV=jnp.zeros((1, 8)).at[0, 5].set(0.14).at[0, 6].set(0.2))
     now = slots._unborn(limit_B, jnp.full(1, 2), limit_B, none_BS, asked)._replace(
         ended_words_BWT=jnp.array([[[5, EOS, 0], [0, 0, 0]]]),
-        ended_scores_BW=jnp.array([[-1.0, -jnp.inf]]),  # of two words
+        ended_scores_BW=jnp.array([[-1.0, -jnp.inf]]),
+        ended_chosen_BW=jnp.array([[-0.88, -jnp.inf]]),  # -1 + 0.14 / (7 / 6)
     )
-    # Three words, 6 twice: (-1.6 + 0.4) / (8 / 6) = -0.9; and -1 + 0.14 / (7 / 6) = -0.88.
+    # Three words, 6 twice: (-1.6 + 0.4) / (8 / 6) = -0.9.
     grown = aiayn.decoding.search._Grown(
         log_probs_BC=jnp.array([[-1.6, -5.0, -jnp.inf, -jnp.inf]]),
         word_BC=jnp.array([[EOS, 6, 6, 6]]),

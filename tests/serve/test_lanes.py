@@ -117,6 +117,15 @@ def test_a_turn_is_under_way_in_another_thread_and_a_slot_that_is_freed_meanwhil
     assert lane.look() == [(3, news)]
 
 
+def test_of_what_is_biased_nothing_is_certain_before_the_end(plans):
+    lane, ask = Lane(MODELS["pair"].translator, plans[2], ByHand()), Ask((5, 6, 3), 2, most=10)
+    living = [Output((7, 8), -1.0, None), Output((7, 9), -2.0, None)]
+    assert lane._certain(living, ask, is_done=False) == (7,)
+    biased = replace(ask, bias=((9, 3.0),))
+    assert lane._certain(living, biased, is_done=False) == ()
+    assert lane._certain(living, biased, is_done=True) == (7, 8)
+
+
 def test_a_text_of_which_nothing_more_is_needed_leaves_its_slot(plans):
     hand = ByHand()
     lane = Lane(MODELS["pair"].translator, plans[0], hand)

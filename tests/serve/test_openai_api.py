@@ -386,6 +386,12 @@ def test_tokens_and_text_are_each_other(client):
         ({"logit_bias": {"1" * 5_000: -100}}, 400, "logit_bias", "token '1111111111"),
         ({"logit_bias": {"300": -100}}, 400, "logit_bias", "token '300'; wanted 0 to 299"),
         ({"logit_bias": {"x": -100}}, 400, "logit_bias", "token 'x'"),
+        ({"logit_bias": {"5": -100, "05": 1}}, 400, "logit_bias", "token '05'"),
+        ({"logit_bias": {"\u0665": 1}}, 400, "logit_bias", "token '\u0665'"),
+        (
+            {"logit_bias": {str(n): -100 for n in range(129)}},
+            *(400, "logit_bias", "bans 129 tokens; wanted at most 128"),
+        ),
         ({"logit_bias": {"5": 101}}, 400, "logit_bias", "Expected `float` <= 100"),
         ({"suffix": "x"}, 400, "suffix", "suffix is not supported"),
         ({"best_of": 2}, 400, "best_of", "best_of is 2; wanted as many as n, 1"),
