@@ -42,6 +42,7 @@ _REASONS = {
     errno.ENOSYS: "the file system has no locks",
     errno.ENOTSUP: "the file system has no locks",
 }
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 _STATUS = {"RESOURCE_EXHAUSTED": errno.ENOSPC, "PERMISSION_DENIED": errno.EACCES}
 """How TensorStore, which writes checkpoints, begins its own errors."""
 _NUMBER = re.compile(r"os_error_code='(\d+)'")
@@ -86,13 +87,55 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """As `write_text`."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # others may write it as well
-    with _none_of_it_left(temporary.unlink):
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    temporary = path.with_name(path.name + ".tmp")
+
+    def opened() -> int:
+        return os.open(temporary, os.O_CREAT | os.O_RDWR, 0o666)
+
+    with (
+        _alone(opened, temporary) as descriptor,
+        _none_of_it_left(temporary.unlink),
+        open(descriptor, "wb", closefd=False) as file,
+    ):
+        file.truncate()  # a killed process may have left something
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
         temporary.replace(path)
+
+
+@contextmanager
+def _alone(opened: Callable[[], int], path: Path, wait: bool = True) -> Generator[int]:
+    """A descriptor of `path`, by `opened`, that no other process on this machine has so meanwhile.
+    Where the system has no locks, nothing keeps others out.
+
+    Raises:
+        UserError: another process has it, and `wait` is off.
+    """
+    while True:
+        descriptor = opened()
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise UserError(
+                    f"{path} is being written by another process; wait for its end, or choose "
+                    "another directory."
+                ) from None
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+            if _is_at(path, descriptor):  # else another has moved it to its place
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
 
 
 @contextmanager
@@ -114,13 +157,18 @@ def new_folder(folder: Path) -> Generator[Path]:
     the other. Where it is a link, what it leads to is replaced.
 
     Raises:
-        UserError: the system refuses, or another process writes the same folder.
+        UserError: the system refuses, or another process on this machine writes the same folder.
     """
     folder = folder.resolve()
     building = folder.with_name(f".{folder.name}.part")
-    with user_os_errors(folder), _made_alone(building):
+
+    def opened() -> int:
+        building.mkdir(parents=True, exist_ok=True)
+        return os.open(building, os.O_RDONLY)
+
+    with user_os_errors(folder), _alone(opened, building, wait=False):
         for left in building.iterdir():  # by a process that was killed
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         with _none_of_it_left(partial(shutil.rmtree, building)):
             yield building
         before = folder.with_name(f".{folder.name}.old")
@@ -129,28 +177,6 @@ def new_folder(folder: Path) -> Generator[Path]:
             folder.rename(before)  # at once, so that it is never there in part
         building.rename(folder)
         shutil.rmtree(before, ignore_errors=True)
-
-
-@contextmanager
-def _made_alone(folder: Path) -> Generator[None]:
-    """A folder that no other process makes meanwhile; it may be moved before the end."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{folder} is being written by another process; wait for its end, or choose "
-                    "another directory."
-                ) from None
-            # Another may have moved it to its place since it was opened.
-            if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
-                yield
-                return
-        finally:
-            os.close(descriptor)
 
 
 def read_json(path: Path) -> dict[str, Any]:
