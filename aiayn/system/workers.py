@@ -66,8 +66,8 @@ def apart(function: Callable[[Job], Result], job: Job) -> Result:
 def as_finished(
     function: Callable[[Job], Result], jobs: Iterable[Job], num_workers: int
 ) -> Generator[tuple[Job, Result], None, None]:
-    """As `parallel_map`, for long jobs: each with its result as soon as there is one, and in a
-    process of its own, with which the programs that it compiled leave memory.
+    """As `parallel_map`, for long jobs: each with its result as soon as there is one. Unless there
+    is one worker, each has a process of its own, so its compiled programs are freed when it ends.
 
     No job waits in a queue, so that where one fails, or on Ctrl-C, none begins any more; those that
     are going on may save what they have and raise Preempted.
@@ -115,22 +115,22 @@ def _new_pool(num_workers: int) -> ProcessPoolExecutor:
 
 @contextmanager
 def _ended_with_us() -> Generator[list[ProcessPoolExecutor]]:
-    """For pools of worker processes, all of which whatever goes wrong ends at once: nobody waits
-    for their results."""
+    """A list for pools of worker processes: whatever goes wrong ends them all at once, and nobody
+    waits for their results."""
     others = multiprocessing.active_children()  # of the program that called
     pools: list[ProcessPoolExecutor] = []
     try:
         yield pools
-    except BrokenProcessPool as error:
+    except BaseException as error:
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.terminate()
+        if not isinstance(error, BrokenProcessPool):
+            raise
         raise UserError(
             "A worker process was ended from outside or could not start: memory ran out, or the "
             "calling script has no `if __name__ == '__main__':`."
         ) from error
-    except BaseException:
-        for worker in multiprocessing.active_children():
-            if worker not in others:
-                worker.terminate()
-        raise
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)

@@ -83,6 +83,23 @@ def test_each_long_job_has_a_process_that_ends_with_it():
     assert multiprocessing.active_children() == []
 
 
+def _die_or_train(job: tuple[str, int]) -> None:
+    """Job 1 is ended from outside once job 0 trains, which ends when it is told to alone."""
+    folder, number = job
+    if number == 1:
+        while not (Path(folder) / "ready").exists():
+            threading.Event().wait(0.05)
+        os._exit(9)
+    _report_sigterm(job)
+
+
+def test_a_worker_that_is_ended_from_outside_ends_the_others(tmp_path):
+    with pytest.raises(UserError, match="was ended from outside"):
+        list(as_finished(_die_or_train, [(str(tmp_path), n) for n in range(3)], 2))
+    assert (tmp_path / "saved").exists()
+    assert not (tmp_path / "began 2").exists()
+
+
 def _fail_after_sigterm(job: tuple[str, int]) -> None:
     """Job 1 fails once job 0 trains; job 0 fails when SIGTERM comes, before it has answered it."""
     folder, number = job
