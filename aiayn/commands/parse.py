@@ -68,8 +68,7 @@ def parse(
         for lines in windows(cast(BufferedIOBase, sys.stdin.buffer), _WINDOW):
             cut = [penn.tokens(line) for line in lines] if tokenize else None
             words = [[t.text for t in each] for each in cut] if cut else list(map(words_of, lines))
-            asked = {"num_best": num_best or 1, "on_long": say_long}
-            parsed = partial(parser.parse, first=done + 1, **asked)
+            parsed = partial(parser.parse, num_best=num_best or 1, first=done + 1, on_long=say_long)
             for number, trees in enumerate(up_to_refused(words, parsed), done + 1):
                 tokens = None if cut is None else cut[number - done - 1]
                 for line in _lines(number, trees, num_best or 1, as_json, tokens):

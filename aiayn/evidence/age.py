@@ -69,6 +69,7 @@ _STUDIES = (
 """Modules that say what the rows of an ablation are, and score them."""
 _FAULTS = {
     "kill": ("training", "system", "data"),
+    "kill_text": ("training", "system", "data"),
     "memory": ("training", "system", "data"),
     "serving": ("serve", "decoding", "system"),
     "lines": ("commands/translate.py", "data/sources/opening.py", "decoding"),

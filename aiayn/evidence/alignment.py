@@ -158,7 +158,7 @@ def rendered(record: Links) -> str:
     longest = max(map(len, cells.values()))
     head = ["layer", "mean of heads", *(f"head {n}" for n in range(1, longest))]
     rows = [
-        [str(layer) if layer else "those used", *texts, *["–"] * (longest - len(texts))]
+        [str(layer) if layer else "used by --align", *texts, *["–"] * (longest - len(texts))]
         for layer, texts in cells.items()
     ]
     about = (

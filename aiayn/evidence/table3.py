@@ -157,7 +157,7 @@ def summary(record: Ablation) -> str:
         return "One seed, which says nothing of signs."
     return (
         f"Means over {seeds} seeds ± standard deviation, each seed against the same seed's base; "
-        "minutes are a run's, which shares the machine. "
+        "minutes are per run, with other runs on the same machine. "
         f"A sign is open where Student's t does not tell our difference from 0 at "
         f"{_CONFIDENCE:.0%}. Signs in nats: {nats}; in BLEU: {bleu}."
     )

@@ -178,8 +178,8 @@ def render_links(found: Iterable[Links]) -> str:
         parts.append(f"### Words that belong together: {record.experiment}")
         parts.append(
             f"{alignment.rendered(record)} Of each, the share whose link leads to a word of the "
-            "same slot, by the weights from which it is predicted; in brackets by those that have "
-            "read it. The first row is what `aiayn translate --align` goes by. By "
+            "same slot, by attention at the step that predicts the word; in brackets, at the next "
+            "step. The first row is what `aiayn translate --align` goes by. By "
             f"`python -m aiayn.evidence.alignment`, commit {short_commit(record.commit)}, on "
             f"{hardware_text(record.hardware)}, {software_text(record.versions)}."
         )

@@ -109,7 +109,7 @@ def test_the_table_begins_with_what_translating_uses():
     assert rendered(record).splitlines() == [
         "| layer | mean of heads | head 1 | head 2 |",
         "| --- | --- | --- | --- |",
-        "| those used | 75.0% (25.0%) | – | – |",
+        "| used by --align | 75.0% (25.0%) | – | – |",
         "| 1 | 50.0% (50.0%) | 100.0% (75.0%) | 0.0% (50.0%) |",
         "",
         "4 words in slots of 2 of the 3 pairs of seen.",
