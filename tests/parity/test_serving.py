@@ -192,10 +192,10 @@ def test_openai_asks_again_where_the_queue_is_full(tmp_path):
     openai = pytest.importorskip("openai", reason="openai is in the parity environment alone")
     from concurrent.futures import ThreadPoolExecutor
 
-    with running(tmp_path, "--queue", "1") as (_, address), ThreadPoolExecutor(16) as pool:
+    with running(tmp_path, "--queue", "1") as (_, address), ThreadPoolExecutor(4) as pool:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="-", max_retries=60)
         asked = {"model": "text", "prompt": "one", "max_tokens": 20}
-        found = pool.map(lambda n: client.completions.create(**asked, seed=n), range(32))
+        found = pool.map(lambda n: client.completions.create(**asked, seed=n), range(8))
         assert all(each.choices[0].finish_reason for each in found)
 
 
