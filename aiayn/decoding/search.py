@@ -488,18 +488,8 @@ def search(
     what else is asked. The last sentences may be empty, with a limit of 0, and take no time.
     Parameters and weights with a first axis of models are those of an ensemble.
     """
-    slots = _slots(
-        graphdef,
-        params,
-        weights,
-        beam_size=beam_size,
-        alpha=alpha,
-        room=room,
-        bos=bos,
-        eos=eos,
-        num_best=num_best,
-        form=form,
-    )
+    settings = {"beam_size": beam_size, "alpha": alpha, "room": room, "bos": bos, "eos": eos}
+    slots = _slots(graphdef, params, weights, num_best=num_best, form=form, **settings)
     (most, width), total = src_AS.shape, (limit_A > 0).sum()
     batch = min(at_once, most)
     group = _group_size(batch, width)

@@ -85,7 +85,8 @@ def test_every_run_is_trained_once_and_starts_from_the_layers_it_is_to(
     record, once = run("runs")
     rows = ["300-fresh", "300-moved0", "300-moved1", "600-fresh", "600-moved1"]
     assert list(record.rows) == rows
-    assert once == sorted(["reverse_text_1", *(f"reverse_{row}_1" for row in rows)])
+    all_of_it = sorted(["reverse_text_1", *(f"reverse_{row}_1" for row in rows)])
+    assert once == all_of_it
     assert (tmp_path / "runs/ablation.png").stat().st_size > 0
     about = {row: read_initial(tmp_path / f"runs/{row}-1") for row in rows}
     assert about["300-fresh"] is None
@@ -114,7 +115,7 @@ def test_every_run_is_trained_once_and_starts_from_the_layers_it_is_to(
     # Where a row is missing, its seed is trained anew as a whole, from one language model.
     del record.rows["600-moved1"]
     records.write(tmp_path / "part.json", record)
-    assert run("partly", tmp_path / "part.json")[1] == run("again")[1]
+    assert run("partly", tmp_path / "part.json")[1] == all_of_it
     # Translators that started from another language model than a longer training makes.
     with pytest.raises(UserError, match=r"Row .*-moved\d, seed 1: .*train\.initial"):
         run("runs", num_steps=3)
