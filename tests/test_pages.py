@@ -366,7 +366,8 @@ def test_what_a_page_has_typed_works_and_gives_what_it_shows(page, checkout, kno
             for command in commands(block._replace(text=text)) if block.kind == "console" else ():
                 if command.line in NOT_TYPED:
                     continue
-                started = _typed(checkout, command.line)
+                few = re.sub(r"(train\.num_steps=)\d+", r"\g<1>4", command.line)
+                started = _typed(checkout, few)
                 if "aiayn serve" in command.line:
                     servers.callback(started.kill)
                     assert started.stdout
