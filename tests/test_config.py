@@ -20,8 +20,8 @@ from aiayn.config import (
     training_hash,
 )
 from aiayn.errors import UserError
+from aiayn.evidence.gpt_checks import GPT1
 from aiayn.experiments import load_experiment
-from tests.support.gpt import GPT_1
 
 
 def test_json_brings_back_the_same_experiment():
@@ -407,7 +407,7 @@ def test_the_preset_of_gpt_1_holds_an_experiment_to_its_paper(change, meant):
         "gpt",
         "gpt1",
         DataConfig(src="", row_widths=(512,)),
-        replace(GPT_1, initializer="normal"),
+        replace(GPT1, initializer="normal"),
         TrainConfig(label_smoothing=0.0),
         task="language_model",
     )

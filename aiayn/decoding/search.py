@@ -26,14 +26,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from aiayn.decoding.controls import (
-    FREE,
-    NOTHING,
-    Controls,
-    allowed_words,
-    chosen_logits,
-    draw,
-)
+from aiayn.decoding.controls import FREE, NOTHING, Controls, allowed_words, chosen_logits, draw
 from aiayn.decoding.ensemble import EnsembleDecoder
 from aiayn.decoding.incremental import AnyModel, IncrementalDecoder, LayerCache, Weights
 from aiayn.model.language_model import LanguageModel

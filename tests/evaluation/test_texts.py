@@ -21,6 +21,7 @@ from aiayn.evaluation.evaluate import unfit_tests
 from aiayn.evaluation.perplexity import scores_of, text_losses
 from aiayn.evaluation.record import read_record, record_lines, run_info
 from aiayn.evaluation.texts import evaluate_texts
+from aiayn.evidence.gpt_checks import GPT1
 from aiayn.evidence.included import include, render
 from aiayn.evidence.records import Included, load
 from aiayn.model.saved import Model, load_model
@@ -29,7 +30,6 @@ from aiayn.tasks import task_of
 from aiayn.training.checkpoint import Checkpoints
 from aiayn.training.log import read_metrics
 from aiayn.training.loop import train
-from tests.support.gpt import GPT_1
 from tests.support.runs import assert_bit_equal, copied, of_text, straight_experiment
 
 _WIDTHS = "d_model", "d_ff", "num_heads", "d_k", "d_v"
@@ -169,7 +169,7 @@ def test_a_small_model_of_gpt_1s_recipe_learns(finished, data_dir, tmp_path, one
     gpt_1 = replace(
         finished[0],
         preset="gpt1",
-        model=replace(GPT_1, **sizes, initializer="normal"),
+        model=replace(GPT1, **sizes, initializer="normal"),
         train=replace(finished[0].train, label_smoothing=0.0, num_steps=8),
     )
     prepared = _train(gpt_1, tmp_path / "run", data_dir)

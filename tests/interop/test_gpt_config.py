@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from aiayn.errors import UserError
+from aiayn.evidence.gpt_checks import GPT1
 from aiayn.interop.gpt_config import end_of_text, model_config
-from tests.support.gpt import GPT_1
 
 WHERE = Path("gpt") / "config.json"
 PUBLISHED = {
@@ -36,7 +36,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("config", [PUBLISHED, {"model_type": "openai-gpt"}])
 def test_the_published_settings_are_those_of_the_paper_and_the_defaults(config):
-    assert model_config(config, WHERE) == GPT_1
+    assert model_config(config, WHERE) == GPT1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from aiayn.data.rows import make_rows
+from aiayn.evidence.gpt_checks import GPT1
 from aiayn.model import language_model, transformer
 from aiayn.model import layers as model_layers
 from aiayn.model.dropout import row_noise
@@ -14,7 +15,6 @@ from aiayn.model.interface import AutoregressiveModel
 from aiayn.model.language_model import LanguageModel
 from aiayn.model.structure import abstract_parameters, by_name, count_parameters
 from aiayn.model.transformer import VOCABULARY_MULTIPLE, DecoderLayer, EncoderLayer, causal_mask
-from tests.support.gpt import GPT_1
 from tests.support.models import MODEL, drawn_by_numpy, logits, on_device
 
 WRITER = replace(MODEL, kind="decoder")
@@ -79,8 +79,8 @@ def test_its_parameters_are_named_as_the_decoders_are():
 
 def test_gpt_1_has_as_many_parameters_as_published():
     words = 40_478
-    spare = -words % VOCABULARY_MULTIPLE * GPT_1.d_model
-    assert count_parameters(GPT_1, words) - spare == 116_534_784
+    spare = -words % VOCABULARY_MULTIPLE * GPT1.d_model
+    assert count_parameters(GPT1, words) - spare == 116_534_784
 
 
 def test_the_embedding_is_scaled_unless_the_recipe_says_otherwise():

@@ -1,4 +1,4 @@
-"""GPT-1's settings; a small one in the form of Hugging Face's files, and its formulas in NumPy."""
+"""A small GPT-1 in the form of Hugging Face's files, and its formulas in NumPy."""
 
 import json
 from itertools import chain, product
@@ -8,23 +8,6 @@ from string import ascii_lowercase
 import numpy as np
 from safetensors.numpy import save
 
-from aiayn.config import ModelConfig
-
-GPT_1 = ModelConfig(
-    kind="decoder",
-    num_layers=12,
-    d_model=768,
-    d_ff=3072,
-    num_heads=12,
-    dropout_rate=0.1,
-    attention_dropout_rate=0.1,
-    positions="learned",
-    max_positions=512,
-    activation="gelu",
-    scale_embedding=False,
-    layer_norm_epsilon=1e-5,
-)
-"""That of Radford et al. (2018); ε and the unscaled embedding are from their code."""
 # All different, and the context no multiple of 8.
 WORDS, CONTEXT, WIDTH, LAYERS, HEADS = 307, 21, 12, 2, 3
 CONFIG = {
