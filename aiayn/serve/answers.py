@@ -41,7 +41,7 @@ class Wanted:
     """How a translation begins."""
     banned_ids: tuple[int, ...] = ()
     bias: tuple[tuple[int, float], ...] = ()
-    """Tokens and what their logits are given besides, in nats."""
+    """Tokens, and what is added to their logits where words are chosen, in nats."""
     alpha: float | None = None
     """Of a translation's length penalty, in place of the model's own."""
     is_shown: bool = False

@@ -87,7 +87,7 @@ class Ask:
     seed: int = 0
     banned: tuple[tuple[int, ...], ...] = ()
     bias: tuple[tuple[int, float], ...] = ()
-    """Tokens and what their logits are given besides, in nats."""
+    """Tokens, and what is added to their logits where words are chosen, in nats."""
     prefix: tuple[int, ...] = ()
     alpha: float | None = None
     """Of the length penalty, in place of the model's own."""
